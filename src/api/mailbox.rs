@@ -1,0 +1,229 @@
+//! `Mailbox`: an address that is also a login.
+
+use super::*;
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// An address that is also a login, with mail, contacts and calendars.
+#[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[kube(
+    group = "mailtenant.dev",
+    version = "v1alpha1",
+    kind = "Mailbox",
+    plural = "mailboxes",
+    shortname = "mbx",
+    category = "mail",
+    namespaced,
+    status = "MailboxStatus",
+    derive = "PartialEq",
+    selectable = ".spec.domainRef.name",
+    printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type=='Ready')].status"),
+    printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type=='Ready')].reason"),
+    printcolumn(name = "Address", type_ = "string", json_path = ".status.address"),
+    printcolumn(name = "Domain", type_ = "string", json_path = ".spec.domainRef.name"),
+    printcolumn(name = "Used", type_ = "string", json_path = ".status.usedStorage"),
+    printcolumn(name = "Quota", type_ = "string", json_path = ".status.quota"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("self.domainRef.name == oldSelf.domainRef.name").message("domainRef is immutable: create a new Mailbox in the other domain"))]
+#[x_kube(validation = Rule::new("self.localPart == oldSelf.localPart").message("localPart is immutable: create a new Mailbox for another address"))]
+pub struct MailboxSpec {
+    /// The MailDomain. Immutable.
+    pub domain_ref: LocalRef,
+    /// The part before the `@`, lower case (RFC 5321: at most 64 bytes). Immutable.
+    #[schemars(length(min = 1, max = 64))]
+    pub local_part: String,
+    /// The name that outgoing mail carries.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 255))]
+    pub display_name: Option<String>,
+    /// Storage. Default: the instance's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quota: Option<Quantity>,
+    /// Where the password comes from. Default: `generate: {}`.
+    #[serde(default)]
+    pub password: Password,
+    /// Name of the Secret with the access data. Default: `<name>-mail`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub credentials_secret: Option<String>,
+    /// Which protocols may be used.
+    #[serde(default)]
+    pub access: Access,
+    /// What is switched off.
+    #[serde(default)]
+    pub suspend: Suspend,
+    /// Where mail goes on to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub forwarding: Option<Forwarding>,
+    /// Absence note.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub auto_reply: Option<AutoReply>,
+    /// Who is told host names, ports and user name; never the password.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 10))]
+    pub send_access_data_to: Vec<String>,
+    /// What happens to the mail when the object is deleted. Default: what the instance says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deletion_policy: Option<DeletionPolicy>,
+    /// Whether the operator writes to the backend.
+    #[serde(default)]
+    pub management_policy: ManagementPolicy,
+    /// Whether a mailbox that is already at the backend is taken over.
+    #[serde(default)]
+    pub adoption_policy: AdoptionPolicy,
+}
+
+/// Where the password comes from; at most one source, `generate` when none is said.
+#[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Password {
+    /// Made by the operator, written to the credentials Secret.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub generate: Option<Generate>,
+    /// A Secret with the password in plain text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret_ref: Option<SecretKeyRef>,
+    /// A Secret with a PHC or crypt string (capability `HashedPasswords`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hash_secret_ref: Option<SecretKeyRef>,
+    /// Who may change it.
+    #[serde(default)]
+    pub management: PasswordManagement,
+}
+
+/// A generated password.
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq, JsonSchema)]
+#[serde(default)]
+pub struct Generate {
+    /// Number of characters, from 64 different ones: 24 are 144 bits.
+    #[schemars(range(min = 22, max = 128))]
+    pub length: i32,
+}
+
+impl Default for Generate {
+    fn default() -> Self {
+        Generate { length: 24 }
+    }
+}
+
+/// Who may change a password.
+#[derive(Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq, JsonSchema)]
+pub enum PasswordManagement {
+    /// Written when the declared value changes; users may change theirs.
+    #[default]
+    OnChange,
+    /// Drift is put back.
+    Enforce,
+}
+
+/// Which protocols may be used.
+#[derive(Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, JsonSchema)]
+#[serde(default)]
+pub struct Access {
+    /// IMAP.
+    pub imap: bool,
+    /// POP3.
+    pub pop3: bool,
+    /// Sending.
+    pub submission: bool,
+    /// ManageSieve.
+    pub sieve: bool,
+    /// Webmail, calendars, contacts.
+    pub groupware: bool,
+}
+
+impl Default for Access {
+    fn default() -> Self {
+        Access { imap: true, pop3: true, submission: true, sieve: true, groupware: true }
+    }
+}
+
+/// What is switched off.
+#[derive(Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq, JsonSchema)]
+pub enum Suspend {
+    /// Nothing.
+    #[default]
+    None,
+    /// Nobody signs in, mail is taken.
+    Login,
+    /// Mail is refused too.
+    All,
+}
+
+/// Where mail goes on to.
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Forwarding {
+    /// Addresses.
+    #[schemars(length(min = 1, max = 50))]
+    pub to: Vec<String>,
+    /// Whether the mailbox keeps a copy.
+    #[serde(default = "keep")]
+    pub keep_copy: bool,
+}
+
+fn keep() -> bool {
+    true
+}
+
+/// Absence note.
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq, JsonSchema)]
+pub struct AutoReply {
+    /// Subject of the note.
+    #[schemars(length(min = 1, max = 255))]
+    pub subject: String,
+    /// Text of the note.
+    #[schemars(length(min = 1, max = 10000))]
+    pub message: String,
+    /// First day, `YYYY-MM-DD`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(regex(pattern = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$"))]
+    pub from: Option<String>,
+    /// Last day, `YYYY-MM-DD`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(regex(pattern = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$"))]
+    pub until: Option<String>,
+}
+
+/// What the operator knows of the mailbox.
+#[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct MailboxStatus {
+    /// Generation of the spec that this status speaks of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// Value of the annotation `reconcile-requested-at` that was handled last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_handled_reconcile_at: Option<String>,
+    /// Value of the annotation `rotate-password` that was handled last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_handled_rotate_password: Option<String>,
+    /// The full address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<String>,
+    /// What the backend calls it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backend_id: Option<String>,
+    /// How the mailbox at the backend came to be ours.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ownership: Option<Ownership>,
+    /// Storage granted at the backend.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quota: Option<Quantity>,
+    /// Storage in use, in steps of 1 % of the quota.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub used_storage: Option<Quantity>,
+    /// How to reach the services.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_settings: Option<ClientSettings>,
+    /// For `managementPolicy: Observe`: fields that differ at the backend.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub drift: Vec<String>,
+    /// Conditions.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
+    pub conditions: Vec<Condition>,
+}

@@ -1,0 +1,10 @@
+//! mailtenant: a Kubernetes operator for mail tenants.
+//!
+//! `api` is what users declare, `controllers` what is done about it, `groupware` and `dns` how servers are spoken to,
+//! `runtime` the Kubernetes plumbing. `docs/architecture.md` follows one Mailbox through the code.
+#![forbid(unsafe_code)]
+
+pub mod api;
+pub mod dns;
+pub mod groupware;
+pub mod runtime;

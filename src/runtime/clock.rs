@@ -1,0 +1,52 @@
+//! Time and randomness that come in from outside, so that the whole operator can run on a virtual clock.
+
+use jiff::Timestamp;
+use std::time::Duration;
+
+/// Wall-clock time, for stamps only. For waiting and measuring use `tokio::time`.
+pub trait Clock: Send + Sync {
+    /// Now.
+    fn now(&self) -> Timestamp;
+}
+
+/// The machine's clock.
+pub struct SystemClock;
+
+impl Clock for SystemClock {
+    #[allow(clippy::disallowed_methods, reason = "the one place that may")]
+    fn now(&self) -> Timestamp {
+        Timestamp::now()
+    }
+}
+
+/// Randomness.
+pub trait Random: Send + Sync {
+    /// Fills the buffer.
+    fn fill(&self, buffer: &mut [u8]);
+
+    /// A number below `n` (0 for 0); for jitter, not for secrets.
+    fn below(&self, n: u64) -> u64 {
+        let mut bytes = [0u8; 8];
+        self.fill(&mut bytes);
+        u64::from_le_bytes(bytes).checked_rem(n).unwrap_or(0)
+    }
+
+    /// `base` give or take `percent`.
+    fn around(&self, base: Duration, percent: u64) -> Duration {
+        let ms = base.as_millis() as u64;
+        let span = ms * percent / 100;
+        Duration::from_millis(ms - span + self.below(2 * span + 1))
+    }
+}
+
+/// The system's cryptographic randomness.
+pub struct SystemRandom;
+
+impl Random for SystemRandom {
+    fn fill(&self, buffer: &mut [u8]) {
+        // Fails only if the kernel has no entropy source at all; going on with zeros would make guessable passwords.
+        if aws_lc_rs::rand::fill(buffer).is_err() {
+            std::process::abort();
+        }
+    }
+}
