@@ -8,7 +8,8 @@
 pub mod address;
 pub mod sogo;
 
-use crate::api::{AddressBook, GroupwareBackendSpec, Security};
+use crate::api::mail_instance::AddressBook;
+use crate::api::{GroupwareBackendSpec, Security};
 use crate::runtime::secret::SecretText;
 use async_trait::async_trait;
 use std::collections::{BTreeMap, BTreeSet};
