@@ -8,6 +8,7 @@ use lettre::{AsyncSmtpTransport, AsyncTransport, Tokio1Executor};
 use std::io::Write;
 use std::process::{Command, Stdio};
 use std::time::Duration;
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 
 /// A user's address and password.
@@ -49,6 +50,34 @@ pub async fn send_body(
     let envelope = Envelope::new(Some(from.parse().expect("an address")), vec![to.parse().expect("an address")]);
     let sent = builder.build().send_raw(&envelope.expect("an envelope"), message.as_bytes()).await;
     sent.map(|_| ()).map_err(|e| (e.status().map(u16::from).unwrap_or(0), e.to_string()))
+}
+
+/// Asks whether the server takes a message of this size for a recipient, as sending servers do (RFC 1870), without
+/// sending it: the answer to RCPT.
+pub async fn offer(stack: &Stack, to: &str, size: usize) -> (u16, String) {
+    let stream = TcpStream::connect(("127.0.0.1", stack.port("SMTP"))).await.expect("SMTP answers");
+    let (read, mut write) = stream.into_split();
+    let mut lines = BufReader::new(read).lines();
+    let mut last = (0, String::new());
+    let commands =
+        ["", "EHLO outside.example", &format!("MAIL FROM:<x@outside.example> SIZE={size}"), &format!("RCPT TO:<{to}>")];
+    for command in commands {
+        if !command.is_empty() {
+            write.write_all(format!("{command}\r\n").as_bytes()).await.expect("SMTP answers");
+        }
+        loop {
+            let line = lines.next_line().await.expect("SMTP answers").expect("SMTP answers");
+            if line.as_bytes().get(3) != Some(&b'-') {
+                last = (line.get(..3).and_then(|c| c.parse().ok()).unwrap_or(0), line);
+                break;
+            }
+        }
+        if last.0 >= 400 {
+            break;
+        }
+    }
+    let _ = write.write_all(b"QUIT\r\n").await;
+    last
 }
 
 /// Signs in by IMAP and reads all messages of the inbox; `Err` when the sign-in is refused.

@@ -6,7 +6,7 @@
 use super::stack::Stack;
 use bytes::{Buf, BytesMut};
 use std::io;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -54,13 +54,16 @@ struct State {
     calls: Vec<String>,
     since: usize,
     fired: usize,
+    /// How many changes of the plan were made, and how many the accepting loop has acted on.
+    asked: u64,
+    done: u64,
 }
 
 /// A running proxy.
 pub struct Proxy {
     /// Where it listens, on 127.0.0.1.
     pub port: u16,
-    state: Arc<Mutex<State>>,
+    state: Shared,
     changed: watch::Sender<u64>,
 }
 
@@ -68,7 +71,7 @@ impl Proxy {
     /// Starts one in front of a port of this machine.
     pub fn start(stack: &Stack, protocol: Protocol, upstream: u16) -> Proxy {
         let port = stack.free_port();
-        let state = Arc::new(Mutex::new(State::default()));
+        let state = Shared::default();
         let (changed, watcher) = watch::channel(0);
         let listener = std::net::TcpListener::bind(("127.0.0.1", port)).expect("a free port");
         listener.set_nonblocking(true).expect("a socket");
@@ -82,29 +85,44 @@ impl Proxy {
 
     /// Breaks what passes from now on. Connections that are open are cut: a pool would hide the fault.
     pub fn fail(&self, fault: Fault, when: When) {
-        {
-            let mut state = self.state.lock().expect("no poison");
-            state.since = state.calls.len();
-            state.fired = 0;
-            state.plan = Some((fault, when));
-        }
-        self.changed.send_modify(|n| *n += 1);
+        self.change(Some((fault, when)));
     }
 
     /// Passes everything again.
     pub fn heal(&self) {
-        self.state.lock().expect("no poison").plan = None;
-        self.changed.send_modify(|n| *n += 1);
+        self.change(None);
+    }
+
+    /// Waits until the accepting loop has acted on it, so that nothing passes under the old plan.
+    fn change(&self, plan: Option<(Fault, When)>) {
+        let asked = {
+            let mut state = self.lock();
+            if plan.is_some() {
+                state.since = state.calls.len();
+                state.fired = 0;
+            }
+            state.plan = plan;
+            state.asked += 1;
+            state.asked
+        };
+        self.changed.send_replace(asked);
+        let acted =
+            self.state.1.wait_timeout_while(self.lock(), super::secs(10), |s| s.done < asked).expect("no poison");
+        assert!(!acted.1.timed_out(), "the proxy does not take its orders");
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.0.lock().expect("no poison")
     }
 
     /// How often the fault struck since [`Proxy::fail`].
     pub fn fired(&self) -> usize {
-        self.state.lock().expect("no poison").fired
+        self.lock().fired
     }
 
     /// What was called since the beginning: `PATCH /api/...` or the beginning of a statement.
     pub fn calls(&self) -> Vec<String> {
-        self.state.lock().expect("no poison").calls.clone()
+        self.lock().calls.clone()
     }
 }
 
@@ -136,7 +154,7 @@ impl State {
     }
 }
 
-type Shared = Arc<Mutex<State>>;
+type Shared = Arc<(Mutex<State>, Condvar)>;
 
 async fn accept(
     listener: std::net::TcpListener,
@@ -148,21 +166,28 @@ async fn accept(
 ) {
     let mut listener = Some(TcpListener::from_std(listener).expect("a socket"));
     loop {
-        if state.lock().expect("no poison").refuses() {
+        let (refuses, asked) = {
+            let mut state = state.0.lock().expect("no poison");
+            (state.refuses(), state.asked)
+        };
+        if refuses {
             listener = None;
+        } else if listener.is_none() {
+            listener = TcpListener::bind(("127.0.0.1", port)).await.ok();
+            if listener.is_none() {
+                tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+                continue;
+            }
+        }
+        {
+            state.0.lock().expect("no poison").done = asked;
+            state.1.notify_all();
+        }
+        if refuses {
             if changed.changed().await.is_err() {
                 return;
             }
             continue;
-        }
-        if listener.is_none() {
-            match TcpListener::bind(("127.0.0.1", port)).await {
-                Ok(l) => listener = Some(l),
-                Err(_) => {
-                    tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-                    continue;
-                }
-            }
         }
         let Some(open) = &listener else { continue };
         tokio::select! {
@@ -229,7 +254,7 @@ async fn http(mut client: TcpStream, upstream: u16, state: &Shared) -> io::Resul
     // doveadm has one URL; its command is the first string of the body: [["kick", {...}, "tag"]]
     let command = body.trim_start_matches(['[', ' ']).split('"').nth(1).filter(|_| first.contains("doveadm"));
     let call = command.map(|c| format!("{first} {c}")).unwrap_or(first);
-    let fault = state.lock().expect("no poison").strike(call);
+    let fault = state.0.lock().expect("no poison").strike(call);
     match fault {
         Some(Fault::Hang) => hang().await,
         Some(Fault::ResetBefore | Fault::Refuse) => reset(client),
@@ -323,7 +348,7 @@ async fn postgres(mut client: TcpStream, upstream: u16, state: &Shared) -> io::R
                 }
                 _ => None,
             };
-            let fault = call.and_then(|call| state.lock().expect("no poison").strike(call));
+            let fault = call.and_then(|call| state.0.lock().expect("no poison").strike(call));
             match fault {
                 None | Some(Fault::Http(..)) => {}
                 Some(Fault::Refuse | Fault::ResetBefore) => {
