@@ -6,4 +6,11 @@
 
 mod harness;
 
+mod idle;
+mod mail;
+mod order;
+mod ready;
 mod servers;
+mod strangers;
+mod tenancy;
+mod whole_run;

@@ -30,11 +30,12 @@ impl Operator {
         Operator { stack, kubeconfig: kubeconfig.to_path_buf(), log, http, child }
     }
 
-    /// SIGKILL, then waits until it has ended: no destructor, no lease given back.
-    pub fn kill(&self) {
+    /// SIGKILL, and started again at once: no destructor runs, no Lease is given back. One at a time.
+    pub fn crash(&self) {
         let mut child = self.child.lock().expect("no poison");
         let _ = child.kill();
         let _ = child.wait();
+        *child = spawn(self.stack, &self.kubeconfig, &self.log, self.http);
     }
 
     /// SIGTERM; gives how it ended. It must drain within half a minute.
@@ -48,7 +49,7 @@ impl Operator {
         .await
     }
 
-    /// Starts it again after [`Operator::kill`] or [`Operator::terminate`].
+    /// Starts it again after [`Operator::terminate`].
     pub fn restart(&self) {
         let mut child = self.child.lock().expect("no poison");
         *child = spawn(self.stack, &self.kubeconfig, &self.log, self.http);

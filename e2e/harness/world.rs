@@ -25,6 +25,7 @@ pub struct Platform {
     pub recorder: Recorder,
 }
 
+static ROUGH: OnceLock<Platform> = OnceLock::new();
 static RUNNING: AtomicUsize = AtomicUsize::new(0);
 
 /// Tests that are under way in this process, the asking one included.
@@ -41,8 +42,12 @@ impl Platform {
 
     /// The platform whose operator is killed at any moment.
     pub fn rough() -> &'static Platform {
-        static ROUGH: OnceLock<Platform> = OnceLock::new();
         ROUGH.get_or_init(|| Platform::start(Stack::rough(), "rough"))
+    }
+
+    /// Whether a test has wanted it.
+    pub fn rough_is_up() -> bool {
+        ROUGH.get().is_some()
     }
 
     fn start(stack: &'static Stack, name: &str) -> Platform {

@@ -57,7 +57,7 @@ run kube-apiserver --etcd-servers "http://127.0.0.1:$ETCD" --bind-address 127.0.
   --tls-cert-file pki/apiserver.crt --tls-private-key-file pki/apiserver.key --client-ca-file pki/ca.crt \
   --service-account-issuer https://kubernetes.default.svc --service-account-key-file pki/sa.pub --service-account-signing-key-file pki/sa.key \
   --service-cluster-ip-range 10.96.0.0/16 --authorization-mode Node,RBAC --endpoint-reconciler-type none \
-  --audit-policy-file "$HERE/audit.yaml" --audit-log-path "$ROOT/audit.log" --audit-log-mode blocking ${APISERVER_ARGS:-}
+  --audit-policy-file "$HERE/audit.yaml" --audit-log-path "$ROOT/audit.log" --audit-log-mode blocking --audit-log-maxsize 4000 ${APISERVER_ARGS:-}
 ready() { curl -sf --cacert pki/ca.crt --cert pki/admin.crt --key pki/admin.key "https://127.0.0.1:$API/readyz"; }
 wait_for 120 kube-apiserver ready || { tail -5 log/kube-apiserver.log log/etcd.log >&2; exit 1; }
 run kube-controller-manager --kubeconfig kcm.kubeconfig --authentication-kubeconfig kcm.kubeconfig --authorization-kubeconfig kcm.kubeconfig \
