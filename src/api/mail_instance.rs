@@ -135,6 +135,9 @@ pub struct MailInstanceStatus {
     /// Value of the annotation `accept-mass-loss` that was handled last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub accepted_mass_loss: Option<String>,
+    /// Whether mailboxes that are missing at the backend are held back (I12).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mass_loss: Option<MassLossState>,
     /// What is used of what was booked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub usage: Option<InstanceUsage>,
@@ -142,6 +145,15 @@ pub struct MailInstanceStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
+}
+
+/// Whether mailboxes that are missing at the backend are held back.
+#[derive(Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, JsonSchema)]
+pub enum MassLossState {
+    /// Many are missing; nothing is made again.
+    Held,
+    /// A person has said that they may be made again.
+    Accepted,
 }
 
 /// What is used of what was booked.
