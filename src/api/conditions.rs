@@ -12,6 +12,7 @@ pub struct Condition {
     #[serde(rename = "type")]
     pub type_: String,
     /// `True`, `False` or `Unknown`.
+    #[schemars(transform = crate::api::rules::condition_status)]
     pub status: String,
     /// CamelCase word that programs may compare.
     pub reason: String,

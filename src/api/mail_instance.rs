@@ -28,11 +28,12 @@ use serde::{Deserialize, Serialize};
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("self.backendRef.name == oldSelf.backendRef.name").message("backendRef is immutable: create a new MailInstance to use another backend"))]
+#[x_kube(validation = Rule::new("self.backendRef.name == oldSelf.backendRef.name").message("backendRef is immutable: create a new MailInstance to use another backend").field_path(".backendRef"))]
 pub struct MailInstanceSpec {
     /// The GroupwareBackend. Immutable.
     pub backend_ref: LocalRef,
     /// Booked storage. May be lowered down to what is allocated.
+    #[schemars(transform = rules::storage)]
     pub storage: Quantity,
     /// How the booked storage bounds the mailboxes.
     #[serde(default)]
@@ -42,6 +43,7 @@ pub struct MailInstanceSpec {
     pub limits: Option<InstanceLimits>,
     /// Quota of mailboxes that do not say their own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(transform = rules::storage)]
     pub default_mailbox_quota: Option<Quantity>,
     /// For mailboxes that do not say their own. The instance itself always ends as `Delete` once nothing is retained in it.
     #[serde(default = "retain")]
@@ -60,6 +62,7 @@ pub struct MailInstanceSpec {
     pub address_book: AddressBook,
     /// Where notices go.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(transform = rules::address)]
     pub contact: Option<String>,
 }
 
