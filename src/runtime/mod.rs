@@ -3,4 +3,19 @@
 //! `crate::controllers`: it could be a crate of its own.
 
 pub mod clock;
+pub mod crds;
+pub mod events;
+pub mod http;
+pub mod lease;
+pub mod metrics;
+pub mod requests;
 pub mod secret;
+pub mod shutdown;
+pub mod telemetry;
+
+/// The runtime of the process: as many threads as there are cores, at most four. The operator waits for others most of
+/// the time, and each thread costs memory of the allocator.
+pub fn multi_threaded() -> std::io::Result<tokio::runtime::Runtime> {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    tokio::runtime::Builder::new_multi_thread().worker_threads(cores.min(4)).enable_all().build()
+}
