@@ -14,7 +14,11 @@ fn secs(n: u64) -> Duration {
     Duration::from_secs(n)
 }
 
-fn candidate(fake: &Fake, name: &str, judge: impl FnMut(&http::Method, &str) -> Fate + Send + 'static) -> Arc<Election> {
+fn candidate(
+    fake: &Fake,
+    name: &str,
+    judge: impl FnMut(&http::Method, &str) -> Fate + Send + 'static,
+) -> Arc<Election> {
     let seed = name.bytes().map(u64::from).sum();
     // Clocks an hour apart for each letter: nobody's time of day may matter.
     let skew = 3600 * (i64::from(name.as_bytes()[0]) - 97);

@@ -71,7 +71,9 @@ async fn a_request_that_hangs_ends_after_its_limit_as_a_typed_error() {
 }
 
 /// Headers at once, then `first`, then nothing.
-fn stalls(first: &'static str) -> impl tower::Service<
+fn stalls(
+    first: &'static str,
+) -> impl tower::Service<
     Request<Body>,
     Response = Response<impl http_body::Body<Data = Bytes, Error = std::io::Error> + Send + 'static>,
     Error = std::convert::Infallible,
