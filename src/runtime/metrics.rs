@@ -28,7 +28,7 @@ struct Kind {
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct Lane {
-    lane: &'static str,
+    lane: String,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -163,9 +163,12 @@ impl Metrics {
         self.0.reconcile_seconds.get_or_create(&Kind { kind }).observe(took.as_secs_f64());
     }
 
-    /// So many objects wait in `lane` of the queue.
-    pub fn queue_depth(&self, lane: &'static str, depth: usize) {
-        self.0.queue_depth.get_or_create(&Lane { lane }).set(gauge(depth));
+    /// So many objects wait in each lane of the queue. Lanes that are not in it are forgotten.
+    pub fn queue_depths<'a>(&self, depths: impl IntoIterator<Item = (&'a str, usize)>) {
+        self.0.queue_depth.clear();
+        for (lane, depth) in depths {
+            self.0.queue_depth.get_or_create(&Lane { lane: lane.to_string() }).set(gauge(depth));
+        }
     }
 
     /// So many objects of `kind` wait for a retry.
@@ -248,7 +251,8 @@ mod tests {
         let metrics = Metrics::new("demo");
         metrics.reconciled("Thing", "completed", Duration::from_millis(3));
         metrics.reconciled("Thing", "completed", Duration::from_millis(3));
-        metrics.queue_depth("edits", 7);
+        metrics.queue_depths([("berlin", 5), ("gone", 1)]);
+        metrics.queue_depths([("berlin", 7)]);
         metrics.objects_in_backoff("Thing", 2);
         metrics.cache_objects("Thing", 10_000);
         metrics.watch_restarted("Thing");
@@ -262,7 +266,7 @@ mod tests {
         for line in [
             r#"demo_reconcile_total{kind="Thing",outcome="completed"} 2"#,
             r#"demo_reconcile_duration_seconds_count{kind="Thing"} 2"#,
-            r#"demo_queue_depth{lane="edits"} 7"#,
+            r#"demo_queue_depth{lane="berlin"} 7"#,
             r#"demo_objects_in_backoff{kind="Thing"} 2"#,
             r#"demo_cache_objects{kind="Thing"} 10000"#,
             r#"demo_watch_restarts_total{kind="Thing"} 1"#,
@@ -278,6 +282,7 @@ mod tests {
         ] {
             assert!(text.lines().any(|l| l == line), "{line} is not in\n{text}");
         }
+        assert!(!text.contains("gone"), "{text}");
         let rss = text.lines().find_map(|l| l.strip_prefix("process_resident_memory_bytes ")).unwrap();
         assert!(rss.parse::<i64>().unwrap() > 1 << 20, "{rss}");
     }

@@ -33,6 +33,11 @@ impl Shutdown {
         *self.0.borrow()
     }
 
+    /// The channel itself, true once the shutdown was asked for.
+    pub fn receiver(&self) -> watch::Receiver<bool> {
+        self.0.clone()
+    }
+
     /// Ends when the shutdown is asked for (at once if it was). Never ends when the trigger is dropped without asking:
     /// whoever dropped it is going down by itself.
     pub async fn requested(&self) {
