@@ -373,6 +373,9 @@ pub struct RecordStatus {
     /// Who put the value there: `Created` by us, or `Observed` because it was there before (then it stays on deletion).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ownership: Option<Ownership>,
+    /// SPF: the term of the value that is ours. With ownership `Adopted` it was merged into a record that was there before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub term: Option<String>,
     /// What is there instead.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed: Option<String>,
