@@ -152,7 +152,9 @@ impl<K: Ord + Clone> Queue<K> {
         let after = self.lanes.range::<String, _>((Bound::Excluded(last), Bound::Unbounded));
         let turn = after.chain(self.lanes.range::<String, _>(..=last));
         let name = turn
-            .filter(|(name, lane)| lane.waiting > 0 && lane.running < *self.limits.get(*name).unwrap_or(&self.default_limit))
+            .filter(|(name, lane)| {
+                lane.waiting > 0 && lane.running < *self.limits.get(*name).unwrap_or(&self.default_limit)
+            })
             .map(|(name, _)| name.clone())
             .next()?;
         let lane = self.lanes.get_mut(&name)?;

@@ -150,7 +150,8 @@ impl<K: Resource> Store<K> {
         }
         for (key, new) in listed {
             match self.objects.get(&key) {
-                Some(have) if same_uid(have.as_ref(), new.as_ref()) && version(have.as_ref()) >= version(new.as_ref()) => {}
+                Some(have)
+                    if same_uid(have.as_ref(), new.as_ref()) && version(have.as_ref()) >= version(new.as_ref()) => {}
                 _ => {
                     let old = self.objects.insert(key.clone(), new.clone());
                     deltas.push(Delta { key, old, new: Some(new) });
@@ -203,7 +204,8 @@ mod tests {
         o
     }
     fn shown(deltas: &[Delta<ConfigMap>]) -> Vec<String> {
-        let rv = |o: &Option<Arc<ConfigMap>>| o.as_ref().map_or("-".into(), |o| o.resource_version().unwrap_or_default());
+        let rv =
+            |o: &Option<Arc<ConfigMap>>| o.as_ref().map_or("-".into(), |o| o.resource_version().unwrap_or_default());
         deltas.iter().map(|d| format!("{} {}>{}", d.key.name, rv(&d.old), rv(&d.new))).collect()
     }
 
