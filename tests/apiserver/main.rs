@@ -2,6 +2,7 @@
 
 #[path = "../common/cluster.rs"]
 mod cluster;
+mod harness;
 mod manifests;
 mod samples;
 mod shape;
