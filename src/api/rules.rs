@@ -481,15 +481,16 @@ pub fn password(s: &mut Schema) {
     );
 }
 
-/// [`super::mail_alias::AliasTarget`]. A target is one value: two appliers cannot own halves of it.
+/// [`super::mail_alias::AliasTarget`].
 pub fn alias_target(s: &mut Schema) {
-    s.insert("x-kubernetes-map-type".into(), json!("atomic"));
     rule(s, "has(self.mailboxRef) != has(self.address)", "a target is exactly one of mailboxRef and address");
 }
 
 /// Targets of an alias.
 pub fn targets(s: &mut Schema) {
-    set(s, 1, 500);
+    list(s, 1, 500);
+    s.insert("x-kubernetes-list-type".into(), json!("atomic"));
+    rule(s, "self.all(t, self.exists_one(u, u == t))", "no target may be given twice");
 }
 
 /// [`super::mail_domain::DomainDns`].
