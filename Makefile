@@ -33,12 +33,12 @@ bench: ## One table of times and writes against a floor. N=10000 mailboxes, IDLE
 
 .PHONY: crds
 crds: ## Writes crds/ from the types in src/api/
-	@mkdir -p crds
-	cargo run --quiet -- crds >crds/mailtenant.dev.yaml.new && mv crds/mailtenant.dev.yaml.new crds/mailtenant.dev.yaml
+	cargo run --quiet -- crds --dir crds
 
 .PHONY: docs
-docs: ## Builds the reference of the code; a broken link is an error
-	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --document-private-items
+docs: ## Writes the generated parts of docs/ anew, and builds the reference of the code: a broken link is an error
+	UPDATE=1 cargo test --quiet --test docs
+	RUSTDOCFLAGS="-D warnings" cargo doc --quiet --no-deps --document-private-items
 
 .PHONY: lint
 lint: ## Format and clippy, as CI does

@@ -68,17 +68,9 @@ async fn prepare(stack: &Stack) {
     let k = Kubectl::admin(stack, SYSTEM).await;
     apply_crds(&k).await;
     k.apply(json!({"kind": "Namespace", "metadata": {"name": SYSTEM}})).await;
-    let sql = Sql::connect(stack).await;
-    // A role of its own, with a password that can be looked for afterwards.
-    let password = format!("db-{:032x}", fastrand::u128(..));
-    sql.run(&format!(
-        "DO $$ BEGIN CREATE ROLE mailtenant LOGIN SUPERUSER; EXCEPTION WHEN duplicate_object THEN NULL; END $$;
-         ALTER ROLE mailtenant PASSWORD '{password}'"
-    ))
-    .await;
-    k.put_secret("berlin-db", &[("username", "mailtenant"), ("password", &password)]).await;
+    k.put_secret("berlin-db", &[("username", stack.get("GW_DB_USER")), ("password", stack.get("GW_DB_PASSWORD"))]).await;
     k.put_secret("berlin-doveadm", &[("apiKey", stack.get("GW_API_KEY"))]).await;
-    k.put_secret("pdns", &[("apiKey", stack.get("PDNS_API_KEY"))]).await;
+    k.put_secret("pdns", &[("apiKey", stack.get("PDNS_KEY"))]).await;
     k.apply(groupware_backend(
         stack,
         GROUPWARE,
@@ -135,10 +127,10 @@ pub fn dns_backend(stack: &Stack, name: &str, namespaces: &[&str], zones: &[Stri
     json!({"kind": "DNSBackend", "metadata": {"name": name}, "spec": {
         "allowedNamespaces": {"from": "Names", "names": namespaces},
         "zones": zones,
-        "resolvers": [format!("127.0.0.1:{}", stack.get("PDNS_DNS_PORT"))],
-        "powerdns": {"url": stack.get("PDNS_API_URL"), "serverId": "localhost",
+        "resolvers": [stack.get("PDNS_DNS")],
+        "powerdns": {"url": stack.get("PDNS_API"), "serverId": "localhost",
             "apiKeySecretRef": {"name": "pdns", "key": "apiKey"},
-            "dnsAddress": format!("127.0.0.1:{}", stack.get("PDNS_DNS_PORT"))}}})
+            "dnsAddress": stack.get("PDNS_DNS")}}})
 }
 
 /// One test's place in the world.
