@@ -5,6 +5,10 @@
 #![forbid(unsafe_code)]
 
 pub mod api;
+pub mod args;
+pub mod controllers;
 pub mod dns;
 pub mod groupware;
+pub mod operator;
+pub mod process;
 pub mod runtime;
