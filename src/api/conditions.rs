@@ -226,7 +226,11 @@ impl Conditions {
         };
         match self.list.iter_mut().find(|c| c.type_ == fresh.type_) {
             Some(old) => {
-                let since = if old.status == fresh.status { old.last_transition_time.clone() } else { fresh.last_transition_time.clone() };
+                let since = if old.status == fresh.status {
+                    old.last_transition_time.clone()
+                } else {
+                    fresh.last_transition_time.clone()
+                };
                 *old = Condition { last_transition_time: since, ..fresh };
             }
             None => self.list.push(fresh),

@@ -88,8 +88,12 @@ impl Cluster {
         fs::write(dir.join("manager.kubeconfig"), kubeconfig_text(&dir, "manager", api)?)?;
 
         let start = |name: &str, flags: Vec<String>| -> Result<String, Error> {
-            let words: Vec<String> = [binary(name)?.display().to_string()].into_iter().chain(flags).map(quote).collect();
-            Ok(format!("{} >log/{name}.log 2>&1 </dev/null & pids=\"$pids $!\"; echo $! >{name}.pid\n", words.join(" ")))
+            let words: Vec<String> =
+                [binary(name)?.display().to_string()].into_iter().chain(flags).map(quote).collect();
+            Ok(format!(
+                "{} >log/{name}.log 2>&1 </dev/null & pids=\"$pids $!\"; echo $! >{name}.pid\n",
+                words.join(" ")
+            ))
         };
         let mut script = String::from("pids=\n");
         script += &start("etcd", etcd_flags(etcd, peer))?;
@@ -98,7 +102,10 @@ impl Cluster {
         script += "trap '' INT TERM HUP\n";
         if let Some(controllers) = &options.controllers {
             // Not before the apiserver is ready: the controller manager ends when its RBAC roles are not there yet.
-            script += &format!("if read _; then\n{}fi\n", start("kube-controller-manager", manager_flags(manager, controllers))?);
+            script += &format!(
+                "if read _; then\n{}fi\n",
+                start("kube-controller-manager", manager_flags(manager, controllers))?
+            );
         }
         script += "read _\nkill -9 $pids\nwait\ncd / && rm -rf \"$1\"\n";
         let mut keeper = Command::new("sh")
@@ -191,7 +198,10 @@ pub async fn install_crds(client: &Client) -> Result<(), Error> {
     }
     // Established is said a moment before the kind is served.
     for crd in &crds {
-        let path = format!("/apis/mailtenant.dev/v1alpha1/{}?limit=1", crd["spec"]["names"]["plural"].as_str().unwrap_or_default());
+        let path = format!(
+            "/apis/mailtenant.dev/v1alpha1/{}?limit=1",
+            crd["spec"]["names"]["plural"].as_str().unwrap_or_default()
+        );
         let served = async {
             while client.request_text(http::Request::get(&path).body(vec![]).unwrap_or_default()).await.is_err() {
                 tokio::time::sleep(Duration::from_millis(50)).await;
@@ -204,12 +214,15 @@ pub async fn install_crds(client: &Client) -> Result<(), Error> {
 
 /// Where one of the control plane's binaries is.
 pub fn binary(name: &str) -> Result<PathBuf, Error> {
-    let cache = std::env::var_os("MAILTENANT_CACHE").map(PathBuf::from).or_else(|| {
-        std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache/mailtenant"))
-    });
+    let cache = std::env::var_os("MAILTENANT_CACHE")
+        .map(PathBuf::from)
+        .or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache/mailtenant")));
     let folders = [std::env::var_os("KUBEBUILDER_ASSETS").map(PathBuf::from), cache.map(|c| c.join("bin"))];
     folders.iter().flatten().map(|f| f.join(name)).find(|p| p.is_file()).ok_or_else(|| {
-        format!("{name} is neither in KUBEBUILDER_ASSETS nor in $MAILTENANT_CACHE/bin (default ~/.cache/mailtenant/bin)").into()
+        format!(
+            "{name} is neither in KUBEBUILDER_ASSETS nor in $MAILTENANT_CACHE/bin (default ~/.cache/mailtenant/bin)"
+        )
+        .into()
     })
 }
 
