@@ -65,7 +65,13 @@ fn reference() -> String {
         let list = |v: &Value| {
             v.as_array().into_iter().flatten().map(|v| format!("`{}`", word(v))).collect::<Vec<_>>().join(", ")
         };
-        let _ = write!(out, "{}, plural `{}`, short name {}", word(&crd["spec"]["scope"]), word(&names["plural"]), list(&names["shortNames"]));
+        let _ = write!(
+            out,
+            "{}, plural `{}`, short name {}",
+            word(&crd["spec"]["scope"]),
+            word(&names["plural"]),
+            list(&names["shortNames"])
+        );
         if names["categories"].is_array() {
             let _ = write!(out, ", category {}", list(&names["categories"]));
         }

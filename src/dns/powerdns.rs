@@ -6,7 +6,7 @@
 //!   can still get between our read and our write: the window is one request wide.
 //! - A zone asked for with `rrset_name=` lacks disabled records, and has sets of other names that carry a comment,
 //!   without records. A `REPLACE` made from that would delete disabled records, so writes start from the whole zone.
-//! - `REPLACE` without `comments` keeps the comments.
+//! - `REPLACE` without `comments` keeps the comments. It gives the whole set one time to live, disabled records too.
 //! - An unknown zone is a 404 in plain text, which any proxy can say too: absence is only believed when the list of
 //!   zones, as JSON, lacks it (I2).
 

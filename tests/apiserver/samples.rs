@@ -52,9 +52,14 @@ async fn the_samples_are_accepted() {
         }
     }
     let count = |kind: &str| kinds.get(kind).copied().unwrap_or_default();
-    for (kind, least) in
-        [("GroupwareBackend", 1), ("DNSBackend", 1), ("MailInstance", 1), ("MailDomain", 1), ("Mailbox", 2), ("MailAlias", 2)]
-    {
+    for (kind, least) in [
+        ("GroupwareBackend", 1),
+        ("DNSBackend", 1),
+        ("MailInstance", 1),
+        ("MailDomain", 1),
+        ("Mailbox", 2),
+        ("MailAlias", 2),
+    ] {
         assert_eq!(count(kind), least, "{kind}");
     }
 }

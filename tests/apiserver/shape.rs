@@ -28,13 +28,14 @@ fn least(kind: &str, name: &str) -> Value {
     object(kind, name, spec)
 }
 
-const WITH_STATUS: [&str; 6] =
-    ["MailInstance", "MailDomain", "Mailbox", "MailAlias", "GroupwareBackend", "DNSBackend"];
+const WITH_STATUS: [&str; 6] = ["MailInstance", "MailDomain", "Mailbox", "MailAlias", "GroupwareBackend", "DNSBackend"];
 
 /// Everything of `part` stands in `whole`.
 fn holds(whole: &Value, part: &Value) -> bool {
     match (whole, part) {
-        (Value::Object(whole), Value::Object(part)) => part.iter().all(|(k, v)| whole.get(k).is_some_and(|w| holds(w, v))),
+        (Value::Object(whole), Value::Object(part)) => {
+            part.iter().all(|(k, v)| whole.get(k).is_some_and(|w| holds(w, v)))
+        }
         (Value::Array(whole), Value::Array(part)) => {
             whole.len() == part.len() && whole.iter().zip(part).all(|(w, p)| holds(w, p))
         }
@@ -47,22 +48,34 @@ async fn defaults_are_filled_in() {
     let cluster = cluster::shared().await;
     let (client, namespace) = (cluster.client().await, cluster.namespace("defaults").await);
     let expected = [
-        ("MailInstance", json!({"storagePolicy": "Allocate", "deletionPolicy": "Retain", "managementPolicy": "Full",
-            "adoptionPolicy": "Never", "externalForwarding": "Deny", "addressBook": "Instance"})),
-        ("MailDomain", json!({"dns": {"conflictPolicy": "Refuse", "ttl": 3600, "spf": {"all": "Fail"},
+        (
+            "MailInstance",
+            json!({"storagePolicy": "Allocate", "deletionPolicy": "Retain", "managementPolicy": "Full",
+            "adoptionPolicy": "Never", "externalForwarding": "Deny", "addressBook": "Instance"}),
+        ),
+        (
+            "MailDomain",
+            json!({"dns": {"conflictPolicy": "Refuse", "ttl": 3600, "spf": {"all": "Fail"},
                 "dmarc": {"policy": "Quarantine"}, "mtaSts": {"mode": "None"}, "clientDiscovery": true,
                 "onDelete": "RestorePrevious"},
             "dkim": {"algorithms": ["RSA2048", "Ed25519"], "rotateEvery": "365d"},
             "cutover": {"mode": "Auto", "approved": false}, "deletionPolicy": "Delete", "managementPolicy": "Full",
-            "adoptionPolicy": "Never"})),
-        ("Mailbox", json!({"password": {"management": "OnChange"}, "suspend": "None",
+            "adoptionPolicy": "Never"}),
+        ),
+        (
+            "Mailbox",
+            json!({"password": {"management": "OnChange"}, "suspend": "None",
             "access": {"imap": true, "pop3": true, "submission": true, "sieve": true, "groupware": true},
-            "managementPolicy": "Full", "adoptionPolicy": "Never"})),
+            "managementPolicy": "Full", "adoptionPolicy": "Never"}),
+        ),
         ("MailAlias", json!({"deletionPolicy": "Delete", "managementPolicy": "Full", "adoptionPolicy": "Never"})),
-        ("GroupwareBackend", json!({"hosts": {"mx": [{"preference": 10}], "imap": {"security": "TLS"}},
+        (
+            "GroupwareBackend",
+            json!({"hosts": {"mx": [{"preference": 10}], "imap": {"security": "TLS"}},
             "delivery": {"port": 25}, "limits": {"requestsPerSecond": 100, "concurrency": 16},
             "resync": {"interval": "15m"}, "massLoss": {"percent": 20, "minimum": 10},
-            "sogo": {"schema": "Managed", "database": {"port": 5432, "tls": "VerifyFull"}}})),
+            "sogo": {"schema": "Managed", "database": {"port": 5432, "tls": "VerifyFull"}}}),
+        ),
         ("DNSBackend", json!({"requireProof": false, "powerdns": {"serverId": "localhost"}})),
     ];
     for (kind, spec) in expected {
@@ -147,25 +160,42 @@ async fn columns_answer_ready_why_and_whose() {
             "lastTransitionTime": "2026-11-01T00:00:00Z"}])
     };
     let wanted: [(&str, Value, &[&str], &[&str]); 6] = [
-        ("MailInstance",
+        (
+            "MailInstance",
             json!({"instanceId": "acme-7f3a", "usage": {"domains": 1, "mailboxes": 2, "aliases": 3, "storageUsed": "1Gi"}}),
             &["Name", "Ready", "Reason", "Instance", "Backend", "Used", "Storage", "Mailboxes", "Age"],
-            &["False", "BackendUnreachable", "acme-7f3a", "berlin", "1Gi", "100Gi", "2"]),
-        ("MailDomain", json!({"state": "Pending"}),
+            &["False", "BackendUnreachable", "acme-7f3a", "berlin", "1Gi", "100Gi", "2"],
+        ),
+        (
+            "MailDomain",
+            json!({"state": "Pending"}),
             &["Name", "Ready", "Reason", "State", "Domain", "Instance", "Age"],
-            &["False", "BackendUnreachable", "Pending", "acme.example", "acme"]),
-        ("Mailbox", json!({"address": "alice@acme.example", "usedStorage": "120Mi", "quota": "5Gi"}),
+            &["False", "BackendUnreachable", "Pending", "acme.example", "acme"],
+        ),
+        (
+            "Mailbox",
+            json!({"address": "alice@acme.example", "usedStorage": "120Mi", "quota": "5Gi"}),
             &["Name", "Ready", "Reason", "Address", "Domain", "Used", "Quota", "Age"],
-            &["False", "BackendUnreachable", "alice@acme.example", "acme-example", "120Mi", "5Gi"]),
-        ("MailAlias", json!({"address": "info@acme.example"}),
+            &["False", "BackendUnreachable", "alice@acme.example", "acme-example", "120Mi", "5Gi"],
+        ),
+        (
+            "MailAlias",
+            json!({"address": "info@acme.example"}),
             &["Name", "Ready", "Reason", "Address", "Domain", "Age"],
-            &["False", "BackendUnreachable", "info@acme.example", "acme-example"]),
-        ("GroupwareBackend", json!({"provider": "sogo", "version": "5.8.0"}),
+            &["False", "BackendUnreachable", "info@acme.example", "acme-example"],
+        ),
+        (
+            "GroupwareBackend",
+            json!({"provider": "sogo", "version": "5.8.0"}),
             &["Name", "Ready", "Reason", "Provider", "Version", "Age"],
-            &["False", "BackendUnreachable", "sogo", "5.8.0"]),
-        ("DNSBackend", json!({"provider": "powerdns", "version": "4.7.3"}),
+            &["False", "BackendUnreachable", "sogo", "5.8.0"],
+        ),
+        (
+            "DNSBackend",
+            json!({"provider": "powerdns", "version": "4.7.3"}),
             &["Name", "Ready", "Reason", "Provider", "Version", "Age"],
-            &["False", "BackendUnreachable", "powerdns", "4.7.3"]),
+            &["False", "BackendUnreachable", "powerdns", "4.7.3"],
+        ),
     ];
     for (kind, status, columns, cells) in wanted {
         let name = format!("x.{namespace}");
@@ -206,9 +236,7 @@ async fn an_empty_status_is_accepted_and_conditions_are_keyed_by_type() {
         create(&client, &namespace, &object, false).await.unwrap();
         let at = format!("{}/{name}", path(&object, &namespace));
         let put = format!("{at}/status?fieldManager=t&force=true");
-        let with = |status: Value| {
-            json!({"apiVersion": "mailtenant.dev/v1alpha1", "kind": kind, "metadata": {"name": name}, "status": status})
-        };
+        let with = |status: Value| json!({"apiVersion": "mailtenant.dev/v1alpha1", "kind": kind, "metadata": {"name": name}, "status": status});
         let patch = "application/apply-patch+yaml";
         call(&client, "PATCH", &put, patch, &with(json!({}))).await.unwrap();
         call(&client, "PATCH", &put, patch, &with(json!({"conditions": [condition]}))).await.unwrap();

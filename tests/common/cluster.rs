@@ -15,8 +15,8 @@
 use kube::api::{Api, ObjectMeta, Patch, PatchParams, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
-use std::fmt::Write as _;
 use std::fs::{self, File};
+use std::io::Write as _;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
@@ -87,20 +87,27 @@ impl Cluster {
         fs::write(&kubeconfig, kubeconfig_text(&dir, "admin", api)?)?;
         fs::write(dir.join("manager.kubeconfig"), kubeconfig_text(&dir, "manager", api)?)?;
 
-        let mut commands = vec![
-            ("etcd", etcd_flags(etcd, peer)),
-            ("kube-apiserver", [apiserver_flags(api, etcd), options.apiserver_flags.clone()].concat()),
-        ];
-        if let Some(controllers) = &options.controllers {
-            commands.push(("kube-controller-manager", manager_flags(manager, controllers)));
-        }
+        let start = |name: &str, flags: Vec<String>| -> Result<String, Error> {
+            let words: Vec<String> =
+                [binary(name)?.display().to_string()].into_iter().chain(flags).map(quote).collect();
+            Ok(format!(
+                "{} >log/{name}.log 2>&1 </dev/null & pids=\"$pids $!\"; echo $! >{name}.pid\n",
+                words.join(" ")
+            ))
+        };
         let mut script = String::from("pids=\n");
-        for (name, flags) in commands {
-            let words: Vec<String> = [binary(name)?.display().to_string()].into_iter().chain(flags).map(quote).collect();
-            writeln!(script, "{} >log/{name}.log 2>&1 </dev/null & pids=\"$pids $!\"; echo $! >{name}.pid", words.join(" "))?;
-        }
+        script += &start("etcd", etcd_flags(etcd, peer))?;
+        script += &start("kube-apiserver", [apiserver_flags(api, etcd), options.apiserver_flags.clone()].concat())?;
         // A Ctrl-C reaches this shell too: it must live on to end the others.
-        script += "trap '' INT TERM HUP\nread _\nkill -9 $pids\nwait\ncd / && rm -rf \"$1\"\n";
+        script += "trap '' INT TERM HUP\n";
+        if let Some(controllers) = &options.controllers {
+            // Not before the apiserver is ready: the controller manager ends when its RBAC roles are not there yet.
+            script += &format!(
+                "if read _; then\n{}fi\n",
+                start("kube-controller-manager", manager_flags(manager, controllers))?
+            );
+        }
+        script += "read _\nkill -9 $pids\nwait\ncd / && rm -rf \"$1\"\n";
         let mut keeper = Command::new("sh")
             .args(["-c", &script, "sh"])
             .arg(&dir)
@@ -110,7 +117,7 @@ impl Cluster {
             .stderr(File::create(dir.join("log/keeper.log"))?)
             .spawn()?;
         let pipe = keeper.stdin.take();
-        let cluster = Cluster { kubeconfig, dir: Some(dir.clone()), keeper: Some((keeper, pipe)) };
+        let mut cluster = Cluster { kubeconfig, dir: Some(dir.clone()), keeper: Some((keeper, pipe)) };
         let client = cluster.client().await;
         let ready = async {
             loop {
@@ -131,6 +138,11 @@ impl Cluster {
         match tokio::time::timeout(Duration::from_secs(90), ready).await {
             Ok(result) => result?,
             Err(_) => return Err(format!("not ready in 90 s: {}", tail(&dir, "kube-apiserver")).into()),
+        }
+        if options.controllers.is_some()
+            && let Some((_, Some(pipe))) = &mut cluster.keeper
+        {
+            pipe.write_all(b"ready\n")?;
         }
         Ok(cluster)
     }
@@ -186,7 +198,10 @@ pub async fn install_crds(client: &Client) -> Result<(), Error> {
     }
     // Established is said a moment before the kind is served.
     for crd in &crds {
-        let path = format!("/apis/mailtenant.dev/v1alpha1/{}?limit=1", crd["spec"]["names"]["plural"].as_str().unwrap_or_default());
+        let path = format!(
+            "/apis/mailtenant.dev/v1alpha1/{}?limit=1",
+            crd["spec"]["names"]["plural"].as_str().unwrap_or_default()
+        );
         let served = async {
             while client.request_text(http::Request::get(&path).body(vec![]).unwrap_or_default()).await.is_err() {
                 tokio::time::sleep(Duration::from_millis(50)).await;
@@ -199,12 +214,15 @@ pub async fn install_crds(client: &Client) -> Result<(), Error> {
 
 /// Where one of the control plane's binaries is.
 pub fn binary(name: &str) -> Result<PathBuf, Error> {
-    let cache = std::env::var_os("MAILTENANT_CACHE").map(PathBuf::from).or_else(|| {
-        std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache/mailtenant"))
-    });
+    let cache = std::env::var_os("MAILTENANT_CACHE")
+        .map(PathBuf::from)
+        .or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache/mailtenant")));
     let folders = [std::env::var_os("KUBEBUILDER_ASSETS").map(PathBuf::from), cache.map(|c| c.join("bin"))];
     folders.iter().flatten().map(|f| f.join(name)).find(|p| p.is_file()).ok_or_else(|| {
-        format!("{name} is neither in KUBEBUILDER_ASSETS nor in $MAILTENANT_CACHE/bin (default ~/.cache/mailtenant/bin)").into()
+        format!(
+            "{name} is neither in KUBEBUILDER_ASSETS nor in $MAILTENANT_CACHE/bin (default ~/.cache/mailtenant/bin)"
+        )
+        .into()
     })
 }
 

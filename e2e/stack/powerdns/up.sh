@@ -3,12 +3,12 @@
 #
 #   up.sh ROOT PORT_BASE     DNS on PORT_BASE, HTTP API on PORT_BASE+1; writes ROOT/env with PDNS_API, PDNS_DNS, PDNS_KEY
 #
-# PDNS_ADDRESS (default 127.0.0.1) is where it answers DNS. Ended by down.sh ROOT. Needs (Debian 12):
+# PDNS_ADDRESS (default 127.0.0.1) is where it answers DNS, PDNS_API_PORT another port for the API. Ended by down.sh ROOT. Needs (Debian 12):
 #   apt-get install -y pdns-server pdns-backend-sqlite3 sqlite3 curl openssl
 set -euo pipefail
 if [ $# -ne 2 ]; then echo "usage: up.sh ROOT PORT_BASE" >&2; exit 2; fi
 mkdir -p "$1"
-ROOT="$(cd "$1" && pwd)"; DNS_PORT="$2"; API_PORT="$(($2 + 1))"; ADDRESS="${PDNS_ADDRESS:-127.0.0.1}"
+ROOT="$(cd "$1" && pwd)"; DNS_PORT="$2"; API_PORT="${PDNS_API_PORT:-$(($2 + 1))}"; ADDRESS="${PDNS_ADDRESS:-127.0.0.1}"
 PDNS="$(PATH="$PATH:/usr/sbin:/sbin" command -v pdns_server)" || { echo "pdns_server is not installed: apt-get install pdns-server pdns-backend-sqlite3" >&2; exit 1; }
 
 # A key of its own for each run: a test that finds it in a log has found a leak.
