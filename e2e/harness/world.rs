@@ -1,6 +1,7 @@
 //! What a test starts from: a namespace of its own on a running platform (servers, operator, registered backends).
 
 use super::kubectl::Kubectl;
+use super::kubeproxy::KubeProxy;
 use super::operator::Operator;
 use super::recorder::Recorder;
 use super::sql::Sql;
@@ -23,6 +24,8 @@ pub struct Platform {
     pub operator: Operator,
     /// Who watches.
     pub recorder: Recorder,
+    /// What stands between the operator and Kubernetes: on the rough platform only.
+    pub kube: Option<KubeProxy>,
 }
 
 static ROUGH: OnceLock<Platform> = OnceLock::new();
@@ -37,12 +40,12 @@ impl Platform {
     /// The platform that most tests share.
     pub fn shared() -> &'static Platform {
         static SHARED: OnceLock<Platform> = OnceLock::new();
-        SHARED.get_or_init(|| Platform::start(Stack::shared(), "shared"))
+        SHARED.get_or_init(|| Platform::start(Stack::shared(), "shared", false))
     }
 
     /// The platform whose operator is killed at any moment.
     pub fn rough() -> &'static Platform {
-        ROUGH.get_or_init(|| Platform::start(Stack::rough(), "rough"))
+        ROUGH.get_or_init(|| Platform::start(Stack::rough(), "rough", true))
     }
 
     /// Whether a test has wanted it.
@@ -50,7 +53,7 @@ impl Platform {
         ROUGH.get().is_some()
     }
 
-    fn start(stack: &'static Stack, name: &str) -> Platform {
+    fn start(stack: &'static Stack, name: &str, proxied: bool) -> Platform {
         // A thread, since a runtime may not be started inside the test's own.
         let prepare = move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
@@ -58,8 +61,12 @@ impl Platform {
         };
         std::thread::spawn(prepare).join().expect("the platform is prepared");
         let recorder = Recorder::start(stack);
-        let operator = Operator::start(stack, name);
-        Platform { stack, operator, recorder }
+        let kube = proxied.then(|| KubeProxy::start(stack));
+        let operator = match &kube {
+            Some(proxy) => Operator::start_with(stack, name, &proxy.kubeconfig),
+            None => Operator::start(stack, name),
+        };
+        Platform { stack, operator, recorder, kube }
     }
 }
 
