@@ -44,7 +44,8 @@ bold "Building the operator; starting Kubernetes' control plane, PowerDNS, SOGo,
 e2e/stack/install.sh
 e2e/stack/controlplane/build.sh >/dev/null &
 servers=$!
-cargo build --quiet
+# As the tests build it: `cargo build` alone would compile every dependency once more, with other features.
+cargo test --quiet --no-run --test e2e
 wait "$servers"
 BINARY="$(cargo metadata --no-deps --format-version 1 | sed -E 's/.*"target_directory":"([^"]*)".*/\1/')/debug/mailtenant"
 e2e/stack/up.sh "$ROOT"
