@@ -8,7 +8,7 @@ use serde_json::json;
 use std::collections::BTreeMap;
 use std::net::TcpListener;
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
 
@@ -50,13 +50,14 @@ impl Stack {
         let (base, block) = free_block();
         let root = std::env::temp_dir().join(format!("mailtenant-groupware-{}-{base}", std::process::id()));
         let mut stack = Stack { root, env: BTreeMap::new(), _block: block };
-        let out = Command::new(script("up.sh")).arg(&stack.root).arg(base.to_string()).output().unwrap();
-        assert!(
-            out.status.success(),
-            "up.sh: {}{}",
-            String::from_utf8_lossy(&out.stdout),
-            String::from_utf8_lossy(&out.stderr)
-        );
+        // Into a file: the servers inherit the output, and a pipe would stay open as long as they live.
+        std::fs::create_dir_all(&stack.root).unwrap();
+        let log = stack.root.join("up.log");
+        let out = || std::fs::File::options().create(true).append(true).open(&log).unwrap();
+        let mut up = Command::new(script("up.sh"));
+        up.arg(&stack.root).arg(base.to_string()).stdin(Stdio::null());
+        let status = up.stdout(out()).stderr(out()).status().unwrap();
+        assert!(status.success(), "up.sh: {}", std::fs::read_to_string(&log).unwrap_or_default());
         let env = std::fs::read_to_string(stack.root.join("env")).unwrap();
         stack.env = env.lines().filter_map(|l| l.split_once('=')).map(|(k, v)| (k.into(), v.into())).collect();
         stack
@@ -125,7 +126,9 @@ impl Stack {
 
 impl Drop for Stack {
     fn drop(&mut self) {
-        let _ = Command::new(script("down.sh")).arg(&self.root).output();
+        let mut down = Command::new(script("down.sh"));
+        down.arg(&self.root).stdin(Stdio::null());
+        let _ = down.stdout(Stdio::null()).stderr(Stdio::null()).status();
         if !std::thread::panicking() {
             let _ = std::fs::remove_dir_all(&self.root);
         } else {
