@@ -360,7 +360,8 @@ async fn retention(b: &dyn GroupwareBackend) {
     let (t, made) = b.ensure_tenant(&back).await.unwrap();
     assert_eq!((made, t.id.as_str(), t.adopted, t.active), (Made::Adopted, "kept", true, true));
     exists(b.ensure_domain(&domain("d7", "kept.test", "kept")).await, None);
-    let (d, made) = b.ensure_domain(&DomainWant { owner: adopting("d7"), ..domain("d7", "kept.test", "kept") }).await.unwrap();
+    let (d, made) =
+        b.ensure_domain(&DomainWant { owner: adopting("d7"), ..domain("d7", "kept.test", "kept") }).await.unwrap();
     assert_eq!((made, d.adopted, d.active), (Made::Adopted, true, true));
     exists(b.ensure_mailbox(&mailbox("m7", "carol@kept.test", "kept", "pw2")).await, None);
     let want = MailboxWant { owner: adopting("m7"), ..mailbox("m7", "carol@kept.test", "kept", "pw2") };

@@ -9,7 +9,8 @@ use mailtenant::runtime::secret::SecretText;
 const ALICE: &str = "alice@acme.test";
 const BOB: &str = "bob@acme.test";
 const ICS: &str = "BEGIN:VCALENDAR\r\nVERSION:2.0\r\nPRODID:-//t//t\r\nBEGIN:VEVENT\r\nUID:e1\r\nDTSTAMP:20260101T000000Z\r\nDTSTART:20260102T100000Z\r\nDTEND:20260102T110000Z\r\nSUMMARY:Meet\r\nEND:VEVENT\r\nEND:VCALENDAR\r\n";
-const VCF: &str = "BEGIN:VCARD\r\nVERSION:3.0\r\nUID:c1\r\nFN:Carol\r\nN:;Carol;;;\r\nEMAIL:carol@ext.test\r\nEND:VCARD\r\n";
+const VCF: &str =
+    "BEGIN:VCARD\r\nVERSION:3.0\r\nUID:c1\r\nFN:Carol\r\nN:;Carol;;;\r\nEMAIL:carol@ext.test\r\nEND:VCARD\r\n";
 
 /// Tenant acme with acme.test, alice and bob.
 async fn acme(b: &dyn GroupwareBackend) {
@@ -36,16 +37,13 @@ async fn sign_in() {
     assert_eq!(out.signs_in(ALICE, "alice-2").await, [true; 3]);
     assert!(!held.noop().await, "a session outlives the password it was opened with");
     // one that a person chose, and one given as a hash
-    want.password = PasswordWant::Plain {
-        text: SecretText::new("chosen"),
-        generated: false,
-        version: "c".into(),
-        force: false,
-    };
+    want.password =
+        PasswordWant::Plain { text: SecretText::new("chosen"), generated: false, version: "c".into(), force: false };
     b.ensure_mailbox(&want).await.unwrap();
     assert_eq!(out.signs_in(ALICE, "chosen").await, [true; 3]);
     for scheme in ["BLF-CRYPT", "SHA512-CRYPT", "SHA256-CRYPT", "SSHA512", "ARGON2ID"] {
-        let made = std::process::Command::new("doveadm").args(["pw", "-s", scheme, "-p", "from-hash"]).output().unwrap();
+        let made =
+            std::process::Command::new("doveadm").args(["pw", "-s", scheme, "-p", "from-hash"]).output().unwrap();
         let mut text = String::from_utf8(made.stdout).unwrap().trim().to_owned();
         if scheme != "SSHA512" {
             text = text.split_once('}').unwrap().1.to_owned();
@@ -202,7 +200,10 @@ async fn removal_leaves_nothing() {
     b.disable_mailbox("alice", ALICE).await.unwrap();
     assert_eq!(out.signs_in(ALICE, "alice-1").await, [false; 3]);
     assert_eq!(out.mail(ALICE, "too-late").await, 550);
-    assert!(matches!(b.drop_mailbox("alice", ALICE).await, Err(BackendError::Conflict(_))), "dropped before it was purged");
+    assert!(
+        matches!(b.drop_mailbox("alice", ALICE).await, Err(BackendError::Conflict(_))),
+        "dropped before it was purged"
+    );
     // a home that is not the mailbox' own is never destroyed
     let home = sql.text(&format!("SELECT home_path FROM mailbox WHERE username = '{ALICE}'")).await;
     let parent = home.rsplit_once('/').unwrap().0;

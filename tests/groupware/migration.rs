@@ -89,7 +89,8 @@ async fn beside_postfixadmin() {
     }
     assert_eq!(sql.text(THEIRS).await, theirs, "a refused call changed rows of others");
     b.ensure_domain(&DomainWant { owner: adopting("d"), ..domain("d", "old.test", "acme") }).await.unwrap();
-    let want = MailboxWant { owner: adopting("m"), password: PasswordWant::Keep, ..mailbox("m", "a@old.test", "acme", "") };
+    let want =
+        MailboxWant { owner: adopting("m"), password: PasswordWant::Keep, ..mailbox("m", "a@old.test", "acme", "") };
     let (row, made) = b.ensure_mailbox(&want).await.unwrap();
     assert_eq!((made, row.adopted), (Made::Adopted, true));
     assert_eq!(sql.text("SELECT password FROM mailbox WHERE username = 'a@old.test'").await, "{SHA512-CRYPT}$6$x$y");

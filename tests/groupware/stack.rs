@@ -170,7 +170,9 @@ impl Sql {
              $$ BEGIN INSERT INTO writes (tbl, op) VALUES (TG_TABLE_NAME, TG_OP); RETURN NULL; END $$;",
         )
         .await;
-        for table in ["tenant", "domain", "mailbox", "alias", "alias_domain", "dkim", "dkim_signing", "dkim_signing_ed25519"] {
+        for table in
+            ["tenant", "domain", "mailbox", "alias", "alias_domain", "dkim", "dkim_signing", "dkim_signing_ed25519"]
+        {
             self.run(&format!(
                 "CREATE TRIGGER note AFTER INSERT OR UPDATE OR DELETE ON {table} FOR EACH ROW EXECUTE FUNCTION note_write()"
             ))
