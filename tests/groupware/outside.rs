@@ -86,7 +86,7 @@ pub struct Mail<'a> {
 
 impl<'a> Outside<'a> {
     pub fn new(stack: &'a Stack) -> Self {
-        Outside { stack, http: reqwest::Client::builder().no_proxy().build().unwrap() }
+        Outside { stack, http: reqwest::Client::builder().pool_max_idle_per_host(0).no_proxy().build().unwrap() }
     }
 
     /// A session, if the sign-in is taken.
@@ -178,8 +178,16 @@ impl<'a> Outside<'a> {
             _ => "application/xml",
         };
         let method = reqwest::Method::from_bytes(method.as_bytes()).unwrap();
-        let request = self.http.request(method, url).basic_auth(user, Some(password)).header("Depth", "1");
-        let answer = request.header("Content-Type", kind).body(body).send().await.unwrap();
+        // A worker of SOGo that loses the race for a connection resets it; every request here may be repeated.
+        let mut tries = 0;
+        let answer = loop {
+            let request = self.http.request(method.clone(), &url).basic_auth(user, Some(password)).header("Depth", "1");
+            match request.header("Content-Type", kind).body(body).send().await {
+                Ok(answer) => break answer,
+                Err(e) if tries == 3 => panic!("{e:?}"),
+                Err(_) => tries += 1,
+            }
+        };
         (answer.status().as_u16(), answer.text().await.unwrap_or_default())
     }
 

@@ -66,4 +66,6 @@ runuser -u sogo -- env -C "$ROOT/sogo/home" HOME="$ROOT/sogo/home" /usr/sbin/sog
 wait_port() { for _ in $(seq 200); do (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null && return 0; sleep 0.05; done; echo "nothing on port $1" >&2; return 1; }
 for p in P_SMTP P_SUBMIT P_DKIM P_DKIM_ED25519 P_IMAP P_POP3 P_LMTP P_DOVEADM P_SIEVE P_SOGO; do wait_port "${V[$p]}"; done
 for _ in $(seq 100); do [ "$(curl -s -o /dev/null -w '%{http_code}' "http://127.0.0.1:${V[P_SOGO]}/SOGo/")" = 200 ] && break; sleep 0.1; done
+# Both workers: one that is still starting accepts a connection and resets it.
+for _ in $(seq 100); do [ "$(grep -c 'notified the watchdog that we are ready' "$ROOT/log/sogo.log")" -ge 2 ] && break; sleep 0.1; done
 lap "sogo; all up"
