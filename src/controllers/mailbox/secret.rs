@@ -18,6 +18,7 @@ use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use kube::api::{Patch, PatchParams, PostParams};
+use kube::core::PartialObjectMetaExt;
 use kube::{Resource, ResourceExt};
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -218,7 +219,8 @@ async fn update(ctx: &Ctx, mailbox: &Mailbox, seen: &Facts, plan: &Plan) -> Step
     let lacks = !have.data.iter().flatten().any(|(k, v)| k == "password" && !v.0.is_empty());
     if plan.source != Source::Generated {
         data.insert("password".into(), None);
-    } else if plan.secret == SecretAction::Rotate || lacks {
+    } else if lacks || (plan.secret == SecretAction::Rotate && have.annotations().get(ROTATED_FOR) != annotation(mailbox, annotations::ROTATE_PASSWORD).as_ref()) {
+        // Read just now: a pass whose write the watch has not told of yet is not repeated.
         let text = generate(ctx.random.as_ref(), length(mailbox));
         data.insert("password".into(), Some(ByteString(text.expose().as_bytes().to_vec())));
     }
@@ -231,7 +233,10 @@ async fn update(ctx: &Ctx, mailbox: &Mailbox, seen: &Facts, plan: &Plan) -> Step
     });
     let api = ctx.api::<Secret>(&namespace(mailbox));
     let params = PatchParams { field_manager: Some(FIELD_MANAGER.into()), ..PatchParams::default() };
-    Ok(api.patch(&have.name_any(), &params, &Patch::Merge(&patch)).await?)
+    let written: Secret = api.patch(&have.name_any(), &params, &Patch::Merge(&patch)).await?;
+    let meta: SecretMeta = written.metadata.clone().into_response_partial();
+    ctx.took(meta, |world, meta| world.secrets.observe(meta).map(|_| super::super::edges::Wakes::default()));
+    Ok(written)
 }
 
 fn value(secret: &Secret, key: &str) -> Result<SecretText, Hold> {
