@@ -29,7 +29,7 @@ for f in main.cf master.cf; do render "$f" "$ROOT/postfix/etc/$f"; done
 install -d -o postgres -g postgres -m 700 "$ROOT/pg" "$ROOT/run/pg"
 runuser -u postgres -- "$PGBIN/initdb" -D "$ROOT/pg" -A trust -E UTF8 --locale=C.UTF-8 --no-sync >"$ROOT/log/initdb.log"
 runuser -u postgres -- "$PGBIN/pg_ctl" -s -w -D "$ROOT/pg" -l "$ROOT/pg/log" \
-  -o "-p ${V[P_PG]} -k $ROOT/run/pg -c listen_addresses=127.0.0.1 -c fsync=off -c shared_buffers=32MB -c max_connections=200" start
+  -o "-p ${V[P_PG]} -k $ROOT/run/pg -c listen_addresses=127.0.0.1 -c fsync=off -c shared_buffers=32MB -c max_connections=200 -c shared_preload_libraries=pg_stat_statements" start
 psql() { command psql -q -v ON_ERROR_STOP=1 -h 127.0.0.1 -p "${V[P_PG]}" -U postgres "$@"; }
 psql -d postgres -c "CREATE ROLE mailread LOGIN PASSWORD 'mailread'" -c "CREATE ROLE sogo LOGIN PASSWORD 'sogo'" -c "CREATE DATABASE groupware"
 psql -1 -d groupware -f "$conf/schema.sql" -f "$conf/views.sql" -f "$conf/grants.sql" 2>>"$ROOT/log/schema.log"
