@@ -4,7 +4,7 @@ use super::harness::kubectl::{self, Kubectl};
 use super::harness::world::GROUPWARE;
 use super::harness::{eventually, secs};
 use futures::StreamExt;
-use kube::api::{Patch, PatchParams};
+use kube::api::{ListParams, Patch, PatchParams};
 use kube::runtime::{WatchStreamExt, watcher};
 use mailtenant::api::Mailbox;
 use serde_json::{Value, json};
@@ -65,6 +65,20 @@ impl Tenant {
                 self.k.apply(mailbox(i)).await;
             })
             .await;
+    }
+
+    /// Waits until nothing of the tenant is left.
+    pub async fn empty(&self, limit: Duration) -> Instant {
+        eventually("the tenant is gone", limit, || async {
+            for kind in ["Mailbox", "MailDomain", "MailInstance"] {
+                let one = self.k.api(kind).list_metadata(&ListParams::default().limit(1)).await;
+                if !one.expect("a list").items.is_empty() {
+                    return Err(format!("there is a {kind}"));
+                }
+            }
+            Ok(Instant::now())
+        })
+        .await
     }
 
     /// Waits until the namespace is gone with all that was in it.

@@ -21,7 +21,7 @@ use harness::kubectl::Kubectl;
 use harness::operator::Operator;
 use harness::proxy::{Protocol, Proxy};
 use harness::stack::Stack;
-use harness::world::{self, GROUPWARE, SYSTEM};
+use harness::world::{self, GROUPWARE};
 use harness::{dns, secs, setting};
 use load::Tenant;
 use measure::{Meter, Quiet};
@@ -100,7 +100,7 @@ async fn run(n: usize, idle: Duration) {
     let quiet = Quiet::wait(&operator, secs(5), secs(300)).await;
     let used = meter.since(&mark, &operator).await;
     drop(observer);
-    table.creation(quiet.saturating_duration_since(start), &before, &used);
+    table.creation(quiet.saturating_duration_since(start), &before, &used, edits.len());
 
     said("an edit with nothing else to do");
     let mut calm = vec![];
@@ -133,8 +133,10 @@ async fn run(n: usize, idle: Duration) {
     let mark = meter.mark(&operator).await;
     let start = Instant::now();
     tenant.k.delete("Namespace", "bench").await;
-    let gone = tenant.gone(secs(120 + n as u64)).await;
-    table.deletion(gone.duration_since(start), &meter.since(&mark, &operator).await);
+    let empty = tenant.empty(secs(120 + n as u64)).await.duration_since(start);
+    let used = meter.since(&mark, &operator).await;
+    let gone = tenant.gone(secs(120)).await.duration_since(start);
+    table.deletion(empty, gone, &used);
 
     let status = operator.terminate().await;
     assert!(status.success(), "SIGTERM: {status}");

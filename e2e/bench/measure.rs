@@ -54,11 +54,11 @@ pub struct Used {
 impl Used {
     /// Requests that change something.
     pub fn writes(&self) -> f64 {
-        self.kubernetes.iter().filter(|(what, _)| !is_read(what)).map(|(_, n)| n).sum()
+        self.kubernetes.iter().filter(|(what, _)| !is_read(what)).map(|(_, n)| n).sum::<f64>() + 0.0
     }
     /// Requests that read; a watch counts when it ends, like everything in the audit log.
     pub fn reads(&self) -> f64 {
-        self.kubernetes.iter().filter(|(what, _)| is_read(what)).map(|(_, n)| n).sum()
+        self.kubernetes.iter().filter(|(what, _)| is_read(what)).map(|(_, n)| n).sum::<f64>() + 0.0
     }
     /// Requests to all parts of the groupware server.
     pub fn backend(&self) -> f64 {

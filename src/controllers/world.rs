@@ -181,6 +181,12 @@ impl World {
         self.namespaces.get(&key).and_then(|n| n.metadata.labels.clone()).unwrap_or_default()
     }
 
+    /// Whether a namespace is being deleted: each object of it is about to be, nothing can be made in it any more.
+    pub fn namespace_goes(&self, name: &str) -> bool {
+        let key = NamespacedName::new("", name);
+        self.namespaces.get(&key).is_some_and(|n| n.metadata.deletion_timestamp.is_some())
+    }
+
     /// The instance of a domain object.
     pub fn instance_of(&self, domain: &NamespacedName) -> Option<Arc<MailInstance>> {
         let domain_object = self.domains.get(domain)?;

@@ -18,6 +18,7 @@ mod password;
 mod removal;
 pub mod schema;
 mod tenant;
+mod together;
 
 pub use connect::{connect, secrets};
 
@@ -29,6 +30,7 @@ use limit::Limit;
 use schema::{Catalog, Features};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{PoisonError, RwLock};
+use together::Together;
 use tokio::sync::Semaphore;
 
 /// The provider.
@@ -42,6 +44,9 @@ pub struct Sogo {
     features: RwLock<Option<Features>>,
     /// The migration met views that are not ours and could not be replaced.
     views_tried: AtomicBool,
+    /// New mailboxes whose users the caches must not deny.
+    forgets: Together,
+    flushes: Together,
     /// Slow hashes at a time: each takes a core for 20 ms.
     hashing: Arc<Semaphore>,
 }
