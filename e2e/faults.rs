@@ -64,7 +64,10 @@ impl Wired {
             }
         }
         for kind in ["GroupwareBackend", "DNSBackend"] {
-            self.w.k.annotate(kind, &self.w.ns, "mailtenant.dev/reconcile-requested-at", &fastrand::u64(..).to_string()).await;
+            self.w
+                .k
+                .annotate(kind, &self.w.ns, "mailtenant.dev/reconcile-requested-at", &fastrand::u64(..).to_string())
+                .await;
         }
     }
 
@@ -96,7 +99,11 @@ const HTTP: [Fault; 11] = [
     Fault::Http(429, &[("Retry-After", "2")], "slow down"),
     Fault::Http(500, &[("Content-Type", "application/json")], "{\"error\": \"internal\"}"),
     Fault::Http(502, &[("Content-Type", "text/html")], "<html><h1>502 Bad Gateway</h1></html>"),
-    Fault::Http(200, &[("Content-Type", "application/json")], "[[\"error\",{\"type\":\"exitCode\",\"exitCode\":75},\"t\"]]"),
+    Fault::Http(
+        200,
+        &[("Content-Type", "application/json")],
+        "[[\"error\",{\"type\":\"exitCode\",\"exitCode\":75},\"t\"]]",
+    ),
     Fault::Http(200, &[], ""),
 ];
 const SQL: [Fault; 8] = [
@@ -126,7 +133,11 @@ async fn lasting(wire: Wire, fault: Fault) {
         let want = reasons(&fault);
         eventually(&format!("{kind}/{name} names {want:?}"), secs(90), || async {
             let o = w.k.get(kind, name).await.expect("nothing goes without proof");
-            let found = o["status"]["conditions"].as_array().into_iter().flatten().any(|c| want.iter().any(|r| c["reason"] == *r));
+            let found = o["status"]["conditions"]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .any(|c| want.iter().any(|r| c["reason"] == *r));
             if found { Ok(()) } else { Err(conditions(&o)) }
         })
         .await
@@ -216,7 +227,10 @@ async fn once(w: &World) {
     let keys = domain["status"]["dkim"].as_array().map_or(0, Vec::len);
     assert_eq!(selectors.len(), keys, "keys at the signer that the status does not know: {selectors:?}");
     let zone_now = dns::snapshot(w.stack, &zone).await;
-    assert!(zone_now.values().all(|(_, c)| c.iter().collect::<std::collections::BTreeSet<_>>().len() == c.len()), "{zone_now:?}");
+    assert!(
+        zone_now.values().all(|(_, c)| c.iter().collect::<std::collections::BTreeSet<_>>().len() == c.len()),
+        "{zone_now:?}"
+    );
     let spf = zone_now[&(format!("{zone}."), "TXT".to_string())].1.iter().filter(|t| t.contains("v=spf1")).count();
     assert_eq!(spf, 1);
 }
@@ -257,7 +271,12 @@ async fn sweep(wire: Wire, faults: &[Fault], calls: usize) {
         for nth in 0..calls {
             let (mailbox, alias) = (format!("m{nth}"), format!("a{nth}"));
             let rows = async |condition: &str| {
-                w.sql.one(&format!("SELECT count(*) FROM mailbox WHERE {condition} AND local_part = '{mailbox}' AND domain = '{}'", w.zone())).await
+                w.sql
+                    .one(&format!(
+                        "SELECT count(*) FROM mailbox WHERE {condition} AND local_part = '{mailbox}' AND domain = '{}'",
+                        w.zone()
+                    ))
+                    .await
             };
             t.proxy(wire).fail(fault.clone(), When::Nth(nth));
             w.k.apply(w.mailbox(&mailbox, "main")).await;
@@ -267,7 +286,10 @@ async fn sweep(wire: Wire, faults: &[Fault], calls: usize) {
             struck += t.proxy(wire).fired();
             assert_eq!(rows("true").await, "1");
             let (address, password) = (w.address(&mailbox), w.password(&mailbox).await);
-            assert!(mail::imap_login(w.stack, (&address, &password)).await, "{fault:?} at {nth}: the Secret's password");
+            assert!(
+                mail::imap_login(w.stack, (&address, &password)).await,
+                "{fault:?} at {nth}: the Secret's password"
+            );
             t.proxy(wire).fail(fault.clone(), When::Nth(nth));
             w.k.delete("Mailbox", &mailbox).await;
             w.k.delete("MailAlias", &alias).await;
@@ -309,17 +331,27 @@ async fn kubernetes_may_fail_in_every_way() {
     for faults in KUBE.iter().map(std::slice::from_ref).chain([KUBE.as_slice()]) {
         let zone = w.zone();
         proxy.fail(faults, if faults.len() == 1 { 40 } else { 25 });
-        for object in
-            [w.instance("acme"), w.domain("main", "acme", &zone), w.mailbox("alice", "main"), w.alias("info", "main", "info", &["alice"])]
-        {
+        for object in [
+            w.instance("acme"),
+            w.domain("main", "acme", &zone),
+            w.mailbox("alice", "main"),
+            w.alias("info", "main", "info", &["alice"]),
+        ] {
             w.k.apply(object).await;
         }
         tokio::time::sleep(secs(6)).await;
-        w.k.patch("Mailbox", "alice", json!({"spec": {"displayName": format!("{faults:?}").chars().take(60).collect::<String>()}})).await;
+        w.k.patch(
+            "Mailbox",
+            "alice",
+            json!({"spec": {"displayName": format!("{faults:?}").chars().take(60).collect::<String>()}}),
+        )
+        .await;
         tokio::time::sleep(secs(2)).await;
         let struck = proxy.struck();
         proxy.heal();
-        for (kind, name) in [("MailInstance", "acme"), ("MailDomain", "main"), ("Mailbox", "alice"), ("MailAlias", "info")] {
+        for (kind, name) in
+            [("MailInstance", "acme"), ("MailDomain", "main"), ("Mailbox", "alice"), ("MailAlias", "info")]
+        {
             let object: Value = w.k.ready(kind, name, secs(180)).await;
             assert!(condition_of(&object, "Stalled").is_none_or(|c| c["status"] != "True"), "{}", conditions(&object));
         }

@@ -97,7 +97,13 @@ impl Table {
                 text.push(format!("{verb} at the apiserver {ms:.1}"));
             }
         }
-        self.row("mean ms (all of them at once)", text.join(", "), "");
+        for operation in ["ensure_mailbox", "disable_mailbox", "purge_mailbox", "drop_mailbox"] {
+            let label = format!("{{backend=\"berlin\",operation=\"{operation}\"");
+            if let Some(ms) = mean("mailtenant_backend_request_duration_seconds", &label) {
+                text.push(format!("{operation} {ms:.1}"));
+            }
+        }
+        self.row("  mean ms, many at a time", text.join(", "), "");
     }
 
     /// One edit under load and at rest.
@@ -138,6 +144,7 @@ impl Table {
         self.row("deletion: SQL statements, doveadm requests per mailbox", format!("{:.1}, {:.1}", self.each(used.statements), self.each(used.doveadm)), "");
         self.row("deletion: passes per mailbox", format!("{:.2}", self.each(used.metric("mailtenant_reconcile_total{kind=\"Mailbox\""))), "");
         self.cpu("deletion: processor ms per mailbox", used);
+        self.where_time_goes(used);
     }
 
     /// Resident memory now, and at its highest.

@@ -125,7 +125,8 @@ async fn pass(State(shared): State<Shared>, request: Request) -> Response {
     }
     let (parts, body) = request.into_parts();
     let Ok(body) = to_bytes(body, 8 << 20).await else { return status(400, "BadRequest") };
-    let mut onward = http::Request::builder().method(parts.method).uri(parts.uri.path_and_query().map_or("/", |p| p.as_str()));
+    let mut onward =
+        http::Request::builder().method(parts.method).uri(parts.uri.path_and_query().map_or("/", |p| p.as_str()));
     for (name, value) in &parts.headers {
         if ![http::header::HOST, http::header::CONNECTION, http::header::CONTENT_LENGTH].contains(name) {
             onward = onward.header(name, value);

@@ -75,7 +75,8 @@ pub async fn prepare(stack: &Stack) {
     let k = Kubectl::admin(stack, SYSTEM).await;
     apply_crds(&k).await;
     k.apply(json!({"kind": "Namespace", "metadata": {"name": SYSTEM}})).await;
-    k.put_secret("berlin-db", &[("username", stack.get("GW_DB_USER")), ("password", stack.get("GW_DB_PASSWORD"))]).await;
+    k.put_secret("berlin-db", &[("username", stack.get("GW_DB_USER")), ("password", stack.get("GW_DB_PASSWORD"))])
+        .await;
     k.put_secret("berlin-doveadm", &[("apiKey", stack.get("GW_API_KEY"))]).await;
     k.put_secret("pdns", &[("apiKey", stack.get("PDNS_KEY"))]).await;
     k.apply(groupware_backend(

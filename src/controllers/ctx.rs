@@ -80,6 +80,7 @@ pub struct Ctx {
     resync: Mutex<BTreeMap<ObjectId, Instant>>,
     written: Mutex<BTreeMap<NamespacedName, Written>>,
     mass_loss: Mutex<BTreeMap<String, LossSlot>>,
+    probed: Mutex<BTreeMap<String, BTreeMap<String, Instant>>>,
 }
 
 /// A Secret that a pass wrote: `uid/resourceVersion`, and whose pass.
@@ -122,6 +123,7 @@ impl Ctx {
             resync: Mutex::default(),
             written: Mutex::default(),
             mass_loss: Mutex::default(),
+            probed: Mutex::default(),
         }
     }
 
@@ -172,6 +174,23 @@ impl Ctx {
     /// Where the last count of an instance's missing mailboxes is kept.
     pub fn mass_loss_of(&self, uid: &str) -> LossSlot {
         self.mass_loss.lock().unwrap_or_else(PoisonError::into_inner).entry(uid.to_owned()).or_default().clone()
+    }
+
+    /// Addresses of a MailDomain that its server was not found to take mail for in the last minutes.
+    pub fn unprobed(&self, uid: &str, addresses: &[String]) -> Vec<String> {
+        let mut all = self.probed.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = all.entry(uid.to_owned()).or_default();
+        known.retain(|_, at| at.elapsed() < PROBED);
+        addresses.iter().filter(|a| !known.contains_key(*a)).cloned().collect()
+    }
+    /// A server takes mail for these addresses.
+    pub fn probed(&self, uid: &str, addresses: impl Iterator<Item = String>) {
+        let mut all = self.probed.lock().unwrap_or_else(PoisonError::into_inner);
+        all.entry(uid.to_owned()).or_default().extend(addresses.map(|a| (a, Instant::now())));
+    }
+    /// A MailDomain is live or gone.
+    pub fn forget_probes(&self, uid: &str) {
+        self.probed.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
     }
 
     /// Whether the last count of an instance's missing mailboxes found any.
@@ -259,6 +278,8 @@ impl Ctx {
     }
 }
 
+/// How long an answer of a mail server about a recipient counts.
+const PROBED: Duration = Duration::from_secs(600);
 /// Pause before passes that take in many changes at once.
 const SOON: Duration = Duration::from_secs(1);
 

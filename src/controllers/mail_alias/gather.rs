@@ -26,14 +26,23 @@ pub enum Target {
     Address(String),
 }
 
-/// What is known.
+/// What is known, and the server to go to.
 pub struct Gathered {
+    /// What is known.
+    pub facts: Facts,
+    /// The server.
+    pub server: Groupware,
+}
+
+/// What is known.
+#[derive(Debug, Clone)]
+pub struct Facts {
     /// The parents.
     pub domain: Domain,
     /// Id of the tenant.
     pub tenant: String,
-    /// The server.
-    pub server: Groupware,
+    /// The server's name for messages.
+    pub label: String,
     /// What the server can do.
     pub capabilities: BTreeSet<String>,
     /// Full address; `@domain` for the catch-all.
@@ -44,7 +53,7 @@ pub struct Gathered {
     pub targets: Vec<Target>,
     /// Its row.
     pub row: Option<AliasRow>,
-    /// A-labels of the instance's domains.
+    /// A-labels of the domains that the instance holds.
     pub own_domains: BTreeSet<String>,
 }
 
@@ -68,7 +77,8 @@ fn target(world: &World, own: &Domain, key: &NamespacedName, target: &mail_alias
     }
     let ownership = mailbox.status.as_ref().and_then(|s| s.ownership);
     // Not whether it is ready: one that waits for more storage takes mail all the same.
-    if ownership.is_none() {
+    // One that is on its way out gets nothing new.
+    if ownership.is_none() || mailbox.metadata.deletion_timestamp.is_some() {
         return Target::NotReady(name);
     }
     Target::Mailbox(format!("{}@{}", mailbox.spec.local_part, a_label(&domain)))
@@ -92,8 +102,7 @@ pub async fn gather(ctx: &Ctx, id: &ObjectId, alias: &MailAlias) -> Step<Gathere
         }
         let verdict = standing::alias(&world, &domain.instance.object, id);
         let targets = alias.spec.targets.iter().map(|t| target(&world, &domain, &id.key, t)).collect();
-        let keys = world.index.domains_by_instance.of(&domain.instance.key);
-        let own_domains = keys.filter_map(|k| world.domains.get(k)).map(|d| a_label(&d)).collect();
+        let own_domains = world.held_names(&domain.instance.key);
         (domain, verdict, targets, own_domains)
     };
     super::super::groupware_backend::usable(&domain.instance.backend)?;
@@ -107,5 +116,7 @@ pub async fn gather(ctx: &Ctx, id: &ObjectId, alias: &MailAlias) -> Step<Gathere
         .await
         .map_err(|e| Hold::backend(&server.label(), &e))?;
     let capabilities = domain.instance.backend.status.clone().unwrap_or_default().capabilities.into_iter().collect();
-    Ok(Gathered { domain, tenant, server, capabilities, address, verdict, targets, row, own_domains })
+    let label = server.label();
+    let facts = Facts { domain, tenant, label, capabilities, address, verdict, targets, row, own_domains };
+    Ok(Gathered { facts, server })
 }

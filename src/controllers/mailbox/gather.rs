@@ -9,18 +9,26 @@ use super::super::world::{Kind, ObjectId, SecretMeta, credentials_secret};
 use super::secret::SecretSeen;
 use crate::api::*;
 use crate::groupware::{BackendError, MailboxRow};
-use crate::runtime::store::NamespacedName;
 use kube::ResourceExt;
 use std::collections::BTreeSet;
 
-/// What is known.
+/// What is known, and the server to go to.
 pub struct Gathered {
+    /// What is known.
+    pub facts: Facts,
+    /// The server.
+    pub server: Groupware,
+}
+
+/// What is known.
+#[derive(Debug, Clone)]
+pub struct Facts {
     /// The parents.
     pub domain: Domain,
     /// Id of the tenant.
     pub tenant: String,
-    /// The server.
-    pub server: Groupware,
+    /// The server's name for messages.
+    pub label: String,
     /// What the server can do.
     pub capabilities: BTreeSet<String>,
     /// Full address.
@@ -37,7 +45,7 @@ pub struct Gathered {
     pub credentials: SecretSeen,
     /// The Secret that is named as source of the password: `uid/resourceVersion`; none if it is not there.
     pub source: Option<String>,
-    /// A-labels of the instance's domains.
+    /// A-labels of the domains that the instance holds.
     pub own_domains: BTreeSet<String>,
 }
 
@@ -69,13 +77,7 @@ pub async fn gather(ctx: &Ctx, id: &ObjectId, mailbox: &Mailbox) -> Step<Gathere
         let password = &mailbox.spec.password;
         let named = password.secret_ref.as_ref().or(password.hash_secret_ref.as_ref());
         let source = named.and_then(|r| world.secrets.get(&key.sibling(&r.name))).map(|s| version(&s));
-        let own_domains = world
-            .index
-            .domains_by_instance
-            .of(&domain.instance.key)
-            .filter_map(|k| world.domains.get(k))
-            .map(|d| super::super::world::a_label(&d))
-            .collect();
+        let own_domains = world.held_names(&domain.instance.key);
         (domain, verdict, quota, credentials, source, own_domains)
     };
     super::super::groupware_backend::usable(&domain.instance.backend)?;
@@ -90,10 +92,11 @@ pub async fn gather(ctx: &Ctx, id: &ObjectId, mailbox: &Mailbox) -> Step<Gathere
         .map_err(|e| Hold::backend(&server.label(), &e))?;
     let capabilities = domain.instance.backend.status.clone().unwrap_or_default().capabilities.into_iter().collect();
     let settings = client_settings(&domain.instance.backend, &address);
-    Ok(Gathered {
+    let label = server.label();
+    let facts = Facts {
         domain,
         tenant,
-        server,
+        label,
         capabilities,
         address,
         settings,
@@ -103,7 +106,8 @@ pub async fn gather(ctx: &Ctx, id: &ObjectId, mailbox: &Mailbox) -> Step<Gathere
         credentials,
         source,
         own_domains,
-    })
+    };
+    Ok(Gathered { facts, server })
 }
 
 /// How to reach the services of a mailbox.
@@ -140,9 +144,4 @@ pub fn refused(ctx: &Ctx, address: &str, server: &Groupware, error: &BackendErro
         Some(id) => Hold { next: crate::runtime::dispatch::Next::Retry, ..Hold::stalled(Reason::AddressInUse, format!("{address} belongs to {} {}: delete one of the two", id.kind.as_str(), id.key.name)) },
         None => Hold { next: crate::runtime::dispatch::Next::Retry, ..Hold::backend(&server.label(), error) },
     }
-}
-
-/// Key of the namespace's Secret.
-pub fn secret_key(key: &NamespacedName, mailbox: &Mailbox) -> NamespacedName {
-    key.sibling(credentials_secret(mailbox))
 }

@@ -12,7 +12,7 @@ use super::edges::put;
 use super::world::{Kind, ObjectId};
 use super::{family, mass_loss};
 use crate::api::*;
-use crate::groupware::{BackendError, Made, MailboxRow, MailboxWant, Owner};
+use crate::groupware::{Made, MailboxRow, MailboxWant, Owner};
 use crate::runtime::dispatch::Next;
 use crate::runtime::store::NamespacedName;
 use std::sync::Arc;
@@ -23,7 +23,7 @@ pub async fn pass(ctx: &Ctx, key: &NamespacedName) -> Next {
     let Some(mailbox) = ctx.world().mailboxes.get(key) else { return Next::Settled };
     let result = if mailbox.metadata.deletion_timestamp.is_some() {
         cleanup::run(ctx, mailbox).await
-    } else if ctx.world().namespace_goes(&key.namespace) {
+    } else if ctx.world().namespace_leaves(&key.namespace) {
         return Next::Settled;
     } else {
         reconcile(ctx, &id, mailbox).await
@@ -56,8 +56,10 @@ pub struct Done {
     pub row: Option<MailboxRow>,
     /// How it came to be so; none if nothing was asked for.
     pub made: Option<Made>,
-    /// A new password was made for this value of the annotation.
+    /// The value of the annotation `rotate-password` that is handled.
     pub rotated: Option<String>,
+    /// A password was handed over, so that a change is no drift.
+    pub handed_over: bool,
     /// What differs, where nothing may be written.
     pub drift: Vec<String>,
     /// Address and access data.
@@ -72,7 +74,7 @@ async fn steps(ctx: &Ctx, id: &ObjectId, mailbox: &Mailbox) -> Step<Done> {
     if paused(mailbox) {
         return Err(family::paused_itself().into());
     }
-    let seen = gather::gather(ctx, id, mailbox).await?;
+    let gather::Gathered { facts: seen, server } = gather::gather(ctx, id, mailbox).await?;
     let plan = plan::plan(mailbox, &seen)?;
     if plan.observe {
         return Ok(Done {
@@ -80,17 +82,19 @@ async fn steps(ctx: &Ctx, id: &ObjectId, mailbox: &Mailbox) -> Step<Done> {
             row: seen.row,
             made: None,
             rotated: None,
+            handed_over: false,
             address: seen.address,
             settings: seen.settings,
             hold: plan.hold,
         });
     }
     if plan.recreates {
-        mass_loss::allow(ctx, &seen.server, &seen.domain.instance).await?;
+        mass_loss::allow(ctx, &server, &seen.domain.instance).await?;
     }
     let password = secret::carry_out(ctx, mailbox, &seen, &plan).await?;
-    let rotated = annotation(mailbox, annotations::ROTATE_PASSWORD);
-    let settled = plan.settled && matches!(password, crate::groupware::PasswordWant::Keep);
+    let rotated = annotation(mailbox, annotations::ROTATE_PASSWORD).filter(|_| plan.source == plan::Source::Generated);
+    let handed_over = !matches!(password, crate::groupware::PasswordWant::Keep);
+    let settled = plan.settled && !handed_over;
     let (row, made) = if settled {
         (seen.row, None)
     } else {
@@ -101,10 +105,10 @@ async fn steps(ctx: &Ctx, id: &ObjectId, mailbox: &Mailbox) -> Step<Done> {
             settings: plan.settings,
             password,
         };
-        let (row, made) = ensure(ctx, &seen.server, &seen.domain, &want).await?;
+        let (row, made) = ensure(ctx, &server, &seen.domain, &want).await?;
         (Some(row), Some(made))
     };
-    Ok(Done { row, made, rotated, drift: vec![], address: seen.address, settings: seen.settings, hold: plan.hold })
+    Ok(Done { row, made, rotated, handed_over, drift: vec![], address: seen.address, settings: seen.settings, hold: plan.hold })
 }
 
 async fn ensure(
@@ -125,9 +129,4 @@ async fn ensure(
             Err(gather::refused(ctx, &want.address, server, &error).into())
         }
     }
-}
-
-/// Whether a server lacks what it was asked for only because somebody else was faster.
-pub fn is_conflict(error: &BackendError) -> bool {
-    matches!(error, BackendError::Conflict(_) | BackendError::NotFound(_))
 }

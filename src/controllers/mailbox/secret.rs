@@ -6,7 +6,7 @@
 use super::super::ctx::{Ctx, Step, annotation, uid};
 use super::super::hold::Hold;
 use super::super::world::{Kind, ObjectId, SecretMeta, credentials_secret};
-use super::gather::{Gathered, version};
+use super::gather::{Facts, version};
 use super::plan::{Plan, SecretAction, Source};
 use crate::api::*;
 use crate::groupware::PasswordWant;
@@ -19,6 +19,7 @@ use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use kube::api::{Patch, PatchParams, PostParams};
+use kube::core::PartialObjectMetaExt;
 use kube::{Resource, ResourceExt};
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -113,7 +114,7 @@ fn owner(mailbox: &Mailbox) -> OwnerReference {
     }
 }
 
-fn notes(mailbox: &Mailbox, seen: &Gathered, plan: &Plan) -> BTreeMap<String, String> {
+fn notes(mailbox: &Mailbox, seen: &Facts, plan: &Plan) -> BTreeMap<String, String> {
     let mut notes = BTreeMap::from([(MARK.to_owned(), settings_mark(&seen.settings, &plan.source))]);
     if let Some(wish) = annotation(mailbox, annotations::ROTATE_PASSWORD)
         && plan.source == Source::Generated
@@ -132,7 +133,7 @@ fn length(mailbox: &Mailbox) -> usize {
 }
 
 /// Does what the plan says about the credentials Secret; returns the password to hand over.
-pub async fn carry_out(ctx: &Ctx, mailbox: &Mailbox, seen: &Gathered, plan: &Plan) -> Step<PasswordWant> {
+pub async fn carry_out(ctx: &Ctx, mailbox: &Mailbox, seen: &Facts, plan: &Plan) -> Step<PasswordWant> {
     let written = match plan.secret {
         SecretAction::Keep => None,
         SecretAction::Create => Some(create(ctx, mailbox, seen, plan).await?),
@@ -173,7 +174,7 @@ fn not_owned(name: &str) -> Hold {
     )
 }
 
-async fn create(ctx: &Ctx, mailbox: &Mailbox, seen: &Gathered, plan: &Plan) -> Step<Secret> {
+async fn create(ctx: &Ctx, mailbox: &Mailbox, seen: &Facts, plan: &Plan) -> Step<Secret> {
     let mut data = data(&seen.settings);
     if plan.source == Source::Generated {
         data.insert("password".into(), generate(ctx.random.as_ref(), length(mailbox)).expose().to_owned());
@@ -216,7 +217,7 @@ async fn own(ctx: &Ctx, mailbox: &Mailbox) -> Step<Secret> {
 }
 
 /// Writes access data, and a new password if asked for, over the version that was read.
-async fn update(ctx: &Ctx, mailbox: &Mailbox, seen: &Gathered, plan: &Plan) -> Step<Secret> {
+async fn update(ctx: &Ctx, mailbox: &Mailbox, seen: &Facts, plan: &Plan) -> Step<Secret> {
     let have = own(ctx, mailbox).await?;
     let mut data: BTreeMap<String, Option<ByteString>> =
         have.data.iter().flatten().filter(|(k, _)| *k != "password").map(|(k, _)| (k.clone(), None)).collect();
@@ -224,7 +225,8 @@ async fn update(ctx: &Ctx, mailbox: &Mailbox, seen: &Gathered, plan: &Plan) -> S
     let lacks = !have.data.iter().flatten().any(|(k, v)| k == "password" && !v.0.is_empty());
     if plan.source != Source::Generated {
         data.insert("password".into(), None);
-    } else if plan.secret == SecretAction::Rotate || lacks {
+    } else if lacks || (plan.secret == SecretAction::Rotate && have.annotations().get(ROTATED_FOR) != annotation(mailbox, annotations::ROTATE_PASSWORD).as_ref()) {
+        // Read just now: a pass whose write the watch has not told of yet is not repeated.
         let text = generate(ctx.random.as_ref(), length(mailbox));
         data.insert("password".into(), Some(ByteString(text.expose().as_bytes().to_vec())));
     }
@@ -237,7 +239,10 @@ async fn update(ctx: &Ctx, mailbox: &Mailbox, seen: &Gathered, plan: &Plan) -> S
     });
     let api = ctx.api::<Secret>(&namespace(mailbox));
     let params = PatchParams { field_manager: Some(FIELD_MANAGER.into()), ..PatchParams::default() };
-    Ok(noted(ctx, mailbox, api.patch(&have.name_any(), &params, &Patch::Merge(&patch)).await?))
+    let written: Secret = api.patch(&have.name_any(), &params, &Patch::Merge(&patch)).await?;
+    let meta: SecretMeta = written.metadata.clone().into_response_partial();
+    ctx.took(meta, |world, meta| world.secrets.observe(meta).map(|_| super::super::edges::Wakes::default()));
+    Ok(written)
 }
 
 fn value(secret: &Secret, key: &str) -> Result<SecretText, Hold> {

@@ -65,7 +65,7 @@ mod tests {
     async fn answer(reply: &'static [u8]) -> Result<()> {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let server = HostPort { host: "127.0.0.1".into(), port: listener.local_addr().unwrap().port().into() };
-        let names = ["a@acme.test".to_owned(), "b@acme.test".to_owned()];
+        let users: Vec<String> = ["a@acme.test", "b@acme.test"].map(String::from).to_vec();
         let (_, result) = tokio::join!(
             async {
                 let (mut s, _) = listener.accept().await.unwrap();
@@ -73,7 +73,7 @@ mod tests {
                 s.shutdown().await.unwrap();
                 s
             },
-            forget(&server, &names)
+            forget(&server, &users)
         );
         result
     }
