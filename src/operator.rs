@@ -246,7 +246,7 @@ fn watches(ctx: &Arc<Ctx>, synced: &Arc<Notify>) -> JoinSet<&'static str> {
             kind: None,
             name: "Secret",
             put: |w, e| w.secrets.apply(e),
-            edges: |ctx, world, d| edges::secret(world, &ctx.operator_namespace, &d.key),
+            edges: Ctx::secret_changed,
         },
     );
     watch_metadata::<Namespace>(

@@ -31,6 +31,8 @@ pub async fn pass(ctx: &Ctx, key: &NamespacedName) -> Next {
     let Some(domain) = ctx.world().domains.get(key) else { return Next::Settled };
     let result = if domain.metadata.deletion_timestamp.is_some() {
         cleanup::run(ctx, domain).await
+    } else if ctx.world().namespace_leaves(&key.namespace) {
+        return Next::Settled;
     } else {
         reconcile(ctx, &id, domain).await
     };

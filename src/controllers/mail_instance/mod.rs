@@ -24,6 +24,8 @@ pub async fn pass(ctx: &Ctx, key: &NamespacedName) -> Next {
     let Some(instance) = ctx.world().instances.get(key) else { return Next::Settled };
     let result = if instance.metadata.deletion_timestamp.is_some() {
         cleanup(ctx, instance).await
+    } else if ctx.world().namespace_leaves(&key.namespace) {
+        return Next::Settled;
     } else {
         reconcile(ctx, &id, instance).await
     };

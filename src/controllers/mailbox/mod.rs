@@ -23,6 +23,8 @@ pub async fn pass(ctx: &Ctx, key: &NamespacedName) -> Next {
     let Some(mailbox) = ctx.world().mailboxes.get(key) else { return Next::Settled };
     let result = if mailbox.metadata.deletion_timestamp.is_some() {
         cleanup::run(ctx, mailbox).await
+    } else if ctx.world().namespace_leaves(&key.namespace) {
+        return Next::Settled;
     } else {
         reconcile(ctx, &id, mailbox).await
     };

@@ -5,13 +5,14 @@
 
 use super::super::ctx::{Ctx, Step, annotation, uid};
 use super::super::hold::Hold;
-use super::super::world::{SecretMeta, credentials_secret};
+use super::super::world::{Kind, ObjectId, SecretMeta, credentials_secret};
 use super::gather::{Facts, version};
 use super::plan::{Plan, SecretAction, Source};
 use crate::api::*;
 use crate::groupware::PasswordWant;
 use crate::runtime::clock::Random;
 use crate::runtime::secret::SecretText;
+use crate::runtime::store::NamespacedName;
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine;
 use k8s_openapi::ByteString;
@@ -193,11 +194,16 @@ async fn create(ctx: &Ctx, mailbox: &Mailbox, seen: &Facts, plan: &Plan) -> Step
     let api = ctx.api::<Secret>(&namespace(mailbox));
     let params = PostParams { field_manager: Some(FIELD_MANAGER.into()), ..PostParams::default() };
     match api.create(&params, &secret).await {
-        Ok(secret) => Ok(secret),
+        Ok(secret) => Ok(noted(ctx, mailbox, secret)),
         // Made by a pass whose reply was lost, or by somebody else just now.
         Err(kube::Error::Api(status)) if status.is_already_exists() => own(ctx, mailbox).await,
         Err(error) => Err(error.into()),
     }
+}
+
+fn noted(ctx: &Ctx, mailbox: &Mailbox, secret: Secret) -> Secret {
+    ctx.wrote_secret(&secret, ObjectId::new(Kind::Mailbox, NamespacedName::of(mailbox)));
+    secret
 }
 
 async fn own(ctx: &Ctx, mailbox: &Mailbox) -> Step<Secret> {
