@@ -72,7 +72,7 @@ fn fingerprint(ctx: &Ctx, uid: &str, generation: Option<i64>, names: &[(String, 
         let key = NamespacedName::new(&ctx.operator_namespace, name);
         let secret = world.secrets.get(&key).ok_or_else(|| {
             let help = "create it; objects that are being deleted wait for it, or for the annotation mailtenant.dev/orphan";
-            Hold::waiting(Reason::SecretNotFound, format!("Secret {key} is not there: {help}"))
+            Hold::retry(Reason::SecretNotFound, format!("Secret {key} is not there: {help}"))
         })?;
         print.push((
             secret.metadata.uid.clone().unwrap_or_default(),
@@ -86,7 +86,7 @@ async fn read_secrets(ctx: &Ctx, names: &[(String, String)]) -> Step<BTreeMap<(S
     let api = ctx.api::<Secret>(&ctx.operator_namespace);
     let mut values = BTreeMap::new();
     for (name, key) in names {
-        let missing = |what: String| Hold::waiting(Reason::SecretNotFound, format!("{what} is not there: create it"));
+        let missing = |what: String| Hold::retry(Reason::SecretNotFound, format!("{what} is not there: create it"));
         let place = format!("Secret {}/{name}", ctx.operator_namespace);
         let secret = api.get_opt(name).await?.ok_or_else(|| missing(place.clone()))?;
         let value = secret.data.as_ref().and_then(|d| d.get(key)).ok_or_else(|| missing(format!("key {key} of {place}")))?;
@@ -130,6 +130,8 @@ impl Connections {
         let settings = groupware::Settings { spec: object.spec.clone(), secrets };
         let server = self.groupware.connect(settings).map_err(|e| Hold::backend(&format!("GroupwareBackend {name}"), &e))?;
         let server = Arc::new(groupware::metered::Metered::new(server, name, ctx.metrics.clone()));
+        // Perhaps another server: what the last one held says nothing of it.
+        ctx.observed.stale_all(&uid).await;
         let connection = Groupware { name: name.into(), uid, object, server };
         open.insert(name.into(), (print, connection.clone()));
         Ok(connection)

@@ -237,10 +237,14 @@ impl Ctx {
             let mut wakes = Wakes::default();
             {
                 let world = self.world();
+                // Every object of that name: whoever read first, the owner must hear of it.
+                let domains: Vec<NamespacedName> = world.index.domains_by_name.of(&name.to_owned()).cloned().collect();
                 for address in &changed {
                     let local = address.split('@').next().unwrap_or_default();
                     let local = if local.is_empty() { "*" } else { local };
-                    wakes.now.extend(world.owner_of_address(domain, local).into_iter().map(|id| (id, Priority::Normal)));
+                    for domain in domains.iter().chain([domain]) {
+                        wakes.now.extend(world.owner_of_address(domain, local).into_iter().map(|id| (id, Priority::Normal)));
+                    }
                 }
             }
             self.wake(wakes);

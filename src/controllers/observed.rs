@@ -84,6 +84,17 @@ impl Observed {
         slot.lock().await.stale = true;
     }
 
+    /// The server was away, or is another one: everything is read again before its next use.
+    pub async fn stale_all(&self, backend: &str) {
+        let slots: Vec<Arc<AsyncMutex<Slot>>> = {
+            let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            all.iter().filter(|((b, _), _)| b == backend).map(|(_, slot)| slot.clone()).collect()
+        };
+        for slot in slots {
+            slot.lock().await.stale = true;
+        }
+    }
+
     /// The domain is gone.
     pub fn forget(&self, backend: &str, domain: &str) {
         let mut slots = self.0.lock().unwrap_or_else(PoisonError::into_inner);

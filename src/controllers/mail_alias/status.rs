@@ -15,7 +15,6 @@ pub fn status(alias: &MailAlias, outcome: Result<Done, Hold>, now: Timestamp) ->
     conditions.remove(ConditionType::DeletionBlocked);
     let mut status = MailAliasStatus {
         observed_generation: Some(generation),
-        last_handled_reconcile_at: annotation(alias, annotations::RECONCILE),
         ..old
     };
     match outcome {
@@ -33,6 +32,7 @@ pub fn status(alias: &MailAlias, outcome: Result<Done, Hold>, now: Timestamp) ->
                 });
                 status.backend_id = Some(row.address.clone());
             }
+            status.last_handled_reconcile_at = annotation(alias, annotations::RECONCILE);
             status.address = Some(done.address);
             status.drift = done.drift;
         }

@@ -89,7 +89,15 @@ async fn reconcile(ctx: &Ctx, id: &ObjectId, instance: Arc<MailInstance>) -> Pas
         Some(hold) => {
             super::tell_hold(ctx, instance.as_ref(), &old.conditions, hold);
             hold.tell(&mut conditions);
-            hold.next
+            match hold.next {
+                // The tenant is looked at all the same, and what is refused may be mended at the server.
+                Next::Settled => Next::After(ctx.random.around(resync(ctx, &instance), 20)),
+                next => next,
+            }
+        }
+        None if status.mass_loss == Some(MassLossState::Accepted) => {
+            conditions.ready("the tenant is as declared; mailboxes that were lost are being made again");
+            Next::After(Duration::from_secs(30))
         }
         None => {
             conditions.ready("the tenant is as declared");
@@ -171,6 +179,12 @@ async fn steps(ctx: &Ctx, id: &ObjectId, instance: &Arc<MailInstance>) -> Step<D
     if mass_loss == Some(MassLossState::Held) && have.is_none() {
         return Err(held(&id.key.name).into());
     }
+    let capabilities = family.backend.status.clone().unwrap_or_default().capabilities;
+    let bounded = capabilities.iter().any(|c| c == crate::groupware::Capability::TenantStorage.as_str());
+    if instance.spec.storage_policy == mail_instance::StoragePolicy::Share && !bounded {
+        let text = format!("storagePolicy: Share is not supported with {}: use Allocate", server.label());
+        return Err(Hold::stalled(Reason::Unsupported, text).into());
+    }
     let tally = ctx.world().tally(&id.key);
     let booked = bytes(&instance.spec.storage);
     // Lowered below what mailboxes were given: what they have stays theirs until their quotas are lowered.
@@ -247,21 +261,22 @@ async fn cleanup(ctx: &Ctx, instance: Arc<MailInstance>) -> Pass {
 }
 
 async fn way_out(ctx: &Ctx, instance: &MailInstance) -> Step<Cleanup<Hold>> {
-    if orphan(instance) {
-        ctx.event(instance, true, "Orphaned", "the backend was not asked: what is there stays there");
-        return Ok(Cleanup::Done);
-    }
     let key = NamespacedName::of(instance);
     let names: Vec<String> = {
         let world = ctx.world();
         world.index.domains_by_instance.of(&key).map(|k| k.name.clone()).collect()
     };
+    // Also of one that is orphaned: its children need it to find what they have to take down.
     if !names.is_empty() {
         return Ok(Cleanup::Waiting(deletion::blocked(Reason::HasDomains, "MailDomain", &names)));
     }
+    if orphan(instance) {
+        ctx.event(instance, true, "Orphaned", "the backend was not asked: what is there stays there");
+        return Ok(Cleanup::Done);
+    }
     // The store may lag: a live list has the last word before anything is taken down.
     let params = ListParams::default().fields(&format!("spec.instanceRef.name={}", key.name)).limit(6);
-    let live = ctx.api::<MailDomain>(&key.namespace).list(&params).await?;
+    let live = ctx.api::<MailDomain>(&key.namespace).list_metadata(&params).await?;
     if !live.items.is_empty() {
         let names: Vec<String> = live.items.iter().map(|d| d.name_any()).collect();
         let hold = deletion::blocked(Reason::HasDomains, "MailDomain", &names);
@@ -271,7 +286,10 @@ async fn way_out(ctx: &Ctx, instance: &MailInstance) -> Step<Cleanup<Hold>> {
         return Ok(Cleanup::Waiting(family::paused_itself()));
     }
     if instance.spec.management_policy == ManagementPolicy::Observe {
-        return Ok(Cleanup::Done);
+        return Ok(deletion::observed(instance.status.as_ref().and_then(|s| s.ownership)));
+    }
+    if instance.status.as_ref().and_then(|s| s.mass_loss) == Some(MassLossState::Held) {
+        return Ok(Cleanup::Waiting(deletion::with_way_out(held(&key.name))));
     }
     let backend = match family::backend(&ctx.world(), instance, true) {
         Ok(backend) => backend,

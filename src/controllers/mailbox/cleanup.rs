@@ -62,6 +62,9 @@ async fn steps(ctx: &Ctx, mailbox: &Mailbox) -> Step<Cleanup<Hold>> {
     let domain = {
         let world = ctx.world();
         let domain_key = key.sibling(&mailbox.spec.domain_ref.name);
+        if deletion::never_made(status.ownership) && deletion::parent_never_made(&world, &domain_key) {
+            return Ok(Cleanup::Done);
+        }
         let domain = match family::domain(&world, &domain_key, true) {
             Ok(domain) => domain,
             Err(hold) if deletion::never_made(status.ownership) => return Ok(deletion::parentless(hold)),
@@ -80,10 +83,12 @@ async fn steps(ctx: &Ctx, mailbox: &Mailbox) -> Step<Cleanup<Hold>> {
     if mailbox.spec.management_policy == ManagementPolicy::Observe
         || domain.instance.object.spec.management_policy == ManagementPolicy::Observe
     {
-        return Ok(Cleanup::Done);
+        return Ok(deletion::observed(status.ownership));
     }
-    let leaving = ctx.world().namespace_leaves(&key.namespace);
-    if let Some(hold) = deletion::draining(&domain.object, leaving, ctx.clock.now()) {
+    if let Some(hold) = deletion::drains(ctx, &domain).await? {
+        return Ok(Cleanup::Waiting(hold));
+    }
+    if let Some(hold) = deletion::mass_loss(&domain.instance) {
         return Ok(Cleanup::Waiting(hold));
     }
     super::super::groupware_backend::usable(&domain.instance.backend).map_err(deletion::with_way_out)?;

@@ -22,7 +22,6 @@ pub fn status(mailbox: &Mailbox, outcome: Result<Done, Hold>, now: Timestamp) ->
     conditions.remove(ConditionType::DeletionBlocked);
     let mut status = MailboxStatus {
         observed_generation: Some(generation),
-        last_handled_reconcile_at: annotation(mailbox, annotations::RECONCILE),
         ..old
     };
     match outcome {
@@ -46,6 +45,7 @@ pub fn status(mailbox: &Mailbox, outcome: Result<Done, Hold>, now: Timestamp) ->
             if let Some(wish) = done.rotated {
                 status.last_handled_rotate_password = Some(wish);
             }
+            status.last_handled_reconcile_at = annotation(mailbox, annotations::RECONCILE);
             status.address = Some(done.address);
             status.client_settings = Some(done.settings);
             status.drift = done.drift;
