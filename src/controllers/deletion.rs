@@ -53,7 +53,8 @@ pub fn observed(ownership: Option<Ownership>) -> Cleanup<Hold> {
     if never_made(ownership) {
         return Cleanup::Done;
     }
-    let text = "nothing is written (managementPolicy: Observe), and the backend still has what was made before: set Full.";
+    let text =
+        "nothing is written (managementPolicy: Observe), and the backend still has what was made before: set Full.";
     Cleanup::Waiting(with_way_out(Hold::waiting(Reason::Paused, text)))
 }
 
@@ -86,7 +87,8 @@ fn mx_is_ours(domain: &MailDomain) -> bool {
 /// Adds the way out to a message. What was refused is tried again: it may be mended where nobody wakes us.
 pub fn with_way_out(hold: Hold) -> Hold {
     let next = if hold.next == Next::Settled { Next::Retry } else { hold.next };
-    let help = "If it will never come back, the annotation mailtenant.dev/orphan: \"true\" lets this object go without it.";
+    let help =
+        "If it will never come back, the annotation mailtenant.dev/orphan: \"true\" lets this object go without it.";
     Hold { message: format!("{} {help}", hold.message), stalled: false, next, ..hold }
 }
 
@@ -112,7 +114,8 @@ pub fn draining(domain: &MailDomain, leaving: bool, now: Timestamp) -> Option<Ho
         None => return None,
     };
     let until = status.draining_until.unwrap_or_default();
-    let message = format!("resolvers may send mail for {name} here until {until}: the backend goes on accepting till then");
+    let message =
+        format!("resolvers may send mail for {name} here until {until}: the backend goes on accepting till then");
     Some(Hold { next: Next::After(left), ..Hold::waiting(Reason::Draining, message) })
 }
 

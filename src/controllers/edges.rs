@@ -213,7 +213,13 @@ pub fn mailbox(world: &World, delta: &Delta<Mailbox>) -> Wakes {
     let stands = |m: &Mailbox| {
         let status = m.status.clone().unwrap_or_default();
         let seen = status.observed_generation == m.metadata.generation;
-        (m.metadata.uid.clone(), ready(&status.conditions), seen, m.metadata.deletion_timestamp.is_some(), status.ownership)
+        (
+            m.metadata.uid.clone(),
+            ready(&status.conditions),
+            seen,
+            m.metadata.deletion_timestamp.is_some(),
+            status.ownership,
+        )
     };
     let counts = |m: &Mailbox| {
         let status = m.status.clone().unwrap_or_default();
@@ -249,7 +255,13 @@ pub fn alias(world: &World, delta: &Delta<MailAlias>) -> Wakes {
     let stands = |a: &MailAlias| {
         let status = a.status.clone().unwrap_or_default();
         let seen = status.observed_generation == a.metadata.generation;
-        (a.metadata.uid.clone(), ready(&status.conditions), seen, a.metadata.deletion_timestamp.is_some(), status.ownership)
+        (
+            a.metadata.uid.clone(),
+            ready(&status.conditions),
+            seen,
+            a.metadata.deletion_timestamp.is_some(),
+            status.ownership,
+        )
     };
     let wants = |a: &MailAlias| a.status.as_ref().is_some_and(|s| wants_capacity(&s.conditions));
     if delta.new.as_deref().is_some_and(wants) && !delta.old.as_deref().is_some_and(wants) {
@@ -275,9 +287,9 @@ pub fn alias(world: &World, delta: &Delta<MailAlias>) -> Wakes {
                     (_, Some(address)) => by_address(world, &delta.key.namespace, address),
                     _ => vec![],
                 };
-                let going = keys.into_iter().filter(|k| {
-                    world.mailboxes.get(k).is_some_and(|m| m.metadata.deletion_timestamp.is_some())
-                });
+                let going = keys
+                    .into_iter()
+                    .filter(|k| world.mailboxes.get(k).is_some_and(|m| m.metadata.deletion_timestamp.is_some()));
                 wakes.add(going.map(|k| ObjectId::new(Kind::Mailbox, k)), Priority::Normal);
             }
         }

@@ -52,7 +52,9 @@ pub fn backend(world: &World, instance: &MailInstance, for_deletion: bool) -> Re
     if !for_deletion && !backend.spec.allowed_namespaces.allows(namespace, &world.namespace_labels(namespace)) {
         return Err(Hold::stalled(
             Reason::BackendNotAllowed,
-            format!("GroupwareBackend {name} does not allow namespace {namespace}: ask the platform team to add it to spec.allowedNamespaces"),
+            format!(
+                "GroupwareBackend {name} does not allow namespace {namespace}: ask the platform team to add it to spec.allowedNamespaces"
+            ),
         ));
     }
     Ok(backend)
@@ -116,7 +118,10 @@ pub fn domain(world: &World, key: &NamespacedName, for_deletion: bool) -> Result
 pub fn paused_by(instance: &MailInstance) -> Option<Hold> {
     paused(instance).then(|| {
         let name = instance.metadata.name.as_deref().unwrap_or_default();
-        Hold::waiting(Reason::Paused, format!("MailInstance {name} is paused: remove its annotation {}", annotations::PAUSED))
+        Hold::waiting(
+            Reason::Paused,
+            format!("MailInstance {name} is paused: remove its annotation {}", annotations::PAUSED),
+        )
     })
 }
 

@@ -243,7 +243,11 @@ mod tests {
     #[test]
     fn an_address_is_the_provisioned_ones_then_the_older_ones() {
         let d = NamespacedName::new("t", "d");
-        let (w, _) = world(&[("x-1", "1", "01", "1Gi", None), ("x-2", "2", "02", "1Gi", Some("1Gi")), ("x-3", "0", "02", "1Gi", None)]);
+        let (w, _) = world(&[
+            ("x-1", "1", "01", "1Gi", None),
+            ("x-2", "2", "02", "1Gi", Some("1Gi")),
+            ("x-3", "0", "02", "1Gi", None),
+        ]);
         assert_eq!(rival(&w, &d, "x", &id("x-1")), Some(id("x-2")));
         assert_eq!(rival(&w, &d, "x", &id("x-2")), None);
         assert_eq!(rival(&w, &d, "x", &id("x-3")), Some(id("x-2")));

@@ -160,9 +160,8 @@ pub fn bytes(quantity: &Quantity) -> u64 {
 
 /// Whether an object waits for storage or numbers.
 pub fn wants_capacity(conditions: &[Condition]) -> bool {
-    conditions::find(conditions, ConditionType::Ready).is_some_and(|c| {
-        [Reason::QuotaExceeded, Reason::LimitExceeded].iter().any(|r| r.as_str() == c.reason)
-    })
+    conditions::find(conditions, ConditionType::Ready)
+        .is_some_and(|c| [Reason::QuotaExceeded, Reason::LimitExceeded].iter().any(|r| r.as_str() == c.reason))
 }
 
 impl World {

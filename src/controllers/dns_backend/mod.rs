@@ -2,10 +2,10 @@
 //! holds.
 
 use super::ctx::{Ctx, Pass, Step, Stop, annotation, orphan, settle, with_finalizer, without_finalizer, write_status};
+use super::deletion;
 use super::edges::put;
 use super::hold::Hold;
 use super::world::{Kind, ObjectId};
-use super::deletion;
 use crate::api::*;
 use crate::runtime::dispatch::Next;
 use crate::runtime::store::NamespacedName;
@@ -98,15 +98,23 @@ async fn cleanup(ctx: &Ctx, backend: Arc<DNSBackend>) -> Pass {
     let name = backend.name_any();
     let domains: Api<MailDomain> = Api::all(ctx.client.clone());
     // A live list: a domain that came just now counts.
-    let users = domains.list_metadata(&ListParams::default().fields(&format!("spec.dns.backendRef.name={name}")).limit(50)).await?;
+    let users = domains
+        .list_metadata(&ListParams::default().fields(&format!("spec.dns.backendRef.name={name}")).limit(50))
+        .await?;
     if users.items.is_empty() || orphan(backend.as_ref()) {
         if !users.items.is_empty() {
-            ctx.event(backend.as_ref(), true, "Orphaned", "it goes although it is still used: what is on it cannot be reached any more");
+            ctx.event(
+                backend.as_ref(),
+                true,
+                "Orphaned",
+                "it goes although it is still used: what is on it cannot be reached any more",
+            );
         }
         without_finalizer(ctx, &api, backend.as_ref(), put::dns).await?;
         return Ok(Next::Settled);
     }
-    let names: Vec<String> = users.items.iter().map(|i| format!("{}/{}", i.namespace().unwrap_or_default(), i.name_any())).collect();
+    let names: Vec<String> =
+        users.items.iter().map(|i| format!("{}/{}", i.namespace().unwrap_or_default(), i.name_any())).collect();
     let hold = deletion::blocked(Reason::HasDomains, "MailDomain", &names);
     let old = backend.status.clone().unwrap_or_default();
     super::tell_hold(ctx, backend.as_ref(), &old.conditions, &hold);

@@ -2,10 +2,10 @@
 //! instances on it.
 
 use super::ctx::{Ctx, Pass, Step, Stop, annotation, orphan, settle, with_finalizer, without_finalizer, write_status};
+use super::deletion;
 use super::edges::put;
 use super::hold::Hold;
 use super::world::{Kind, ObjectId};
-use super::deletion;
 use crate::api::*;
 use crate::runtime::dispatch::Next;
 use crate::runtime::store::NamespacedName;
@@ -117,15 +117,23 @@ async fn cleanup(ctx: &Ctx, backend: Arc<GroupwareBackend>) -> Pass {
     let name = backend.name_any();
     let instances: Api<MailInstance> = Api::all(ctx.client.clone());
     // A live list: an instance that came just now counts.
-    let users = instances.list_metadata(&ListParams::default().fields(&format!("spec.backendRef.name={name}")).limit(50)).await?;
+    let users = instances
+        .list_metadata(&ListParams::default().fields(&format!("spec.backendRef.name={name}")).limit(50))
+        .await?;
     if users.items.is_empty() || orphan(backend.as_ref()) {
         if !users.items.is_empty() {
-            ctx.event(backend.as_ref(), true, "Orphaned", "it goes although it is still used: what is on it cannot be reached any more");
+            ctx.event(
+                backend.as_ref(),
+                true,
+                "Orphaned",
+                "it goes although it is still used: what is on it cannot be reached any more",
+            );
         }
         without_finalizer(ctx, &api, backend.as_ref(), put::groupware).await?;
         return Ok(Next::Settled);
     }
-    let names: Vec<String> = users.items.iter().map(|i| format!("{}/{}", i.namespace().unwrap_or_default(), i.name_any())).collect();
+    let names: Vec<String> =
+        users.items.iter().map(|i| format!("{}/{}", i.namespace().unwrap_or_default(), i.name_any())).collect();
     let hold = deletion::blocked(Reason::HasInstances, "MailInstance", &names);
     let old = backend.status.clone().unwrap_or_default();
     super::tell_hold(ctx, backend.as_ref(), &old.conditions, &hold);

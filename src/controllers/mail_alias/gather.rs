@@ -71,7 +71,9 @@ fn target(world: &World, own: &Domain, key: &NamespacedName, target: &mail_alias
     };
     let name = reference.name.clone();
     let Some(mailbox) = world.mailboxes.get(&key.sibling(&name)) else { return Target::NoMailbox(name) };
-    let Some(domain) = world.domains.get(&key.sibling(&mailbox.spec.domain_ref.name)) else { return Target::NotReady(name) };
+    let Some(domain) = world.domains.get(&key.sibling(&mailbox.spec.domain_ref.name)) else {
+        return Target::NotReady(name);
+    };
     if domain.spec.instance_ref.name != own.instance.key.name {
         return Target::Stranger(name);
     }

@@ -13,10 +13,7 @@ pub fn status(alias: &MailAlias, outcome: Result<Done, Hold>, now: Timestamp) ->
     let generation = alias.metadata.generation.unwrap_or_default();
     let mut conditions = Conditions::new(&old.conditions, generation, now);
     conditions.remove(ConditionType::DeletionBlocked);
-    let mut status = MailAliasStatus {
-        observed_generation: Some(generation),
-        ..old
-    };
+    let mut status = MailAliasStatus { observed_generation: Some(generation), ..old };
     match outcome {
         Ok(done) => {
             match &done.hold {
@@ -52,7 +49,12 @@ pub fn tell(ctx: &Ctx, alias: &MailAlias, outcome: &Result<Done, Hold>) {
             }
             let same = old.observed_generation == alias.metadata.generation;
             if done.made == Some(Made::Changed) && same && conditions::is_true(&old.conditions, ConditionType::Ready) {
-                ctx.event(alias, true, "DriftCorrected", format!("{} differed at the backend and was put back", done.address));
+                ctx.event(
+                    alias,
+                    true,
+                    "DriftCorrected",
+                    format!("{} differed at the backend and was put back", done.address),
+                );
             }
             done.hold.as_ref()
         }

@@ -100,7 +100,8 @@ async fn steps(ctx: &Ctx, p: &mut Progress) -> Step<Cleanup<Hold>> {
     match instance {
         Ok(instance) => {
             super::super::groupware_backend::usable(&instance.backend).map_err(deletion::with_way_out)?;
-            let server = ctx.connections.groupware(ctx, &instance.object.spec.backend_ref.name).await.map_err(way_out)?;
+            let server =
+                ctx.connections.groupware(ctx, &instance.object.spec.backend_ref.name).await.map_err(way_out)?;
             let retain = domain.spec.deletion_policy == DeletionPolicy::Retain;
             match server.server.remove_domain(&own, &name, retain).await {
                 Ok(Left::Kept(n)) => {
@@ -143,7 +144,10 @@ async fn children(ctx: &Ctx, key: &NamespacedName) -> Result<Option<Hold>, kube:
     let (aliases, mailboxes): (Vec<String>, Vec<String>) = {
         let world = ctx.world();
         let names = |keys: Vec<&NamespacedName>| keys.into_iter().map(|k| k.name.clone()).collect();
-        (names(world.index.aliases_by_domain.of(key).collect()), names(world.index.mailboxes_by_domain.of(key).collect()))
+        (
+            names(world.index.aliases_by_domain.of(key).collect()),
+            names(world.index.mailboxes_by_domain.of(key).collect()),
+        )
     };
     if !aliases.is_empty() {
         return Ok(Some(deletion::blocked(Reason::HasAliases, "MailAlias", &aliases)));
@@ -193,9 +197,14 @@ async fn withdraw_mx(ctx: &Ctx, p: &mut Progress) -> Step<()> {
         let zone_is_gone = matches!(read, Err(BackendError::NotFound(_)));
         let live = match read {
             // The zone itself is gone, by the server's own word: no MX is in it.
-            Err(BackendError::NotFound(_)) => RrSet { name: ours.name.clone(), rtype: RecordType::MX, ttl: 0, values: vec![] },
+            Err(BackendError::NotFound(_)) => {
+                RrSet { name: ours.name.clone(), rtype: RecordType::MX, ttl: 0, values: vec![] }
+            }
             live => live.map_err(failed)?.into_iter().next().ok_or_else(|| {
-                Hold::retry(Reason::BackendUnreachable, format!("{} did not say what MX of {} is", dns.label(), ours.name))
+                Hold::retry(
+                    Reason::BackendUnreachable,
+                    format!("{} did not say what MX of {} is", dns.label(), ours.name),
+                )
             })?,
         };
         let plan = merge::withdraw_mx(&p.journal(), &live, p.object.spec.dns.on_delete, p.previous_mx().as_ref());
@@ -203,7 +212,8 @@ async fn withdraw_mx(ctx: &Ctx, p: &mut Progress) -> Step<()> {
             if !zone_is_gone {
                 gone_everywhere(&dns, &ours.name, p).await?;
             }
-            let was_ours = p.journal().iter().any(|r| r.purpose == Purpose::MX && r.ownership == Some(Ownership::Created));
+            let was_ours =
+                p.journal().iter().any(|r| r.purpose == Purpose::MX && r.ownership == Some(Ownership::Created));
             p.set_journal(plan.journal, None);
             if was_ours && p.status.draining_until.is_none() {
                 let until = ctx.clock.now() + Duration::from_secs(u64::from(ttl));

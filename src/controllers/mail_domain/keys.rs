@@ -23,7 +23,8 @@ pub struct Selectors {
 impl Selectors {
     /// For the records.
     pub fn public(&self) -> Vec<DkimPublic> {
-        let public = |k: &DkimRow| DkimPublic { selector: k.selector.clone(), algorithm: k.algorithm, public: k.public.clone() };
+        let public =
+            |k: &DkimRow| DkimPublic { selector: k.selector.clone(), algorithm: k.algorithm, public: k.public.clone() };
         self.keys.iter().map(public).collect()
     }
 }
@@ -59,7 +60,10 @@ pub async fn ensure(ctx: &Ctx, id: &ObjectId, p: &mut Progress, parents: &Parent
     let algorithms: Vec<DkimAlgorithm> =
         wanted.into_iter().filter(|a| capabilities.iter().any(|c| c == capability(*a).as_str())).collect();
     if algorithms.is_empty() || (algorithms != said && said != mail_domain::Dkim::default().algorithms) {
-        let text = format!("{} cannot sign with every algorithm of dkim.algorithms: leave it out, or name RSA2048 alone", server.label());
+        let text = format!(
+            "{} cannot sign with every algorithm of dkim.algorithms: leave it out, or name RSA2048 alone",
+            server.label()
+        );
         return Err(Hold::stalled(Reason::Unsupported, text).into());
     }
     let mut keys = ctx
@@ -75,9 +79,14 @@ pub async fn ensure(ctx: &Ctx, id: &ObjectId, p: &mut Progress, parents: &Parent
         if asked {
             // What has signed no more since the wish before goes now.
             for old in keys.iter().filter(|k| !k.active && before.contains(&k.selector)) {
-                server.server.remove_dkim_key(&uid(p.object.as_ref()), &parents.name, &old.selector).await.map_err(failed)?;
+                server
+                    .server
+                    .remove_dkim_key(&uid(p.object.as_ref()), &parents.name, &old.selector)
+                    .await
+                    .map_err(failed)?;
             }
-            let signing: Vec<DkimRow> = keys.iter().filter(|k| k.active || !before.contains(&k.selector)).cloned().collect();
+            let signing: Vec<DkimRow> =
+                keys.iter().filter(|k| k.active || !before.contains(&k.selector)).cloned().collect();
             keys = signing;
         }
         let today = ctx.clock.now().to_zoned(jiff::tz::TimeZone::UTC).date();

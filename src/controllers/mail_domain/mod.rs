@@ -109,7 +109,9 @@ fn dns_allowed(world: &World, backend: &DNSBackend, namespace: &str, domain: &st
     if !backend.spec.allowed_namespaces.allows(namespace, &labels) {
         return Err(Hold::stalled(
             Reason::BackendNotAllowed,
-            format!("DNSBackend {label} does not allow namespace {namespace}: {ask} to add it to spec.allowedNamespaces"),
+            format!(
+                "DNSBackend {label} does not allow namespace {namespace}: {ask} to add it to spec.allowedNamespaces"
+            ),
         ));
     }
     // The most specific zone decides.
@@ -188,7 +190,9 @@ async fn parents(ctx: &Ctx, id: &ObjectId, p: &mut Progress) -> Step<(Parents, b
     if let Some(old) = domain.status.as_ref().and_then(|s| s.dns.as_ref()).and_then(|d| d.backend.as_ref())
         && *old != dns_name
     {
-        let text = format!("the records of {name} are at DNSBackend {old}: set dns.backendRef back to it, and make a new MailDomain to move");
+        let text = format!(
+            "the records of {name} are at DNSBackend {old}: set dns.backendRef back to it, and make a new MailDomain to move"
+        );
         return Err(Hold::stalled(Reason::InvalidSpec, text).into());
     }
     let server = ctx.connections.groupware(ctx, &instance.object.spec.backend_ref.name).await?;
@@ -205,10 +209,9 @@ async fn parents(ctx: &Ctx, id: &ObjectId, p: &mut Progress) -> Step<(Parents, b
     super::dns_backend::usable(&dns_backend)?;
     let dns = ctx.connections.dns(ctx, &dns_name).await?;
     let zone = dns.server.find_zone(&name).await.map_err(|e| match e {
-        BackendError::NotFound(_) => Hold::retry(
-            Reason::ZoneNotFound,
-            format!("{} has no zone for {name}: create it there", dns.label()),
-        ),
+        BackendError::NotFound(_) => {
+            Hold::retry(Reason::ZoneNotFound, format!("{} has no zone for {name}: create it there", dns.label()))
+        }
         e => Hold::backend(&dns.label(), &e),
     })?;
     let tenant = instance.id.clone().unwrap_or_default();

@@ -1,7 +1,9 @@
 //! The life of a MailInstance: the tenant at the backend, its numbers, what it misses (I12). It leaves after its domains.
 
 use super::connections::Groupware;
-use super::ctx::{Ctx, Pass, Step, Stop, annotation, orphan, paused, settle, uid, with_finalizer, without_finalizer, write_status};
+use super::ctx::{
+    Ctx, Pass, Step, Stop, annotation, orphan, paused, settle, uid, with_finalizer, without_finalizer, write_status,
+};
 use super::edges::put;
 use super::hold::Hold;
 use super::world::{Kind, ObjectId, bytes};
@@ -61,7 +63,12 @@ async fn reconcile(ctx: &Ctx, id: &ObjectId, instance: Arc<MailInstance>) -> Pas
     let hold = match outcome {
         Ok(done) => {
             if done.made == Made::Adopted {
-                ctx.event(instance.as_ref(), false, "Adopted", format!("tenant {} was at the backend and is taken over", done.tenant.id));
+                ctx.event(
+                    instance.as_ref(),
+                    false,
+                    "Adopted",
+                    format!("tenant {} was at the backend and is taken over", done.tenant.id),
+                );
             }
             status.ownership = Some(if done.tenant.adopted { Ownership::Adopted } else { Ownership::Created });
             status.usage = Some(usage(ctx, &instance, done.used));
@@ -83,7 +90,12 @@ async fn reconcile(ctx: &Ctx, id: &ObjectId, instance: Arc<MailInstance>) -> Pas
     let limited = |h: &&Hold| matches!(h.reason, Reason::QuotaExceeded | Reason::LimitExceeded);
     match hold.as_ref().filter(limited) {
         Some(h) => conditions.set(ConditionType::WithinLimits, false, h.reason, h.message.clone()),
-        None => conditions.set(ConditionType::WithinLimits, true, Reason::Succeeded, "what is declared fits what was booked"),
+        None => conditions.set(
+            ConditionType::WithinLimits,
+            true,
+            Reason::Succeeded,
+            "what is declared fits what was booked",
+        ),
     }
     let next = match &hold {
         Some(hold) => {
@@ -152,7 +164,9 @@ fn usage(ctx: &Ctx, instance: &MailInstance, used: u64) -> InstanceUsage {
         domains: world.index.domains_by_instance.count(&key) as i64,
         mailboxes: tally.mailboxes as i64,
         aliases: tally.aliases as i64,
-        storage_allocated: Some(Quantity::from_bytes(tally.declared.saturating_add(default.saturating_mul(tally.without_quota)))),
+        storage_allocated: Some(Quantity::from_bytes(
+            tally.declared.saturating_add(default.saturating_mul(tally.without_quota)),
+        )),
         storage_used: Some(Quantity::from_bytes((used / step * step) >> 20 << 20)),
     }
 }
@@ -170,7 +184,10 @@ async fn steps(ctx: &Ctx, id: &ObjectId, instance: &Arc<MailInstance>) -> Step<D
     };
     let have = server.server.tenant(&uid(instance.as_ref())).await.map_err(failed)?;
     if instance.spec.management_policy == ManagementPolicy::Observe {
-        let hold = Hold::waiting(Reason::Drifted, "nothing is written (managementPolicy: Observe), and the backend has no such tenant");
+        let hold = Hold::waiting(
+            Reason::Drifted,
+            "nothing is written (managementPolicy: Observe), and the backend has no such tenant",
+        );
         let tenant = have.ok_or(hold)?;
         let used = tenant.used;
         return Ok(Done { tenant, made: Made::Unchanged, mass_loss: None, used, hold: None });
@@ -197,7 +214,8 @@ async fn steps(ctx: &Ctx, id: &ObjectId, instance: &Arc<MailInstance>) -> Step<D
         storage,
         address_book: instance.spec.address_book,
     };
-    let same = have.as_ref().is_some_and(|t| t.active && t.storage == want.storage && t.address_book == want.address_book);
+    let same =
+        have.as_ref().is_some_and(|t| t.active && t.storage == want.storage && t.address_book == want.address_book);
     let (tenant, made) = match have {
         Some(tenant) if same => (tenant, Made::Unchanged),
         _ => server.server.ensure_tenant(&want).await.map_err(failed)?,
@@ -221,10 +239,17 @@ async fn steps(ctx: &Ctx, id: &ObjectId, instance: &Arc<MailInstance>) -> Step<D
 }
 
 /// Where the instance stands with what it misses: looked at when something of it is known to be missing.
-async fn judge(ctx: &Ctx, server: &Groupware, family: &family::Instance, tenant_missing: bool) -> Step<Option<MassLossState>> {
+async fn judge(
+    ctx: &Ctx,
+    server: &Groupware,
+    family: &family::Instance,
+    tenant_missing: bool,
+) -> Step<Option<MassLossState>> {
     let status = family.object.status.clone().unwrap_or_default();
     let made_once = !deletion::never_made(status.ownership);
-    let suspect = status.mass_loss.is_some() || (tenant_missing && made_once) || ctx.suspects_loss(&uid(family.object.as_ref())).await;
+    let suspect = status.mass_loss.is_some()
+        || (tenant_missing && made_once)
+        || ctx.suspects_loss(&uid(family.object.as_ref())).await;
     if !suspect {
         return Ok(None);
     }
@@ -294,14 +319,21 @@ async fn way_out(ctx: &Ctx, instance: &MailInstance) -> Step<Cleanup<Hold>> {
     let backend = match family::backend(&ctx.world(), instance, true) {
         Ok(backend) => backend,
         // No backend, and nothing was ever made.
-        Err(_) if instance.status.as_ref().is_none_or(|s| deletion::never_made(s.ownership)) => return Ok(Cleanup::Done),
+        Err(_) if instance.status.as_ref().is_none_or(|s| deletion::never_made(s.ownership)) => {
+            return Ok(Cleanup::Done);
+        }
         Err(hold) => return Ok(Cleanup::Waiting(deletion::with_way_out(hold))),
     };
     super::groupware_backend::usable(&backend).map_err(deletion::with_way_out)?;
     let server = ctx.connections.groupware(ctx, &instance.spec.backend_ref.name).await?;
     match server.server.remove_tenant(&uid(instance)).await {
         Ok(Left::Kept(n)) => {
-            ctx.event(instance, false, "Retained", format!("{n} retained objects stay at the backend, switched off, with their tenant"));
+            ctx.event(
+                instance,
+                false,
+                "Retained",
+                format!("{n} retained objects stay at the backend, switched off, with their tenant"),
+            );
             Ok(Cleanup::Done)
         }
         Ok(Left::Gone) | Err(BackendError::NotFound(_) | BackendError::Exists { .. }) => Ok(Cleanup::Done),

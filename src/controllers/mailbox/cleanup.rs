@@ -5,7 +5,7 @@ use super::super::connections::Groupware;
 use super::super::ctx::{Ctx, Pass, Step, Stop, orphan, paused, uid, without_finalizer, write_status};
 use super::super::edges::{self, put};
 use super::super::hold::Hold;
-use super::super::world::{ObjectId, Kind, World};
+use super::super::world::{Kind, ObjectId, World};
 use super::super::{deletion, family};
 use crate::api::*;
 use crate::groupware::BackendError;
@@ -106,7 +106,12 @@ async fn steps(ctx: &Ctx, mailbox: &Mailbox) -> Step<Cleanup<Hold>> {
         DeletionPolicy::Retain => {
             let released = server.server.release_mailbox(&uid(mailbox), &address).await;
             if released.is_ok() {
-                ctx.event(mailbox, false, "Retained", format!("{address} is switched off, its mail stays at the backend (deletionPolicy: Retain)"));
+                ctx.event(
+                    mailbox,
+                    false,
+                    "Retained",
+                    format!("{address} is switched off, its mail stays at the backend (deletionPolicy: Retain)"),
+                );
             }
             released.map(|()| Cleanup::Done)
         }
@@ -145,7 +150,10 @@ async fn destroy(
                 let local = if local.is_empty() { "*" } else { local };
                 let name = alias.rsplit('@').next().unwrap_or_default().to_owned();
                 let domains = world.index.domains_by_name.of(&name).filter(|d| d.namespace == domain.namespace);
-                let ids: Vec<ObjectId> = domains.flat_map(|d| world.owner_of_address(d, local)).filter(|id| id.kind == Kind::MailAlias).collect();
+                let ids: Vec<ObjectId> = domains
+                    .flat_map(|d| world.owner_of_address(d, local))
+                    .filter(|id| id.kind == Kind::MailAlias)
+                    .collect();
                 wakes.now.extend(ids.into_iter().map(|id| (id, Priority::Normal)));
             }
         }

@@ -76,7 +76,8 @@ pub async fn gather(ctx: &Ctx, id: &ObjectId, mailbox: &Mailbox) -> Step<Gathere
         if verdict == Verdict::Fits && mailbox.status.as_ref().is_none_or(|s| s.quota.is_none()) {
             world.granting.insert(uid(mailbox), quota);
         }
-        let credentials = SecretSeen::of(world.secrets.get(&key.sibling(credentials_secret(mailbox))).as_deref(), &uid(mailbox));
+        let credentials =
+            SecretSeen::of(world.secrets.get(&key.sibling(credentials_secret(mailbox))).as_deref(), &uid(mailbox));
         let password = &mailbox.spec.password;
         let named = password.secret_ref.as_ref().or(password.hash_secret_ref.as_ref());
         let source = named.and_then(|r| world.secrets.get(&key.sibling(&r.name))).map(|s| version(&s));
@@ -135,17 +136,24 @@ pub fn refused(ctx: &Ctx, address: &str, server: &Groupware, error: &BackendErro
     let local = if local.is_empty() { "*" } else { local };
     let domain = address.rsplit('@').next().unwrap_or_default();
     let world = ctx.world();
-    let living = world.index.domains_by_name.of(&domain.to_owned()).flat_map(|d| world.owner_of_address(d, local)).find(|id| {
-        let uid = match id.kind {
-            Kind::Mailbox => world.mailboxes.get(&id.key).and_then(|m| m.uid()),
-            Kind::MailAlias => world.aliases.get(&id.key).and_then(|a| a.uid()),
-            _ => None,
-        };
-        uid.as_ref() == Some(owner)
-    });
+    let living =
+        world.index.domains_by_name.of(&domain.to_owned()).flat_map(|d| world.owner_of_address(d, local)).find(|id| {
+            let uid = match id.kind {
+                Kind::Mailbox => world.mailboxes.get(&id.key).and_then(|m| m.uid()),
+                Kind::MailAlias => world.aliases.get(&id.key).and_then(|a| a.uid()),
+                _ => None,
+            };
+            uid.as_ref() == Some(owner)
+        });
     match living {
         // Its deletion wakes us; if it is not in the same domain object, a retry finds out.
-        Some(id) => Hold { next: crate::runtime::dispatch::Next::Retry, ..Hold::stalled(Reason::AddressInUse, format!("{address} belongs to {} {}: delete one of the two", id.kind.as_str(), id.key.name)) },
+        Some(id) => Hold {
+            next: crate::runtime::dispatch::Next::Retry,
+            ..Hold::stalled(
+                Reason::AddressInUse,
+                format!("{address} belongs to {} {}: delete one of the two", id.kind.as_str(), id.key.name),
+            )
+        },
         None => Hold { next: crate::runtime::dispatch::Next::Retry, ..Hold::backend(&server.label(), error) },
     }
 }

@@ -20,10 +20,7 @@ pub fn status(mailbox: &Mailbox, outcome: Result<Done, Hold>, now: Timestamp) ->
     let generation = mailbox.metadata.generation.unwrap_or_default();
     let mut conditions = Conditions::new(&old.conditions, generation, now);
     conditions.remove(ConditionType::DeletionBlocked);
-    let mut status = MailboxStatus {
-        observed_generation: Some(generation),
-        ..old
-    };
+    let mut status = MailboxStatus { observed_generation: Some(generation), ..old };
     match outcome {
         Ok(done) => {
             match &done.hold {
@@ -77,7 +74,10 @@ pub fn tell(ctx: &Ctx, mailbox: &Mailbox, outcome: &Result<Done, Hold>) {
             if done.made == Some(Made::Adopted) {
                 ctx.event(mailbox, false, "Adopted", format!("{} was at the backend and is taken over", done.address));
             }
-            if done.made == Some(Made::Changed) && old.observed_generation == mailbox.metadata.generation && !done.handed_over {
+            if done.made == Some(Made::Changed)
+                && old.observed_generation == mailbox.metadata.generation
+                && !done.handed_over
+            {
                 let note = format!("{} differed at the backend and was put back", done.address);
                 if conditions::is_true(&old.conditions, ConditionType::Ready) {
                     ctx.event(mailbox, true, "DriftCorrected", note);
