@@ -30,6 +30,8 @@ use std::time::Duration;
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// Longest text of a refusal that is passed on.
 const MAX_ERROR: usize = 400;
+/// Whatever the server says in Retry-After, its objects are looked at again after this time.
+const LONGEST_WAIT: Duration = Duration::from_secs(3600);
 
 /// Makes providers that talk to real servers.
 #[derive(Default)]
@@ -216,7 +218,7 @@ impl PowerDns {
             },
             code => Err(BackendError::Unavailable {
                 message: format!("HTTP {code}"),
-                retry_after: retry_after.map(|s: u32| Duration::from_secs(s.into())),
+                retry_after: retry_after.map(|s: u64| Duration::from_secs(s).min(LONGEST_WAIT)),
             }),
         }
     }
