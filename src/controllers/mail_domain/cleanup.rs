@@ -65,10 +65,10 @@ async fn steps(ctx: &Ctx, p: &mut Progress) -> Step<Cleanup<Hold>> {
         return Ok(Cleanup::Waiting(family::paused_itself()));
     }
     let instance = family::instance(&ctx.world(), &key.sibling(&domain.spec.instance_ref.name), true);
-    if let Ok(instance) = &instance {
-        if let Some(hold) = family::paused_by(&instance.object) {
-            return Ok(Cleanup::Waiting(hold));
-        }
+    if let Ok(instance) = &instance
+        && let Some(hold) = family::paused_by(&instance.object)
+    {
+        return Ok(Cleanup::Waiting(hold));
     }
     if let Ok(instance) = &instance
         && let Some(hold) = deletion::mass_loss(instance)
