@@ -71,6 +71,9 @@ impl Table {
         self.row("passes per mailbox", format!("{:.2}", self.each(passes("Mailbox"))), "");
         self.row("passes of the instance, of a domain", format!("{:.0}, {:.1}", passes("MailInstance"), passes("MailDomain") / self.domains as f64), "");
         self.cpu("processor ms per mailbox", used);
+        let all: f64 = used.cpu.values().sum();
+        let against = format!("{:.2}, {:.2}", all / floor[0].processor.max(0.01), all / floor[1].processor.max(0.01));
+        self.row("  all of it against the floor, with the Secret", against, "");
         self.where_time_goes(used);
     }
 
