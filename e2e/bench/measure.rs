@@ -115,7 +115,10 @@ impl Meter {
             doveadm: (self.doveadm.calls().len() - mark.doveadm) as f64,
             memcached: self.memcached().await - mark.memcached,
             cpu: cpu.collect(),
-            metrics: now.into_iter().map(|(l, n)| (l.clone(), n - mark.metrics.get(&l).copied().unwrap_or_default())).collect(),
+            metrics: now
+                .into_iter()
+                .map(|(l, n)| (l.clone(), n - mark.metrics.get(&l).copied().unwrap_or_default()))
+                .collect(),
         }
     }
 
@@ -125,7 +128,8 @@ impl Meter {
     }
 
     async fn memcached(&self) -> f64 {
-        let mut stream = tokio::net::TcpStream::connect(("127.0.0.1", self.memcached)).await.expect("memcached answers");
+        let mut stream =
+            tokio::net::TcpStream::connect(("127.0.0.1", self.memcached)).await.expect("memcached answers");
         stream.write_all(b"stats\r\n").await.expect("memcached takes commands");
         let mut lines = BufReader::new(&mut stream).lines();
         let mut sum = 0.0;
@@ -229,7 +233,12 @@ impl Quiet {
         let end = Instant::now() + limit;
         let (mut passes, mut last) = (-1.0, Instant::now());
         loop {
-            let now: f64 = metrics(operator).await.iter().filter(|(l, _)| l.starts_with("mailtenant_reconcile_total")).map(|(_, n)| n).sum();
+            let now: f64 = metrics(operator)
+                .await
+                .iter()
+                .filter(|(l, _)| l.starts_with("mailtenant_reconcile_total"))
+                .map(|(_, n)| n)
+                .sum();
             if now != passes {
                 (passes, last) = (now, Instant::now());
             } else if last.elapsed() >= still {
