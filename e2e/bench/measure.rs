@@ -85,19 +85,7 @@ impl Meter {
     pub async fn new(stack: &Stack, doveadm: Proxy) -> Meter {
         let sql = Sql::connect(stack).await;
         sql.run("CREATE EXTENSION IF NOT EXISTS pg_stat_statements").await;
-        let mut servers = vec![];
-        for line in fs::read_to_string(stack.root.join("k8s/pids")).unwrap_or_default().lines() {
-            if let Some((pid, name)) = line.split_once(' ') {
-                servers.push((name.to_owned(), pid.parse().expect("a pid")));
-            }
-        }
-        for (name, file) in [("postgres", "gw/pg/postmaster.pid"), ("dovecot", "gw/run/dovecot/master.pid")] {
-            let text = fs::read_to_string(stack.root.join(file)).unwrap_or_default();
-            if let Some(pid) = text.lines().next().and_then(|l| l.trim().parse().ok()) {
-                servers.push((name.into(), pid));
-            }
-        }
-        servers.push(("bench".into(), std::process::id()));
+        let servers = servers(stack);
         Meter { audit: stack.root.join("k8s/audit.log"), sql, doveadm, memcached: stack.port("MEMCACHED"), servers }
     }
 
@@ -182,6 +170,30 @@ impl Meter {
         let own = [("operator".to_owned(), operator.pid())];
         self.servers.iter().chain(&own).map(|(name, pid)| (name.clone(), tree(&all, *pid))).collect()
     }
+}
+
+/// Name and process id of every server that is measured, and of this program.
+fn servers(stack: &Stack) -> Vec<(String, u32)> {
+    let mut servers = vec![];
+    for line in fs::read_to_string(stack.root.join("k8s/pids")).unwrap_or_default().lines() {
+        if let Some((pid, name)) = line.split_once(' ') {
+            servers.push((name.to_owned(), pid.parse().expect("a pid")));
+        }
+    }
+    for (name, file) in [("postgres", "gw/pg/postmaster.pid"), ("dovecot", "gw/run/dovecot/master.pid")] {
+        let text = fs::read_to_string(stack.root.join(file)).unwrap_or_default();
+        if let Some(pid) = text.lines().next().and_then(|l| l.trim().parse().ok()) {
+            servers.push((name.into(), pid));
+        }
+    }
+    servers.push(("bench".into(), std::process::id()));
+    servers
+}
+
+/// Processor seconds that all servers and this program have used: unlike time, not the machine's other work's doing.
+pub fn processor(stack: &Stack) -> f64 {
+    let all = processes();
+    servers(stack).iter().map(|(_, pid)| tree(&all, *pid)).sum()
 }
 
 /// Parent and processor seconds (those of its children that have ended included) of every process.

@@ -75,6 +75,9 @@ impl Table {
             "",
         );
         self.cpu("processor ms per mailbox", used);
+        let all: f64 = used.cpu.values().sum();
+        let against = format!("{:.2}, {:.2}", all / floor[0].processor.max(0.01), all / floor[1].processor.max(0.01));
+        self.row("  all of it against the floor, with the Secret", against, "");
         self.where_time_goes(used);
     }
 
