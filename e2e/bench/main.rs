@@ -6,6 +6,7 @@
 //! PostgreSQL's statement counter, `/proc` and the operator's own metrics ([`measure`]).
 //!
 //! `N` mailboxes (1,000), in domains of 1,000; `IDLE` seconds at rest (60).
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test may fail, and runs on the real clock")]
 
 #[path = "../harness/mod.rs"]
 mod harness;

@@ -146,8 +146,12 @@ async fn waits_as_long_as_it_is_told_and_keeps_the_key() {
     };
     assert_eq!(retry_after, Some(Duration::from_secs(7)));
     assert!(!message.contains(SECRET));
-    let dns = scripted("PATCH", http("503 Busy", "text/plain", "").replace("Retry-After: 7", "Retry-After: 4294967295")).await;
-    let Err(BackendError::Unavailable { retry_after, .. }) = dns.apply("acme.test", &[change()]).await else { panic!("taken") };
+    let dns =
+        scripted("PATCH", http("503 Busy", "text/plain", "").replace("Retry-After: 7", "Retry-After: 4294967295"))
+            .await;
+    let Err(BackendError::Unavailable { retry_after, .. }) = dns.apply("acme.test", &[change()]).await else {
+        panic!("taken")
+    };
     assert_eq!(retry_after, Some(Duration::from_secs(3600)), "no server puts its objects aside for longer");
     let echo = serde_json::json!({ "error": format!("bad key {SECRET}") }).to_string();
     let dns = scripted("PATCH", http("422 Bad", "application/json", &echo)).await;
