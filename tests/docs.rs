@@ -53,7 +53,7 @@ fn events_of_the_code(folder: &Path, into: &mut BTreeSet<String>) {
         let code = std::fs::read_to_string(&path).unwrap();
         for call in code.split(".event(").skip(1) {
             let arguments = call.split(';').next().unwrap();
-            let word = arguments.split(", ").find_map(|a| a.trim().strip_prefix('"')?.strip_suffix('"'));
+            let word = arguments.split(',').find_map(|a| a.trim().strip_prefix('"')?.strip_suffix('"'));
             into.extend(word.map(str::to_string));
         }
     }
