@@ -63,12 +63,22 @@ pub struct Kind {
 #[derive(Clone)]
 pub struct Change {
     pub rv: u64,
+    pub actor: Actor,
     pub key: Key,
     pub old: Option<Obj>,
     /// None = deleted.
     pub new: Option<Obj>,
     /// The last state with the new resourceVersion, for DELETED events.
     pub last: Obj,
+}
+
+/// Who made a change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Actor {
+    User,
+    Operator,
+    /// The controller manager.
+    Cluster,
 }
 
 /// A request.
@@ -131,6 +141,8 @@ pub struct Api {
     uid: u64,
     /// For creationTimestamp and deletionTimestamp.
     pub now: String,
+    /// Who is at it.
+    pub actor: Actor,
     pub objs: BTreeMap<Key, Obj>,
     pub log: Vec<Change>,
     /// Revisions below are gone: 410.
@@ -199,6 +211,7 @@ impl Api {
             rv: FIRST_RV,
             uid: 0,
             now: "2026-01-01T00:00:00Z".into(),
+            actor: Actor::Cluster,
             objs: BTreeMap::new(),
             log: vec![],
             compacted: 0,

@@ -83,7 +83,7 @@ impl Api {
                 self.owned.retain(|(k, ..), _| k != key);
             }
         }
-        self.log.push(Change { rv: self.rv, key: key.clone(), old, new, last: last.clone() });
+        self.log.push(Change { rv: self.rv, actor: self.actor, key: key.clone(), old, new, last: last.clone() });
         last
     }
 
