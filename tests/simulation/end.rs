@@ -32,7 +32,7 @@ pub fn check(w: &World) -> Result<(), String> {
 }
 
 /// Whether the operator can reach what the object is on.
-fn reachable(d: &Declared) -> bool {
+pub fn reachable(d: &Declared) -> bool {
     causes_of_backend(d).is_empty()
 }
 

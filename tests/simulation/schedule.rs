@@ -20,7 +20,9 @@ pub struct Rng(u64);
 impl Rng {
     pub fn new(seed: u64) -> Self {
         let mut rng = Rng(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
-        (0..4).for_each(|_| drop(rng.next()));
+        (0..4).for_each(|_| {
+            rng.next();
+        });
         rng
     }
     #[allow(clippy::should_implement_trait)]

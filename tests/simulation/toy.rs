@@ -84,7 +84,7 @@ where
 }
 
 const LATER: Duration = Duration::from_secs(300);
-const SOON: Duration = Duration::from_secs(5);
+const SOON: Duration = Duration::from_secs(60);
 
 async fn instance(seen: Arc<MailInstance>, cx: Arc<Context>) -> Pass {
     let ns = seen.namespace().unwrap_or_default();
@@ -224,6 +224,9 @@ impl Monitor for ToyProperties {
     }
     fn at_end(&mut self, w: &World) -> Option<String> {
         for d in ["mailinstances", "maildomains"].into_iter().flat_map(|k| Declared::all(w, k)) {
+            if !crate::end::reachable(&d) {
+                continue;
+            }
             if deleting(d.object) && d.children().is_empty() {
                 return Some(format!("stuck: {d} is still terminating"));
             }
