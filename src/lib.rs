@@ -5,6 +5,9 @@
 #![forbid(unsafe_code)]
 
 pub mod api;
+pub mod args;
 pub mod dns;
 pub mod groupware;
+pub mod operator;
+pub mod process;
 pub mod runtime;

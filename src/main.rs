@@ -1,1 +1,60 @@
-fn main(){}
+//! The binary: arguments, logging, run. Everything else is in the library.
+
+use clap::Parser;
+use mailtenant::args::{Arguments, Command, RunArguments};
+use mailtenant::runtime::telemetry;
+use mailtenant::{process, runtime};
+use std::path::Path;
+use std::process::ExitCode;
+use tracing::{error, info};
+
+fn main() -> ExitCode {
+    match Arguments::parse().command {
+        Command::Run(arguments) => run(&arguments),
+        Command::Crds { dir } => crds(dir.as_deref()),
+    }
+}
+
+fn run(arguments: &RunArguments) -> ExitCode {
+    if let Err(error) = telemetry::init(arguments.log_format, &arguments.log_level, env!("CARGO_CRATE_NAME")) {
+        eprintln!("mailtenant: {error}");
+        return ExitCode::from(2);
+    }
+    // Before the first TLS connection. Fails only where a provider is installed already, which is what is wanted.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let runtime = match runtime::multi_threaded() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            error!(%error, "no async runtime");
+            return ExitCode::FAILURE;
+        }
+    };
+    info!(version = env!("CARGO_PKG_VERSION"), "starting");
+    let ended = runtime.block_on(process::run(arguments));
+    // What is still running has had its time: connections of an HTTP client, a request that hangs.
+    runtime.shutdown_background();
+    match ended {
+        Ok(()) => {
+            info!("ended as asked");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            error!(%error, "ending");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn crds(dir: Option<&Path>) -> ExitCode {
+    let done = match dir {
+        Some(dir) => process::write_crds(dir),
+        None => process::print_crds(),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("mailtenant: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

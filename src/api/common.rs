@@ -1,5 +1,6 @@
 //! Pieces that several kinds share: references, policies, annotations.
 
+use super::rules;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -8,7 +9,7 @@ use std::collections::BTreeMap;
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq, PartialOrd, Ord, JsonSchema)]
 pub struct LocalRef {
     /// Name of the object.
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(transform = rules::object_name)]
     pub name: String,
 }
 
@@ -16,10 +17,10 @@ pub struct LocalRef {
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq, JsonSchema)]
 pub struct SecretKeyRef {
     /// Name of the Secret.
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(transform = rules::object_name)]
     pub name: String,
     /// Key inside the Secret.
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(transform = rules::secret_key)]
     pub key: String,
 }
 
@@ -65,6 +66,7 @@ pub enum Ownership {
 
 /// Which namespaces may use a cluster-scoped object.
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq, JsonSchema)]
+#[schemars(transform = rules::allowed_namespaces)]
 pub struct AllowedNamespaces {
     /// How the namespaces are said.
     pub from: AllowedFrom,
@@ -73,6 +75,7 @@ pub struct AllowedNamespaces {
     pub selector: Option<NamespaceSelector>,
     /// For `Names`: the namespaces.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(transform = rules::namespaces)]
     pub names: Vec<String>,
 }
 
@@ -92,6 +95,7 @@ pub enum AllowedFrom {
 #[serde(rename_all = "camelCase")]
 pub struct NamespaceSelector {
     /// Label to value.
+    #[schemars(transform = rules::match_labels)]
     pub match_labels: BTreeMap<String, String>,
 }
 
@@ -129,8 +133,8 @@ pub mod annotations {
 /// A host and a port that users and DNS are told.
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq, JsonSchema)]
 pub struct Endpoint {
-    /// Host name.
-    #[schemars(length(min = 1, max = 253))]
+    /// Host name in lower case.
+    #[schemars(transform = rules::host)]
     pub host: String,
     /// TCP port.
     #[schemars(range(min = 1, max = 65535))]

@@ -12,6 +12,7 @@ pub struct Condition {
     #[serde(rename = "type")]
     pub type_: String,
     /// `True`, `False` or `Unknown`.
+    #[schemars(transform = crate::api::rules::condition_status)]
     pub status: String,
     /// CamelCase word that programs may compare.
     pub reason: String,
@@ -211,7 +212,11 @@ impl Conditions {
         };
         match self.list.iter_mut().find(|c| c.type_ == fresh.type_) {
             Some(old) => {
-                let since = if old.status == fresh.status { old.last_transition_time.clone() } else { fresh.last_transition_time.clone() };
+                let since = if old.status == fresh.status {
+                    old.last_transition_time.clone()
+                } else {
+                    fresh.last_transition_time.clone()
+                };
                 *old = Condition { last_transition_time: since, ..fresh };
             }
             None => self.list.push(fresh),

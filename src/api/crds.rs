@@ -21,12 +21,23 @@ pub fn all() -> Vec<Value> {
     .collect()
 }
 
-/// What the derive cannot say: a status that is "not looked at yet" from the first moment on, so that kstatus
-/// (Flux, Helm 4, Argo CD) never takes an object without a status for a ready one.
+/// What the derive cannot say.
+///
+/// - A status that is "not looked at yet" from the first moment on, so that kstatus (Flux, Helm 4, Argo CD) never
+///   takes an object without a status for a ready one.
+/// - `null` in an optional field means "left out": the apiserver drops a null where the schema is not nullable, and
+///   then `has()` in a rule and the operator see the same. Only `spf: null` says something of its own.
+/// - `kubectl explain mailbox` tells what the kind is, not how its Rust type was made.
 fn finish(crd: CustomResourceDefinition) -> Value {
     let mut crd = serde_json::to_value(crd).unwrap_or_default();
     if let Some(versions) = crd.pointer_mut("/spec/versions").and_then(Value::as_array_mut) {
         for version in versions {
+            if let Some(schema) = version.pointer_mut("/schema/openAPIV3Schema") {
+                drop_nullable(schema, "");
+                if let Some(kind) = schema.pointer("/properties/spec/description").cloned() {
+                    schema["description"] = kind;
+                }
+            }
             if let Some(status) = version.pointer_mut("/schema/openAPIV3Schema/properties/status")
                 && status.get("properties").is_some_and(|p| p.get("observedGeneration").is_some())
             {
@@ -37,6 +48,26 @@ fn finish(crd: CustomResourceDefinition) -> Value {
     crd
 }
 
+fn drop_nullable(schema: &mut Value, field: &str) {
+    let Some(map) = schema.as_object_mut() else { return };
+    if field != "spf" {
+        map.remove("nullable");
+        if map.get("default").is_some_and(Value::is_null) {
+            map.remove("default");
+        }
+    }
+    if let Some(properties) = map.get_mut("properties").and_then(Value::as_object_mut) {
+        for (name, property) in properties {
+            drop_nullable(property, name);
+        }
+    }
+    for key in ["items", "additionalProperties"] {
+        if let Some(inner) = map.get_mut(key) {
+            drop_nullable(inner, "");
+        }
+    }
+}
+
 /// One YAML text of all CRDs.
 pub fn yaml() -> Result<String, serde_yaml::ser::Error> {
     let mut out = String::new();
@@ -45,4 +76,36 @@ pub fn yaml() -> Result<String, serde_yaml::ser::Error> {
         out.push_str(&serde_yaml::to_string(&crd)?);
     }
     Ok(out)
+}
+
+/// Why the files of the CRDs could not be written.
+#[derive(Debug, thiserror::Error)]
+pub enum WriteError {
+    /// A folder or file could not be written.
+    #[error("cannot write {0}: {1}")]
+    Io(std::path::PathBuf, #[source] std::io::Error),
+    /// The YAML text could not be made.
+    #[error("cannot write a CRD as YAML: {0}")]
+    Yaml(#[from] serde_yaml::ser::Error),
+}
+
+/// The files of `crds/`: name and content, one kind each.
+pub fn files() -> Result<Vec<(String, String)>, serde_yaml::ser::Error> {
+    all()
+        .iter()
+        .map(|crd| {
+            let plural = crd.pointer("/spec/names/plural").and_then(Value::as_str).unwrap_or("unknown");
+            Ok((format!("{GROUP}_{plural}.yaml"), serde_yaml::to_string(crd)?))
+        })
+        .collect()
+}
+
+/// Writes one file a kind into the folder `dir`, which is made when it is missing.
+pub fn write_dir(dir: &std::path::Path) -> Result<(), WriteError> {
+    std::fs::create_dir_all(dir).map_err(|e| WriteError::Io(dir.into(), e))?;
+    for (name, text) in files()? {
+        let path = dir.join(name);
+        std::fs::write(&path, text).map_err(|e| WriteError::Io(path, e))?;
+    }
+    Ok(())
 }

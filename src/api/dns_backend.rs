@@ -22,10 +22,12 @@ use serde::{Deserialize, Serialize};
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("[has(self.powerdns)].filter(x, x).size() == 1").message("exactly one provider block must be given: powerdns"))]
 pub struct DNSBackendSpec {
     /// Which namespaces may use this server. Nothing is allowed unless it is said.
     pub allowed_namespaces: AllowedNamespaces,
     /// Zones it may touch; a name outside is never written.
+    #[schemars(transform = rules::zones)]
     pub zones: Vec<Zone>,
     /// Ask the tenant for the TXT proof here too.
     #[serde(default)]
@@ -35,6 +37,7 @@ pub struct DNSBackendSpec {
     pub powerdns: Option<PowerDns>,
     /// Servers to ask, `host:port`, for tests and split horizon. Default: the authoritative servers, found from the root.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(transform = rules::sockets)]
     pub resolvers: Vec<String>,
 }
 
@@ -42,8 +45,8 @@ pub struct DNSBackendSpec {
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Zone {
-    /// Name of the zone.
-    #[schemars(length(min = 1, max = 253))]
+    /// Name of the zone in lower case, without a trailing dot.
+    #[schemars(transform = rules::zone)]
     pub name: String,
     /// Who may claim names in it. Default: who may use the backend.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -55,15 +58,17 @@ pub struct Zone {
 #[serde(rename_all = "camelCase")]
 pub struct PowerDns {
     /// URL of the API's server, without `/api`.
-    #[schemars(regex(pattern = r"^https?://[^\s]+$"))]
+    #[schemars(transform = rules::powerdns_url)]
     pub url: String,
     /// Id of the server inside the API.
     #[serde(default = "default_server_id")]
+    #[schemars(transform = rules::server_id)]
     pub server_id: String,
     /// The API key.
     pub api_key_secret_ref: SecretKeyRef,
     /// Where the server answers DNS, `host:port`, for the read-back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(transform = rules::socket)]
     pub dns_address: Option<String>,
 }
 

@@ -22,6 +22,7 @@ use serde::{Deserialize, Serialize};
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("[has(self.sogo)].filter(x, x).size() == 1").message("exactly one provider block must be given: sogo"))]
 pub struct GroupwareBackendSpec {
     /// Which namespaces may put instances here. Nothing is allowed unless it is said.
     pub allowed_namespaces: AllowedNamespaces,
@@ -52,6 +53,7 @@ pub struct GroupwareBackendSpec {
 #[serde(rename_all = "camelCase")]
 pub struct Hosts {
     /// Mail exchangers, for MX records.
+    #[schemars(transform = rules::mx)]
     pub mx: Vec<MxHost>,
     /// IMAP.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -67,9 +69,11 @@ pub struct Hosts {
     pub sieve: Option<Endpoint>,
     /// Webmail URL.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(transform = rules::web_url)]
     pub webmail: Option<String>,
     /// CalDAV and CardDAV URL.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(transform = rules::web_url)]
     pub dav: Option<String>,
 }
 
@@ -77,7 +81,7 @@ pub struct Hosts {
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq, PartialOrd, Ord, JsonSchema)]
 pub struct MxHost {
     /// Host name; never an address or an alias (RFC 2181, 10.3).
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(transform = rules::mx_host)]
     pub host: String,
     /// Preference: lower is tried first.
     #[serde(default = "default_preference")]
@@ -93,15 +97,15 @@ fn default_preference() -> i32 {
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq, JsonSchema)]
 pub struct SpfInclude {
     /// Domain of an SPF record that lists the senders (RFC 7208, 5.2).
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(transform = rules::spf_domain)]
     pub include: String,
 }
 
 /// Where cut-over probes ask.
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq, JsonSchema)]
 pub struct Delivery {
-    /// Host name or address.
-    #[schemars(length(min = 1, max = 253))]
+    /// Host name or IP address.
+    #[schemars(transform = rules::host)]
     pub address: String,
     /// TCP port.
     #[serde(default = "default_smtp")]
@@ -136,7 +140,7 @@ impl Default for RequestLimits {
 #[serde(default)]
 pub struct Resync {
     /// Time between two bulk reads of a domain, give or take 20 %: `15m`, `1h`, `30s`.
-    #[schemars(regex(pattern = r"^([0-9]{1,6})(s|m|h)$"))]
+    #[schemars(transform = rules::interval)]
     pub interval: String,
 }
 
@@ -182,8 +186,8 @@ pub struct Sogo {
 /// A host and a port inside the platform.
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq, JsonSchema)]
 pub struct HostPort {
-    /// Host name or address.
-    #[schemars(length(min = 1, max = 253))]
+    /// Host name or IP address.
+    #[schemars(transform = rules::host)]
     pub host: String,
     /// TCP port.
     #[schemars(range(min = 1, max = 65535))]
@@ -193,16 +197,17 @@ pub struct HostPort {
 /// The database with the mail tables.
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(transform = rules::database)]
 pub struct Database {
-    /// Host name or address.
-    #[schemars(length(min = 1, max = 253))]
+    /// Host name or IP address.
+    #[schemars(transform = rules::host)]
     pub host: String,
     /// TCP port.
     #[serde(default = "default_pg")]
     #[schemars(range(min = 1, max = 65535))]
     pub port: i32,
     /// Name of the database.
-    #[schemars(length(min = 1, max = 63))]
+    #[schemars(transform = rules::database_name)]
     pub name: String,
     /// How the connection is secured.
     #[serde(default)]
@@ -235,7 +240,7 @@ pub enum DatabaseTls {
 #[serde(rename_all = "camelCase")]
 pub struct Doveadm {
     /// URL of the API, ending in `/doveadm/v1`.
-    #[schemars(regex(pattern = r"^https?://[^\s]+$"))]
+    #[schemars(transform = rules::doveadm_url)]
     pub url: String,
     /// The API key. It is root on the mail store.
     pub api_key_secret_ref: SecretKeyRef,

@@ -25,16 +25,17 @@ use serde::{Deserialize, Serialize};
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("self.domainRef.name == oldSelf.domainRef.name").message("domainRef is immutable: create a new MailAlias in the other domain"))]
-#[x_kube(validation = Rule::new("self.localPart == oldSelf.localPart").message("localPart is immutable: create a new MailAlias for another address"))]
+#[x_kube(validation = Rule::new("self.domainRef.name == oldSelf.domainRef.name").message("domainRef is immutable: create a new MailAlias in the other domain").field_path(".domainRef"))]
+#[x_kube(validation = Rule::new("self.localPart == oldSelf.localPart").message("localPart is immutable: create a new MailAlias for another address").field_path(".localPart"))]
+#[x_kube(validation = Rule::new("!(self.localPart == '*' && has(self.sendAs) && self.sendAs)").message("sendAs: true is not allowed for the catch-all (*), whose targets could send as anybody of the domain: leave it out or say false").field_path(".sendAs"))]
 pub struct MailAliasSpec {
     /// The MailDomain. Immutable.
     pub domain_ref: LocalRef,
     /// The part before the `@`, lower case; `*` = every address that is not another one's. Immutable.
-    #[schemars(length(min = 1, max = 64))]
+    #[schemars(transform = rules::alias_local_part)]
     pub local_part: String,
     /// Where mail goes.
-    #[schemars(length(min = 1, max = 500))]
+    #[schemars(transform = rules::targets)]
     pub targets: Vec<AliasTarget>,
     /// Whether the targets may send as this address. Default: true, but false for `*`, whose holder could otherwise
     /// send as anybody of the domain.
@@ -42,7 +43,7 @@ pub struct MailAliasSpec {
     pub send_as: Option<bool>,
     /// Name for the identity.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 255))]
+    #[schemars(transform = rules::line)]
     pub display_name: Option<String>,
     /// What happens at the backend when the object is deleted.
     #[serde(default = "super::mail_domain::delete")]
@@ -58,12 +59,14 @@ pub struct MailAliasSpec {
 /// One target: a mailbox of the instance or an address.
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(transform = rules::alias_target)]
 pub struct AliasTarget {
     /// A Mailbox in the same namespace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mailbox_ref: Option<LocalRef>,
     /// An address; outside the instance it needs `externalForwarding: Allow`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(transform = rules::address)]
     pub address: Option<String>,
 }
 

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
     shortname = "md",
     category = "mail",
     namespaced,
+    validation = Rule::new("!has(self.spec.aliasOf) || self.spec.aliasOf.name != self.metadata.name").message("aliasOf must name another MailDomain than this one").field_path(".spec.aliasOf"),
     status = "MailDomainStatus",
     derive = "PartialEq",
     selectable = ".spec.instanceRef.name",
@@ -27,13 +28,13 @@ use serde::{Deserialize, Serialize};
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("self.instanceRef.name == oldSelf.instanceRef.name").message("instanceRef is immutable: a domain stays in its instance"))]
-#[x_kube(validation = Rule::new("self.domain == oldSelf.domain").message("domain is immutable: create a new MailDomain for another name"))]
+#[x_kube(validation = Rule::new("self.instanceRef.name == oldSelf.instanceRef.name").message("instanceRef is immutable: a domain stays in its instance; delete this MailDomain and create one in the other instance").field_path(".instanceRef"))]
+#[x_kube(validation = Rule::new("self.domain == oldSelf.domain").message("domain is immutable: create a new MailDomain for another name").field_path(".domain"))]
 pub struct MailDomainSpec {
     /// The MailInstance. Immutable.
     pub instance_ref: LocalRef,
     /// Name of the domain, as U-label or A-label, lower case, without a trailing dot. Immutable.
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(transform = rules::domain)]
     pub domain: String,
     /// Records.
     pub dns: DomainDns,
@@ -64,6 +65,7 @@ pub(super) fn delete() -> DeletionPolicy {
 /// Records of the domain.
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(transform = rules::domain_dns)]
 pub struct DomainDns {
     /// Who edits the records.
     pub mode: DnsMode,
@@ -156,7 +158,7 @@ pub struct Dmarc {
     pub policy: DmarcPolicy,
     /// `mailto:` URIs for aggregate reports.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 10))]
+    #[schemars(transform = rules::dmarc_uris)]
     pub report_to: Vec<String>,
 }
 
@@ -202,7 +204,7 @@ pub enum MtaStsMode {
 #[serde(rename_all = "camelCase")]
 pub struct TlsRpt {
     /// `mailto:` or `https:` URIs.
-    #[schemars(length(min = 1, max = 10))]
+    #[schemars(transform = rules::tls_rpt_uris)]
     pub report_to: Vec<String>,
 }
 
@@ -223,10 +225,10 @@ pub enum OnDelete {
 #[serde(rename_all = "camelCase", default)]
 pub struct Dkim {
     /// One key for each.
-    #[schemars(length(min = 1, max = 2))]
+    #[schemars(transform = rules::algorithms)]
     pub algorithms: Vec<DkimAlgorithm>,
     /// Age at which keys are replaced, in days: `365d`.
-    #[schemars(regex(pattern = r"^[1-9][0-9]{0,3}d$"))]
+    #[schemars(transform = rules::days)]
     pub rotate_every: String,
 }
 
@@ -373,6 +375,9 @@ pub struct RecordStatus {
     /// Who put the value there: `Created` by us, or `Observed` because it was there before (then it stays on deletion).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ownership: Option<Ownership>,
+    /// SPF: the term of the value that is ours. With ownership `Adopted` it was merged into a record that was there before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub term: Option<String>,
     /// What is there instead.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed: Option<String>,

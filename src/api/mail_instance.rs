@@ -28,11 +28,12 @@ use serde::{Deserialize, Serialize};
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("self.backendRef.name == oldSelf.backendRef.name").message("backendRef is immutable: create a new MailInstance to use another backend"))]
+#[x_kube(validation = Rule::new("self.backendRef.name == oldSelf.backendRef.name").message("backendRef is immutable: create a new MailInstance to use another backend").field_path(".backendRef"))]
 pub struct MailInstanceSpec {
     /// The GroupwareBackend. Immutable.
     pub backend_ref: LocalRef,
     /// Booked storage. May be lowered down to what is allocated.
+    #[schemars(transform = rules::storage)]
     pub storage: Quantity,
     /// How the booked storage bounds the mailboxes.
     #[serde(default)]
@@ -42,6 +43,7 @@ pub struct MailInstanceSpec {
     pub limits: Option<InstanceLimits>,
     /// Quota of mailboxes that do not say their own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(transform = rules::storage)]
     pub default_mailbox_quota: Option<Quantity>,
     /// For mailboxes that do not say their own. The instance itself always ends as `Delete` once nothing is retained in it.
     #[serde(default = "retain")]
@@ -60,6 +62,7 @@ pub struct MailInstanceSpec {
     pub address_book: AddressBook,
     /// Where notices go.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(transform = rules::address)]
     pub contact: Option<String>,
 }
 
@@ -135,6 +138,9 @@ pub struct MailInstanceStatus {
     /// Value of the annotation `accept-mass-loss` that was handled last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub accepted_mass_loss: Option<String>,
+    /// Whether mailboxes that are missing at the backend are held back (I12).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mass_loss: Option<MassLossState>,
     /// What is used of what was booked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub usage: Option<InstanceUsage>,
@@ -142,6 +148,15 @@ pub struct MailInstanceStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
+}
+
+/// Whether mailboxes that are missing at the backend are held back.
+#[derive(Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, JsonSchema)]
+pub enum MassLossState {
+    /// Many are missing; nothing is made again.
+    Held,
+    /// A person has said that they may be made again.
+    Accepted,
 }
 
 /// What is used of what was booked.

@@ -15,6 +15,9 @@ use serde::{Deserialize, Serialize};
     shortname = "mbx",
     category = "mail",
     namespaced,
+    validation = Rule::new("has(self.spec.credentialsSecret) || self.metadata.name.size() <= 248").message("the default name of the credentials Secret, <name>-mail, has more than 253 characters: name it in credentialsSecret").field_path(".spec.credentialsSecret"),
+    validation = Rule::new("!has(self.spec.password.secretRef) || self.spec.password.secretRef.name != (has(self.spec.credentialsSecret) ? self.spec.credentialsSecret : self.metadata.name + '-mail')").message("the password cannot come from the credentials Secret, which the operator writes: name another Secret").field_path(".spec.password.secretRef"),
+    validation = Rule::new("!has(self.spec.password.hashSecretRef) || self.spec.password.hashSecretRef.name != (has(self.spec.credentialsSecret) ? self.spec.credentialsSecret : self.metadata.name + '-mail')").message("the hash cannot come from the credentials Secret, which the operator writes: name another Secret").field_path(".spec.password.hashSecretRef"),
     status = "MailboxStatus",
     derive = "PartialEq",
     selectable = ".spec.domainRef.name",
@@ -27,27 +30,28 @@ use serde::{Deserialize, Serialize};
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("self.domainRef.name == oldSelf.domainRef.name").message("domainRef is immutable: create a new Mailbox in the other domain"))]
-#[x_kube(validation = Rule::new("self.localPart == oldSelf.localPart").message("localPart is immutable: create a new Mailbox for another address"))]
+#[x_kube(validation = Rule::new("self.domainRef.name == oldSelf.domainRef.name").message("domainRef is immutable: create a new Mailbox in the other domain").field_path(".domainRef"))]
+#[x_kube(validation = Rule::new("self.localPart == oldSelf.localPart").message("localPart is immutable: create a new Mailbox for another address").field_path(".localPart"))]
 pub struct MailboxSpec {
     /// The MailDomain. Immutable.
     pub domain_ref: LocalRef,
     /// The part before the `@`, lower case (RFC 5321: at most 64 bytes). Immutable.
-    #[schemars(length(min = 1, max = 64))]
+    #[schemars(transform = rules::local_part)]
     pub local_part: String,
     /// The name that outgoing mail carries.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 255))]
+    #[schemars(transform = rules::line)]
     pub display_name: Option<String>,
     /// Storage. Default: the instance's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(transform = rules::storage)]
     pub quota: Option<Quantity>,
     /// Where the password comes from. Default: `generate: {}`.
     #[serde(default)]
     pub password: Password,
     /// Name of the Secret with the access data. Default: `<name>-mail`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(transform = rules::object_name)]
     pub credentials_secret: Option<String>,
     /// Which protocols may be used.
     #[serde(default)]
@@ -63,7 +67,7 @@ pub struct MailboxSpec {
     pub auto_reply: Option<AutoReply>,
     /// Who is told host names, ports and user name; never the password.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 10))]
+    #[schemars(transform = rules::notice_addresses)]
     pub send_access_data_to: Vec<String>,
     /// What happens to the mail when the object is deleted. Default: what the instance says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -79,6 +83,7 @@ pub struct MailboxSpec {
 /// Where the password comes from; at most one source, `generate` when none is said.
 #[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(transform = rules::password)]
 pub struct Password {
     /// Made by the operator, written to the credentials Secret.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -158,7 +163,7 @@ pub enum Suspend {
 #[serde(rename_all = "camelCase")]
 pub struct Forwarding {
     /// Addresses.
-    #[schemars(length(min = 1, max = 50))]
+    #[schemars(transform = rules::forward_addresses)]
     pub to: Vec<String>,
     /// Whether the mailbox keeps a copy.
     #[serde(default = "keep")]
@@ -171,20 +176,21 @@ fn keep() -> bool {
 
 /// Absence note.
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq, JsonSchema)]
+#[schemars(transform = rules::auto_reply)]
 pub struct AutoReply {
     /// Subject of the note.
-    #[schemars(length(min = 1, max = 255))]
+    #[schemars(transform = rules::line)]
     pub subject: String,
     /// Text of the note.
-    #[schemars(length(min = 1, max = 10000))]
+    #[schemars(transform = rules::message)]
     pub message: String,
     /// First day, `YYYY-MM-DD`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(regex(pattern = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$"))]
+    #[schemars(transform = rules::day)]
     pub from: Option<String>,
     /// Last day, `YYYY-MM-DD`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(regex(pattern = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$"))]
+    #[schemars(transform = rules::day)]
     pub until: Option<String>,
 }
 

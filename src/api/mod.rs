@@ -14,6 +14,7 @@ pub mod mail_domain_claim;
 pub mod mail_instance;
 pub mod mailbox;
 pub mod quantity;
+pub mod rules;
 
 pub use common::*;
 pub use conditions::{Condition, ConditionType, Conditions, Reason};

@@ -37,7 +37,10 @@ impl Quantity {
         let (suffix, factor) = SUFFIXES.iter().find(|(s, _)| self.0.ends_with(s)).ok_or_else(bad)?;
         let number = &self.0[..self.0.len() - suffix.len()];
         let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
-        if whole.is_empty() || fraction.len() > 9 || !(whole.bytes().chain(fraction.bytes())).all(|b| b.is_ascii_digit()) {
+        if whole.is_empty()
+            || fraction.len() > 9
+            || !(whole.bytes().chain(fraction.bytes())).all(|b| b.is_ascii_digit())
+        {
             return Err(bad());
         }
         let digits: u128 = format!("{whole}{fraction}").parse().map_err(|_| bad())?;

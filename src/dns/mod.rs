@@ -11,6 +11,7 @@ pub mod probe;
 pub mod records;
 pub mod resolve;
 pub mod spf;
+pub mod value;
 
 use crate::api::DNSBackendSpec;
 pub use crate::groupware::{BackendError, Result};

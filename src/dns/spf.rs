@@ -1,1 +1,277 @@
-//! (to come)
+//! SPF records (RFC 7208): one term of ours in somebody else's record. Pure.
+//!
+//! A merged record differs from the one before by exactly `include:X ` in front of the `all` (or ` include:X` at the end
+//! when there is no `all`), and [`unmerge`] takes exactly that away again: what the tenant wrote stays byte for byte.
+
+/// Most DNS lookups that one evaluation may cause (RFC 7208, 4.6.4).
+pub const MAX_LOOKUPS: usize = 10;
+
+/// Why a term cannot be merged, typed by what the tenant has to change.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SpfProblem {
+    /// Not an SPF record.
+    #[error("this is not an SPF record")]
+    NotSpf,
+    /// More than one record starts with `v=spf1`: receivers reject all of them (RFC 7208, 4.5).
+    #[error("there are {0} SPF records where one is allowed: merge them into one")]
+    Several(usize),
+    /// The record hands over to another one with `redirect=`.
+    #[error("the SPF record uses redirect=, into which nothing can be merged: replace it by include: and an all")]
+    Redirect,
+    /// With our term it would cause too many lookups.
+    #[error("the SPF record would cause {0} DNS lookups with our include, 10 are allowed: remove some")]
+    TooManyLookups(usize),
+    /// A term that no receiver understands.
+    #[error("the SPF record has a term that is not SPF: {0:?}")]
+    Syntax(String),
+}
+
+/// Whether a TXT value is an SPF record: `v=spf1` at its start, alone or followed by a space (RFC 7208, 4.5).
+pub fn is_spf(text: &str) -> bool {
+    let head = text.as_bytes().get(..6);
+    head.is_some_and(|h| h.eq_ignore_ascii_case(b"v=spf1")) && matches!(text.as_bytes().get(6), None | Some(b' '))
+}
+
+/// A record of our own.
+pub fn own(term: &str, all: &str) -> String {
+    format!("v=spf1 {term} {all}")
+}
+
+/// One term of a record and where it stands.
+struct Term<'a> {
+    start: usize,
+    text: &'a str,
+}
+
+impl Term<'_> {
+    fn end(&self) -> usize {
+        self.start + self.text.len()
+    }
+    /// Without the qualifier.
+    fn bare(&self) -> &str {
+        self.text.strip_prefix(['+', '-', '~', '?']).unwrap_or(self.text)
+    }
+    fn is_all(&self) -> bool {
+        self.bare().eq_ignore_ascii_case("all")
+    }
+    /// Whether it is `term` with the same effect: `+` is the qualifier that goes without saying.
+    fn is(&self, term: &str) -> bool {
+        self.text.strip_prefix('+').unwrap_or(self.text).eq_ignore_ascii_case(term)
+    }
+    /// Name of a modifier (`redirect=`, `exp=`, or one that nobody knows).
+    fn modifier(&self) -> Option<&str> {
+        let at = self.text.find(['=', ':', '/'])?;
+        let name = &self.text[..at];
+        let named = name.starts_with(|c: char| c.is_ascii_alphabetic())
+            && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'));
+        (self.text.as_bytes()[at] == b'=' && named).then_some(name)
+    }
+    /// Name of a mechanism, in lower case.
+    fn mechanism(&self) -> String {
+        let bare = self.bare();
+        bare[..bare.find([':', '/']).unwrap_or(bare.len())].to_ascii_lowercase()
+    }
+    fn check(&self) -> Result<(), SpfProblem> {
+        if self.modifier().is_some() {
+            return Ok(());
+        }
+        let (name, bare) = (self.mechanism(), self.bare());
+        let argument = bare[name.len()..].strip_prefix(':');
+        let ok = match name.as_str() {
+            "all" => bare.len() == 3,
+            "include" | "exists" | "ip4" | "ip6" => argument.is_some_and(|a| !a.is_empty()),
+            "a" | "mx" | "ptr" => argument != Some(""),
+            _ => false,
+        };
+        if ok { Ok(()) } else { Err(SpfProblem::Syntax(self.text.chars().take(80).collect())) }
+    }
+    fn looks_up(&self) -> bool {
+        match self.modifier() {
+            Some(name) => name.eq_ignore_ascii_case("redirect"),
+            None => matches!(self.mechanism().as_str(), "include" | "a" | "mx" | "ptr" | "exists"),
+        }
+    }
+}
+
+fn terms(record: &str) -> Vec<Term<'_>> {
+    let mut at = 0;
+    let mut out = Vec::new();
+    for text in record.split(' ') {
+        // The first piece is the version.
+        if !text.is_empty() && at > 0 {
+            out.push(Term { start: at, text });
+        }
+        at += text.len() + 1;
+    }
+    out
+}
+
+/// The terms that receivers get to: what stands behind `all` is never looked at (RFC 7208, 5.1).
+fn reached<'r, 'a>(terms: &'r [Term<'a>]) -> &'r [Term<'a>] {
+    let end = terms.iter().position(Term::is_all).unwrap_or(terms.len());
+    &terms[..end]
+}
+
+/// Lookups that the record itself asks for; those of the records it includes are not known here.
+/// `redirect=` counts only where there is no `all` (RFC 7208, 6.1).
+pub fn lookups(record: &str) -> usize {
+    let all = terms(record);
+    let has_all = all.iter().any(Term::is_all);
+    let modifiers = all.iter().filter(|t| !has_all && t.modifier().is_some() && t.looks_up()).count();
+    reached(&all).iter().filter(|t| t.modifier().is_none() && t.looks_up()).count() + modifiers
+}
+
+/// Whether receivers get to `term` in `record`.
+pub fn has(record: &str, term: &str) -> bool {
+    is_spf(record) && reached(&terms(record)).iter().any(|t| t.is(term))
+}
+
+/// Whether receivers can read the record.
+pub fn lint(record: &str) -> Result<(), SpfProblem> {
+    if !is_spf(record) {
+        return Err(SpfProblem::NotSpf);
+    }
+    terms(record).iter().try_for_each(Term::check)?;
+    match lookups(record) {
+        n if n > MAX_LOOKUPS => Err(SpfProblem::TooManyLookups(n)),
+        _ => Ok(()),
+    }
+}
+
+/// The one SPF record among the values of an apex TXT set; none: there is none.
+pub fn only_one<'a>(values: impl IntoIterator<Item = &'a str>) -> Result<Option<&'a str>, SpfProblem> {
+    let found: Vec<_> = values.into_iter().filter(|v| is_spf(v)).collect();
+    match found.len() {
+        0 | 1 => Ok(found.first().copied()),
+        n => Err(SpfProblem::Several(n)),
+    }
+}
+
+/// The record with `term` in it, everything else byte for byte. A record that has it already is given back as it is.
+pub fn merge(record: &str, term: &str) -> Result<String, SpfProblem> {
+    if !is_spf(record) {
+        return Err(SpfProblem::NotSpf);
+    }
+    if has(record, term) {
+        return Ok(record.to_string());
+    }
+    let list = terms(record);
+    list.iter().try_for_each(Term::check)?;
+    let all = list.iter().find(|t| t.is_all());
+    if all.is_none() && list.iter().any(|t| t.modifier().is_some_and(|m| m.eq_ignore_ascii_case("redirect"))) {
+        return Err(SpfProblem::Redirect);
+    }
+    let merged = match all {
+        Some(all) => format!("{}{term} {}", &record[..all.start], &record[all.start..]),
+        None => format!("{record} {term}"),
+    };
+    match lookups(&merged) {
+        n if n > MAX_LOOKUPS => Err(SpfProblem::TooManyLookups(n)),
+        _ => Ok(merged),
+    }
+}
+
+/// The record without the `term` that [`merge`] put in; as it is if it has none.
+pub fn unmerge(record: &str, term: &str) -> String {
+    if !is_spf(record) {
+        return record.to_string();
+    }
+    let list = terms(record);
+    let Some(ours) = reached(&list).iter().rev().find(|t| t.is(term)) else {
+        return record.to_string();
+    };
+    let (before, after) = (&record[..ours.start], &record[ours.end()..]);
+    match after.strip_prefix(' ') {
+        Some(rest) => format!("{before}{rest}"),
+        None => before.strip_suffix(' ').unwrap_or(before).to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const X: &str = "include:_spf.mail.example.net";
+
+    #[test]
+    fn merged() {
+        for (record, want) in [
+            ("v=spf1 -all", "v=spf1 include:_spf.mail.example.net -all"),
+            ("v=spf1  a   ~all ", "v=spf1  a   include:_spf.mail.example.net ~all "),
+            ("V=SPF1 MX ?ALL exp=x.%{d}", "V=SPF1 MX include:_spf.mail.example.net ?ALL exp=x.%{d}"),
+            ("v=spf1 all", "v=spf1 include:_spf.mail.example.net all"),
+            ("v=spf1", "v=spf1 include:_spf.mail.example.net"),
+            ("v=spf1 a ip4:192.0.2.0/24", "v=spf1 a ip4:192.0.2.0/24 include:_spf.mail.example.net"),
+            ("v=spf1 -all redirect=other.example", "v=spf1 include:_spf.mail.example.net -all redirect=other.example"),
+            ("v=spf1 +INCLUDE:_spf.Mail.example.net -all", "v=spf1 +INCLUDE:_spf.Mail.example.net -all"),
+            // Behind all nobody looks.
+            ("v=spf1 -all include:_spf.mail.example.net", "v=spf1 include:_spf.mail.example.net -all include:_spf.mail.example.net"),
+            // Another qualifier is another statement.
+            ("v=spf1 ~include:_spf.mail.example.net -all", "v=spf1 ~include:_spf.mail.example.net include:_spf.mail.example.net -all"),
+        ] {
+            assert_eq!(merge(record, X).as_deref(), Ok(want), "{record}");
+        }
+    }
+
+    #[test]
+    fn refused() {
+        let nine = "v=spf1 a mx ptr exists:%{i}.x include:a.b include:c.d include:e.f include:g.h include:i.j";
+        assert!(merge(&format!("{nine} -all"), X).is_ok());
+        for (record, want) in [
+            ("v=spf2.0/pra -all", SpfProblem::NotSpf),
+            ("v=spf10 -all", SpfProblem::NotSpf),
+            ("", SpfProblem::NotSpf),
+            ("é", SpfProblem::NotSpf),
+            ("v=spf1 redirect=_spf.old.example", SpfProblem::Redirect),
+            ("v=spf1 mx Redirect=_spf.old.example", SpfProblem::Redirect),
+            ("v=spf1 ipv4:192.0.2.1 -all", SpfProblem::Syntax("ipv4:192.0.2.1".into())),
+            ("v=spf1 include: -all", SpfProblem::Syntax("include:".into())),
+            ("v=spf1 -all;", SpfProblem::Syntax("-all;".into())),
+            (&format!("{nine} include:k.l ~all"), SpfProblem::TooManyLookups(11)),
+        ] {
+            assert_eq!(merge(record, X), Err(want), "{record}");
+        }
+        assert_eq!(only_one(["v=spf1 -all", "x", "v=spf1 ~all"]), Err(SpfProblem::Several(2)));
+        assert_eq!(only_one(["y", "v=spf1 ~all"]), Ok(Some("v=spf1 ~all")));
+        assert_eq!(only_one(["y"]), Ok(None));
+        assert_eq!(lookups("v=spf1 a -all redirect=x include:y"), 1);
+        assert_eq!(lookups("v=spf1 redirect=x"), 1);
+        assert!(lint("v=spf1 a -all").is_ok());
+    }
+
+    fn term() -> impl Strategy<Value = String> {
+        prop_oneof![
+            "[+?~-]?(a|mx|ptr|all|A|MX|ALL)",
+            "[+?~-]?(include|exists|a|mx|INCLUDE):[a-z]{1,4}\\.[a-z]{2}",
+            "[+?~-]?ip[46]:[0-9a-f:./]{1,8}",
+            "(redirect|exp|x-y)=[a-z%{}.]{1,8}",
+            Just(X.to_string()),
+            Just(String::new()),
+            "[a-z=:+~é\"\\\\-]{1,6}",
+        ]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2000))]
+        #[test]
+        fn there_and_back(list in prop::collection::vec(term(), 0..9), tail in " {0,2}", head in "(v=spf1|V=spf1)") {
+            let record = std::iter::once(head).chain(list).collect::<Vec<_>>().join(" ") + &tail;
+            if let Ok(merged) = merge(&record, X) {
+                prop_assert!(has(&merged, X));
+                prop_assert_eq!(merge(&merged, X), Ok(merged.clone()));
+                if has(&record, X) {
+                    prop_assert_eq!(merged, record);
+                } else {
+                    prop_assert_eq!(unmerge(&merged, X), record);
+                }
+            }
+        }
+        #[test]
+        fn any_text(record in any::<String>()) {
+            if let Ok(merged) = merge(&record, X) && !has(&record, X) {
+                prop_assert_eq!(unmerge(&merged, X), record);
+            }
+        }
+    }
+}

@@ -385,7 +385,7 @@ pub struct DomainSnapshot {
     pub mailboxes: BTreeMap<String, MailboxRow>,
     /// Aliases by address, without the rows that belong to mailboxes.
     pub aliases: BTreeMap<String, AliasRow>,
-    /// Signing keys.
+    /// Signing keys, in the order in which they were made.
     pub dkim: Vec<DkimRow>,
 }
 
@@ -421,8 +421,9 @@ pub trait GroupwareBackend: Send + Sync {
     async fn ensure_domain(&self, want: &DomainWant) -> Result<(DomainRow, Made)>;
     /// Ends a domain; keeps and switches it off while something retained, or something foreign, is below.
     /// Signing keys go with it. [`BackendError::NotFound`]: the owner has none of that name.
+    /// With `retain` it is kept and switched off in any case.
     /// [`BackendError::Conflict`]: owned mailboxes or aliases are below.
-    async fn remove_domain(&self, owner: &str, name: &str) -> Result<Left>;
+    async fn remove_domain(&self, owner: &str, name: &str, retain: bool) -> Result<Left>;
 
     /// Makes the mailbox, or changes it into what is wanted, and does what must follow (caches, sessions).
     async fn ensure_mailbox(&self, want: &MailboxWant) -> Result<(MailboxRow, Made)>;

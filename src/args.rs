@@ -1,0 +1,113 @@
+//! The command line. Defaults and names are documented in `docs/operations.md`; nothing here acts.
+
+use crate::runtime::telemetry::LogFormat;
+use clap::{ArgAction, Args, Parser, Subcommand};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+/// A Kubernetes operator for mail tenants.
+#[derive(Debug, Parser)]
+#[command(name = "mailtenant", version, about)]
+pub struct Arguments {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The sub-commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the operator against the cluster of KUBECONFIG, or the one it runs in.
+    Run(RunArguments),
+    /// Print the CustomResourceDefinitions as YAML, in the order in which they are applied.
+    Crds {
+        /// Write one file for each CRD into this folder instead; it is created if it is missing.
+        #[arg(long, value_name = "DIR")]
+        dir: Option<PathBuf>,
+    },
+}
+
+/// Arguments of `run`. Each can be given as an environment variable too; the argument goes first.
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+pub struct RunArguments {
+    /// Namespace of the Lease and of the Secrets that backends name.
+    #[arg(long, value_name = "NAMESPACE", env = "OPERATOR_NAMESPACE", default_value = "mailtenant-system")]
+    pub operator_namespace: String,
+    /// Where /healthz, /readyz and /metrics are served.
+    #[arg(long, value_name = "ADDRESS:PORT", env = "HTTP_ADDRESS", default_value = "[::]:8080")]
+    pub http_address: SocketAddr,
+    /// Work only while holding the Lease `mailtenant`, so that several replicas may run. `=false` for a single one that
+    /// nobody competes with.
+    #[arg(
+        long,
+        env = "LEADER_ELECT",
+        value_name = "BOOL",
+        default_value_t = true,
+        default_missing_value = "true",
+        num_args = 0..=1,
+        require_equals = true,
+        action = ArgAction::Set
+    )]
+    pub leader_elect: bool,
+    /// How a log line looks.
+    #[arg(long, env = "LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
+    pub log_format: LogFormat,
+    /// A level (error, warn, info, debug, trace) or directives such as info,kube=debug. A bare debug or trace holds for
+    /// the operator's own messages, not for libraries.
+    #[arg(long, env = "LOG_LEVEL", value_name = "LEVEL", default_value = "info")]
+    pub log_level: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    fn run(arguments: &[&str]) -> Result<RunArguments, clap::Error> {
+        match Arguments::try_parse_from(["mailtenant", "run"].iter().chain(arguments))?.command {
+            Command::Run(run) => Ok(run),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn clap_finds_no_fault() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn defaults_are_as_documented() {
+        let expected = RunArguments {
+            operator_namespace: "mailtenant-system".into(),
+            http_address: "[::]:8080".parse().unwrap(),
+            leader_elect: true,
+            log_format: LogFormat::Text,
+            log_level: "info".into(),
+        };
+        assert_eq!(run(&[]).unwrap(), expected);
+    }
+
+    #[test]
+    fn leader_election_can_be_said_both_ways() {
+        assert!(run(&["--leader-elect"]).unwrap().leader_elect);
+        assert!(run(&["--leader-elect=true"]).unwrap().leader_elect);
+        assert!(!run(&["--leader-elect=false"]).unwrap().leader_elect);
+        assert!(run(&["--leader-elect=no"]).is_err());
+        assert!(run(&["--leader-elect", "false"]).is_err(), "would silently mean true, then a stray word");
+    }
+
+    #[test]
+    fn bad_values_are_refused() {
+        assert!(run(&["--http-address=8080"]).is_err());
+        assert!(run(&["--log-format=xml"]).is_err());
+        assert!(Arguments::try_parse_from(["mailtenant"]).is_err());
+        let all =
+            ["--http-address=127.0.0.1:18440", "--log-format=json", "--log-level=debug", "--operator-namespace=x"];
+        let all = run(&all).unwrap();
+        assert_eq!(
+            (all.http_address.port(), all.log_format, all.log_level.as_str()),
+            (18440, LogFormat::Json, "debug")
+        );
+        assert_eq!(all.operator_namespace, "x");
+    }
+}

@@ -1,0 +1,317 @@
+//! What every pass has at hand. All that comes from outside comes in here, so that the whole operator can run on a
+//! virtual clock against models.
+
+use super::connections::Connections;
+use super::edges::Wakes;
+use super::hold::Hold;
+use super::observed::Observed;
+use super::world::{Kind, ObjectId, World};
+use crate::api::FIELD_MANAGER;
+use crate::dns::RecipientProbe;
+use crate::dns::dkim::KeyMaker;
+use crate::groupware::{BackendError, DomainSnapshot};
+use crate::runtime::clock::{Clock, Random};
+use crate::runtime::dispatch::{Dispatcher, Next};
+use crate::runtime::events::{EventType, Events};
+use crate::runtime::metrics::Metrics;
+use crate::runtime::queue::Priority;
+use crate::runtime::store::NamespacedName;
+use k8s_openapi::NamespaceResourceScope;
+use k8s_openapi::api::core::v1::ObjectReference;
+use kube::core::object::HasStatus;
+use kube::{Api, Client, Resource};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// Why a step of a pass ended the pass.
+#[derive(Debug)]
+pub enum Stop {
+    /// The object cannot be ready now; the status says so.
+    Hold(Hold),
+    /// Kubernetes did not take a call: nothing can be said in the status either, try again.
+    Kubernetes(kube::Error),
+}
+
+impl From<kube::Error> for Stop {
+    fn from(error: kube::Error) -> Self {
+        Stop::Kubernetes(error)
+    }
+}
+impl From<Hold> for Stop {
+    fn from(hold: Hold) -> Self {
+        Stop::Hold(hold)
+    }
+}
+
+/// Result of a step.
+pub type Step<T> = Result<T, Stop>;
+/// Result of a pass.
+pub type Pass = Result<Next, kube::Error>;
+
+/// What every pass has at hand.
+pub struct Ctx {
+    /// Kubernetes.
+    pub client: Client,
+    /// All that the watches have told.
+    world: RwLock<World>,
+    /// Who gets the next pass.
+    pub queue: Dispatcher<ObjectId>,
+    /// What the groupware servers were last seen to hold.
+    pub observed: Observed,
+    /// The servers.
+    pub connections: Connections,
+    /// Asks mail servers about recipients.
+    pub probe: Arc<dyn RecipientProbe>,
+    /// Makes signing keys.
+    pub keys: Arc<dyn KeyMaker>,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Randomness.
+    pub random: Arc<dyn Random>,
+    /// Events.
+    pub events: Events,
+    /// Metrics.
+    pub metrics: Metrics,
+    /// Namespace of the platform's Secrets.
+    pub operator_namespace: String,
+    resync: Mutex<BTreeMap<ObjectId, Instant>>,
+    mass_loss: Mutex<BTreeMap<String, LossSlot>>,
+}
+
+/// The last count of what an instance misses, and when it was made.
+type LossSlot = Arc<tokio::sync::Mutex<Option<(Instant, super::mass_loss::Loss)>>>;
+
+/// Parts of a [`Ctx`].
+#[allow(missing_docs, reason = "as in Ctx")]
+pub struct Parts {
+    pub client: Client,
+    pub queue: Dispatcher<ObjectId>,
+    pub connections: Connections,
+    pub probe: Arc<dyn RecipientProbe>,
+    pub keys: Arc<dyn KeyMaker>,
+    pub clock: Arc<dyn Clock>,
+    pub random: Arc<dyn Random>,
+    pub events: Events,
+    pub metrics: Metrics,
+    pub operator_namespace: String,
+}
+
+impl Ctx {
+    /// From its parts.
+    pub fn new(p: Parts) -> Self {
+        Ctx {
+            client: p.client,
+            world: RwLock::default(),
+            queue: p.queue,
+            observed: Observed::default(),
+            connections: p.connections,
+            probe: p.probe,
+            keys: p.keys,
+            clock: p.clock,
+            random: p.random,
+            events: p.events,
+            metrics: p.metrics,
+            operator_namespace: p.operator_namespace,
+            resync: Mutex::default(),
+            mass_loss: Mutex::default(),
+        }
+    }
+
+    /// Reads the world. Never hold it across an await.
+    pub fn world(&self) -> RwLockReadGuard<'_, World> {
+        self.world.read().unwrap_or_else(PoisonError::into_inner)
+    }
+    /// Changes the world. Never hold it across an await.
+    pub fn world_mut(&self) -> RwLockWriteGuard<'_, World> {
+        self.world.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Asks for passes.
+    pub fn wake(&self, wakes: Wakes) {
+        for id in &wakes.gone {
+            self.queue.forget(id);
+            self.resync.lock().unwrap_or_else(PoisonError::into_inner).remove(id);
+        }
+        let now: Vec<_> = {
+            let world = self.world();
+            wakes.now.into_iter().map(|(id, p)| (world.lane(&id), id, p)).collect()
+        };
+        self.queue.add(now.into_iter().map(|(lane, id, p)| (id, p, lane)));
+        for id in wakes.soon {
+            self.queue.add_after(&id, SOON);
+        }
+    }
+
+    /// Where the last count of an instance's missing mailboxes is kept.
+    pub fn mass_loss_of(&self, uid: &str) -> LossSlot {
+        self.mass_loss.lock().unwrap_or_else(PoisonError::into_inner).entry(uid.to_owned()).or_default().clone()
+    }
+
+    /// Whether the last count of an instance's missing mailboxes found any.
+    pub async fn suspects_loss(&self, uid: &str) -> bool {
+        self.mass_loss_of(uid).lock().await.is_some_and(|(_, loss)| loss.missing > 0)
+    }
+
+    /// Puts what a write returned into the world, and wakes whom it concerns.
+    pub fn took<K: Resource>(&self, mut written: K, put: impl FnOnce(&mut World, K) -> Option<Wakes>) {
+        crate::runtime::store::prune(&mut written);
+        let wakes = put(&mut self.world_mut(), written);
+        if let Some(wakes) = wakes {
+            self.wake(wakes);
+        }
+    }
+
+    /// The API of a namespaced kind.
+    pub fn api<K: Resource<DynamicType = (), Scope = NamespaceResourceScope>>(&self, namespace: &str) -> Api<K> {
+        Api::namespaced(self.client.clone(), namespace)
+    }
+
+    /// Publishes an Event.
+    pub fn event<K: Resource<DynamicType = ()>>(&self, about: &K, warning: bool, reason: &str, note: impl Into<String>) {
+        let type_ = if warning { EventType::Warning } else { EventType::Normal };
+        let regarding: ObjectReference = about.object_ref(&());
+        self.events.publish(regarding, type_, reason, "Reconcile", note.into());
+    }
+
+    /// Rows of a domain; whoever's rows changed by this read is woken.
+    pub async fn rows<T>(
+        &self,
+        server: &super::connections::Groupware,
+        domain: &NamespacedName,
+        name: &str,
+        refresh: bool,
+        look: impl FnOnce(&DomainSnapshot) -> T,
+    ) -> Result<T, BackendError> {
+        let (value, changed) = self
+            .observed
+            .with(server.server.as_ref(), &server.uid, name, refresh, |rows, changed| (look(rows), changed))
+            .await
+            .inspect_err(|e| self.trouble(server, e))?;
+        if !changed.is_empty() {
+            let mut wakes = Wakes::default();
+            {
+                let world = self.world();
+                for address in &changed {
+                    let local = address.split('@').next().unwrap_or_default();
+                    let local = if local.is_empty() { "*" } else { local };
+                    wakes.now.extend(world.owner_of_address(domain, local).into_iter().map(|id| (id, Priority::Normal)));
+                }
+            }
+            self.wake(wakes);
+        }
+        Ok(value)
+    }
+
+    /// A call to a server failed: the backend's own pass should look at it, once for all of them.
+    pub fn trouble(&self, server: &super::connections::Groupware, error: &BackendError) {
+        if matches!(error, BackendError::Unavailable { .. } | BackendError::Unauthorized(_)) {
+            let id = ObjectId::new(Kind::GroupwareBackend, NamespacedName::new("", &server.name));
+            self.queue.add_after(&id, SOON);
+        }
+    }
+
+    /// Whether the regular look at an object is due; sets the next one. Base give or take 20 %, so that nothing runs in
+    /// step.
+    pub fn resync_due(&self, id: &ObjectId, base: Duration) -> bool {
+        let mut all = self.resync.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        match all.get(id) {
+            Some(at) if *at > now => false,
+            known => {
+                // The first pass after a start reads anyway.
+                let due = known.is_some();
+                all.insert(id.clone(), now + self.random.around(base, 20));
+                due
+            }
+        }
+    }
+    /// How long until the next regular look.
+    pub fn until_resync(&self, id: &ObjectId) -> Option<Duration> {
+        let all = self.resync.lock().unwrap_or_else(PoisonError::into_inner);
+        all.get(id).map(|at| at.saturating_duration_since(Instant::now()))
+    }
+}
+
+/// Pause before passes that take in many changes at once.
+const SOON: Duration = Duration::from_secs(1);
+
+/// What a finished pass asks for.
+pub fn settle(result: Pass, id: &ObjectId) -> Next {
+    match result {
+        Ok(next) => next,
+        Err(kube::Error::Api(status)) if status.is_conflict() => {
+            tracing::info!(object = %id, "somebody else wrote at the same time; again");
+            Next::Retry
+        }
+        Err(error) => {
+            tracing::warn!(object = %id, %error, "Kubernetes did not take a call; again");
+            Next::Retry
+        }
+    }
+}
+
+/// How an object of a kind is put into the world.
+pub type Put<K> = fn(&mut World, K) -> Option<Wakes>;
+
+/// Puts the finalizer on if it is missing; returns the object to go on with.
+pub async fn with_finalizer<K>(ctx: &Ctx, api: &Api<K>, object: Arc<K>, put: Put<K>) -> Result<Arc<K>, kube::Error>
+where
+    K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + serde::de::DeserializeOwned,
+{
+    match crate::runtime::finalizer::add(api, object.as_ref(), crate::api::FINALIZER, FIELD_MANAGER).await? {
+        Some(mut written) => {
+            crate::runtime::store::prune(&mut written);
+            ctx.took(written.clone(), put);
+            Ok(Arc::new(written))
+        }
+        None => Ok(object),
+    }
+}
+
+/// Takes the finalizer off.
+pub async fn without_finalizer<K>(ctx: &Ctx, api: &Api<K>, object: &K, put: Put<K>) -> Result<(), kube::Error>
+where
+    K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + serde::de::DeserializeOwned,
+{
+    if let Some(written) = crate::runtime::finalizer::remove(api, object, crate::api::FINALIZER, FIELD_MANAGER).await? {
+        ctx.took(written, put);
+    }
+    Ok(())
+}
+
+/// Writes a status if it differs.
+pub async fn write_status<K>(ctx: &Ctx, api: &Api<K>, object: &K, status: K::Status, put: Put<K>) -> Result<(), kube::Error>
+where
+    K: Resource<DynamicType = ()> + HasStatus + Clone + std::fmt::Debug + serde::de::DeserializeOwned,
+    K::Status: PartialEq + serde::Serialize,
+{
+    if object.status() != Some(&status)
+        && let Some(written) = crate::runtime::status::apply(api, object, &status, FIELD_MANAGER).await?
+    {
+        ctx.took(written, put);
+    }
+    Ok(())
+}
+
+/// `mailtenant.dev/paused: "true"`.
+pub fn paused<K: Resource>(object: &K) -> bool {
+    annotation(object, crate::api::annotations::PAUSED).as_deref() == Some("true")
+}
+/// `mailtenant.dev/orphan: "true"`.
+pub fn orphan<K: Resource>(object: &K) -> bool {
+    annotation(object, crate::api::annotations::ORPHAN).as_deref() == Some("true")
+}
+/// One annotation.
+pub fn annotation<K: Resource>(object: &K, name: &str) -> Option<String> {
+    object.meta().annotations.as_ref()?.get(name).cloned()
+}
+/// Uid of an object.
+pub fn uid<K: Resource>(object: &K) -> String {
+    object.meta().uid.clone().unwrap_or_default()
+}
+/// The instance's id object.
+pub fn instance_id(key: &NamespacedName) -> ObjectId {
+    ObjectId::new(Kind::MailInstance, key.clone())
+}

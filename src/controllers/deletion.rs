@@ -1,0 +1,70 @@
+//! What all kinds say while they are being deleted, and when their children may go. Pure.
+
+use super::hold::Hold;
+use crate::api::mail_domain::DomainState;
+use crate::api::*;
+use crate::runtime::dispatch::Next;
+use crate::runtime::finalizer::Cleanup;
+use jiff::Timestamp;
+use kube::Resource;
+use std::time::Duration;
+
+/// Waiting for others: names up to five, and how many more.
+pub fn blocked(reason: Reason, what: &str, names: &[String]) -> Hold {
+    let shown: Vec<&str> = names.iter().take(5).map(String::as_str).collect();
+    let more = names.len().saturating_sub(5);
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    Hold::waiting(reason, format!("deletion waits for {what} {}{more}: delete them first", shown.join(", ")))
+}
+
+/// Conditions of an object that is being deleted and may not go yet.
+pub fn conditions<K: Resource>(object: &K, old: &[Condition], hold: &Hold, now: Timestamp) -> Vec<Condition> {
+    let mut conditions = Conditions::new(old, object.meta().generation.unwrap_or_default(), now);
+    conditions.waiting(Reason::Deleting, format!("being deleted; {}", hold.message));
+    conditions.set(ConditionType::DeletionBlocked, true, hold.reason, hold.message.clone());
+    conditions.into_vec()
+}
+
+/// Whether nothing can be at the backend: no pass of this object ever said that it made or took over something.
+pub fn never_made(ownership: Option<Ownership>) -> bool {
+    !matches!(ownership, Some(Ownership::Created | Ownership::Adopted))
+}
+
+/// A parent that is gone held its finalizer until it had no children: nothing can be left. A parent that is there and
+/// cannot be used yet is waited for.
+pub fn parentless(hold: Hold) -> Cleanup<Hold> {
+    match hold.reason {
+        Reason::DomainNotFound | Reason::InstanceNotFound => Cleanup::Done,
+        _ => Cleanup::Waiting(with_way_out(hold)),
+    }
+}
+
+/// Adds the way out to a message.
+pub fn with_way_out(hold: Hold) -> Hold {
+    let help = "If it will never come back, the annotation mailtenant.dev/orphan: \"true\" lets this object go without it.";
+    Hold { message: format!("{} {help}", hold.message), stalled: false, ..hold }
+}
+
+/// While a domain is on its way out and resolvers may still send mail here, its mailboxes and aliases stay (I7).
+pub fn draining(domain: &MailDomain, now: Timestamp) -> Option<Hold> {
+    domain.metadata.deletion_timestamp.as_ref()?;
+    let status = domain.status.clone().unwrap_or_default();
+    let name = &domain.spec.domain;
+    let left = match (&status.draining_until, status.state) {
+        (Some(until), _) => remaining(until, now)?,
+        (None, Some(DomainState::Live)) => {
+            return Some(Hold::waiting(Reason::Draining, format!("MX of {name} still points here: it leaves first")));
+        }
+        _ => return None,
+    };
+    let until = status.draining_until.unwrap_or_default();
+    let message = format!("resolvers may send mail for {name} here until {until}: the backend goes on accepting till then");
+    Some(Hold { next: Next::After(left), ..Hold::waiting(Reason::Draining, message) })
+}
+
+/// Time until a stamp; none if it has passed.
+pub fn remaining(until: &str, now: Timestamp) -> Option<Duration> {
+    let until: Timestamp = until.parse().ok()?;
+    let left = until.duration_since(now);
+    (left.is_positive() && !left.is_zero()).then(|| Duration::from_millis(left.as_millis().max(1) as u64))
+}

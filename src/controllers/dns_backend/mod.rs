@@ -1,0 +1,105 @@
+//! The life of a DNSBackend: is it reachable, are the credentials good? It leaves after the domains whose records it
+//! holds.
+
+use super::ctx::{Ctx, Pass, Step, Stop, annotation, orphan, settle, with_finalizer, without_finalizer, write_status};
+use super::edges::put;
+use super::hold::Hold;
+use super::world::{Kind, ObjectId};
+use super::deletion;
+use crate::api::*;
+use crate::runtime::dispatch::Next;
+use crate::runtime::store::NamespacedName;
+use kube::api::ListParams;
+use kube::{Api, ResourceExt};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Pause between two looks at a server that answers.
+const LOOK: Duration = Duration::from_secs(300);
+/// Pause between two looks at one that does not: short, since everything on it waits.
+const LOOK_AGAIN: Duration = Duration::from_secs(10);
+
+/// Whether passes may use a backend: its own pass found it good.
+pub fn usable(backend: &DNSBackend) -> Result<(), Hold> {
+    let name = backend.metadata.name.clone().unwrap_or_default();
+    let status = backend.status.clone().unwrap_or_default();
+    super::groupware_backend::good(&format!("DNSBackend {name}"), &status.conditions)
+}
+
+/// One pass.
+pub async fn pass(ctx: &Ctx, key: &NamespacedName) -> Next {
+    let id = ObjectId::new(Kind::DNSBackend, key.clone());
+    let Some(backend) = ctx.world().dns.get(key) else { return Next::Settled };
+    let result = if backend.metadata.deletion_timestamp.is_some() {
+        cleanup(ctx, backend).await
+    } else {
+        reconcile(ctx, backend).await
+    };
+    settle(result, &id)
+}
+
+async fn reconcile(ctx: &Ctx, backend: Arc<DNSBackend>) -> Pass {
+    let api: Api<DNSBackend> = Api::all(ctx.client.clone());
+    let backend = with_finalizer(ctx, &api, backend, put::dns).await?;
+    let generation = backend.metadata.generation.unwrap_or_default();
+    let old = backend.status.clone().unwrap_or_default();
+    let mut conditions = Conditions::new(&old.conditions, generation, ctx.clock.now());
+    conditions.remove(ConditionType::DeletionBlocked);
+    let mut status = DNSBackendStatus {
+        observed_generation: Some(generation),
+        last_handled_reconcile_at: annotation(backend.as_ref(), annotations::RECONCILE),
+        ..old.clone()
+    };
+    let next = match look(ctx, &backend).await {
+        Ok((provider, version)) => {
+            conditions.ready(format!("{provider} {version} answers and takes our credentials"));
+            status.provider = Some(provider.into());
+            status.version = Some(version);
+            Next::After(ctx.random.around(LOOK, 20))
+        }
+        Err(Stop::Hold(hold)) => {
+            super::tell_hold(ctx, backend.as_ref(), &old.conditions, &hold);
+            hold.tell(&mut conditions);
+            match hold.next {
+                Next::RetryAfter(pause) => Next::After(pause.max(LOOK_AGAIN)),
+                Next::Retry => Next::After(ctx.random.around(LOOK_AGAIN, 20)),
+                next => next,
+            }
+        }
+        Err(Stop::Kubernetes(error)) => return Err(error),
+    };
+    status.conditions = conditions.into_vec();
+    write_status(ctx, &api, backend.as_ref(), status, put::dns).await?;
+    Ok(next)
+}
+
+async fn look(ctx: &Ctx, backend: &DNSBackend) -> Step<(&'static str, String)> {
+    let server = ctx.connections.dns(ctx, &backend.name_any()).await?;
+    let version = server.server.probe().await.map_err(|e| Hold::backend("the server", &e))?;
+    Ok((server.server.provider(), version))
+}
+
+async fn cleanup(ctx: &Ctx, backend: Arc<DNSBackend>) -> Pass {
+    if !backend.finalizers().iter().any(|f| f == FINALIZER) {
+        return Ok(Next::Settled);
+    }
+    let api: Api<DNSBackend> = Api::all(ctx.client.clone());
+    let name = backend.name_any();
+    let domains: Api<MailDomain> = Api::all(ctx.client.clone());
+    // A live list: a domain that came just now counts.
+    let users = domains.list(&ListParams::default().fields(&format!("spec.dns.backendRef.name={name}")).limit(50)).await?;
+    if users.items.is_empty() || orphan(backend.as_ref()) {
+        without_finalizer(ctx, &api, backend.as_ref(), put::dns).await?;
+        return Ok(Next::Settled);
+    }
+    let names: Vec<String> = users.items.iter().map(|i| format!("{}/{}", i.namespace().unwrap_or_default(), i.name_any())).collect();
+    let hold = deletion::blocked(Reason::HasDomains, "MailDomain", &names);
+    let old = backend.status.clone().unwrap_or_default();
+    super::tell_hold(ctx, backend.as_ref(), &old.conditions, &hold);
+    // It goes on serving what is on it: Ready stays what it is.
+    let mut conditions = Conditions::new(&old.conditions, backend.metadata.generation.unwrap_or_default(), ctx.clock.now());
+    conditions.set(ConditionType::DeletionBlocked, true, hold.reason, hold.message);
+    let status = DNSBackendStatus { conditions: conditions.into_vec(), ..old };
+    write_status(ctx, &api, backend.as_ref(), status, put::dns).await?;
+    Ok(Next::After(ctx.random.around(LOOK, 20)))
+}

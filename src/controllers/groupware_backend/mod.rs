@@ -1,0 +1,120 @@
+//! The life of a GroupwareBackend: is it reachable, are the credentials good, what can it do? It leaves after the
+//! instances on it.
+
+use super::ctx::{Ctx, Pass, Step, Stop, annotation, orphan, settle, with_finalizer, without_finalizer, write_status};
+use super::edges::put;
+use super::hold::Hold;
+use super::world::{Kind, ObjectId};
+use super::deletion;
+use crate::api::*;
+use crate::runtime::dispatch::Next;
+use crate::runtime::store::NamespacedName;
+use kube::api::ListParams;
+use kube::{Api, ResourceExt};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Pause between two looks at a server that answers.
+const LOOK: Duration = Duration::from_secs(300);
+/// Pause between two looks at one that does not: short, since everything on it waits.
+const LOOK_AGAIN: Duration = Duration::from_secs(10);
+
+/// Whether passes may use a backend: its own pass found it good. One that does not answer is asked by one pass, not by
+/// every object on it; when it is back, that wakes them all.
+pub fn usable(backend: &GroupwareBackend) -> Result<(), Hold> {
+    let name = backend.metadata.name.clone().unwrap_or_default();
+    good(&format!("GroupwareBackend {name}"), &backend.status.clone().unwrap_or_default().conditions)
+}
+
+/// The same for any backend's conditions.
+pub fn good(label: &str, list: &[Condition]) -> Result<(), Hold> {
+    match conditions::find(list, ConditionType::Ready) {
+        Some(c) if c.status == "True" => Ok(()),
+        Some(c) => {
+            let known = Reason::ALL.iter().copied().find(|r| r.as_str() == c.reason);
+            let reason = known.unwrap_or(Reason::BackendUnreachable);
+            Err(Hold::waiting(reason, format!("{label} is not ready: {}", c.message)))
+        }
+        None => Err(Hold::waiting(Reason::BackendUnreachable, format!("{label} was not looked at yet"))),
+    }
+}
+
+/// One pass.
+pub async fn pass(ctx: &Ctx, key: &NamespacedName) -> Next {
+    let id = ObjectId::new(Kind::GroupwareBackend, key.clone());
+    let Some(backend) = ctx.world().groupware.get(key) else { return Next::Settled };
+    let result = if backend.metadata.deletion_timestamp.is_some() {
+        cleanup(ctx, backend).await
+    } else {
+        reconcile(ctx, backend).await
+    };
+    settle(result, &id)
+}
+
+async fn reconcile(ctx: &Ctx, backend: Arc<GroupwareBackend>) -> Pass {
+    let api: Api<GroupwareBackend> = Api::all(ctx.client.clone());
+    let backend = with_finalizer(ctx, &api, backend, put::groupware).await?;
+    ctx.queue.set_limit(&backend.name_any(), backend.spec.limits.concurrency.max(1) as usize);
+    let generation = backend.metadata.generation.unwrap_or_default();
+    let old = backend.status.clone().unwrap_or_default();
+    let mut conditions = Conditions::new(&old.conditions, generation, ctx.clock.now());
+    conditions.remove(ConditionType::DeletionBlocked);
+    let mut status = GroupwareBackendStatus {
+        observed_generation: Some(generation),
+        last_handled_reconcile_at: annotation(backend.as_ref(), annotations::RECONCILE),
+        ..old.clone()
+    };
+    let next = match look(ctx, &backend).await {
+        Ok((provider, info)) => {
+            conditions.ready(format!("{provider} {} answers and takes our credentials", info.version));
+            status.provider = Some(provider.into());
+            status.version = Some(info.version);
+            status.capabilities = info.capabilities.iter().map(|c| c.as_str().to_owned()).collect();
+            Next::After(ctx.random.around(LOOK, 20))
+        }
+        Err(Stop::Hold(hold)) => {
+            super::tell_hold(ctx, backend.as_ref(), &old.conditions, &hold);
+            hold.tell(&mut conditions);
+            match hold.next {
+                Next::RetryAfter(pause) => Next::After(pause.max(LOOK_AGAIN)),
+                Next::Retry => Next::After(ctx.random.around(LOOK_AGAIN, 20)),
+                next => next,
+            }
+        }
+        Err(Stop::Kubernetes(error)) => return Err(error),
+    };
+    status.conditions = conditions.into_vec();
+    write_status(ctx, &api, backend.as_ref(), status, put::groupware).await?;
+    Ok(next)
+}
+
+async fn look(ctx: &Ctx, backend: &GroupwareBackend) -> Step<(&'static str, crate::groupware::ServerInfo)> {
+    let server = ctx.connections.groupware(ctx, &backend.name_any()).await?;
+    let info = server.server.probe().await.map_err(|e| Hold::backend("the server", &e))?;
+    Ok((server.server.provider(), info))
+}
+
+async fn cleanup(ctx: &Ctx, backend: Arc<GroupwareBackend>) -> Pass {
+    if !backend.finalizers().iter().any(|f| f == FINALIZER) {
+        return Ok(Next::Settled);
+    }
+    let api: Api<GroupwareBackend> = Api::all(ctx.client.clone());
+    let name = backend.name_any();
+    let instances: Api<MailInstance> = Api::all(ctx.client.clone());
+    // A live list: an instance that came just now counts.
+    let users = instances.list(&ListParams::default().fields(&format!("spec.backendRef.name={name}")).limit(50)).await?;
+    if users.items.is_empty() || orphan(backend.as_ref()) {
+        without_finalizer(ctx, &api, backend.as_ref(), put::groupware).await?;
+        return Ok(Next::Settled);
+    }
+    let names: Vec<String> = users.items.iter().map(|i| format!("{}/{}", i.namespace().unwrap_or_default(), i.name_any())).collect();
+    let hold = deletion::blocked(Reason::HasInstances, "MailInstance", &names);
+    let old = backend.status.clone().unwrap_or_default();
+    super::tell_hold(ctx, backend.as_ref(), &old.conditions, &hold);
+    // It goes on serving what is on it: Ready stays what it is.
+    let mut conditions = Conditions::new(&old.conditions, backend.metadata.generation.unwrap_or_default(), ctx.clock.now());
+    conditions.set(ConditionType::DeletionBlocked, true, hold.reason, hold.message);
+    let status = GroupwareBackendStatus { conditions: conditions.into_vec(), ..old };
+    write_status(ctx, &api, backend.as_ref(), status, put::groupware).await?;
+    Ok(Next::After(ctx.random.around(LOOK, 20)))
+}

@@ -1,0 +1,111 @@
+//! What is known of an alias before anything is decided: its parents, its rivals, its targets, its row at the server.
+
+use super::super::connections::Groupware;
+use super::super::ctx::{Ctx, Step, annotation};
+use super::super::family::{self, Domain};
+use super::super::hold::Hold;
+use super::super::standing::{self, Verdict};
+use super::super::world::{ObjectId, World, a_label};
+use crate::api::*;
+use crate::groupware::AliasRow;
+use crate::runtime::store::NamespacedName;
+use std::collections::BTreeSet;
+
+/// One target as the world has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Target {
+    /// A mailbox that the server has.
+    Mailbox(String),
+    /// A Mailbox object that is not there.
+    NoMailbox(String),
+    /// A Mailbox object that the server does not have yet.
+    NotReady(String),
+    /// A Mailbox object of another instance.
+    Stranger(String),
+    /// An address as written.
+    Address(String),
+}
+
+/// What is known.
+pub struct Gathered {
+    /// The parents.
+    pub domain: Domain,
+    /// Id of the tenant.
+    pub tenant: String,
+    /// The server.
+    pub server: Groupware,
+    /// What the server can do.
+    pub capabilities: BTreeSet<String>,
+    /// Full address; `@domain` for the catch-all.
+    pub address: String,
+    /// Whether the numbers allow it.
+    pub verdict: Verdict,
+    /// Its targets.
+    pub targets: Vec<Target>,
+    /// Its row.
+    pub row: Option<AliasRow>,
+    /// A-labels of the instance's domains.
+    pub own_domains: BTreeSet<String>,
+}
+
+/// The address of an alias at the server.
+pub fn address(alias: &MailAlias, domain: &str) -> String {
+    match alias.spec.local_part.as_str() {
+        "*" => format!("@{domain}"),
+        local => format!("{local}@{domain}"),
+    }
+}
+
+fn target(world: &World, own: &Domain, key: &NamespacedName, target: &mail_alias::AliasTarget) -> Target {
+    let Some(reference) = &target.mailbox_ref else {
+        return Target::Address(target.address.clone().unwrap_or_default());
+    };
+    let name = reference.name.clone();
+    let Some(mailbox) = world.mailboxes.get(&key.sibling(&name)) else { return Target::NoMailbox(name) };
+    let Some(domain) = world.domains.get(&key.sibling(&mailbox.spec.domain_ref.name)) else { return Target::NotReady(name) };
+    if domain.spec.instance_ref.name != own.instance.key.name {
+        return Target::Stranger(name);
+    }
+    let ownership = mailbox.status.as_ref().and_then(|s| s.ownership);
+    // Not whether it is ready: one that waits for more storage takes mail all the same.
+    if ownership.is_none() {
+        return Target::NotReady(name);
+    }
+    Target::Mailbox(format!("{}@{}", mailbox.spec.local_part, a_label(&domain)))
+}
+
+/// Gathers.
+pub async fn gather(ctx: &Ctx, id: &ObjectId, alias: &MailAlias) -> Step<Gathered> {
+    let domain_key = id.key.sibling(&alias.spec.domain_ref.name);
+    let (domain, verdict, targets, own_domains) = {
+        let world = ctx.world();
+        let domain = family::domain(&world, &domain_key, false)?;
+        if let Some(hold) = family::paused_by(&domain.instance.object) {
+            return Err(hold.into());
+        }
+        if let Some(other) = standing::rival(&world, &domain_key, &alias.spec.local_part, id) {
+            return Err(Hold::stalled(
+                Reason::AddressInUse,
+                format!("{} belongs to {other}: delete one of the two", address(alias, &domain.name)),
+            )
+            .into());
+        }
+        let verdict = standing::alias(&world, &domain.instance.object, id);
+        let targets = alias.spec.targets.iter().map(|t| target(&world, &domain, &id.key, t)).collect();
+        let keys = world.index.domains_by_instance.of(&domain.instance.key);
+        let own_domains = keys.filter_map(|k| world.domains.get(k)).map(|d| a_label(&d)).collect();
+        (domain, verdict, targets, own_domains)
+    };
+    super::super::groupware_backend::usable(&domain.instance.backend)?;
+    let tenant = domain.instance.id.clone().unwrap_or_default();
+    let server = ctx.connections.groupware(ctx, &domain.instance.object.spec.backend_ref.name).await?;
+    let address = address(alias, &domain.name);
+    let asked = annotation(alias, annotations::RECONCILE);
+    let fresh = asked.is_some() && asked != alias.status.as_ref().and_then(|s| s.last_handled_reconcile_at.clone());
+    let row = ctx
+        .rows(&server, &domain_key, &domain.name, fresh, |rows| rows.aliases.get(&address).cloned())
+        .await
+        .map_err(|e| Hold::backend(&server.label(), &e))?;
+    let capabilities = domain.instance.backend.status.clone().unwrap_or_default().capabilities.into_iter().collect();
+    Ok(Gathered { domain, tenant, server, capabilities, address, verdict, targets, row, own_domains })
+}

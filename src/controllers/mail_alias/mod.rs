@@ -1,0 +1,96 @@
+//! The life of a MailAlias: `gather` what is known, `plan` what is to be done (pure), do it, tell it (`status`); and the
+//! way out (`cleanup`).
+
+pub mod cleanup;
+pub mod gather;
+pub mod plan;
+pub mod status;
+
+use super::ctx::{Ctx, Pass, Step, Stop, paused, settle, uid, with_finalizer, write_status};
+use super::edges::put;
+use super::world::{Kind, ObjectId};
+use super::{family, mailbox, mass_loss};
+use crate::api::*;
+use crate::groupware::{AliasRow, AliasWant, Made, Owner};
+use crate::runtime::dispatch::Next;
+use crate::runtime::store::NamespacedName;
+use std::sync::Arc;
+
+/// One pass.
+pub async fn pass(ctx: &Ctx, key: &NamespacedName) -> Next {
+    let id = ObjectId::new(Kind::MailAlias, key.clone());
+    let Some(alias) = ctx.world().aliases.get(key) else { return Next::Settled };
+    let result = if alias.metadata.deletion_timestamp.is_some() {
+        cleanup::run(ctx, alias).await
+    } else {
+        reconcile(ctx, &id, alias).await
+    };
+    settle(result, &id)
+}
+
+/// What a pass that came through has to tell.
+#[derive(Debug)]
+pub struct Done {
+    /// The alias as read back, if the server has it.
+    pub row: Option<AliasRow>,
+    /// How it came to be so; none if nothing was asked for.
+    pub made: Option<Made>,
+    /// What differs, where nothing may be written.
+    pub drift: Vec<String>,
+    /// Full address.
+    pub address: String,
+    /// All was done, and still it is not as declared.
+    pub hold: Option<super::hold::Hold>,
+}
+
+async fn reconcile(ctx: &Ctx, id: &ObjectId, alias: Arc<MailAlias>) -> Pass {
+    let api = ctx.api::<MailAlias>(&id.key.namespace);
+    let alias = with_finalizer(ctx, &api, alias, put::alias).await?;
+    let outcome = match steps(ctx, id, &alias).await {
+        Ok(done) => Ok(done),
+        Err(Stop::Hold(hold)) => Err(hold),
+        Err(Stop::Kubernetes(error)) => return Err(error),
+    };
+    let next = match &outcome {
+        Ok(done) => done.hold.as_ref().map_or(Next::Settled, |h| h.next),
+        Err(hold) => hold.next,
+    };
+    status::tell(ctx, &alias, &outcome);
+    let status = status::status(&alias, outcome, ctx.clock.now());
+    write_status(ctx, &api, alias.as_ref(), status, put::alias).await?;
+    Ok(next)
+}
+
+async fn steps(ctx: &Ctx, id: &ObjectId, alias: &MailAlias) -> Step<Done> {
+    if paused(alias) {
+        return Err(family::paused_itself().into());
+    }
+    let seen = gather::gather(ctx, id, alias).await?;
+    let plan = plan::plan(alias, &seen)?;
+    let address = seen.address;
+    if plan.observe || plan.settled {
+        return Ok(Done { row: seen.row, made: None, drift: plan.drift, address, hold: plan.hold });
+    }
+    if plan.recreates {
+        mass_loss::allow(ctx, &seen.server, &seen.domain.instance).await?;
+    }
+    let want = AliasWant {
+        owner: Owner { uid: uid(alias), adopt: alias.spec.adoption_policy == AdoptionPolicy::IfUnowned },
+        tenant: seen.tenant.clone(),
+        address: address.clone(),
+        settings: plan.settings,
+    };
+    match seen.server.server.ensure_alias(&want).await {
+        Ok((row, made)) => {
+            let copy = row.clone();
+            let put = |s: &mut crate::groupware::DomainSnapshot| drop(s.aliases.insert(copy.address.clone(), copy));
+            ctx.observed.update(&seen.server.uid, &seen.domain.name, put).await;
+            Ok(Done { row: Some(row), made: Some(made), drift: vec![], address, hold: plan.hold })
+        }
+        Err(error) => {
+            ctx.trouble(&seen.server, &error);
+            ctx.observed.stale(&seen.server.uid, &seen.domain.name).await;
+            Err(mailbox::gather::refused(ctx, &address, &seen.server, &error).into())
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! What is to be done for an alias. Pure.
+
+use super::super::ctx::uid;
+use super::super::hold::Hold;
+use super::super::standing::Verdict;
+use super::gather::{Gathered, Target};
+use crate::api::mail_instance::ExternalForwarding;
+use crate::api::*;
+use crate::groupware::{AliasRow, AliasSettings, Capability};
+
+/// What is to be done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Plan {
+    /// The alias as it should be.
+    pub settings: AliasSettings,
+    /// The row is ours and as it should be.
+    pub settled: bool,
+    /// The row was there once, by our own word, and is not now.
+    pub recreates: bool,
+    /// Nothing may be written.
+    pub observe: bool,
+    /// What differs.
+    pub drift: Vec<String>,
+    /// All is done, and still it is not as declared.
+    pub hold: Option<Hold>,
+}
+
+/// Whether the targets may send as it: yes unless said otherwise, but never for a catch-all, whose holder could send as
+/// anybody of the domain.
+fn send_as(alias: &MailAlias) -> bool {
+    alias.spec.local_part != "*" && alias.spec.send_as.unwrap_or(true)
+}
+
+fn unsupported(alias: &MailAlias, seen: &Gathered) -> Option<Hold> {
+    let can = |c: Capability| seen.capabilities.contains(c.as_str());
+    let what = if alias.spec.local_part == "*" && !can(Capability::CatchAll) {
+        "localPart: \"*\""
+    } else if alias.spec.send_as == Some(true) && !can(Capability::SendAs) {
+        "sendAs"
+    } else {
+        return None;
+    };
+    let message = format!("{what} is not supported with {}: take it out of the spec", seen.server.label());
+    Some(Hold::stalled(Reason::Unsupported, message))
+}
+
+fn resolve(target: &Target, seen: &Gathered) -> Result<String, Hold> {
+    let instance = &seen.domain.instance.key.name;
+    match target {
+        Target::Mailbox(address) => Ok(address.clone()),
+        Target::NoMailbox(name) => {
+            Err(Hold::waiting(Reason::MailboxNotFound, format!("Mailbox {name} is not there: create it, or take it out of targets")))
+        }
+        Target::NotReady(name) => {
+            Err(Hold::waiting(Reason::MailboxNotReady, format!("Mailbox {name} is not provisioned yet: see its conditions")))
+        }
+        Target::Stranger(name) => Err(Hold::stalled(
+            Reason::InvalidSpec,
+            format!("Mailbox {name} is not in MailInstance {instance}: an alias delivers to mailboxes of its own instance"),
+        )),
+        Target::Address(text) => {
+            let address = crate::groupware::address::canonical(text)
+                .map_err(|e| Hold::stalled(Reason::InvalidSpec, format!("targets: {text}: {e}")))?;
+            let outside = !seen.own_domains.contains(address.rsplit('@').next().unwrap_or_default());
+            if outside && seen.domain.instance.object.spec.external_forwarding == ExternalForwarding::Deny {
+                return Err(Hold::stalled(
+                    Reason::ExternalForwardingDenied,
+                    format!("{address} is outside MailInstance {instance}: name one of its mailboxes, or set its externalForwarding: Allow"),
+                ));
+            }
+            if address == seen.address {
+                return Err(Hold::stalled(Reason::InvalidSpec, "targets names the alias itself: name a mailbox"));
+            }
+            Ok(address)
+        }
+    }
+}
+
+/// Names of the settings that differ.
+pub fn differences(row: &AliasRow, settings: &AliasSettings) -> Vec<String> {
+    let have = &row.settings;
+    let pairs = [
+        ("targets", have.targets != settings.targets),
+        ("sendAs", have.send_as != settings.send_as),
+        ("displayName", have.display_name != settings.display_name),
+        ("active", have.active != settings.active),
+    ];
+    pairs.iter().filter(|(_, differs)| *differs).map(|(name, _)| (*name).to_owned()).collect()
+}
+
+/// Plans.
+pub fn plan(alias: &MailAlias, seen: &Gathered) -> Result<Plan, Hold> {
+    if let Some(hold) = unsupported(alias, seen) {
+        return Err(hold);
+    }
+    let mut targets = vec![];
+    for target in &seen.targets {
+        targets.push(resolve(target, seen)?);
+    }
+    targets.sort();
+    targets.dedup();
+    let settings = AliasSettings {
+        targets,
+        send_as: send_as(alias),
+        display_name: alias.spec.display_name.clone().unwrap_or_default(),
+        active: true,
+    };
+    let observe = alias.spec.management_policy == ManagementPolicy::Observe
+        || seen.domain.instance.object.spec.management_policy == ManagementPolicy::Observe;
+    if observe {
+        let drift = seen.row.as_ref().map_or_else(|| vec!["missing".to_owned()], |row| differences(row, &settings));
+        let hold = (!drift.is_empty()).then(|| {
+            Hold::waiting(
+                Reason::Drifted,
+                format!("nothing is written (managementPolicy: Observe), and the backend differs: {}", drift.join(", ")),
+            )
+        });
+        return Ok(Plan { settings, settled: true, recreates: false, observe, drift, hold });
+    }
+    let mine = seen.row.as_ref().filter(|r| r.owner.as_deref() == Some(&uid(alias)));
+    let hold = match &seen.verdict {
+        Verdict::Number { what, limit } => Some(Hold::stalled(
+            Reason::LimitExceeded,
+            format!(
+                "MailInstance {} allows {limit} {what}: raise spec.limits.{what}, or delete one",
+                seen.domain.instance.key.name
+            ),
+        )),
+        _ => None,
+    };
+    if let Some(hold) = &hold
+        && mine.is_none()
+    {
+        return Err(hold.clone());
+    }
+    let settled = mine.is_some_and(|r| !r.effects_due && differences(r, &settings).is_empty());
+    let ownership = alias.status.as_ref().and_then(|s| s.ownership);
+    let recreates = seen.row.is_none() && matches!(ownership, Some(Ownership::Created | Ownership::Adopted));
+    Ok(Plan { settings, settled, recreates, observe: false, drift: vec![], hold })
+}

@@ -1,0 +1,239 @@
+//! The way out of a domain (I1, I7): MX leaves first, then its mailboxes and aliases are waited for and the old TTL, then
+//! the domain at the backend goes, the rest of the records, and the claim.
+
+use super::super::ctx::{Ctx, Pass, Step, Stop, orphan, paused, uid, without_finalizer};
+use super::super::edges::put;
+use super::super::hold::Hold;
+use super::super::mail_domain_claim as claim;
+use super::super::world::a_label;
+use super::super::{deletion, family};
+use super::stage::Progress;
+use crate::api::mail_domain::DomainState;
+use crate::api::*;
+use crate::dns::merge::{self, Plan};
+use crate::dns::{RecordType, RrSet};
+use crate::groupware::{BackendError, Left};
+use crate::runtime::dispatch::Next;
+use crate::runtime::finalizer::Cleanup;
+use crate::runtime::store::NamespacedName;
+use kube::ResourceExt;
+use kube::api::ListParams;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// One pass of the way out.
+pub async fn run(ctx: &Ctx, domain: Arc<MailDomain>) -> Pass {
+    if !domain.finalizers().iter().any(|f| f == FINALIZER) {
+        return Ok(Next::Settled);
+    }
+    let api = ctx.api::<MailDomain>(&domain.namespace().unwrap_or_default());
+    let before = domain.status.clone().unwrap_or_default();
+    let mut p = Progress::new(ctx, domain);
+    match steps(ctx, &mut p).await {
+        Ok(Cleanup::Done) => {
+            let key = NamespacedName::of(p.object.as_ref());
+            let known = ctx.world().domains.get(&key).filter(|d| d.metadata.uid == p.object.metadata.uid);
+            without_finalizer(ctx, &api, known.as_deref().unwrap_or(&p.object), put::domain).await?;
+            Ok(Next::Settled)
+        }
+        Ok(Cleanup::Waiting(hold)) | Err(Stop::Hold(hold)) => {
+            super::super::tell_hold(ctx, p.object.as_ref(), &before.conditions, &hold);
+            p.conditions.waiting(Reason::Deleting, format!("being deleted; {}", hold.message));
+            p.conditions.set(ConditionType::DeletionBlocked, true, hold.reason, hold.message.clone());
+            p.write(ctx).await?;
+            Ok(hold.next)
+        }
+        Err(Stop::Kubernetes(error)) => Err(error),
+    }
+}
+
+async fn steps(ctx: &Ctx, p: &mut Progress) -> Step<Cleanup<Hold>> {
+    let domain = p.object.clone();
+    let key = NamespacedName::of(domain.as_ref());
+    let name = a_label(&domain);
+    let own = uid(domain.as_ref());
+    if orphan(domain.as_ref()) {
+        ctx.event(domain.as_ref(), true, "Orphaned", "neither backend nor DNS was asked: what is there stays there");
+        claim::give_back(ctx, &name, &own).await?;
+        return Ok(Cleanup::Done);
+    }
+    if paused(domain.as_ref()) {
+        return Ok(Cleanup::Waiting(family::paused_itself()));
+    }
+    let instance = family::instance(&ctx.world(), &key.sibling(&domain.spec.instance_ref.name), true);
+    if let Ok(instance) = &instance {
+        if let Some(hold) = family::paused_by(&instance.object) {
+            return Ok(Cleanup::Waiting(hold));
+        }
+    }
+    let observed = domain.spec.management_policy == ManagementPolicy::Observe
+        || instance.as_ref().is_ok_and(|i| i.object.spec.management_policy == ManagementPolicy::Observe);
+    if !observed {
+        withdraw_mx(ctx, p).await.map_err(way_out)?;
+    }
+    if let Some(hold) = children(ctx, &key).await? {
+        return Ok(Cleanup::Waiting(hold));
+    }
+    if observed {
+        return Ok(Cleanup::Done);
+    }
+    if let Some(hold) = deletion::draining(&with_status(&domain, p), ctx.clock.now()) {
+        return Ok(Cleanup::Waiting(hold));
+    }
+    match instance {
+        Ok(instance) => {
+            super::super::groupware_backend::usable(&instance.backend)?;
+            let server = ctx.connections.groupware(ctx, &instance.object.spec.backend_ref.name).await.map_err(way_out)?;
+            let retain = domain.spec.deletion_policy == DeletionPolicy::Retain;
+            match server.server.remove_domain(&own, &name, retain).await {
+                Ok(Left::Kept(n)) => {
+                    let note = format!("{name} is switched off and stays at the backend, with {n} retained objects");
+                    ctx.event(domain.as_ref(), false, "Retained", note);
+                }
+                Ok(Left::Gone) | Err(BackendError::NotFound(_) | BackendError::Exists { .. }) => {}
+                Err(error) => {
+                    ctx.trouble(&server, &error);
+                    return Ok(Cleanup::Waiting(deletion::with_way_out(Hold::backend(&server.label(), &error))));
+                }
+            }
+            ctx.observed.forget(&server.uid, &name);
+        }
+        Err(hold) if deletion::never_made(p.status.ownership) => {
+            if let Cleanup::Waiting(hold) = deletion::parentless(hold) {
+                return Ok(Cleanup::Waiting(hold));
+            }
+        }
+        Err(hold) => return Ok(Cleanup::Waiting(deletion::with_way_out(hold))),
+    }
+    withdraw_rest(ctx, p).await.map_err(way_out)?;
+    claim::give_back(ctx, &name, &own).await?;
+    Ok(Cleanup::Done)
+}
+
+fn way_out(stop: Stop) -> Stop {
+    match stop {
+        Stop::Hold(hold) => Stop::Hold(deletion::with_way_out(hold)),
+        stop => stop,
+    }
+}
+
+fn with_status(domain: &MailDomain, p: &Progress) -> MailDomain {
+    MailDomain { status: Some(p.status.clone()), ..domain.clone() }
+}
+
+/// Who is still in the domain: by the store, and then by a live list, which has the last word.
+async fn children(ctx: &Ctx, key: &NamespacedName) -> Result<Option<Hold>, kube::Error> {
+    let (aliases, mailboxes): (Vec<String>, Vec<String>) = {
+        let world = ctx.world();
+        let names = |keys: Vec<&NamespacedName>| keys.into_iter().map(|k| k.name.clone()).collect();
+        (names(world.index.aliases_by_domain.of(key).collect()), names(world.index.mailboxes_by_domain.of(key).collect()))
+    };
+    if !aliases.is_empty() {
+        return Ok(Some(deletion::blocked(Reason::HasAliases, "MailAlias", &aliases)));
+    }
+    if !mailboxes.is_empty() {
+        return Ok(Some(deletion::blocked(Reason::HasMailboxes, "Mailbox", &mailboxes)));
+    }
+    let params = ListParams::default().fields(&format!("spec.domainRef.name={}", key.name)).limit(6);
+    let aliases = ctx.api::<MailAlias>(&key.namespace).list(&params).await?;
+    let mailboxes = ctx.api::<Mailbox>(&key.namespace).list(&params).await?;
+    let again = |hold| Some(Hold { next: Next::Retry, ..hold });
+    if !aliases.items.is_empty() {
+        let names: Vec<String> = aliases.items.iter().map(|a| a.name_any()).collect();
+        return Ok(again(deletion::blocked(Reason::HasAliases, "MailAlias", &names)));
+    }
+    if !mailboxes.items.is_empty() {
+        let names: Vec<String> = mailboxes.items.iter().map(|m| m.name_any()).collect();
+        return Ok(again(deletion::blocked(Reason::HasMailboxes, "Mailbox", &names)));
+    }
+    Ok(None)
+}
+
+/// The DNS server and the zone of what was written; none if nothing was.
+async fn server(ctx: &Ctx, p: &Progress) -> Step<Option<(super::super::connections::Dns, String)>> {
+    let dns = p.status.dns.clone().unwrap_or_default();
+    let (Some(zone), Some(backend)) = (dns.zone, &p.object.spec.dns.backend_ref) else { return Ok(None) };
+    if dns.records.is_empty() {
+        return Ok(None);
+    }
+    Ok(Some((ctx.connections.dns(ctx, &backend.name).await?, zone)))
+}
+
+/// Rounds of read, plan, write.
+const ROUNDS: usize = 4;
+
+async fn withdraw_mx(ctx: &Ctx, p: &mut Progress) -> Step<()> {
+    let mx = |p: &Progress| p.journal().into_iter().find(|r| r.purpose == Purpose::MX);
+    let Some(ours) = mx(p) else { return Ok(()) };
+    let Some((dns, zone)) = server(ctx, p).await? else { return Ok(()) };
+    let which = [(ours.name.clone(), RecordType::MX)];
+    let failed = |e: BackendError| Hold::backend(&dns.label(), &e);
+    let mut ttl = p.object.spec.dns.ttl.max(1) as u32;
+    for _ in 0..ROUNDS {
+        let live = dns.server.read(&zone, &which).await.map_err(failed)?;
+        let Some(live) = live.into_iter().next() else { break };
+        let plan = merge::withdraw_mx(&p.journal(), &live, p.object.spec.dns.on_delete, p.previous_mx().as_ref());
+        if plan.changes.is_empty() {
+            gone_everywhere(&dns, &ours.name, p).await?;
+            let was_ours = p.journal().iter().any(|r| r.purpose == Purpose::MX && r.ownership == Some(Ownership::Created));
+            p.set_journal(plan.journal, None);
+            if was_ours && p.status.draining_until.is_none() {
+                let until = ctx.clock.now() + Duration::from_secs(u64::from(ttl));
+                p.status.draining_until = Some(until.strftime("%Y-%m-%dT%H:%M:%SZ").to_string());
+                p.status.state = Some(DomainState::Draining);
+                p.conditions.set(ConditionType::CutOver, false, Reason::Draining, "MX has left");
+                p.write(ctx).await?;
+            }
+            return Ok(());
+        }
+        ttl = ttl.max(live.ttl);
+        apply(&dns, &zone, &plan).await?;
+    }
+    Err(Hold::retry(Reason::DNSConflict, format!("somebody else keeps changing MX of {}", ours.name)).into())
+}
+
+/// The servers that resolvers ask do not show our MX any more: only then does the old TTL begin to run out.
+async fn gone_everywhere(dns: &super::super::connections::Dns, name: &str, p: &Progress) -> Step<()> {
+    let seen = dns.resolver.lookup(name, RecordType::MX).await.map_err(|e| Hold::backend(&dns.label(), &e))?;
+    let kept = p.previous_mx().map(|m| m.values).unwrap_or_default();
+    let ours: Vec<String> = p
+        .journal()
+        .into_iter()
+        .filter(|r| r.purpose == Purpose::MX && r.ownership == Some(Ownership::Created) && !kept.contains(&r.value))
+        .map(|r| r.value)
+        .collect();
+    if seen.iter().any(|set: &RrSet| set.values.iter().any(|v| ours.contains(v))) {
+        let text = format!("DNS servers still show our MX of {name}: they are asked again");
+        return Err(Hold::after(Reason::Draining, text, Duration::from_secs(5)).into());
+    }
+    Ok(())
+}
+
+async fn apply(dns: &super::super::connections::Dns, zone: &str, plan: &Plan) -> Step<()> {
+    match dns.server.apply(zone, &plan.changes).await {
+        Ok(()) | Err(BackendError::Conflict(_)) => Ok(()),
+        Err(e) => Err(Hold::backend(&dns.label(), &e).into()),
+    }
+}
+
+async fn withdraw_rest(ctx: &Ctx, p: &mut Progress) -> Step<()> {
+    let Some((dns, zone)) = server(ctx, p).await? else { return Ok(()) };
+    for _ in 0..ROUNDS {
+        let which = merge::which(&[], &p.journal());
+        let live = match dns.server.read(&zone, &which).await {
+            // The zone itself is gone, by the server's own word: nothing of ours is in it.
+            Err(BackendError::NotFound(_)) => return Ok(()),
+            live => live.map_err(|e| Hold::backend(&dns.label(), &e))?,
+        };
+        let plan = merge::withdraw_rest(&p.journal(), &live);
+        if plan.is_withdrawn() {
+            return Ok(());
+        }
+        if plan.changes.is_empty() {
+            p.set_journal(plan.journal, None);
+            continue;
+        }
+        apply(&dns, &zone, &plan).await?;
+    }
+    Err(Hold::retry(Reason::DNSConflict, "somebody else keeps changing the records").into())
+}

@@ -1,0 +1,325 @@
+//! The life of a MailDomain, one stage after the other: parents, claim, provisioning at the backend, signing keys,
+//! records (`publish`), cut-over (`cutover`). A stage that cannot go on says why; what earlier stages found stays in the
+//! status. MX comes last and leaves first (`cleanup`).
+
+pub mod cleanup;
+pub mod cutover;
+pub mod keys;
+pub mod publish;
+pub mod stage;
+
+use super::connections::{Dns, Groupware};
+use super::ctx::{Ctx, Pass, Step, Stop, annotation, paused, settle, uid, with_finalizer};
+use super::edges::put;
+use super::hold::Hold;
+use super::mail_domain_claim::{self as claim, Holder};
+use super::standing::{self, Verdict};
+use super::world::{Kind, ObjectId, World};
+use super::{deletion, family, mass_loss};
+use crate::api::mail_domain::{Challenge, DnsMode, DomainState};
+use crate::api::*;
+use crate::dns::{name, records};
+use crate::groupware::{BackendError, DomainWant, Made, Owner};
+use crate::runtime::dispatch::Next;
+use crate::runtime::store::NamespacedName;
+use stage::Progress;
+use std::sync::Arc;
+
+/// One pass.
+pub async fn pass(ctx: &Ctx, key: &NamespacedName) -> Next {
+    let id = ObjectId::new(Kind::MailDomain, key.clone());
+    let Some(domain) = ctx.world().domains.get(key) else { return Next::Settled };
+    let result = if domain.metadata.deletion_timestamp.is_some() {
+        cleanup::run(ctx, domain).await
+    } else {
+        reconcile(ctx, &id, domain).await
+    };
+    settle(result, &id)
+}
+
+async fn reconcile(ctx: &Ctx, id: &ObjectId, domain: Arc<MailDomain>) -> Pass {
+    let api = ctx.api::<MailDomain>(&id.key.namespace);
+    let domain = with_finalizer(ctx, &api, domain, put::domain).await?;
+    let before = domain.status.clone().unwrap_or_default();
+    let mut p = Progress::new(ctx, domain);
+    p.status.last_handled_reconcile_at = annotation(p.object.as_ref(), annotations::RECONCILE);
+    let next = match stages(ctx, id, &mut p).await {
+        Ok(message) => {
+            p.conditions.ready(message);
+            Next::After(ctx.until_resync(id).unwrap_or_default())
+        }
+        Err(Stop::Hold(hold)) => {
+            super::tell_hold(ctx, p.object.as_ref(), &before.conditions, &hold);
+            hold.tell(&mut p.conditions);
+            match hold.next {
+                // The regular look goes on while somebody else is waited for.
+                Next::Settled => ctx.until_resync(id).map_or(Next::Settled, Next::After),
+                next => next,
+            }
+        }
+        Err(Stop::Kubernetes(error)) => return Err(error),
+    };
+    p.write(ctx).await?;
+    Ok(next)
+}
+
+/// The parents of a domain, checked.
+pub struct Parents {
+    /// A-label.
+    pub name: String,
+    /// The instance.
+    pub instance: family::Instance,
+    /// Id of the tenant.
+    pub tenant: String,
+    /// The groupware server.
+    pub server: Groupware,
+    /// The DNS server.
+    pub dns: Dns,
+    /// The zone that holds the name.
+    pub zone: String,
+}
+
+async fn stages(ctx: &Ctx, id: &ObjectId, p: &mut Progress) -> Step<String> {
+    if paused(p.object.as_ref()) {
+        return Err(family::paused_itself().into());
+    }
+    let parents = parents(ctx, id, p).await?;
+    let every = super::mail_instance::interval(&parents.instance.backend.spec.resync.interval);
+    let asked = annotation(p.object.as_ref(), annotations::RECONCILE);
+    let before = p.object.status.as_ref().and_then(|s| s.last_handled_reconcile_at.clone());
+    let refresh = ctx.resync_due(id, every) || (asked.is_some() && asked != before);
+    if p.object.spec.management_policy == ManagementPolicy::Observe
+        || parents.instance.object.spec.management_policy == ManagementPolicy::Observe
+    {
+        return observe(ctx, id, p, &parents, refresh).await;
+    }
+    verify(ctx, p, &parents).await?;
+    provision(ctx, id, p, &parents, refresh).await?;
+    let selectors = keys::ensure(ctx, id, p, &parents).await?;
+    publish::all_but_mx(ctx, p, &parents, &selectors).await?;
+    keys::sign(ctx, id, p, &parents, &selectors).await?;
+    cutover::run(ctx, id, p, &parents, &selectors).await
+}
+
+/// Whether the DNS backend may be used for a name by a namespace.
+fn dns_allowed(world: &World, backend: &DNSBackend, namespace: &str, domain: &str) -> Result<(), Hold> {
+    let label = backend.metadata.name.clone().unwrap_or_default();
+    let labels = world.namespace_labels(namespace);
+    let ask = "ask the platform team";
+    if !backend.spec.allowed_namespaces.allows(namespace, &labels) {
+        return Err(Hold::stalled(
+            Reason::BackendNotAllowed,
+            format!("DNSBackend {label} does not allow namespace {namespace}: {ask} to add it to spec.allowedNamespaces"),
+        ));
+    }
+    // The most specific zone decides.
+    let covers = |zone: &&dns_backend::Zone| name::canonical(&zone.name).is_ok_and(|z| name::is_within(domain, &z));
+    let zone = backend.spec.zones.iter().filter(covers).max_by_key(|z| z.name.len());
+    match zone {
+        None => Err(Hold::stalled(
+            Reason::BackendNotAllowed,
+            format!("{domain} is in no zone of DNSBackend {label}: {ask} to add its zone to spec.zones"),
+        )),
+        Some(z) if z.allowed_namespaces.as_ref().is_some_and(|a| !a.allows(namespace, &labels)) => Err(Hold::stalled(
+            Reason::BackendNotAllowed,
+            format!("zone {} of DNSBackend {label} does not allow namespace {namespace}: {ask}", z.name),
+        )),
+        Some(_) => Ok(()),
+    }
+}
+
+async fn parents(ctx: &Ctx, id: &ObjectId, p: &mut Progress) -> Step<Parents> {
+    let domain = p.object.clone();
+    let name = name::mail_domain(&domain.spec.domain)
+        .map_err(|e| Hold::stalled(Reason::InvalidSpec, format!("{}: {e}", domain.spec.domain)))?;
+    p.status.backend_id = Some(name.clone());
+    p.status.challenge = Some(Challenge {
+        name: records::challenge_name(&name),
+        type_: "TXT".into(),
+        value: records::challenge_value(&uid(domain.as_ref()), &name),
+    });
+    p.status.state.get_or_insert(DomainState::Pending);
+    let (instance, dns_name) = {
+        let world = ctx.world();
+        let instance = family::instance(&world, &id.key.sibling(&domain.spec.instance_ref.name), false)?;
+        if let Some(hold) = family::paused_by(&instance.object) {
+            return Err(hold.into());
+        }
+        if instance.object.metadata.deletion_timestamp.is_some() {
+            let text = format!("MailInstance {} is being deleted: nothing new is made in it", instance.key.name);
+            return Err(Hold::waiting(Reason::InstanceNotReady, text).into());
+        }
+        if instance.id.is_none() {
+            let text = format!("MailInstance {} is not ready yet: see its conditions", instance.key.name);
+            return Err(Hold::waiting(Reason::InstanceNotReady, text).into());
+        }
+        if let Verdict::Number { limit, .. } = standing::domain(&world, &instance.object, id) {
+            let text = format!(
+                "MailInstance {} allows {limit} domains: raise spec.limits.domains, or delete one",
+                instance.key.name
+            );
+            return Err(Hold::stalled(Reason::LimitExceeded, text).into());
+        }
+        let dns_name = match (domain.spec.dns.mode, &domain.spec.dns.backend_ref) {
+            (DnsMode::Managed, Some(r)) => r.name.clone(),
+            (DnsMode::Managed, None) => {
+                return Err(Hold::stalled(Reason::InvalidSpec, "dns.mode: Managed needs dns.backendRef").into());
+            }
+            (DnsMode::Manual, _) => {
+                let text = "dns.mode: Manual is not supported yet: use Managed with a DNSBackend";
+                return Err(Hold::stalled(Reason::Unsupported, text).into());
+            }
+        };
+        let backend = world.dns.get(&NamespacedName::new("", &dns_name)).ok_or_else(|| {
+            Hold::waiting(
+                Reason::BackendNotFound,
+                format!("DNSBackend {dns_name} is not there: the platform team has to create it"),
+            )
+        })?;
+        dns_allowed(&world, &backend, &id.key.namespace, &name)?;
+        super::groupware_backend::usable(&instance.backend)?;
+        super::dns_backend::usable(&backend)?;
+        (instance, dns_name)
+    };
+    if domain.spec.alias_of.is_some() {
+        return Err(Hold::stalled(Reason::Unsupported, "aliasOf is not supported yet: take it out of the spec").into());
+    }
+    let server = ctx.connections.groupware(ctx, &instance.object.spec.backend_ref.name).await?;
+    let dns = ctx.connections.dns(ctx, &dns_name).await?;
+    let zone = dns.server.find_zone(&name).await.map_err(|e| match e {
+        BackendError::NotFound(_) => Hold::retry(
+            Reason::ZoneNotFound,
+            format!("{} has no zone for {name}: create it there", dns.label()),
+        ),
+        e => Hold::backend(&dns.label(), &e),
+    })?;
+    let tenant = instance.id.clone().unwrap_or_default();
+    Ok(Parents { name, instance, tenant, server, dns, zone })
+}
+
+/// Proof, then claim (I9). A claim is held until the MailDomain goes; it is never looked past.
+async fn verify(ctx: &Ctx, p: &mut Progress, parents: &Parents) -> Step<()> {
+    let name = &parents.name;
+    let own = uid(p.object.as_ref());
+    let claimed = |what: &str| {
+        Hold::stalled(
+            Reason::DomainClaimed,
+            format!("{what} is held by another tenant of this cluster: ask the platform team if it should be yours"),
+        )
+    };
+    let held = ctx.world().claims.get(&NamespacedName::new("", name)).map(|c| c.spec.owner.uid.clone());
+    if held.as_deref() != Some(own.as_str()) {
+        p.status.state = Some(DomainState::Pending);
+        p.conditions.set(ConditionType::OwnershipVerified, false, Reason::OwnershipUnproven, "not proven yet");
+        if held.is_some() {
+            let hold = claimed(name);
+            p.conditions.set(ConditionType::OwnershipVerified, false, hold.reason, hold.message.clone());
+            return Err(hold.into());
+        }
+        let namespace = p.object.metadata.namespace.clone().unwrap_or_default();
+        let above = {
+            let world = ctx.world();
+            let parent = name::parents(name).filter_map(|n| world.claims.get(&NamespacedName::new("", n)));
+            parent.map(|c| c.spec.owner.namespace.clone()).any(|n| n != namespace)
+        };
+        if above {
+            return Err(claimed(&format!("a domain above {name}")).into());
+        }
+        if parents.dns.object.spec.require_proof {
+            proof(p, parents).await?;
+        }
+        if let Holder::Other(_) = claim::take(ctx, name, &p.object).await? {
+            let hold = claimed(name);
+            p.conditions.set(ConditionType::OwnershipVerified, false, hold.reason, hold.message.clone());
+            return Err(hold.into());
+        }
+    }
+    p.conditions.set(ConditionType::OwnershipVerified, true, Reason::Succeeded, format!("{name} is claimed"));
+    if p.status.state == Some(DomainState::Pending) {
+        p.status.state = Some(DomainState::Verified);
+    }
+    Ok(())
+}
+
+async fn proof(p: &mut Progress, parents: &Parents) -> Step<()> {
+    let name = records::challenge_name(&parents.name);
+    let value = records::challenge_value(&uid(p.object.as_ref()), &parents.name);
+    let seen = parents.dns.resolver.lookup(&name, crate::dns::RecordType::TXT).await;
+    let seen = seen.map_err(|e| Hold::backend(&parents.dns.label(), &e))?;
+    if seen.is_empty() || !seen.iter().all(|set| set.values.contains(&value)) {
+        let text = format!("add the TXT record {name} with the value \"{value}\": then {} is yours", parents.name);
+        p.conditions.set(ConditionType::OwnershipVerified, false, Reason::OwnershipUnproven, text.clone());
+        return Err(Hold::after(Reason::OwnershipUnproven, text, PROOF).into());
+    }
+    Ok(())
+}
+
+/// Pause between two looks for a proof.
+const PROOF: std::time::Duration = std::time::Duration::from_secs(30);
+
+async fn provision(ctx: &Ctx, id: &ObjectId, p: &mut Progress, parents: &Parents, refresh: bool) -> Step<()> {
+    let server = &parents.server;
+    let row = ctx
+        .rows(server, &id.key, &parents.name, refresh, |rows| rows.domain.clone())
+        .await
+        .map_err(|e| Hold::backend(&server.label(), &e))?;
+    let own = uid(p.object.as_ref());
+    let good = row.as_ref().is_some_and(|r| {
+        r.owner.as_ref() == Some(&own) && r.active && r.tenant.as_ref() == Some(&parents.tenant) && r.alias_of.is_none()
+    });
+    let row = if good {
+        row
+    } else {
+        p.conditions.set(ConditionType::Provisioned, false, Reason::Progressing, "being made at the backend");
+        if row.is_none() && !deletion::never_made(p.status.ownership) {
+            mass_loss::allow(ctx, server, &parents.instance).await?;
+        }
+        let want = DomainWant {
+            owner: Owner { uid: own, adopt: p.object.spec.adoption_policy == AdoptionPolicy::IfUnowned },
+            name: parents.name.clone(),
+            tenant: parents.tenant.clone(),
+            alias_of: None,
+        };
+        match server.server.ensure_domain(&want).await {
+            Ok((row, made)) => {
+                if made == Made::Adopted {
+                    let note = format!("{} was at the backend and is taken over", parents.name);
+                    ctx.event(p.object.as_ref(), false, "Adopted", note);
+                }
+                let copy = row.clone();
+                ctx.observed.update(&server.uid, &parents.name, |s| s.domain = Some(copy)).await;
+                Some(row)
+            }
+            Err(error) => {
+                ctx.trouble(server, &error);
+                ctx.observed.stale(&server.uid, &parents.name).await;
+                let hold = Hold::backend(&server.label(), &error);
+                p.conditions.set(ConditionType::Provisioned, false, hold.reason, hold.message.clone());
+                return Err(hold.into());
+            }
+        }
+    };
+    let adopted = row.is_some_and(|r| r.adopted);
+    p.status.ownership = Some(if adopted { Ownership::Adopted } else { Ownership::Created });
+    p.conditions.set(ConditionType::Provisioned, true, Reason::Succeeded, "the backend takes mail for the domain");
+    if matches!(p.status.state, Some(DomainState::Pending | DomainState::Verified)) {
+        p.status.state = Some(DomainState::Provisioned);
+    }
+    Ok(())
+}
+
+async fn observe(ctx: &Ctx, id: &ObjectId, p: &mut Progress, parents: &Parents, refresh: bool) -> Step<String> {
+    let row = ctx
+        .rows(&parents.server, &id.key, &parents.name, refresh, |rows| rows.domain.clone())
+        .await
+        .map_err(|e| Hold::backend(&parents.server.label(), &e))?;
+    let Some(row) = row else {
+        p.conditions.set(ConditionType::Provisioned, false, Reason::Drifted, "the backend has no such domain");
+        let text = "nothing is written (managementPolicy: Observe), and the backend has no such domain";
+        return Err(Hold::waiting(Reason::Drifted, text).into());
+    };
+    p.status.ownership = Some(Ownership::Observed);
+    // Children may look too.
+    p.conditions.set(ConditionType::Provisioned, row.active, Reason::Succeeded, "observed at the backend");
+    Ok("observed at the backend; nothing is written".into())
+}

@@ -1,0 +1,288 @@
+//! The life of a MailInstance: the tenant at the backend, its numbers, what it misses (I12). It leaves after its domains.
+
+use super::connections::Groupware;
+use super::ctx::{Ctx, Pass, Step, Stop, annotation, orphan, paused, settle, uid, with_finalizer, without_finalizer, write_status};
+use super::edges::put;
+use super::hold::Hold;
+use super::world::{Kind, ObjectId, bytes};
+use super::{deletion, family, mass_loss};
+use crate::api::mail_instance::{InstanceUsage, MassLossState};
+use crate::api::*;
+use crate::groupware::{BackendError, Left, Made, Owner, TenantRow, TenantWant};
+use crate::runtime::dispatch::Next;
+use crate::runtime::finalizer::Cleanup;
+use crate::runtime::store::NamespacedName;
+use aws_lc_rs::digest::{SHA256, digest};
+use kube::ResourceExt;
+use kube::api::ListParams;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// One pass.
+pub async fn pass(ctx: &Ctx, key: &NamespacedName) -> Next {
+    let id = ObjectId::new(Kind::MailInstance, key.clone());
+    let Some(instance) = ctx.world().instances.get(key) else { return Next::Settled };
+    let result = if instance.metadata.deletion_timestamp.is_some() {
+        cleanup(ctx, instance).await
+    } else {
+        reconcile(ctx, &id, instance).await
+    };
+    settle(result, &id)
+}
+
+/// What a pass that came through has to tell.
+struct Done {
+    tenant: TenantRow,
+    made: Made,
+    mass_loss: Option<MassLossState>,
+    used: u64,
+    hold: Option<Hold>,
+}
+
+async fn reconcile(ctx: &Ctx, id: &ObjectId, instance: Arc<MailInstance>) -> Pass {
+    let api = ctx.api::<MailInstance>(&id.key.namespace);
+    let instance = with_finalizer(ctx, &api, instance, put::instance).await?;
+    let outcome = match steps(ctx, id, &instance).await {
+        Ok(done) => Ok(done),
+        Err(Stop::Hold(hold)) => Err(hold),
+        Err(Stop::Kubernetes(error)) => return Err(error),
+    };
+    let old = instance.status.clone().unwrap_or_default();
+    let generation = instance.metadata.generation.unwrap_or_default();
+    let mut conditions = Conditions::new(&old.conditions, generation, ctx.clock.now());
+    conditions.remove(ConditionType::DeletionBlocked);
+    let mut status = MailInstanceStatus {
+        observed_generation: Some(generation),
+        last_handled_reconcile_at: annotation(instance.as_ref(), annotations::RECONCILE),
+        ..old.clone()
+    };
+    let hold = match outcome {
+        Ok(done) => {
+            if done.made == Made::Adopted {
+                ctx.event(instance.as_ref(), false, "Adopted", format!("tenant {} was at the backend and is taken over", done.tenant.id));
+            }
+            status.ownership = Some(if done.tenant.adopted { Ownership::Adopted } else { Ownership::Created });
+            status.usage = Some(usage(ctx, &instance, done.used));
+            status.instance_id = Some(done.tenant.id);
+            status.mass_loss = done.mass_loss;
+            if done.mass_loss != Some(MassLossState::Held) {
+                // Handled: while nothing is held, a value is spent as it stands.
+                status.accepted_mass_loss = annotation(instance.as_ref(), annotations::ACCEPT_MASS_LOSS);
+            }
+            done.hold
+        }
+        Err(hold) => {
+            if hold.reason == Reason::MassLossHeld {
+                status.mass_loss = Some(MassLossState::Held);
+            }
+            Some(hold)
+        }
+    };
+    let limited = |h: &&Hold| matches!(h.reason, Reason::QuotaExceeded | Reason::LimitExceeded);
+    match hold.as_ref().filter(limited) {
+        Some(h) => conditions.set(ConditionType::WithinLimits, false, h.reason, h.message.clone()),
+        None => conditions.set(ConditionType::WithinLimits, true, Reason::Succeeded, "what is declared fits what was booked"),
+    }
+    let next = match &hold {
+        Some(hold) => {
+            super::tell_hold(ctx, instance.as_ref(), &old.conditions, hold);
+            hold.tell(&mut conditions);
+            hold.next
+        }
+        None => {
+            conditions.ready("the tenant is as declared");
+            let every = resync(ctx, &instance);
+            Next::After(ctx.random.around(every, 20))
+        }
+    };
+    status.conditions = conditions.into_vec();
+    write_status(ctx, &api, instance.as_ref(), status, put::instance).await?;
+    Ok(next)
+}
+
+fn resync(ctx: &Ctx, instance: &MailInstance) -> Duration {
+    let world = ctx.world();
+    let backend = world.groupware.get(&NamespacedName::new("", &instance.spec.backend_ref.name));
+    backend.map_or(Duration::from_secs(900), |b| interval(&b.spec.resync.interval))
+}
+
+/// A duration as the API writes it: `15m`. What CEL lets through is readable.
+pub fn interval(text: &str) -> Duration {
+    let (number, unit) = text.split_at(text.len().saturating_sub(1));
+    let factor = match unit {
+        "s" => 1,
+        "m" => 60,
+        _ => 3600,
+    };
+    number.parse().map_or(Duration::from_secs(900), |n: u64| Duration::from_secs(n.max(1).saturating_mul(factor)))
+}
+
+/// Ids in order of preference: a name that a person can say, longer where that is taken. From the uid, so that the same
+/// instance asks for the same ids at any time.
+pub fn ids(instance: &MailInstance) -> Vec<String> {
+    let hash = digest(&SHA256, format!("mailtenant instance {}", uid(instance)).as_bytes());
+    let hex: String = hash.as_ref().iter().map(|b| format!("{b:02x}")).collect();
+    let name: String = instance.name_any().chars().take(40).collect();
+    [4, 8, 16, 32].iter().map(|n| format!("{name}-{}", &hex[..*n])).collect()
+}
+
+fn usage(ctx: &Ctx, instance: &MailInstance, used: u64) -> InstanceUsage {
+    let world = ctx.world();
+    let key = NamespacedName::of(instance);
+    let tally = world.tally(&key);
+    let default = instance.spec.default_mailbox_quota.as_ref().map_or(0, bytes);
+    let booked = bytes(&instance.spec.storage);
+    let step = (booked / 100).max(1 << 20);
+    InstanceUsage {
+        domains: world.index.domains_by_instance.count(&key) as i64,
+        mailboxes: tally.mailboxes as i64,
+        aliases: tally.aliases as i64,
+        storage_allocated: Some(Quantity::from_bytes(tally.declared.saturating_add(default.saturating_mul(tally.without_quota)))),
+        storage_used: Some(Quantity::from_bytes((used / step * step) >> 20 << 20)),
+    }
+}
+
+async fn steps(ctx: &Ctx, id: &ObjectId, instance: &Arc<MailInstance>) -> Step<Done> {
+    if paused(instance.as_ref()) {
+        return Err(family::paused_itself().into());
+    }
+    let family = family::instance(&ctx.world(), &id.key, false)?;
+    super::groupware_backend::usable(&family.backend)?;
+    let server = ctx.connections.groupware(ctx, &instance.spec.backend_ref.name).await?;
+    let failed = |e: BackendError| {
+        ctx.trouble(&server, &e);
+        Hold::backend(&server.label(), &e)
+    };
+    let have = server.server.tenant(&uid(instance.as_ref())).await.map_err(failed)?;
+    if instance.spec.management_policy == ManagementPolicy::Observe {
+        let hold = Hold::waiting(Reason::Drifted, "nothing is written (managementPolicy: Observe), and the backend has no such tenant");
+        let tenant = have.ok_or(hold)?;
+        let used = tenant.used;
+        return Ok(Done { tenant, made: Made::Unchanged, mass_loss: None, used, hold: None });
+    }
+    let mass_loss = judge(ctx, &server, &family, have.is_none()).await?;
+    if mass_loss == Some(MassLossState::Held) && have.is_none() {
+        return Err(mass_loss::hold(&id.key.name, None).into());
+    }
+    let tally = ctx.world().tally(&id.key);
+    let booked = bytes(&instance.spec.storage);
+    // Lowered below what mailboxes were given: what they have stays theirs until their quotas are lowered.
+    let short = instance.spec.storage_policy == mail_instance::StoragePolicy::Allocate && tally.granted > booked;
+    let storage = if short { tally.granted } else { booked };
+    let want = TenantWant {
+        owner: Owner { uid: uid(instance.as_ref()), adopt: instance.spec.adoption_policy == AdoptionPolicy::IfUnowned },
+        origin: id.key.to_string(),
+        ids: ids(instance),
+        storage,
+        address_book: instance.spec.address_book,
+    };
+    let same = have.as_ref().is_some_and(|t| t.active && t.storage == want.storage && t.address_book == want.address_book);
+    let (tenant, made) = match have {
+        Some(tenant) if same => (tenant, Made::Unchanged),
+        _ => server.server.ensure_tenant(&want).await.map_err(failed)?,
+    };
+    let hold = if mass_loss == Some(MassLossState::Held) {
+        Some(mass_loss::hold(&id.key.name, None))
+    } else if short {
+        Some(Hold::stalled(
+            Reason::QuotaExceeded,
+            format!(
+                "mailboxes were given {}, more than spec.storage {}: lower their quotas first, or raise spec.storage",
+                Quantity::from_bytes(tally.granted).0,
+                instance.spec.storage.0
+            ),
+        ))
+    } else {
+        None
+    };
+    let used = tenant.used;
+    Ok(Done { tenant, made, mass_loss, used, hold })
+}
+
+/// Where the instance stands with what it misses: looked at when something of it is known to be missing.
+async fn judge(ctx: &Ctx, server: &Groupware, family: &family::Instance, tenant_missing: bool) -> Step<Option<MassLossState>> {
+    let status = family.object.status.clone().unwrap_or_default();
+    let made_once = !deletion::never_made(status.ownership);
+    let suspect = status.mass_loss.is_some() || (tenant_missing && made_once) || ctx.suspects_loss(&uid(family.object.as_ref())).await;
+    if !suspect {
+        return Ok(None);
+    }
+    let loss = mass_loss::count(ctx, server, &family.key).await?;
+    if !loss.large(&family.backend.spec.mass_loss) {
+        return Ok(None);
+    }
+    let wish = annotation(family.object.as_ref(), annotations::ACCEPT_MASS_LOSS);
+    let accepted = status.mass_loss == Some(MassLossState::Accepted)
+        || (status.mass_loss == Some(MassLossState::Held) && wish.is_some() && wish != status.accepted_mass_loss);
+    Ok(Some(if accepted { MassLossState::Accepted } else { MassLossState::Held }))
+}
+
+async fn cleanup(ctx: &Ctx, instance: Arc<MailInstance>) -> Pass {
+    if !instance.finalizers().iter().any(|f| f == FINALIZER) {
+        return Ok(Next::Settled);
+    }
+    let api = ctx.api::<MailInstance>(&instance.namespace().unwrap_or_default());
+    match way_out(ctx, &instance).await {
+        Ok(Cleanup::Done) => {
+            without_finalizer(ctx, &api, instance.as_ref(), put::instance).await?;
+            Ok(Next::Settled)
+        }
+        Ok(Cleanup::Waiting(hold)) | Err(Stop::Hold(hold)) => {
+            let old = instance.status.clone().unwrap_or_default();
+            super::tell_hold(ctx, instance.as_ref(), &old.conditions, &hold);
+            let conditions = deletion::conditions(instance.as_ref(), &old.conditions, &hold, ctx.clock.now());
+            let status = MailInstanceStatus { observed_generation: instance.metadata.generation, conditions, ..old };
+            write_status(ctx, &api, instance.as_ref(), status, put::instance).await?;
+            Ok(hold.next)
+        }
+        Err(Stop::Kubernetes(error)) => Err(error),
+    }
+}
+
+async fn way_out(ctx: &Ctx, instance: &MailInstance) -> Step<Cleanup<Hold>> {
+    if orphan(instance) {
+        ctx.event(instance, true, "Orphaned", "the backend was not asked: what is there stays there");
+        return Ok(Cleanup::Done);
+    }
+    let key = NamespacedName::of(instance);
+    let names: Vec<String> = {
+        let world = ctx.world();
+        world.index.domains_by_instance.of(&key).map(|k| k.name.clone()).collect()
+    };
+    if !names.is_empty() {
+        return Ok(Cleanup::Waiting(deletion::blocked(Reason::HasDomains, "MailDomain", &names)));
+    }
+    // The store may lag: a live list has the last word before anything is taken down.
+    let params = ListParams::default().fields(&format!("spec.instanceRef.name={}", key.name)).limit(6);
+    let live = ctx.api::<MailDomain>(&key.namespace).list(&params).await?;
+    if !live.items.is_empty() {
+        let names: Vec<String> = live.items.iter().map(|d| d.name_any()).collect();
+        let hold = deletion::blocked(Reason::HasDomains, "MailDomain", &names);
+        return Ok(Cleanup::Waiting(Hold { next: Next::Retry, ..hold }));
+    }
+    if paused(instance) {
+        return Ok(Cleanup::Waiting(family::paused_itself()));
+    }
+    if instance.spec.management_policy == ManagementPolicy::Observe {
+        return Ok(Cleanup::Done);
+    }
+    let backend = match family::backend(&ctx.world(), instance, true) {
+        Ok(backend) => backend,
+        // No backend, and nothing was ever made.
+        Err(_) if instance.status.as_ref().is_none_or(|s| deletion::never_made(s.ownership)) => return Ok(Cleanup::Done),
+        Err(hold) => return Ok(Cleanup::Waiting(deletion::with_way_out(hold))),
+    };
+    super::groupware_backend::usable(&backend)?;
+    let server = ctx.connections.groupware(ctx, &instance.spec.backend_ref.name).await?;
+    match server.server.remove_tenant(&uid(instance)).await {
+        Ok(Left::Kept(n)) => {
+            ctx.event(instance, false, "Retained", format!("{n} retained objects stay at the backend, switched off, with their tenant"));
+            Ok(Cleanup::Done)
+        }
+        Ok(Left::Gone) | Err(BackendError::NotFound(_) | BackendError::Exists { .. }) => Ok(Cleanup::Done),
+        Err(error) => {
+            ctx.trouble(&server, &error);
+            Ok(Cleanup::Waiting(deletion::with_way_out(Hold::backend(&server.label(), &error))))
+        }
+    }
+}

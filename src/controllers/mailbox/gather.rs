@@ -1,0 +1,148 @@
+//! What is known of a mailbox before anything is decided: its parents, its rivals, its row at the server, its Secrets.
+
+use super::super::connections::Groupware;
+use super::super::ctx::{Ctx, Step, uid};
+use super::super::family::{self, Domain};
+use super::super::hold::Hold;
+use super::super::standing::{self, Verdict};
+use super::super::world::{Kind, ObjectId, SecretMeta, credentials_secret};
+use super::secret::SecretSeen;
+use crate::api::*;
+use crate::groupware::{BackendError, MailboxRow};
+use crate::runtime::store::NamespacedName;
+use kube::ResourceExt;
+use std::collections::BTreeSet;
+
+/// What is known.
+pub struct Gathered {
+    /// The parents.
+    pub domain: Domain,
+    /// Id of the tenant.
+    pub tenant: String,
+    /// The server.
+    pub server: Groupware,
+    /// What the server can do.
+    pub capabilities: BTreeSet<String>,
+    /// Full address.
+    pub address: String,
+    /// How to reach the services.
+    pub settings: ClientSettings,
+    /// Whether numbers and storage allow it.
+    pub verdict: Verdict,
+    /// Quota that is asked for, in bytes.
+    pub quota: u64,
+    /// Its row.
+    pub row: Option<MailboxRow>,
+    /// The credentials Secret.
+    pub credentials: SecretSeen,
+    /// The Secret that is named as source of the password: `uid/resourceVersion`; none if it is not there.
+    pub source: Option<String>,
+    /// A-labels of the instance's domains.
+    pub own_domains: BTreeSet<String>,
+}
+
+/// `uid/resourceVersion` of a Secret.
+pub fn version(secret: &SecretMeta) -> String {
+    format!("{}/{}", secret.uid().unwrap_or_default(), secret.resource_version().unwrap_or_default())
+}
+
+/// Gathers.
+pub async fn gather(ctx: &Ctx, id: &ObjectId, mailbox: &Mailbox) -> Step<Gathered> {
+    let key = &id.key;
+    let domain_key = key.sibling(&mailbox.spec.domain_ref.name);
+    let (domain, verdict, quota, credentials, source, own_domains) = {
+        let world = ctx.world();
+        let domain = family::domain(&world, &domain_key, false)?;
+        if let Some(hold) = family::paused_by(&domain.instance.object) {
+            return Err(hold.into());
+        }
+        if let Some(other) = standing::rival(&world, &domain_key, &mailbox.spec.local_part, id) {
+            return Err(Hold::stalled(
+                Reason::AddressInUse,
+                format!("{}@{} belongs to {other}: delete one of the two", mailbox.spec.local_part, domain.name),
+            )
+            .into());
+        }
+        let verdict = standing::mailbox(&world, &domain.instance.object, id);
+        let quota = standing::wanted_quota(&domain.instance.object, mailbox);
+        let credentials = SecretSeen::of(world.secrets.get(&key.sibling(credentials_secret(mailbox))).as_deref(), &uid(mailbox));
+        let password = &mailbox.spec.password;
+        let named = password.secret_ref.as_ref().or(password.hash_secret_ref.as_ref());
+        let source = named.and_then(|r| world.secrets.get(&key.sibling(&r.name))).map(|s| version(&s));
+        let own_domains = world
+            .index
+            .domains_by_instance
+            .of(&domain.instance.key)
+            .filter_map(|k| world.domains.get(k))
+            .map(|d| super::super::world::a_label(&d))
+            .collect();
+        (domain, verdict, quota, credentials, source, own_domains)
+    };
+    super::super::groupware_backend::usable(&domain.instance.backend)?;
+    let tenant = domain.instance.id.clone().unwrap_or_default();
+    let server = ctx.connections.groupware(ctx, &domain.instance.object.spec.backend_ref.name).await?;
+    let address = format!("{}@{}", mailbox.spec.local_part, domain.name);
+    let asked = super::super::ctx::annotation(mailbox, annotations::RECONCILE);
+    let fresh = asked.is_some() && asked != mailbox.status.as_ref().and_then(|s| s.last_handled_reconcile_at.clone());
+    let row = ctx
+        .rows(&server, &domain_key, &domain.name, fresh, |rows| rows.mailboxes.get(&address).cloned())
+        .await
+        .map_err(|e| Hold::backend(&server.label(), &e))?;
+    let capabilities = domain.instance.backend.status.clone().unwrap_or_default().capabilities.into_iter().collect();
+    let settings = client_settings(&domain.instance.backend, &address);
+    Ok(Gathered {
+        domain,
+        tenant,
+        server,
+        capabilities,
+        address,
+        settings,
+        verdict,
+        quota,
+        row,
+        credentials,
+        source,
+        own_domains,
+    })
+}
+
+/// How to reach the services of a mailbox.
+pub fn client_settings(backend: &GroupwareBackend, address: &str) -> ClientSettings {
+    let hosts = &backend.spec.hosts;
+    ClientSettings {
+        username: Some(address.to_owned()),
+        imap: hosts.imap.clone(),
+        pop3: hosts.pop3.clone(),
+        submission: hosts.submission.clone(),
+        sieve: hosts.sieve.clone(),
+        webmail: hosts.webmail.clone(),
+        dav: hosts.dav.clone(),
+    }
+}
+
+/// The words for an error of `ensure`: a row that belongs to a living object is an address in use.
+pub fn refused(ctx: &Ctx, address: &str, server: &Groupware, error: &BackendError) -> Hold {
+    let BackendError::Exists { owner: Some(owner), .. } = error else { return Hold::backend(&server.label(), error) };
+    let local = address.split('@').next().unwrap_or_default();
+    let local = if local.is_empty() { "*" } else { local };
+    let domain = address.rsplit('@').next().unwrap_or_default();
+    let world = ctx.world();
+    let living = world.index.domains_by_name.of(&domain.to_owned()).flat_map(|d| world.owner_of_address(d, local)).find(|id| {
+        let uid = match id.kind {
+            Kind::Mailbox => world.mailboxes.get(&id.key).and_then(|m| m.uid()),
+            Kind::MailAlias => world.aliases.get(&id.key).and_then(|a| a.uid()),
+            _ => None,
+        };
+        uid.as_ref() == Some(owner)
+    });
+    match living {
+        // Its deletion wakes us; if it is not in the same domain object, a retry finds out.
+        Some(id) => Hold { next: crate::runtime::dispatch::Next::Retry, ..Hold::stalled(Reason::AddressInUse, format!("{address} belongs to {} {}: delete one of the two", id.kind.as_str(), id.key.name)) },
+        None => Hold { next: crate::runtime::dispatch::Next::Retry, ..Hold::backend(&server.label(), error) },
+    }
+}
+
+/// Key of the namespace's Secret.
+pub fn secret_key(key: &NamespacedName, mailbox: &Mailbox) -> NamespacedName {
+    key.sibling(credentials_secret(mailbox))
+}

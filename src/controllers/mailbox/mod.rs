@@ -1,0 +1,131 @@
+//! The life of a Mailbox: `gather` what is known, `plan` what is to be done (pure), do it (`secret`, then the server),
+//! tell it (`status`); and the way out (`cleanup`).
+
+pub mod cleanup;
+pub mod gather;
+pub mod plan;
+pub mod secret;
+pub mod status;
+
+use super::ctx::{Ctx, Pass, Step, Stop, annotation, paused, settle, uid, with_finalizer, write_status};
+use super::edges::put;
+use super::world::{Kind, ObjectId};
+use super::{family, mass_loss};
+use crate::api::*;
+use crate::groupware::{BackendError, Made, MailboxRow, MailboxWant, Owner};
+use crate::runtime::dispatch::Next;
+use crate::runtime::store::NamespacedName;
+use std::sync::Arc;
+
+/// One pass.
+pub async fn pass(ctx: &Ctx, key: &NamespacedName) -> Next {
+    let id = ObjectId::new(Kind::Mailbox, key.clone());
+    let Some(mailbox) = ctx.world().mailboxes.get(key) else { return Next::Settled };
+    let result = if mailbox.metadata.deletion_timestamp.is_some() {
+        cleanup::run(ctx, mailbox).await
+    } else {
+        reconcile(ctx, &id, mailbox).await
+    };
+    settle(result, &id)
+}
+
+async fn reconcile(ctx: &Ctx, id: &ObjectId, mailbox: Arc<Mailbox>) -> Pass {
+    let api = ctx.api::<Mailbox>(&id.key.namespace);
+    let mailbox = with_finalizer(ctx, &api, mailbox, put::mailbox).await?;
+    let outcome = match steps(ctx, id, &mailbox).await {
+        Ok(done) => Ok(done),
+        Err(Stop::Hold(hold)) => Err(hold),
+        Err(Stop::Kubernetes(error)) => return Err(error),
+    };
+    let next = match &outcome {
+        Ok(done) => done.hold.as_ref().map_or(Next::Settled, |h| h.next),
+        Err(hold) => hold.next,
+    };
+    status::tell(ctx, &mailbox, &outcome);
+    let status = status::status(&mailbox, outcome, ctx.clock.now());
+    write_status(ctx, &api, mailbox.as_ref(), status, put::mailbox).await?;
+    Ok(next)
+}
+
+/// What a pass that came through has to tell.
+#[derive(Debug)]
+pub struct Done {
+    /// The mailbox as read back, if the server has it.
+    pub row: Option<MailboxRow>,
+    /// How it came to be so; none if nothing was asked for.
+    pub made: Option<Made>,
+    /// A new password was made for this value of the annotation.
+    pub rotated: Option<String>,
+    /// What differs, where nothing may be written.
+    pub drift: Vec<String>,
+    /// Address and access data.
+    pub address: String,
+    /// How to reach the services.
+    pub settings: ClientSettings,
+    /// All was done, and still it is not as declared.
+    pub hold: Option<super::hold::Hold>,
+}
+
+async fn steps(ctx: &Ctx, id: &ObjectId, mailbox: &Mailbox) -> Step<Done> {
+    if paused(mailbox) {
+        return Err(family::paused_itself().into());
+    }
+    let seen = gather::gather(ctx, id, mailbox).await?;
+    let plan = plan::plan(mailbox, &seen)?;
+    if plan.observe {
+        return Ok(Done {
+            drift: plan.drift,
+            row: seen.row,
+            made: None,
+            rotated: None,
+            address: seen.address,
+            settings: seen.settings,
+            hold: plan.hold,
+        });
+    }
+    if plan.recreates {
+        mass_loss::allow(ctx, &seen.server, &seen.domain.instance).await?;
+    }
+    let password = secret::carry_out(ctx, mailbox, &seen, &plan).await?;
+    let rotated = annotation(mailbox, annotations::ROTATE_PASSWORD);
+    let settled = plan.settled && matches!(password, crate::groupware::PasswordWant::Keep);
+    let (row, made) = if settled {
+        (seen.row, None)
+    } else {
+        let want = MailboxWant {
+            owner: Owner { uid: uid(mailbox), adopt: mailbox.spec.adoption_policy == AdoptionPolicy::IfUnowned },
+            tenant: seen.tenant.clone(),
+            address: seen.address.clone(),
+            settings: plan.settings,
+            password,
+        };
+        let (row, made) = ensure(ctx, &seen.server, &seen.domain, &want).await?;
+        (Some(row), Some(made))
+    };
+    Ok(Done { row, made, rotated, drift: vec![], address: seen.address, settings: seen.settings, hold: plan.hold })
+}
+
+async fn ensure(
+    ctx: &Ctx,
+    server: &super::connections::Groupware,
+    domain: &family::Domain,
+    want: &MailboxWant,
+) -> Step<(MailboxRow, Made)> {
+    match server.server.ensure_mailbox(want).await {
+        Ok((row, made)) => {
+            let copy = row.clone();
+            ctx.observed.update(&server.uid, &domain.name, |s| drop(s.mailboxes.insert(copy.address.clone(), copy))).await;
+            Ok((row, made))
+        }
+        Err(error) => {
+            ctx.trouble(server, &error);
+            ctx.observed.stale(&server.uid, &domain.name).await;
+            Err(gather::refused(ctx, &want.address, server, &error).into())
+        }
+    }
+}
+
+/// Whether a server lacks what it was asked for only because somebody else was faster.
+pub fn is_conflict(error: &BackendError) -> bool {
+    matches!(error, BackendError::Conflict(_) | BackendError::NotFound(_))
+}

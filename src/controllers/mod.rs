@@ -1,0 +1,88 @@
+//! What is done about each kind. A folder a kind: gather -> plan (pure) -> apply -> status, and the way out.
+//!
+//! `world` is what the watches told, `edges` whom a change concerns, `observed` what servers were last seen to hold.
+
+pub mod connections;
+pub mod ctx;
+pub mod deletion;
+pub mod dns_backend;
+pub mod edges;
+pub mod family;
+pub mod groupware_backend;
+pub mod hold;
+pub mod mail_alias;
+pub mod mail_domain;
+pub mod mail_domain_claim;
+pub mod mail_instance;
+pub mod mailbox;
+pub mod mass_loss;
+pub mod observed;
+pub mod standing;
+pub mod undecodable;
+pub mod world;
+
+use crate::api::{Condition, ConditionType, conditions};
+use crate::runtime::dispatch::{Ended, Next, Work};
+use ctx::Ctx;
+use hold::Hold;
+use kube::Resource;
+use std::sync::Arc;
+use std::time::Duration;
+use world::{Kind, ObjectId};
+
+/// All passes.
+pub struct Passes(pub Arc<Ctx>);
+
+impl Work<ObjectId> for Passes {
+    async fn pass(self: Arc<Self>, id: ObjectId) -> Next {
+        let ctx = self.0.as_ref();
+        let broken = ctx.world().broken.get(&id).cloned();
+        if let Some(broken) = broken {
+            return undecodable::pass(ctx, &id, &broken).await;
+        }
+        match id.kind {
+            Kind::GroupwareBackend => groupware_backend::pass(ctx, &id.key).await,
+            Kind::DNSBackend => dns_backend::pass(ctx, &id.key).await,
+            Kind::MailInstance => mail_instance::pass(ctx, &id.key).await,
+            Kind::MailDomain => mail_domain::pass(ctx, &id.key).await,
+            Kind::Mailbox => mailbox::pass(ctx, &id.key).await,
+            Kind::MailAlias => mail_alias::pass(ctx, &id.key).await,
+            Kind::MailDomainClaim => mail_domain_claim::pass(ctx, &id.key).await,
+        }
+    }
+
+    fn lane(&self, id: &ObjectId) -> String {
+        self.0.world().lane(id)
+    }
+
+    fn ended(&self, id: &ObjectId, ended: Ended, took: Duration) {
+        let outcome = match ended {
+            Ended::With(Next::Settled | Next::After(_)) => "settled",
+            Ended::With(Next::Retry | Next::RetryAfter(_)) => "retry",
+            Ended::TimedOut => "timed_out",
+            Ended::Panicked => "panicked",
+        };
+        self.0.metrics.reconciled(id.kind.as_str(), outcome, took);
+        match ended {
+            Ended::Panicked => {
+                self.0.metrics.panicked();
+                tracing::error!(object = %id, "a pass panicked; the object is tried again, please report it");
+            }
+            Ended::TimedOut => tracing::warn!(object = %id, ?took, "a pass took too long and was ended"),
+            Ended::With(next) => tracing::debug!(object = %id, ?next, ?took, "pass"),
+        }
+    }
+}
+
+/// A Warning Event when an object begins to be held, or is held for another reason.
+pub fn tell_hold<K: Resource<DynamicType = ()>>(ctx: &Ctx, object: &K, old: &[Condition], hold: &Hold) {
+    let deleting = object.meta().deletion_timestamp.is_some();
+    let type_ = if deleting { ConditionType::DeletionBlocked } else { ConditionType::Ready };
+    let before = conditions::find(old, type_).map(|c| c.reason.as_str());
+    // Parents that are on their way up are nothing to warn of.
+    let patient = !hold.stalled && hold.next == Next::Settled && !deleting;
+    if before != Some(hold.reason.as_str()) && !patient {
+        let reason = if deleting { "DeletionBlocked" } else { hold.reason.as_str() };
+        ctx.event(object, true, reason, hold.message.clone());
+    }
+}

@@ -1,0 +1,105 @@
+//! What the groupware servers were last seen to hold, a domain at a time: one bulk read serves every pass of a domain,
+//! also after a restart with ten thousand mailboxes.
+//!
+//! Our own writes put their read-back in. A refresh tells which rows differ from before, so that drift wakes just the
+//! objects it concerns. A snapshot that may be wrong (a call failed half-way) is marked stale and read again before it
+//! is used; its rows stay for the comparison.
+
+use crate::groupware::{AliasRow, DomainSnapshot, GroupwareBackend, MailboxRow, Result};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
+use tokio::sync::{Mutex as AsyncMutex, MutexGuard as AsyncGuard};
+
+/// Rows of one domain.
+#[derive(Default)]
+pub struct Slot {
+    snapshot: DomainSnapshot,
+    read: bool,
+    stale: bool,
+}
+
+/// By the backend's uid and the domain's name.
+type SlotKey = (String, String);
+
+/// What the servers were last seen to hold.
+#[derive(Default)]
+pub struct Observed(Mutex<BTreeMap<SlotKey, Arc<AsyncMutex<Slot>>>>);
+
+/// Addresses whose rows differ between two reads.
+pub fn changed(old: &DomainSnapshot, new: &DomainSnapshot) -> BTreeSet<String> {
+    fn diff<R: PartialEq>(a: &BTreeMap<String, R>, b: &BTreeMap<String, R>, same: impl Fn(&R, &R) -> bool) -> Vec<String> {
+        let names: BTreeSet<&String> = a.keys().chain(b.keys()).collect();
+        names
+            .into_iter()
+            .filter(|n| match (a.get(*n), b.get(*n)) {
+                (Some(x), Some(y)) => !same(x, y),
+                (x, y) => x.is_some() != y.is_some(),
+            })
+            .cloned()
+            .collect()
+    }
+    let mailboxes = diff(&old.mailboxes, &new.mailboxes, |a: &MailboxRow, b| {
+        // Use moves with every mail: only a step that the status shows counts.
+        let step = |r: &MailboxRow| super::mailbox::status::used_step(r.used, r.settings.quota);
+        MailboxRow { used: 0, ..a.clone() } == MailboxRow { used: 0, ..b.clone() } && step(a) == step(b)
+    });
+    let aliases = diff(&old.aliases, &new.aliases, |a: &AliasRow, b| a == b);
+    mailboxes.into_iter().chain(aliases).collect()
+}
+
+impl Observed {
+    fn slot(&self, backend: &str, domain: &str) -> Arc<AsyncMutex<Slot>> {
+        let mut slots = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        slots.entry((backend.to_owned(), domain.to_owned())).or_default().clone()
+    }
+
+    /// The rows of a domain, read if they were not yet or are stale: whoever comes first reads, the others wait for it.
+    /// `look` gets the rows and the addresses that changed by this read (at the first read: none).
+    pub async fn with<T>(
+        &self,
+        server: &dyn GroupwareBackend,
+        backend: &str,
+        domain: &str,
+        refresh: bool,
+        look: impl FnOnce(&DomainSnapshot, BTreeSet<String>) -> T,
+    ) -> Result<T> {
+        let slot = self.slot(backend, domain);
+        let mut slot = slot.lock().await;
+        let changed = if refresh || !slot.read || slot.stale { read(server, domain, &mut slot).await? } else { BTreeSet::new() };
+        Ok(look(&slot.snapshot, changed))
+    }
+
+    /// Puts in what a call gave back.
+    pub async fn update(&self, backend: &str, domain: &str, change: impl FnOnce(&mut DomainSnapshot)) {
+        let slot = self.slot(backend, domain);
+        let mut slot = slot.lock().await;
+        if slot.read {
+            change(&mut slot.snapshot);
+        }
+    }
+
+    /// A call may have been carried out or not: read again before the next use.
+    pub async fn stale(&self, backend: &str, domain: &str) {
+        let slot = self.slot(backend, domain);
+        slot.lock().await.stale = true;
+    }
+
+    /// The domain is gone.
+    pub fn forget(&self, backend: &str, domain: &str) {
+        let mut slots = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        slots.remove(&(backend.to_owned(), domain.to_owned()));
+    }
+}
+
+async fn read(
+    server: &dyn GroupwareBackend,
+    domain: &str,
+    slot: &mut AsyncGuard<'_, Slot>,
+) -> Result<BTreeSet<String>> {
+    let fresh = server.read_domain(domain).await?;
+    let changed = if slot.read { changed(&slot.snapshot, &fresh) } else { BTreeSet::new() };
+    slot.snapshot = fresh;
+    slot.read = true;
+    slot.stale = false;
+    Ok(changed)
+}

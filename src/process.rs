@@ -1,0 +1,258 @@
+//! The process round the operator: HTTP, signals, waiting for CRDs, the Lease, the end. Here the real clock, the real
+//! randomness and the real clients are made; [`crate::operator::run`] gets them handed in and knows none of this.
+
+use crate::api;
+use crate::args::RunArguments;
+use crate::operator::{self, Environment};
+use crate::runtime::clock::{Clock, Random, SystemClock, SystemRandom};
+use crate::runtime::http::Health;
+use crate::runtime::lease::{self, Election};
+use crate::runtime::metrics::Metrics;
+use crate::runtime::shutdown::{self, Shutdown, Signals};
+use crate::runtime::{crds, events, http, requests};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+use tracing::{info, warn};
+
+/// Time that passes in flight get after a signal. Kubernetes kills after 30 s by default.
+const DRAIN: Duration = Duration::from_secs(25);
+/// Time that Events which wait get after the last pass.
+const LAST_EVENTS: Duration = Duration::from_secs(2);
+/// Silence of the runtime after which `/healthz` fails.
+const SILENCE: Duration = Duration::from_secs(60);
+
+/// Why the process ends, other than as asked.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// No signal handler could be installed.
+    #[error("signals: {0}")]
+    Signals(#[source] io::Error),
+    /// The HTTP port could not be opened.
+    #[error("--http-address {address}: {error}")]
+    Bind {
+        /// As it was given.
+        address: std::net::SocketAddr,
+        /// What the system says.
+        error: io::Error,
+    },
+    /// No cluster is configured.
+    #[error("no cluster: neither KUBECONFIG nor a service account can be used: {0}")]
+    Config(#[from] kube::config::InferConfigError),
+    /// The cluster's configuration cannot be used.
+    #[error("the client for the Kubernetes API: {0}")]
+    Client(#[source] kube::Error),
+    /// Leadership is gone: another may be working already.
+    #[error("leadership lost: {0}")]
+    Leadership(#[from] lease::Lost),
+    /// The operator failed.
+    #[error("the operator: {0}")]
+    Operator(#[from] operator::Error),
+    /// Something that runs for ever ended. Going on without it would look healthy and do nothing.
+    #[error("{0} ended unexpectedly")]
+    Ended(&'static str),
+    /// A task panicked.
+    #[error("a task of the process failed: {0}")]
+    Task(#[from] tokio::task::JoinError),
+}
+
+/// Runs the operator until it is asked to stop or must stop.
+pub async fn run(arguments: &RunArguments) -> Result<(), Error> {
+    let signals = Signals::install().map_err(Error::Signals)?;
+    let (trigger, shutdown) = shutdown::channel();
+    let (metrics, health) = (Metrics::new("mailtenant"), Health::new());
+    health.waiting("crds", "not looked for yet");
+    let address = arguments.http_address;
+    let listener = http::bind(address).await.map_err(|error| Error::Bind { address, error })?;
+    if let Ok(address) = listener.local_addr() {
+        info!(%address, "serving /healthz, /readyz and /metrics");
+    }
+    // HTTP goes on while passes drain: a probe that fails then would cut them short.
+    let (close_http, http_closes) = shutdown::channel();
+    let mut tasks = JoinSet::new();
+    let served = http::serve(listener, health.clone(), metrics.clone(), http_closes);
+    tasks.spawn(async move {
+        let _ = served.await;
+        "the HTTP server"
+    });
+    tasks.spawn(async move {
+        signals.forward(trigger).await;
+        "signal handling"
+    });
+    let beating = health.clone();
+    tasks.spawn(async move {
+        beating.heartbeat("runtime", SILENCE).await;
+        "the heartbeat"
+    });
+    let ended = tokio::select! {
+        biased;
+        task = tasks.join_next() => Err(match task {
+            Some(Ok(name)) => Error::Ended(name),
+            Some(Err(error)) => error.into(),
+            None => Error::Ended("every task"),
+        }),
+        ended = work(arguments, &metrics, &health, &shutdown) => ended,
+    };
+    close_http.request();
+    tasks.shutdown().await;
+    ended
+}
+
+/// Waits for the CRDs and the Lease, then operates.
+async fn work(arguments: &RunArguments, metrics: &Metrics, health: &Health, shutdown: &Shutdown) -> Result<(), Error> {
+    let (clock, random): (Arc<dyn Clock>, Arc<dyn Random>) = (Arc::new(SystemClock), Arc::new(SystemRandom));
+    let hostname = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let identity = lease::identity(hostname.trim(), &*random);
+    let config = kube::Config::infer().await?;
+    let client = requests::client(config.clone(), metrics.clone(), requests::TIMEOUT).map_err(Error::Client)?;
+
+    tokio::select! {
+        biased;
+        () = shutdown.requested() => return Ok(()),
+        () = wait_for_crds(client.clone(), metrics, health, &*random) => {}
+    }
+
+    let namespace = arguments.operator_namespace.clone();
+    let environment = Environment {
+        client,
+        operator_namespace: namespace.clone(),
+        identity: identity.clone(),
+        clock: clock.clone(),
+        random: random.clone(),
+        metrics: metrics.clone(),
+        health: health.clone(),
+        shutdown: shutdown.clone(),
+    };
+    if !arguments.leader_elect {
+        metrics.leader(true);
+        return operate(environment).await;
+    }
+
+    // A client of its own: renewals do not queue behind the operator's requests.
+    let client = requests::client(config, metrics.clone(), requests::TIMEOUT).map_err(Error::Client)?;
+    let election = lease::Config::new(namespace, "mailtenant", identity);
+    let election = Arc::new(Election::new(client, election, clock, random));
+    let leadership = tokio::select! {
+        biased;
+        () = shutdown.requested() => {
+            // It may have become ours in this moment.
+            election.release().await;
+            return Ok(());
+        }
+        leadership = election.acquire() => leadership,
+    };
+    metrics.leader(true);
+    // A task of its own, so that no long poll of the operator delays a renewal.
+    let mut holder = JoinSet::new();
+    holder.spawn(leadership.hold());
+    let ended = tokio::select! {
+        biased;
+        lost = holder.join_next() => match lost {
+            Some(Ok(lost)) => return Err(lost.into()),
+            Some(Err(error)) => return Err(error.into()),
+            None => return Err(Error::Ended("the Lease's holder")),
+        },
+        ended = operate(environment) => ended,
+    };
+    // Nothing writes any more: the operator's future is gone.
+    holder.shutdown().await;
+    metrics.leader(false);
+    election.release().await;
+    ended
+}
+
+async fn wait_for_crds(client: kube::Client, metrics: &Metrics, health: &Health, random: &dyn Random) {
+    let definitions = api::crds::all();
+    let names: Vec<String> = definitions.iter().map(|crd| crd_name(crd).to_string()).collect();
+    crds::wait(client, &names, api::VERSION, random, |missing| {
+        metrics.crd_missing(missing.len());
+        for missing in missing {
+            warn!(crd = missing.name, "waiting: {missing}");
+        }
+        let reasons: Vec<String> = missing.iter().map(ToString::to_string).collect();
+        health.waiting("crds", reasons.join("; "));
+    })
+    .await;
+    info!("all CRDs are there");
+    health.ready("crds");
+}
+
+/// Runs the operator, publishes its Events, and gives passes in flight their time after a signal.
+async fn operate(environment: Environment) -> Result<(), Error> {
+    let shutdown = environment.shutdown.clone();
+    let (events, publisher) = events::new(
+        environment.client.clone(),
+        "mailtenant.dev/operator",
+        environment.identity.clone(),
+        environment.clock.clone(),
+        environment.random.clone(),
+        environment.metrics.clone(),
+    );
+    let mut publisher = pin!(publisher.run());
+    let overdue = async {
+        shutdown.requested().await;
+        sleep(DRAIN).await;
+    };
+    let ended = tokio::select! {
+        biased;
+        () = &mut publisher => Err(Error::Ended("the publisher of Events")),
+        () = overdue => {
+            warn!("passes in flight did not end in {DRAIN:?} and are cut off");
+            Ok(())
+        }
+        ended = operator::run(environment, events.clone()) => match ended {
+            Ok(()) if shutdown.is_requested() => Ok(()),
+            Ok(()) => Err(Error::Ended("the operator")),
+            Err(error) => Err(error.into()),
+        },
+    };
+    events.close();
+    if !matches!(ended, Err(Error::Ended(_))) && timeout(LAST_EVENTS, publisher).await.is_err() {
+        warn!("some Events were not published");
+    }
+    ended
+}
+
+fn crd_name(crd: &serde_json::Value) -> &str {
+    crd.pointer("/metadata/name").and_then(serde_json::Value::as_str).unwrap_or_default()
+}
+
+/// Why the CRDs could not be written.
+#[derive(Debug, thiserror::Error)]
+pub enum CrdsError {
+    /// They are not YAML.
+    #[error("CRDs: {0}")]
+    Yaml(#[from] serde_yaml::ser::Error),
+    /// Standard output is gone.
+    #[error("standard output: {0}")]
+    Output(#[source] io::Error),
+    /// A file or folder could not be written.
+    #[error("{path}: {error}")]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// What the system says.
+        error: io::Error,
+    },
+}
+
+/// Prints all CRDs to standard output.
+pub fn print_crds() -> Result<(), CrdsError> {
+    io::stdout().write_all(api::crds::yaml()?.as_bytes()).map_err(CrdsError::Output)
+}
+
+/// Writes `<group>_<plural>.yaml` for each CRD into `dir`, which is created if it is missing. Other files stay.
+pub fn write_crds(dir: &Path) -> Result<(), CrdsError> {
+    std::fs::create_dir_all(dir).map_err(|error| CrdsError::File { path: dir.to_path_buf(), error })?;
+    for crd in api::crds::all() {
+        let (plural, group) = crd_name(&crd).split_once('.').unwrap_or_default();
+        let path = dir.join(format!("{group}_{plural}.yaml"));
+        let text = format!("---\n{}", serde_yaml::to_string(&crd)?);
+        std::fs::write(&path, text).map_err(|error| CrdsError::File { path, error })?;
+    }
+    Ok(())
+}

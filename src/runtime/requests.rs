@@ -1,0 +1,146 @@
+//! The client for the Kubernetes API: every request has a time limit and is counted.
+//!
+//! kube's own client has no read timeout and retries 429, 503 and 504 silently for up to 160 s. Here neither happens:
+//! a request that fails is an error of the pass that sent it, and the queue's backoff decides when to try again.
+
+use super::metrics::Metrics;
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use http::{Method, Request, Response, Uri};
+use http_body_util::{BodyExt, Either, Full};
+use kube::client::{Body, ClientBuilder};
+use kube::{Client, Config};
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio::time::{Instant, timeout};
+use tower::{BoxError, Layer, Service};
+
+/// Time limit of one request, its whole answer included. A page of 500 objects takes well under a second.
+pub const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// A client whose requests are limited in time and counted in `metrics`. Fails where `config` cannot be used: a
+/// certificate or key that cannot be read, for example.
+pub fn client(mut config: Config, metrics: Metrics, timeout: Duration) -> Result<Client, kube::Error> {
+    config.connect_timeout = Some(Duration::from_secs(5));
+    config.write_timeout = Some(timeout);
+    config.default_retry = false;
+    Ok(ClientBuilder::try_from(config)?.with_layer(&RequestLayer { metrics, timeout }).build())
+}
+
+/// No answer came in time. Whether a write was done is not known.
+#[derive(Debug, thiserror::Error)]
+#[error("no answer to {verb} {resource} within {limit:?}")]
+pub struct RequestTimeout {
+    verb: &'static str,
+    resource: String,
+    limit: Duration,
+}
+
+/// Puts [`Requests`] round a client's service.
+#[derive(Clone)]
+pub struct RequestLayer {
+    /// Where requests are counted.
+    pub metrics: Metrics,
+    /// Time limit of one request.
+    pub timeout: Duration,
+}
+
+impl<S> Layer<S> for RequestLayer {
+    type Service = Requests<S>;
+
+    fn layer(&self, inner: S) -> Requests<S> {
+        Requests { inner, layer: self.clone() }
+    }
+}
+
+/// See [`RequestLayer`].
+pub struct Requests<S> {
+    inner: S,
+    layer: RequestLayer,
+}
+
+impl<S, B> Service<Request<Body>> for Requests<S>
+where
+    S: Service<Request<Body>, Response = Response<B>>,
+    S::Future: Send + 'static,
+    S::Error: Into<BoxError>,
+    B: http_body::Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    type Response = Response<Either<Full<Bytes>, B>>;
+    type Error = BoxError;
+    type Future = BoxFuture<'static, Result<Self::Response, BoxError>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        self.inner.poll_ready(cx).map_err(Into::into)
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let Target { verb, resource } = target(request.method(), request.uri());
+        let RequestLayer { metrics, timeout: limit } = self.layer.clone();
+        let answer = self.inner.call(request);
+        Box::pin(async move {
+            let start = Instant::now();
+            let answer = timeout(limit, async {
+                let (parts, body) = answer.await.map_err(Into::into)?.into_parts();
+                // A watch lives on; kube ends it after 295 s of silence.
+                if verb == "watch" {
+                    return Ok::<_, BoxError>(Response::from_parts(parts, Either::Right(body)));
+                }
+                let body = body.collect().await.map_err(Into::into)?.to_bytes();
+                Ok(Response::from_parts(parts, Either::Left(Full::new(body))))
+            })
+            .await;
+            let code = match &answer {
+                Ok(Ok(response)) => response.status().as_str().to_string(),
+                Ok(Err(_)) => "error".to_string(),
+                Err(_) => "timeout".to_string(),
+            };
+            metrics.kubernetes_request(verb, resource.clone(), code, start.elapsed());
+            answer.unwrap_or_else(|_| Err(Box::new(RequestTimeout { verb, resource, limit })))
+        })
+    }
+}
+
+#[derive(Debug, PartialEq, Eq)]
+struct Target {
+    /// As in RBAC: get, list, watch, create, update, patch, delete, deletecollection.
+    verb: &'static str,
+    /// The plural, with the subresource if there is one; `other` for paths that name no resource.
+    resource: String,
+}
+
+/// What a request is about. Names of objects and namespaces are left out: they would be labels without bound.
+fn target(method: &Method, uri: &Uri) -> Target {
+    let parts: Vec<&str> = uri.path().split('/').filter(|part| !part.is_empty()).collect();
+    let rest = match parts.as_slice() {
+        ["api", _version, rest @ ..] => rest,
+        ["apis", _group, _version, rest @ ..] => rest,
+        _ => &[],
+    };
+    // The namespace itself is `namespaces/x`, its `status` and `finalize` subresources come after.
+    let rest = match rest {
+        ["namespaces", _, sub @ ("status" | "finalize")] => &["namespaces", "", sub][..],
+        ["namespaces", _, rest @ ..] if !rest.is_empty() => rest,
+        rest => rest,
+    };
+    let (resource, named) = match rest {
+        [] => ("other".to_string(), true),
+        [plural] => (plural.to_string(), false),
+        [plural, _name] => (plural.to_string(), true),
+        [plural, _name, sub, ..] => (format!("{plural}/{sub}"), true),
+    };
+    let watches = uri.query().unwrap_or_default().split('&').any(|p| p == "watch=true" || p == "watch=1");
+    let verb = match *method {
+        Method::GET if watches => "watch",
+        Method::GET if named => "get",
+        Method::GET => "list",
+        Method::POST => "create",
+        Method::PUT => "update",
+        Method::PATCH => "patch",
+        Method::DELETE if named => "delete",
+        Method::DELETE => "deletecollection",
+        _ => "other",
+    };
+    Target { verb, resource }
+}
