@@ -230,7 +230,7 @@ impl Server {
         Ok((row, made))
     }
 
-    pub fn remove_domain(&mut self, owner: &str, name: &str) -> Result<Left> {
+    pub fn remove_domain(&mut self, owner: &str, name: &str, retain: bool) -> Result<Left> {
         if self.domains.get(name).is_none_or(|d| d.row.owner.as_deref() != Some(owner)) {
             return Err(absent("domain", name));
         }
@@ -240,7 +240,7 @@ impl Server {
         if below.contains(&true) {
             return Err(BackendError::Conflict(format!("domain {name} has mailboxes or aliases")));
         }
-        if below.is_empty() {
+        if below.is_empty() && !retain {
             self.domains.remove(name);
             self.note(Verb::Deleted, "domain", name, Some(owner));
             return Ok(Left::Gone);
@@ -642,9 +642,9 @@ impl GroupwareBackend for GroupwareClient {
         let want = want.clone();
         self.call(WRITE, format!("ensure_domain {} in {}", want.name, want.tenant), move |s| s.ensure_domain(&want)).await
     }
-    async fn remove_domain(&self, owner: &str, name: &str) -> Result<Left> {
+    async fn remove_domain(&self, owner: &str, name: &str, retain: bool) -> Result<Left> {
         let (owner, name) = (owner.to_string(), name.to_string());
-        self.call(WRITE, format!("remove_domain {name}"), move |s| s.remove_domain(&owner, &name)).await
+        self.call(WRITE, format!("remove_domain {name} retain={retain}"), move |s| s.remove_domain(&owner, &name, retain)).await
     }
     async fn ensure_mailbox(&self, want: &MailboxWant) -> Result<(MailboxRow, Made)> {
         let want = want.clone();

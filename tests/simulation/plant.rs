@@ -79,8 +79,8 @@ impl GroupwareBackend for Planted {
             other => other,
         }
     }
-    async fn remove_domain(&self, owner: &str, name: &str) -> Result<Left> {
-        self.cleanup(self.inner.remove_domain(owner, name).await, Left::Gone)
+    async fn remove_domain(&self, owner: &str, name: &str, retain: bool) -> Result<Left> {
+        self.cleanup(self.inner.remove_domain(owner, name, retain).await, Left::Gone)
     }
     async fn ensure_mailbox(&self, want: &MailboxWant) -> Result<(MailboxRow, Made)> {
         let want = MailboxWant { owner: self.owner(&want.owner), ..want.clone() };

@@ -145,7 +145,7 @@ async fn domain(seen: Arc<MailDomain>, cx: Arc<Context>) -> Pass {
             return Ok(Action::await_change());
         }
         let parent = parent.ok_or(Error::Waiting("instance"))?;
-        match cx.backend(&parent).await?.remove_domain(&uid, &name).await {
+        match cx.backend(&parent).await?.remove_domain(&uid, &name, false).await {
             Ok(_) | Err(BackendError::NotFound(_)) => {}
             Err(e) => return Err(e.into()),
         }
