@@ -154,6 +154,20 @@ words! {
 }
 
 impl ConditionType {
+    /// Every type, in the order of the documentation.
+    pub const ALL: &'static [ConditionType] = &[
+        ConditionType::Ready,
+        ConditionType::Reconciling,
+        ConditionType::Stalled,
+        ConditionType::OwnershipVerified,
+        ConditionType::Provisioned,
+        ConditionType::DNSPublished,
+        ConditionType::CutOver,
+        ConditionType::WithinQuota,
+        ConditionType::WithinLimits,
+        ConditionType::DeletionBlocked,
+    ];
+
     /// The word that stands in the status.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -40,7 +40,7 @@ pub struct GroupwareBackendSpec {
     /// How often what is at the server is compared with what is declared.
     #[serde(default)]
     pub resync: Resync,
-    /// When missing mailboxes are held instead of made again (I12).
+    /// When missing mailboxes are held instead of made again.
     #[serde(default)]
     pub mass_loss: MassLoss,
     /// SOGo, Dovecot and Postfix over PostgreSQL.
@@ -150,7 +150,7 @@ impl Default for Resync {
     }
 }
 
-/// When missing mailboxes are held instead of made again (I12).
+/// When missing mailboxes are held instead of made again.
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq, JsonSchema)]
 #[serde(default)]
 pub struct MassLoss {

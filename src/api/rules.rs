@@ -19,21 +19,19 @@ const SERVICE_LABEL: &str = "[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?";
 /// First character of a U-label. Upper case has no place (RFC 5892); U+3007 is the one letter-like number.
 const U_FIRST: &str = r"[\p{Ll}\p{Lo}\p{Lm}\p{Nd}\x{3007}]";
 /// Inner characters: marks, the hyphen, and those that RFC 5892 allows in context. IDNA itself is checked in reconcile.
-const U_INNER: &str =
-    r"[\p{Ll}\p{Lo}\p{Lm}\p{Nd}\p{M}\x{3007}\x{200C}\x{200D}\x{B7}\x{375}\x{5F3}\x{5F4}\x{30FB}-]";
+const U_INNER: &str = r"[\p{Ll}\p{Lo}\p{Lm}\p{Nd}\p{M}\x{3007}\x{200C}\x{200D}\x{B7}\x{375}\x{5F3}\x{5F4}\x{30FB}-]";
 /// Last character of a U-label.
 const U_LAST: &str = r"[\p{Ll}\p{Lo}\p{Lm}\p{Nd}\p{M}\x{3007}\x{5F3}\x{5F4}]";
 /// 1 to 65535.
-const PORT: &str =
-    "([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])";
+const PORT: &str = "([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])";
 /// An object's name (RFC 1123 subdomain).
 const OBJECT: &str = "[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*";
 /// The public suffixes of two labels that people most often write by mistake. The whole list is asked in reconcile.
 const SUFFIXES: &[&str] = &[
     "ac.at", "ac.jp", "ac.nz", "ac.uk", "co.at", "co.id", "co.il", "co.in", "co.jp", "co.ke", "co.kr", "co.nz",
     "co.th", "co.uk", "co.za", "com.ar", "com.au", "com.br", "com.cn", "com.co", "com.hk", "com.mx", "com.my",
-    "com.pl", "com.sg", "com.tr", "com.tw", "com.ua", "gov.uk", "gv.at", "me.uk", "ne.jp", "net.au", "or.at",
-    "or.jp", "org.au", "org.uk",
+    "com.pl", "com.sg", "com.tr", "com.tw", "com.ua", "gov.uk", "gv.at", "me.uk", "ne.jp", "net.au", "or.at", "or.jp",
+    "org.au", "org.uk",
 ];
 
 /// Adds one rule.
@@ -162,12 +160,17 @@ pub fn allowed_namespaces(s: &mut Schema) {
 
 // Names of hosts and domains
 
-const HOST_HELP: &str = "must be a host name in lower case without a trailing dot, such as mail.example.net, or an IP address";
+const HOST_HELP: &str =
+    "must be a host name in lower case without a trailing dot, such as mail.example.net, or an IP address";
 
 /// Host name or IP address.
 pub fn host(s: &mut Schema) {
     text(s, 1, 253);
-    rule(s, format!("self.matches(r'^{LABEL}([.]{LABEL})*$') && !self.matches(r'(^|[.])[0-9]+$') || isIP(self)"), HOST_HELP);
+    rule(
+        s,
+        format!("self.matches(r'^{LABEL}([.]{LABEL})*$') && !self.matches(r'(^|[.])[0-9]+$') || isIP(self)"),
+        HOST_HELP,
+    );
 }
 
 /// Host name of a mail exchanger.
@@ -221,11 +224,7 @@ pub fn mx(s: &mut Schema) {
 pub fn domain(s: &mut Schema) {
     text(s, 1, 253);
     let label = u_label();
-    rule(
-        s,
-        "!self.endsWith('.')",
-        "write the domain without a trailing dot, such as acme.example",
-    );
+    rule(s, "!self.endsWith('.')", "write the domain without a trailing dot, such as acme.example");
     rule(s, r"!self.matches(r'[\p{Lu}\p{Lt}]')", "write the domain in lower case, such as acme.example");
     rule(s, "!self.contains('_')", "a mail domain has no underscore: letters, digits and inner hyphens are allowed");
     rule(
@@ -238,7 +237,11 @@ pub fn domain(s: &mut Schema) {
         format!("self.matches(r'^{label}([.]{label})*$') && {NO_LONG_LABEL}"),
         "must be a domain such as acme.example, münchen.example or xn--mnchen-3ya.example: labels of 1 to 63 letters, digits and inner hyphens in lower case, joined by single dots",
     );
-    rule(s, "!isIP(self) && !self.matches(r'[.][0-9]+$')", "an IP address is not a mail domain: write a name such as acme.example");
+    rule(
+        s,
+        "!isIP(self) && !self.matches(r'[.][0-9]+$')",
+        "an IP address is not a mail domain: write a name such as acme.example",
+    );
     let list = SUFFIXES.iter().map(|s| format!("'{s}'")).collect::<Vec<_>>().join(", ");
     rule(
         s,
@@ -277,14 +280,12 @@ pub fn address(s: &mut Schema) {
     let label = u_label();
     rule(
         s,
-        format!(r"self.matches(r'^{ATEXT}+([.]{ATEXT}+)*@({label}[.])+{label}$') && !self.matches(r'[.][0-9]+$') && {NO_LONG_LABEL}"),
+        format!(
+            r"self.matches(r'^{ATEXT}+([.]{ATEXT}+)*@({label}[.])+{label}$') && !self.matches(r'[.][0-9]+$') && {NO_LONG_LABEL}"
+        ),
         "must be one address in lower case without a name or quotes, such as bob@acme.example",
     );
-    rule(
-        s,
-        "self.matches(r'^[^@]{0,64}(@|$)')",
-        "the part of an address before the @ has at most 64 characters",
-    );
+    rule(s, "self.matches(r'^[^@]{0,64}(@|$)')", "the part of an address before the @ has at most 64 characters");
 }
 
 /// Addresses that a mailbox forwards to.
@@ -331,7 +332,13 @@ pub fn tls_rpt_uris(s: &mut Schema) {
 
 fn url(s: &mut Schema, tail: &str, message: &str) {
     text(s, 1, 1024);
-    rule(s, format!(r"self.matches(r'^https?://([A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:.]+\])(:{PORT})?{tail}$')"), message);
+    rule(
+        s,
+        format!(
+            r"self.matches(r'^https?://([A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:.]+\])(:{PORT})?{tail}$')"
+        ),
+        message,
+    );
 }
 
 /// URL that users are told.
@@ -381,7 +388,11 @@ pub fn sockets(s: &mut Schema) {
 /// Id of a server inside PowerDNS's API.
 pub fn server_id(s: &mut Schema) {
     text(s, 1, 253);
-    rule(s, "self.matches(r'^[A-Za-z0-9._-]+$')", "must be a server id of letters, digits, '.', '_' and '-', such as localhost");
+    rule(
+        s,
+        "self.matches(r'^[A-Za-z0-9._-]+$')",
+        "must be a server id of letters, digits, '.', '_' and '-', such as localhost",
+    );
 }
 
 /// Name of a PostgreSQL database.
@@ -481,15 +492,16 @@ pub fn password(s: &mut Schema) {
     );
 }
 
-/// [`super::mail_alias::AliasTarget`]. A target is one value: two appliers cannot own halves of it.
+/// [`super::mail_alias::AliasTarget`].
 pub fn alias_target(s: &mut Schema) {
-    s.insert("x-kubernetes-map-type".into(), json!("atomic"));
     rule(s, "has(self.mailboxRef) != has(self.address)", "a target is exactly one of mailboxRef and address");
 }
 
 /// Targets of an alias.
 pub fn targets(s: &mut Schema) {
-    set(s, 1, 500);
+    list(s, 1, 500);
+    s.insert("x-kubernetes-list-type".into(), json!("atomic"));
+    rule(s, "self.all(t, self.exists_one(u, u == t))", "no target may be given twice");
 }
 
 /// [`super::mail_domain::DomainDns`].

@@ -1,0 +1,51 @@
+//! The API as a user meets it: manifests that a real kube-apiserver takes and refuses, and what it makes of them.
+
+#[path = "../common/cluster.rs"]
+mod cluster;
+mod harness;
+mod manifests;
+mod samples;
+mod shape;
+
+use http::Request;
+use kube::{Client, Error};
+use serde_json::Value;
+
+/// Where objects of a kind live.
+pub fn path(object: &Value, namespace: &str) -> String {
+    let kind = object["kind"].as_str().expect("a kind");
+    let root = match kind {
+        "GroupwareBackend" | "DNSBackend" | "MailDomainClaim" => String::new(),
+        _ => format!("namespaces/{namespace}/"),
+    };
+    let plural = mailtenant::api::crds::all()
+        .iter()
+        .find(|crd| crd["spec"]["names"]["kind"] == kind)
+        .and_then(|crd| crd["spec"]["names"]["plural"].as_str().map(str::to_string))
+        .unwrap_or_else(|| panic!("no kind {kind}"));
+    format!("/apis/mailtenant.dev/v1alpha1/{root}{plural}")
+}
+
+/// One request with a JSON body; the apiserver's own words are the error.
+pub async fn call(client: &Client, method: &str, path: &str, content: &str, body: &Value) -> Result<Value, String> {
+    let body = if body.is_null() { vec![] } else { serde_json::to_vec(body).unwrap() };
+    let request = Request::builder().method(method).uri(path).header("content-type", content).body(body).unwrap();
+    client.request::<Value>(request).await.map_err(|error| match error {
+        Error::Api(status) => status.message.clone(),
+        other => panic!("{method} {path}: {other}"),
+    })
+}
+
+/// Creates an object, with unknown fields refused as kubectl and Flux ask for it.
+pub async fn create(client: &Client, namespace: &str, object: &Value, dry_run: bool) -> Result<Value, String> {
+    let dry = if dry_run { "&dryRun=All" } else { "" };
+    let path = format!("{}?fieldValidation=Strict{dry}", path(object, namespace));
+    call(client, "POST", &path, "application/json", object).await
+}
+
+/// Server-side apply, as GitOps tools do it.
+pub async fn apply(client: &Client, namespace: &str, object: &Value) -> Result<Value, String> {
+    let name = object["metadata"]["name"].as_str().expect("a name");
+    let path = format!("{}/{name}?fieldManager=gitops&fieldValidation=Strict", path(object, namespace));
+    call(client, "PATCH", &path, "application/apply-patch+yaml", object).await
+}

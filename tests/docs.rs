@@ -1,0 +1,168 @@
+//! The documentation says what the code says. `UPDATE=1 cargo test --test docs` writes the generated pages anew.
+
+use mailtenant::api::{ConditionType, Reason, crds};
+use serde_json::Value;
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+fn page(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("docs").join(name)
+}
+
+/// First cells of the table rows below a heading: `| `word` | …`, with the other cells.
+fn rows(text: &str) -> Vec<(String, Vec<String>)> {
+    text.lines()
+        .filter_map(|line| {
+            let cells: Vec<&str> = line.strip_prefix("| ")?.strip_suffix(" |")?.split(" | ").collect();
+            let (first, rest) = cells.split_first()?;
+            let word = first.strip_prefix('`')?.strip_suffix('`')?;
+            Some((word.to_string(), rest.iter().map(|c| c.to_string()).collect()))
+        })
+        .collect()
+}
+
+#[test]
+fn every_reason_and_condition_type_is_explained() {
+    let text = std::fs::read_to_string(page("reasons.md")).unwrap();
+    let (types, reasons) = text.split_once("\n## Reasons\n").unwrap();
+    for (section, columns, words) in [
+        (types, 3, ConditionType::ALL.iter().map(|t| t.as_str()).collect::<BTreeSet<_>>()),
+        (reasons, 2, Reason::ALL.iter().map(|r| r.as_str()).collect()),
+    ] {
+        let rows = rows(section);
+        let explained: BTreeSet<&str> = rows.iter().map(|(word, _)| word.as_str()).collect();
+        assert_eq!(explained, words, "docs/reasons.md and the enum differ");
+        assert_eq!(rows.len(), explained.len(), "docs/reasons.md explains a word twice");
+        for (word, cells) in &rows {
+            assert!(cells.len() == columns && cells.iter().all(|c| c.len() > 5), "{word}: {cells:?}");
+        }
+    }
+}
+
+#[test]
+fn the_api_reference_is_what_the_schema_says() {
+    let wanted = reference();
+    if std::env::var_os("UPDATE").is_some() {
+        std::fs::write(page("api.md"), &wanted).unwrap();
+    }
+    let there = std::fs::read_to_string(page("api.md")).unwrap_or_default();
+    assert!(there == wanted, "docs/api.md differs from the types: run `UPDATE=1 cargo test --test docs`");
+}
+
+fn reference() -> String {
+    let mut out = String::from(
+        "# API reference\n\nGenerated from the types in `src/api/` (`UPDATE=1 cargo test --test docs`). Group \
+         `mailtenant.dev`, version `v1alpha1`. Fields in **bold** must be given. What CEL checks at admission stands \
+         below the description of its field.\n",
+    );
+    for crd in crds::all() {
+        let names = &crd["spec"]["names"];
+        let version = &crd["spec"]["versions"][0];
+        let schema = &version["schema"]["openAPIV3Schema"];
+        let word = |v: &Value| v.as_str().unwrap_or_default().to_string();
+        let _ = write!(out, "\n## {}\n\n{}\n\n", word(&names["kind"]), word(&schema["description"]));
+        let list = |v: &Value| {
+            v.as_array().into_iter().flatten().map(|v| format!("`{}`", word(v))).collect::<Vec<_>>().join(", ")
+        };
+        let _ = write!(
+            out,
+            "{}, plural `{}`, short name {}",
+            word(&crd["spec"]["scope"]),
+            word(&names["plural"]),
+            list(&names["shortNames"])
+        );
+        if names["categories"].is_array() {
+            let _ = write!(out, ", category {}", list(&names["categories"]));
+        }
+        let selectable: Vec<String> = version["selectableFields"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .map(|f| format!("`{}`", word(&f["jsonPath"]).trim_start_matches('.')))
+            .collect();
+        if !selectable.is_empty() {
+            let _ = write!(out, "; field selectors: {}", selectable.join(", "));
+        }
+        out.push_str(".\n");
+        for (rule, _) in rules(schema) {
+            let _ = write!(out, "\nRefused unless: {rule}.\n");
+        }
+        for part in ["spec", "status"] {
+            if schema["properties"][part].is_object() {
+                out.push_str("\n| field | type | default | description |\n|---|---|---|---|\n");
+                let required = schema["required"].as_array().is_some_and(|r| r.contains(&part.into()));
+                row(&mut out, part, &schema["properties"][part], required);
+                walk(&mut out, part, &schema["properties"][part]);
+            }
+        }
+    }
+    out
+}
+
+fn walk(out: &mut String, path: &str, schema: &Value) {
+    let required = |name: &str| schema["required"].as_array().is_some_and(|r| r.iter().any(|v| v == name));
+    for (name, property) in schema["properties"].as_object().into_iter().flatten() {
+        let path = format!("{path}.{name}");
+        row(out, &path, property, required(name));
+        walk(out, &path, property);
+        if property["items"]["properties"].is_object() {
+            walk(out, &format!("{path}[]"), &property["items"]);
+        }
+    }
+}
+
+fn row(out: &mut String, path: &str, schema: &Value, required: bool) {
+    let mark = if required { "**" } else { "" };
+    let mut text = schema["description"].as_str().unwrap_or_default().replace('\n', " ");
+    for (message, _) in rules(schema).into_iter().chain(rules(&schema["items"])) {
+        let _ = write!(text, "<br>*{message}*");
+    }
+    let default = match &schema["default"] {
+        Value::Null => String::new(),
+        Value::String(text) => format!("`{text}`"),
+        other => format!("`{other}`"),
+    };
+    let _ = writeln!(out, "| {mark}`{path}`{mark} | {} | {default} | {} |", kind(schema), text.replace('|', "\\|"));
+}
+
+fn kind(schema: &Value) -> String {
+    let number = |key: &str| schema[key].as_f64().map(|n| n.to_string());
+    if let Some(words) = schema["enum"].as_array() {
+        return words.iter().filter_map(Value::as_str).map(|w| format!("`{w}`")).collect::<Vec<_>>().join(", ");
+    }
+    if schema["x-kubernetes-int-or-string"] == true {
+        return "quantity".into();
+    }
+    match schema["type"].as_str().unwrap_or_default() {
+        "array" => {
+            let bounds = match (number("minItems"), number("maxItems")) {
+                (Some(min), Some(max)) => format!(" ({min} to {max})"),
+                (None, Some(max)) => format!(" (at most {max})"),
+                _ => String::new(),
+            };
+            format!("list{bounds} of {}", kind(&schema["items"]))
+        }
+        "integer" => match (number("minimum"), number("maximum")) {
+            (Some(min), Some(max)) => format!("integer ({min} to {max})"),
+            _ => "integer".into(),
+        },
+        "string" => match number("maxLength") {
+            Some(max) => format!("string (at most {max} characters)"),
+            None => "string".into(),
+        },
+        "object" if schema["additionalProperties"].is_object() => "map of strings".into(),
+        other => other.into(),
+    }
+}
+
+/// Message and rule.
+fn rules(schema: &Value) -> Vec<(String, String)> {
+    let text = |rule: &Value, key: &str| rule[key].as_str().unwrap_or_default().to_string();
+    schema["x-kubernetes-validations"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(|rule| (text(rule, "message"), text(rule, "rule")))
+        .collect()
+}
