@@ -1,6 +1,6 @@
 //! What the objects declare, resolved along their references: the measure that the properties hold the servers against.
 
-use crate::api::{Key, Obj, deleting, finalizers, text};
+use crate::api::{Key, Obj, at, deleting, finalizers, text};
 use crate::groupware::Server;
 use crate::world::World;
 use mailtenant::api::{FINALIZER, Quantity};
@@ -29,7 +29,7 @@ pub fn annotation<'a>(v: &'a Value, name: &str) -> &'a str {
 }
 
 pub fn condition<'a>(v: &'a Value, name: &str) -> (&'a str, &'a str) {
-    let all = v.pointer("/status/conditions").and_then(Value::as_array);
+    let all = at(v, "/status/conditions").and_then(Value::as_array);
     let hit = all.into_iter().flatten().find(|c| c["type"] == name);
     hit.map_or(("", ""), |c| (text(c, "/status"), text(c, "/reason")))
 }
@@ -127,7 +127,7 @@ impl<'a> Declared<'a> {
 
     /// Addresses of an alias, sorted; None while a mailbox that it names is not there.
     pub fn targets(&self) -> Option<Vec<String>> {
-        let list = self.object.pointer("/spec/targets").and_then(Value::as_array)?;
+        let list = at(self.object, "/spec/targets").and_then(Value::as_array)?;
         let mut out: Vec<String> = list
             .iter()
             .map(|t| match text(t, "/mailboxRef/name") {
@@ -153,7 +153,7 @@ impl<'a> Declared<'a> {
     /// Aliases that name a mailbox.
     pub fn referenced_by(&self) -> Vec<Declared<'a>> {
         let names = |a: &Declared<'a>| {
-            let list = a.object.pointer("/spec/targets").and_then(Value::as_array);
+            let list = at(a.object, "/spec/targets").and_then(Value::as_array);
             a.key.ns == self.key.ns && list.into_iter().flatten().any(|t| text(t, "/mailboxRef/name") == self.key.name)
         };
         if self.key.res != "mailboxes" { vec![] } else { Declared::all(self.world, "mailaliases").filter(names).collect() }

@@ -1,7 +1,7 @@
 //! What must hold once faults have stopped and nothing moves any more: everything that is declared is there and Ready,
 //! or says why not, and is right about that; everything that was deleted is gone, or waits for what is there.
 
-use crate::api::{deleting, text};
+use crate::api::{at, deleting, text};
 use crate::declared::*;
 use crate::properties::Properties;
 use crate::world::World;
@@ -164,7 +164,7 @@ fn causes(d: &Declared) -> BTreeSet<&'static str> {
         mailbox(d, &mut why);
     }
     if d.key.res == "mailaliases" {
-        for t in d.object.pointer("/spec/targets").and_then(serde_json::Value::as_array).into_iter().flatten() {
+        for t in at(d.object, "/spec/targets").and_then(serde_json::Value::as_array).into_iter().flatten() {
             match text(t, "/mailboxRef/name") {
                 "" => drop(why.insert("ExternalForwardingDenied")),
                 name => match d.mailbox_named(name) {

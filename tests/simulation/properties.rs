@@ -2,7 +2,7 @@
 //!
 //! Each violation starts with the number of its invariant. `end.rs` has what must hold once nothing moves any more.
 
-use crate::api::{Actor, Change, deleting, finalizers, text};
+use crate::api::{Actor, Change, at, deleting, finalizers, text};
 use crate::declared::*;
 use crate::dns::SetKey;
 use crate::groupware::{Entry, Verb};
@@ -335,7 +335,7 @@ impl Properties {
         let s = &m.row.settings;
         let suspend = text(v, "/spec/suspend");
         let name = text(v, "/spec/displayName");
-        let mut forward: Vec<&str> = v.pointer("/spec/forwarding/to").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect();
+        let mut forward: Vec<&str> = at(v, "/spec/forwarding/to").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect();
         forward.sort_unstable();
         let wrong = [
             ("quota", bytes(&v["spec"]["quota"]).is_some_and(|q| q != s.quota)),

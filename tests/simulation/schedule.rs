@@ -294,8 +294,8 @@ async fn drive(
                 c.bad = Some("ended: the operator's future ended".into());
             }
             overdue(c);
-            if c.bad.is_none() && checked != Some((c.world.stamp(), c.step)) {
-                checked = Some((c.world.stamp(), c.step));
+            if c.bad.is_none() && checked != Some((c.world.stamp(), c.user.len())) {
+                checked = Some((c.world.stamp(), c.user.len()));
                 c.bad = monitor.check(&c.world);
             }
             let plain = c.step >= plan.fault_steps;
@@ -381,7 +381,10 @@ fn enabled(c: &mut Core, plain: bool) -> Vec<(Act, Arc<str>)> {
         }
     }
     let cluster: Arc<str> = "cluster".into();
-    acts.extend(c.world.api.cluster_steps().into_iter().map(|e| (Act::Cluster(e), cluster.clone())));
+    if c.cluster.0 != c.world.api.rv {
+        c.cluster = (c.world.api.rv, c.world.api.cluster_steps());
+    }
+    acts.extend(c.cluster.1.iter().map(|e| (Act::Cluster(e.clone()), cluster.clone())));
     let settled = c.world.ms - c.changed_ms >= SETTLED_MS;
     let ready = |u: &User| match u.when {
         When::Now => true,

@@ -3,7 +3,7 @@
 //! Nothing that the operator asks is answered by itself: each request of the Kubernetes client, each watch event and
 //! each call of a backend waits until the schedule (`schedule.rs`) picks it, and may be given a fault.
 
-use crate::api::{Actor, Req, Resp, Watch, failure, text};
+use crate::api::{Actor, Cluster, Req, Resp, Watch, failure, text};
 use crate::pin;
 use crate::world::{User, World};
 use bytes::Bytes;
@@ -99,6 +99,8 @@ pub struct Core {
     pub(crate) changed_ms: u64,
     /// What the operator last tried to change, for the report of a run that does not end.
     pub(crate) last_write: String,
+    /// Steps of the cluster's own controllers, as of a revision.
+    pub(crate) cluster: (u64, Vec<Cluster>),
 }
 
 impl Core {
@@ -117,6 +119,7 @@ impl Core {
             requests: 0,
             changed_ms: 0,
             last_write: String::new(),
+            cluster: (0, vec![]),
         }
     }
 

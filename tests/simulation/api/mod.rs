@@ -214,7 +214,7 @@ impl Api {
             actor: Actor::Cluster,
             objs: BTreeMap::new(),
             log: vec![],
-            compacted: 0,
+            compacted: FIRST_RV,
             owned: BTreeMap::new(),
         };
         static CRDS: OnceLock<Vec<Value>> = OnceLock::new();

@@ -2,21 +2,30 @@
 
 use serde_json::{Map, Value, json};
 
+/// The value at a JSON pointer without escapes. `Value::pointer` unescapes each step, which made half of the time of a
+/// schedule.
+pub fn at<'a>(v: &'a Value, pointer: &str) -> Option<&'a Value> {
+    pointer.split('/').skip(1).try_fold(v, |v, step| match v {
+        Value::Array(items) => items.get(step.parse::<usize>().ok()?),
+        other => other.get(step),
+    })
+}
+
 /// The text at a JSON pointer, or "".
 pub fn text<'a>(v: &'a Value, pointer: &str) -> &'a str {
-    v.pointer(pointer).and_then(Value::as_str).unwrap_or("")
+    at(v, pointer).and_then(Value::as_str).unwrap_or("")
 }
 
 pub fn finalizers(v: &Value) -> Vec<&str> {
-    v.pointer("/metadata/finalizers").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect()
+    at(v, "/metadata/finalizers").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect()
 }
 
 pub fn deleting(v: &Value) -> bool {
-    v.pointer("/metadata/deletionTimestamp").is_some_and(|t| !t.is_null())
+    at(v, "/metadata/deletionTimestamp").is_some_and(|t| !t.is_null())
 }
 
 pub fn owners(v: &Value) -> &[Value] {
-    v.pointer("/metadata/ownerReferences").and_then(Value::as_array).map_or(&[], Vec::as_slice)
+    at(v, "/metadata/ownerReferences").and_then(Value::as_array).map_or(&[], Vec::as_slice)
 }
 
 /// RFC 7386.
@@ -135,7 +144,7 @@ pub fn still_owned(last: &Value, live: &Value, path: &str) -> Option<Value> {
 /// Whether an object is chosen by a field and a label selector (`=`, `==`, `!=`, `in`, `notin`, existence).
 pub fn selected(v: &Value, fields: &str, labels: &str) -> bool {
     let field = |f: &str| {
-        Some(match v.pointer(&format!("/{}", f.replace('.', "/"))) {
+        Some(match f.split('.').try_fold(v, |v, step| v.get(step)) {
             Some(Value::String(s)) => s.clone(),
             Some(Value::Null) | None => String::new(),
             Some(other) => other.to_string(),
