@@ -6,6 +6,7 @@
 
 pub mod api;
 pub mod args;
+pub mod controllers;
 pub mod dns;
 pub mod groupware;
 pub mod operator;

@@ -1,11 +1,32 @@
-//! The whole operator as one future, made of what is handed in.
+//! The whole operator as one future, made of what is handed in: watches feed the world, the world wakes objects, the
+//! dispatcher runs their passes.
 
+use crate::api::*;
+use crate::controllers::Passes;
+use crate::controllers::connections::Connections;
+use crate::controllers::ctx::{Ctx, Parts};
+use crate::controllers::edges::{self, Wakes};
+use crate::controllers::world::{Kind, NamespaceMeta, ObjectId, SecretMeta, World};
+use crate::dns::RecipientProbe;
+use crate::dns::dkim::KeyMaker;
 use crate::runtime::clock::{Clock, Random};
+use crate::runtime::dispatch::{Bounds, Dispatcher};
 use crate::runtime::events::Events;
 use crate::runtime::http::Health;
 use crate::runtime::metrics::Metrics;
+use crate::runtime::queue::Priority;
 use crate::runtime::shutdown::Shutdown;
+use crate::runtime::store::{Delta, Event, NamespacedName};
+use crate::runtime::watch::{self, Undecodable};
+use crate::{dns, groupware};
+use kube::runtime::watcher;
+use kube::{Api, Resource};
+use serde::de::DeserializeOwned;
+use std::fmt::Debug;
 use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
 
 /// What the operator gets from outside.
 #[derive(Clone)]
@@ -20,6 +41,14 @@ pub struct Environment {
     pub clock: Arc<dyn Clock>,
     /// Randomness.
     pub random: Arc<dyn Random>,
+    /// How groupware servers are reached.
+    pub groupware: Arc<dyn groupware::Connect>,
+    /// How DNS servers are reached.
+    pub dns: Arc<dyn dns::Connect>,
+    /// Asks mail servers about recipients.
+    pub probe: Arc<dyn RecipientProbe>,
+    /// Makes signing keys.
+    pub keys: Arc<dyn KeyMaker>,
     /// What is counted.
     pub metrics: Metrics,
     /// Whether it is ready.
@@ -30,10 +59,196 @@ pub struct Environment {
 
 /// Why the operator cannot go on.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {}
+pub enum Error {
+    /// A watch ended, which it never does.
+    #[error("the watch of {0} ended")]
+    Watch(&'static str),
+    /// A task panicked.
+    #[error("a task of the operator failed: {0}")]
+    Task(#[from] tokio::task::JoinError),
+}
+
+/// Bounds of the passes. Each backend has its own bound besides (`spec.limits.concurrency`).
+const BOUNDS: Bounds = Bounds { concurrency: 48, lane: 16, pass: Duration::from_secs(60) };
 
 /// Runs until the shutdown is asked for and the passes in flight have ended.
-pub async fn run(environment: Environment, _events: Events) -> Result<(), Error> {
-    environment.shutdown.requested().await;
-    Ok(())
+pub async fn run(environment: Environment, events: Events) -> Result<(), Error> {
+    let Environment { client, operator_namespace, clock, random, metrics, health, shutdown, .. } = environment;
+    let ctx = Arc::new(Ctx::new(Parts {
+        client,
+        queue: Dispatcher::new(BOUNDS),
+        connections: Connections::new(environment.groupware, environment.dns),
+        probe: environment.probe,
+        keys: environment.keys,
+        clock,
+        random: random.clone(),
+        events,
+        metrics,
+        operator_namespace,
+    }));
+    health.waiting("caches", "not listed yet");
+    let synced = Arc::new(Notify::new());
+    let mut watches = watches(&ctx, &synced);
+    let work = async {
+        // Before every kind is listed, "not there" means nothing.
+        while !ctx.world().synced() {
+            synced.notified().await;
+        }
+        health.ready("caches");
+        tracing::info!("all kinds are listed");
+        ctx.queue.run(Arc::new(Passes(ctx.clone())), BOUNDS, random, shutdown.receiver()).await;
+    };
+    let gauges = gauges(&ctx);
+    tokio::select! { biased;
+        ended = watches.join_next() => match ended {
+            Some(Ok(kind)) => Err(Error::Watch(kind)),
+            Some(Err(error)) => Err(error.into()),
+            None => Err(Error::Watch("every kind")),
+        },
+        () = gauges => Ok(()),
+        () = shutdown_before_sync(&ctx, &shutdown) => Ok(()),
+        () = work => Ok(()),
+    }
+}
+
+/// Before the first list is complete there is nothing to drain.
+async fn shutdown_before_sync(ctx: &Ctx, shutdown: &Shutdown) {
+    shutdown.requested().await;
+    if ctx.world().synced() {
+        std::future::pending::<()>().await;
+    }
+}
+
+/// Gauges that nobody pushes.
+async fn gauges(ctx: &Ctx) {
+    loop {
+        tokio::time::sleep(Duration::from_secs(15)).await;
+        let depths = ctx.queue.depths();
+        ctx.metrics.queue_depths(depths.iter().map(|(lane, n)| (lane.as_str(), *n)));
+        ctx.metrics.objects_in_backoff("all", ctx.queue.failing());
+        let world = ctx.world();
+        for (kind, n) in [
+            ("GroupwareBackend", world.groupware.len()),
+            ("DNSBackend", world.dns.len()),
+            ("MailInstance", world.instances.len()),
+            ("MailDomain", world.domains.len()),
+            ("Mailbox", world.mailboxes.len()),
+            ("MailAlias", world.aliases.len()),
+            ("MailDomainClaim", world.claims.len()),
+        ] {
+            ctx.metrics.cache_objects(kind, n);
+        }
+    }
+}
+
+/// How one kind's events get into the world.
+struct Sink<K> {
+    kind: Option<Kind>,
+    name: &'static str,
+    put: fn(&mut World, Event<K>) -> Vec<Delta<K>>,
+    edges: fn(&Ctx, &World, &Delta<K>) -> Wakes,
+}
+
+fn watch_one<K>(tasks: &mut JoinSet<&'static str>, ctx: &Arc<Ctx>, synced: &Arc<Notify>, api: Api<K>, sink: Sink<K>)
+where
+    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
+{
+    // The guard lets one object that does not fit its type harm only itself.
+    let api: Api<kube::core::DeserializeGuard<K>> = retype(api, &ctx.client);
+    let (ctx, synced) = (ctx.clone(), synced.clone());
+    tasks.spawn(async move {
+        let take = |event: Event<K>| {
+            let listed = matches!(event, Event::ListedDone);
+            let wakes: Vec<Wakes> = {
+                let mut world = ctx.world_mut();
+                let deltas = (sink.put)(&mut world, event);
+                if let Some(kind) = sink.kind {
+                    for delta in &deltas {
+                        world.broken.remove(&ObjectId::new(kind, delta.key.clone()));
+                    }
+                }
+                deltas.iter().map(|d| (sink.edges)(&ctx, &world, d)).collect()
+            };
+            for wakes in wakes {
+                ctx.wake(wakes);
+            }
+            if listed {
+                synced.notify_one();
+            }
+        };
+        let broken = |object: Undecodable| {
+            let Some(kind) = sink.kind else { return };
+            let meta = &object.metadata;
+            let key = NamespacedName::new(meta.namespace.clone().unwrap_or_default(), meta.name.clone().unwrap_or_default());
+            let id = ObjectId::new(kind, key);
+            let known = ctx.world().broken.get(&id).map(|b| (b.metadata.uid.clone(), b.metadata.generation, b.metadata.deletion_timestamp.clone(), b.metadata.annotations.clone()));
+            let now = (meta.uid.clone(), meta.generation, meta.deletion_timestamp.clone(), meta.annotations.clone());
+            ctx.world_mut().broken.insert(id.clone(), object);
+            if known != Some(now) {
+                ctx.wake(Wakes { now: vec![(id, Priority::Normal)], ..Wakes::default() });
+            }
+        };
+        let failed = |error: &watcher::Error| {
+            ctx.metrics.watch_restarted(sink.name);
+            tracing::warn!(kind = sink.name, %error, "watch failed; it is started again");
+        };
+        watch::run(api, watcher::Config::default(), take, broken, failed).await;
+        sink.name
+    });
+}
+
+/// The same resource with another type of object; all watches are cluster-wide.
+fn retype<K: Resource<DynamicType = ()>>(_: Api<K>, client: &kube::Client) -> Api<kube::core::DeserializeGuard<K>> {
+    Api::all(client.clone())
+}
+
+fn watches(ctx: &Arc<Ctx>, synced: &Arc<Notify>) -> JoinSet<&'static str> {
+    let mut tasks = JoinSet::new();
+    let c = &ctx.client;
+    macro_rules! kind {
+        ($type:ty, $kind:expr, $put:expr, $edges:expr) => {
+            watch_one::<$type>(
+                &mut tasks,
+                ctx,
+                synced,
+                Api::all(c.clone()),
+                Sink { kind: Some($kind), name: $kind.as_str(), put: $put, edges: |_, world, d| $edges(world, d) },
+            )
+        };
+    }
+    kind!(GroupwareBackend, Kind::GroupwareBackend, World::apply_groupware, edges::groupware);
+    kind!(DNSBackend, Kind::DNSBackend, World::apply_dns, edges::dns);
+    kind!(MailInstance, Kind::MailInstance, World::apply_instance, edges::instance);
+    kind!(MailDomain, Kind::MailDomain, World::apply_domain, edges::domain);
+    kind!(Mailbox, Kind::Mailbox, World::apply_mailbox, edges::mailbox);
+    kind!(MailAlias, Kind::MailAlias, World::apply_alias, edges::alias);
+    kind!(MailDomainClaim, Kind::MailDomainClaim, |w, e| w.claims.apply(e), edges::claim);
+    watch_one::<SecretMeta>(
+        &mut tasks,
+        ctx,
+        synced,
+        Api::all(c.clone()),
+        Sink {
+            kind: None,
+            name: "Secret",
+            put: |w, e| w.secrets.apply(e),
+            edges: |ctx, world, d| edges::secret(world, &ctx.operator_namespace, &d.key),
+        },
+    );
+    watch_one::<NamespaceMeta>(
+        &mut tasks,
+        ctx,
+        synced,
+        Api::all(c.clone()),
+        Sink {
+            kind: None,
+            name: "Namespace",
+            put: |w, e| w.namespaces.apply(e),
+            edges: |_, world, d| {
+                let labels = |o: &Option<Arc<NamespaceMeta>>| o.as_ref().map(|o| o.metadata.labels.clone());
+                if labels(&d.old) == labels(&d.new) { Wakes::default() } else { edges::namespace(world, &d.key.name) }
+            },
+        },
+    );
+    tasks
 }

@@ -1,7 +1,7 @@
 //! The process round the operator: HTTP, signals, waiting for CRDs, the Lease, the end. Here the real clock, the real
 //! randomness and the real clients are made; [`crate::operator::run`] gets them handed in and knows none of this.
 
-use crate::api;
+use crate::{api, dns, groupware};
 use crate::args::RunArguments;
 use crate::operator::{self, Environment};
 use crate::runtime::clock::{Clock, Random, SystemClock, SystemRandom};
@@ -123,6 +123,10 @@ async fn work(arguments: &RunArguments, metrics: &Metrics, health: &Health, shut
         identity: identity.clone(),
         clock: clock.clone(),
         random: random.clone(),
+        groupware: Arc::new(groupware::connect::Providers),
+        dns: Arc::new(dns::powerdns::ProductionDns::default()),
+        probe: Arc::new(dns::probe::SmtpProbe::default()),
+        keys: Arc::new(dns::dkim::SystemKeyMaker),
         metrics: metrics.clone(),
         health: health.clone(),
         shutdown: shutdown.clone(),

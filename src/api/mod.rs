@@ -21,7 +21,7 @@ pub use conditions::{Condition, ConditionType, Conditions, Reason};
 pub use dns_backend::{DNSBackend, DNSBackendSpec, DNSBackendStatus};
 pub use groupware_backend::{GroupwareBackend, GroupwareBackendSpec, GroupwareBackendStatus};
 pub use mail_alias::{MailAlias, MailAliasSpec, MailAliasStatus};
-pub use mail_domain::{MailDomain, MailDomainSpec, MailDomainStatus};
+pub use mail_domain::{MailDomain, MailDomainSpec, MailDomainStatus, Purpose, RecordState};
 pub use mail_domain_claim::{MailDomainClaim, MailDomainClaimSpec};
 pub use mail_instance::{MailInstance, MailInstanceSpec, MailInstanceStatus};
 pub use mailbox::{Mailbox, MailboxSpec, MailboxStatus};

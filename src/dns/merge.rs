@@ -364,21 +364,17 @@ impl Planner<'_> {
         let outdated: Vec<&RecordStatus> = entries.iter().filter(|e| e.term.as_ref().is_some_and(|t| *t != term)).collect();
         let merged = chosen.and_then(|text| {
             let base = outdated.iter().filter_map(|e| e.term.as_deref()).fold(text.clone(), |r, t| spf::unmerge(&r, t));
-            Ok((spf::merge(&base, &term)?, text))
+            // A term that is there without us is theirs. One that we put there stays ours, in whatever the tenant made
+            // of the record since.
+            let theirs = spf::has(&base, &term)
+                && !entries.iter().any(|e| e.term.as_deref() == Some(&term) && may_hold_term(e));
+            Ok((spf::merge(&base, &term)?, text, theirs))
         });
         match merged {
-            Ok((merged, text)) if merged == text => {
-                // The term is there: ours if we put it there, in whatever the tenant made of the record since.
-                let ours = entries.iter().any(|e| e.term.as_deref() == Some(&term) && may_hold_term(e));
-                let entry = self.put(record, &text, RecordState::Ok, Some(if ours { Ownership::Adopted } else { Ownership::Observed }));
-                entry.term = ours.then_some(term);
-                self.edit(record, |set| {
-                    set.kept.insert(text);
-                });
-            }
-            Ok((merged, text)) => {
-                let entry = self.put(record, &merged, RecordState::Missing, Some(Ownership::Adopted));
-                entry.term = Some(term.clone());
+            Ok((merged, text, theirs)) => {
+                let state = if merged == text { RecordState::Ok } else { RecordState::Missing };
+                let ownership = if theirs { Ownership::Observed } else { Ownership::Adopted };
+                self.put(record, &merged, state, Some(ownership)).term = (!theirs).then_some(term.clone());
                 // The old terms are in the record until the change is made.
                 let stale: Vec<RecordStatus> = outdated.into_iter().filter(|e| e.term.as_deref().is_some_and(|t| spf::has(&text, t))).cloned().collect();
                 self.out.journal.extend(stale.into_iter().map(leaving));

@@ -65,7 +65,11 @@ fn want(dmarc: DmarcPolicy, selector: &str, include: &str) -> Vec<Record> {
         challenge: Some("token=x expiry=never".into()),
         mx: vec![(10, "mx1.p.example".into()), (20, "mx2.p.example".into())],
         spf: Some((include.into(), SpfAll::Fail)),
-        dkim: vec![DkimPublic { selector: selector.into(), algorithm: DkimAlgorithm::RSA2048, public: selector.to_uppercase() }],
+        dkim: vec![DkimPublic {
+            selector: selector.into(),
+            algorithm: DkimAlgorithm::RSA2048,
+            public: selector.to_uppercase(),
+        }],
         dmarc: Some(Dmarc { policy: dmarc, report_to: vec![] }),
     })
 }
@@ -79,7 +83,12 @@ fn policy(conflict: ConflictPolicy) -> Policy {
 }
 
 /// Plans, journals and applies until there is nothing to do; the journal and previous MX at the end.
-fn settle(dns: &mut Dns, records: &[Record], mut journal: Vec<RecordStatus>, mut policy: Policy) -> (Vec<RecordStatus>, Option<PreviousMx>, Vec<Conflict>) {
+fn settle(
+    dns: &mut Dns,
+    records: &[Record],
+    mut journal: Vec<RecordStatus>,
+    mut policy: Policy,
+) -> (Vec<RecordStatus>, Option<PreviousMx>, Vec<Conflict>) {
     for _ in 0..5 {
         let p = plan(records, &journal, &dns.read(&which(records, &journal)), &policy);
         (journal, policy.previous_mx) = (p.journal.clone(), p.previous_mx.clone());
@@ -117,7 +126,12 @@ fn withdraw_all(dns: &mut Dns, mut journal: Vec<RecordStatus>, previous: Option<
 fn line(journal: &[RecordStatus], purpose: Purpose) -> String {
     let show = |e: &RecordStatus| {
         let ownership = e.ownership.map(|o| format!("{o:?}")).unwrap_or("-".into());
-        format!("{} [{:?} {ownership}{}]", e.value, e.state, e.term.as_ref().map(|t| format!(" {t}")).unwrap_or_default())
+        format!(
+            "{} [{:?} {ownership}{}]",
+            e.value,
+            e.state,
+            e.term.as_ref().map(|t| format!(" {t}")).unwrap_or_default()
+        )
     };
     journal.iter().filter(|e| e.purpose == purpose).map(show).collect::<Vec<_>>().join(" | ")
 }
@@ -212,7 +226,10 @@ fn a_crash_between_journal_and_change_leaves_no_conflict() {
     // The journal is written, the change is not made; then the wish changes once more.
     let lost = plan(&next, &journal, &dns.read(&which(&next, &journal)), &policy);
     assert!(!lost.is_journaled(&journal, policy.previous_mx.as_ref()));
-    assert_eq!(line(&lost.journal, Purpose::DMARC), "v=DMARC1; p=none [Missing Created] | v=DMARC1; p=reject [Propagating Created]");
+    assert_eq!(
+        line(&lost.journal, Purpose::DMARC),
+        "v=DMARC1; p=none [Missing Created] | v=DMARC1; p=reject [Propagating Created]"
+    );
     let last = want(DmarcPolicy::Quarantine, "s1", "_spf.p.example");
     let (journal, _, conflicts) = settle(&mut dns, &last, lost.journal, policy);
     assert_eq!(conflicts, []);
@@ -222,31 +239,87 @@ fn a_crash_between_journal_and_change_leaves_no_conflict() {
 #[test]
 fn spf_rows() {
     use ConflictPolicy::*;
-    let nine = "v=spf1 a mx ptr include:a.b include:c.d include:e.f include:g.h include:i.j include:k.l include:m.n -all";
+    let nine =
+        "v=spf1 a mx ptr include:a.b include:c.d include:e.f include:g.h include:i.j include:k.l include:m.n -all";
     for (live, conflict, then, journal, after) in [
-        (&[][..], Refuse, &[OWN_SPF][..], "v=spf1 include:_spf.p.example -all [Ok Created include:_spf.p.example]", &[][..]),
+        (
+            &[][..],
+            Refuse,
+            &[OWN_SPF][..],
+            "v=spf1 include:_spf.p.example -all [Ok Created include:_spf.p.example]",
+            &[][..],
+        ),
         (&[OWN_SPF], Refuse, &[OWN_SPF], "v=spf1 include:_spf.p.example -all [Ok Observed]", &[OWN_SPF]),
-        (&["google=1"], Refuse, &["google=1", OWN_SPF], "v=spf1 include:_spf.p.example -all [Ok Created include:_spf.p.example]", &["google=1"]),
         (
-            &["google=1", "v=spf1  mx ~all"], Refuse, &["google=1", "v=spf1  mx include:_spf.p.example ~all"],
-            "v=spf1  mx include:_spf.p.example ~all [Ok Adopted include:_spf.p.example]", &["google=1", "v=spf1  mx ~all"],
+            &["google=1"],
+            Refuse,
+            &["google=1", OWN_SPF],
+            "v=spf1 include:_spf.p.example -all [Ok Created include:_spf.p.example]",
+            &["google=1"],
         ),
-        (&["v=spf1 -all"], Refuse, &[OWN_SPF], "v=spf1 include:_spf.p.example -all [Ok Adopted include:_spf.p.example]", &["v=spf1 -all"]),
         (
-            &["v=spf1 include:_spf.p.example ?all"], Refuse, &["v=spf1 include:_spf.p.example ?all"],
-            "v=spf1 include:_spf.p.example ?all [Ok Observed]", &["v=spf1 include:_spf.p.example ?all"],
+            &["google=1", "v=spf1  mx ~all"],
+            Refuse,
+            &["google=1", "v=spf1  mx include:_spf.p.example ~all"],
+            "v=spf1  mx include:_spf.p.example ~all [Ok Adopted include:_spf.p.example]",
+            &["google=1", "v=spf1  mx ~all"],
         ),
-        (&["v=spf1 redirect=o.example"], Refuse, &["v=spf1 redirect=o.example"], "v=spf1 include:_spf.p.example -all [Conflict -]", &["v=spf1 redirect=o.example"]),
-        (&["v=spf1 redirect=o.example"], Adopt, &["v=spf1 redirect=o.example"], "v=spf1 redirect=o.example [Ok Adopted]", &["v=spf1 redirect=o.example"]),
-        (&["v=spf1 redirect=o.example", "x"], Overwrite, &[OWN_SPF, "x"], "v=spf1 include:_spf.p.example -all [Ok Created include:_spf.p.example]", &["x"]),
+        (
+            &["v=spf1 -all"],
+            Refuse,
+            &[OWN_SPF],
+            "v=spf1 include:_spf.p.example -all [Ok Adopted include:_spf.p.example]",
+            &["v=spf1 -all"],
+        ),
+        (
+            &["v=spf1 include:_spf.p.example ?all"],
+            Refuse,
+            &["v=spf1 include:_spf.p.example ?all"],
+            "v=spf1 include:_spf.p.example ?all [Ok Observed]",
+            &["v=spf1 include:_spf.p.example ?all"],
+        ),
+        (
+            &["v=spf1 redirect=o.example"],
+            Refuse,
+            &["v=spf1 redirect=o.example"],
+            "v=spf1 include:_spf.p.example -all [Conflict -]",
+            &["v=spf1 redirect=o.example"],
+        ),
+        (
+            &["v=spf1 redirect=o.example"],
+            Adopt,
+            &["v=spf1 redirect=o.example"],
+            "v=spf1 redirect=o.example [Ok Adopted]",
+            &["v=spf1 redirect=o.example"],
+        ),
+        (
+            &["v=spf1 redirect=o.example", "x"],
+            Overwrite,
+            &[OWN_SPF, "x"],
+            "v=spf1 include:_spf.p.example -all [Ok Created include:_spf.p.example]",
+            &["x"],
+        ),
         (&[nine], Refuse, &[nine], "v=spf1 include:_spf.p.example -all [Conflict -]", &[nine]),
-        (&["v=spf1 a -all", "v=spf1 mx -all"], Refuse, &["v=spf1 a -all", "v=spf1 mx -all"], "v=spf1 include:_spf.p.example -all [Duplicate -]", &["v=spf1 a -all", "v=spf1 mx -all"]),
-        (&["v=spf1 a -all", OWN_SPF], Refuse, &["v=spf1 a -all", OWN_SPF], "v=spf1 include:_spf.p.example -all [Duplicate -]", &["v=spf1 a -all", OWN_SPF]),
+        (
+            &["v=spf1 a -all", "v=spf1 mx -all"],
+            Refuse,
+            &["v=spf1 a -all", "v=spf1 mx -all"],
+            "v=spf1 include:_spf.p.example -all [Duplicate -]",
+            &["v=spf1 a -all", "v=spf1 mx -all"],
+        ),
+        (
+            &["v=spf1 a -all", OWN_SPF],
+            Refuse,
+            &["v=spf1 a -all", OWN_SPF],
+            "v=spf1 include:_spf.p.example -all [Duplicate -]",
+            &["v=spf1 a -all", OWN_SPF],
+        ),
     ] {
         let mut dns = Dns::of(&[(Z, RecordType::TXT, 77, live)]);
         let (entries, previous, conflicts) = settle(&mut dns, &wanted(), vec![], policy(conflict));
         let set = dns.get(Z, RecordType::TXT);
-        let sorted = |list: &[&str]| list.iter().map(|v| v.to_string()).collect::<BTreeSet<_>>().into_iter().collect::<Vec<_>>();
+        let sorted =
+            |list: &[&str]| list.iter().map(|v| v.to_string()).collect::<BTreeSet<_>>().into_iter().collect::<Vec<_>>();
         assert_eq!(set.values, sorted(then), "{live:?}");
         assert_eq!(line(&entries, Purpose::SPF), journal, "{live:?}");
         assert_eq!(conflicts.len(), usize::from(journal.contains("Conflict") || journal.contains("Duplicate")));
@@ -267,14 +340,22 @@ fn spf_that_the_tenant_edits_while_we_are_in_it() {
     dns.put(Z, RecordType::TXT, 300, vec!["v=spf1 ip4:192.0.2.1 include:_spf.p.example -all".into()]);
     withdraw_all(&mut dns.clone(), journal.clone(), previous.clone(), OnDelete::Remove);
     let (journal, _, _) = settle(&mut dns, &wanted(), journal, none());
-    assert_eq!(line(&journal, Purpose::SPF), "v=spf1 ip4:192.0.2.1 include:_spf.p.example -all [Ok Adopted include:_spf.p.example]");
+    assert_eq!(
+        line(&journal, Purpose::SPF),
+        "v=spf1 ip4:192.0.2.1 include:_spf.p.example -all [Ok Adopted include:_spf.p.example]"
+    );
     // The include changes: the old one goes, in their record.
     let next = want(DmarcPolicy::Reject, "s1", "spf.other.example");
     let (journal, _, _) = settle(&mut dns, &next, journal, none());
     assert_eq!(dns.get(Z, RecordType::TXT).values, ["v=spf1 ip4:192.0.2.1 include:spf.other.example -all"]);
     // They add a second record: both stay, and ours stays known.
     let mut both = dns.clone();
-    both.put(Z, RecordType::TXT, 300, vec!["v=spf1 ip4:192.0.2.1 include:spf.other.example -all".into(), "v=spf1 mx -all".into()]);
+    both.put(
+        Z,
+        RecordType::TXT,
+        300,
+        vec!["v=spf1 ip4:192.0.2.1 include:spf.other.example -all".into(), "v=spf1 mx -all".into()],
+    );
     let (held, _, conflicts) = settle(&mut both, &next, journal.clone(), none());
     assert_eq!((conflicts.len(), both.get(Z, RecordType::TXT).values.len()), (1, 2));
     withdraw_all(&mut both, held, previous.clone(), OnDelete::Remove);
@@ -352,7 +433,10 @@ fn a_cname_stands_in_the_way() {
     let mut dns = Dns::of(&[("_dmarc.acme.test", RecordType::CNAME, 60, &["dmarc.other.example."])]);
     let (journal, _, conflicts) = settle(&mut dns, &wanted(), vec![], policy(ConflictPolicy::Overwrite));
     assert_eq!(conflicts.len(), 1);
-    assert_eq!(journal.iter().find(|e| e.purpose == Purpose::DMARC).and_then(|e| e.observed.as_deref()), Some("CNAME dmarc.other.example."));
+    assert_eq!(
+        journal.iter().find(|e| e.purpose == Purpose::DMARC).and_then(|e| e.observed.as_deref()),
+        Some("CNAME dmarc.other.example.")
+    );
     assert_eq!(dns.get("_dmarc.acme.test", RecordType::TXT).values, [""; 0]);
 }
 
@@ -374,7 +458,12 @@ fn foreign() -> impl Strategy<Value = Dns> {
         "google-site-verification=[a-z]{3}",
         "[ -~é]{0,12}",
     ];
-    let exclusive = prop_oneof![Just(DMARC.to_string()), Just("v=DMARC1; p=none".into()), Just("v=DKIM1; k=rsa; p=S1".into()), "[a-z=; ]{1,9}"];
+    let exclusive = prop_oneof![
+        Just(DMARC.to_string()),
+        Just("v=DMARC1; p=none".into()),
+        Just("v=DKIM1; k=rsa; p=S1".into()),
+        "[a-z=; ]{1,9}"
+    ];
     let host = prop_oneof![Just("mx1.p.example"), Just("mail.old.example"), Just("b.old.example"), Just(".")];
     let mx = (0u16..3, host).prop_map(|(n, h)| value::mx(n * 10, h));
     (

@@ -9,7 +9,9 @@ use psl::{Psl as _, Type};
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NameError {
     /// Not a name at all: empty, an empty label, a character that no name has, or a label or name that is too long.
-    #[error("{0:?} is not a domain name: labels of at most 63 and a name of at most 253 characters, letters, digits and inner hyphens only")]
+    #[error(
+        "{0:?} is not a domain name: labels of at most 63 and a name of at most 253 characters, letters, digits and inner hyphens only"
+    )]
     Invalid(String),
     /// It has only one label.
     #[error("{0:?} is a top-level domain: a mail domain needs at least two labels")]
@@ -73,7 +75,8 @@ pub fn is_public_suffix(name: &str) -> bool {
 
 /// The form that people read (U-labels). A label that cannot be shown safely stays an A-label.
 pub fn display(name: &str) -> String {
-    let (text, result) = Uts46::new().to_user_interface(name.as_bytes(), AsciiDenyList::EMPTY, Hyphens::Allow, |_, _, _| true);
+    let (text, result) =
+        Uts46::new().to_user_interface(name.as_bytes(), AsciiDenyList::EMPTY, Hyphens::Allow, |_, _, _| true);
     if result.is_err() { name.to_string() } else { text.into_owned() }
 }
 
@@ -150,9 +153,24 @@ mod tests {
         assert_eq!(long.len(), 253);
         assert!(canonical(&long).is_ok());
         for bad in [
-            "", ".", "..", "a..b", ".a.b", "a.b..", "-a.test", "a-.test", "a_b.test", "a b.test", "a/b.test", "*.test", "a\n.test",
-            "xn--a.test", "xn--zzzzzzz99.test",
-            &format!("{label}a.test"), &format!("{long}a"), "a@b.test",
+            "",
+            ".",
+            "..",
+            "a..b",
+            ".a.b",
+            "a.b..",
+            "-a.test",
+            "a-.test",
+            "a_b.test",
+            "a b.test",
+            "a/b.test",
+            "*.test",
+            "a\n.test",
+            "xn--a.test",
+            "xn--zzzzzzz99.test",
+            &format!("{label}a.test"),
+            &format!("{long}a"),
+            "a@b.test",
         ] {
             assert!(canonical(bad).is_err(), "{bad:?} was taken");
         }
@@ -160,7 +178,16 @@ mod tests {
 
     #[test]
     fn who_may_be_a_mail_domain() {
-        for good in ["acme.test", "example.co.uk", "example.com", "mail.example.com", "foo.github.io", "www.ck", "bücher.example", "a.unknown-tld"] {
+        for good in [
+            "acme.test",
+            "example.co.uk",
+            "example.com",
+            "mail.example.com",
+            "foo.github.io",
+            "www.ck",
+            "bücher.example",
+            "a.unknown-tld",
+        ] {
             assert!(mail_domain(good).is_ok(), "{good} was refused");
         }
         assert_eq!(mail_domain("com"), Err(NameError::TopLevel("com".into())));

@@ -1,9 +1,9 @@
 //! The records that a mail domain needs, from what is declared and what the groupware server says. Pure.
 
+use super::RecordType;
 use super::name::canonical;
 use super::spf;
 use super::value::mx;
-use super::RecordType;
 use crate::api::mail_domain::{Dmarc, DmarcPolicy, Purpose, SpfAll};
 use crate::groupware::DkimAlgorithm;
 use std::collections::BTreeMap;
@@ -254,7 +254,10 @@ mod tests {
                 DkimPublic { selector: "s202611r".into(), algorithm: DkimAlgorithm::RSA2048, public: "AAAA".into() },
                 DkimPublic { selector: "s202611e".into(), algorithm: DkimAlgorithm::Ed25519, public: "BBBB".into() },
             ],
-            dmarc: Some(Dmarc { policy: DmarcPolicy::Reject, report_to: vec!["mailto:a@b.test".into(), "mailto:c@d.test".into()] }),
+            dmarc: Some(Dmarc {
+                policy: DmarcPolicy::Reject,
+                report_to: vec!["mailto:a@b.test".into(), "mailto:c@d.test".into()],
+            }),
         }
     }
 
@@ -267,7 +270,10 @@ mod tests {
         assert_eq!(
             lines,
             [
-                &format!("_mailtenant-challenge.acme.test 3600 TXT {} SharedValues", challenge_value("uid-1", "acme.test")),
+                &format!(
+                    "_mailtenant-challenge.acme.test 3600 TXT {} SharedValues",
+                    challenge_value("uid-1", "acme.test")
+                ),
                 "acme.test 3600 MX 10 mx1.mail.example.net. | 20 mx2.mail.example.net. Switch",
                 "acme.test 3600 TXT v=spf1 include:_spf.mail.example.net ~all SpfTerm",
                 "s202611r._domainkey.acme.test 3600 TXT v=DKIM1; k=rsa; p=AAAA Exclusive",

@@ -1,1 +1,263 @@
-//! (to come)
+//! Asks DNS servers directly: UDP, then TCP when the answer is cut off. No cache, and never the pod's own resolver, which
+//! may show another view of a domain than the world has (split horizon).
+
+use super::value::{mx, txt_text};
+use super::{BackendError, RecordType, Resolver, Result, RrSet, name};
+use async_trait::async_trait;
+use futures::StreamExt;
+use futures::stream::FuturesOrdered;
+use hickory_resolver::proto::op::{Message, Query, ResponseCode};
+use hickory_resolver::proto::rr::{Name, RData, RecordType as WireType};
+use std::collections::BTreeSet;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpStream, UdpSocket, lookup_host};
+use tokio::time::timeout;
+
+/// How long one server may take, UDP and TCP together.
+const TIMEOUT: Duration = Duration::from_secs(5);
+/// When a question over UDP is asked once more: datagrams get lost.
+const ASK_AGAIN: Duration = Duration::from_millis(1500);
+
+/// Asks given servers.
+pub struct DirectResolver {
+    servers: Vec<String>,
+}
+
+impl DirectResolver {
+    /// `servers` as `host:port` or `[v6]:port`; without a port, 53.
+    pub fn new(servers: Vec<String>) -> Self {
+        DirectResolver { servers }
+    }
+}
+
+#[async_trait]
+impl Resolver for DirectResolver {
+    async fn lookup(&self, name: &str, rtype: RecordType) -> Result<Vec<RrSet>> {
+        let mut addresses = Vec::new();
+        for server in &self.servers {
+            // Found anew each time: the address behind a service name may change.
+            let found = match server.parse::<SocketAddr>() {
+                Ok(address) => Some(address),
+                Err(_) => {
+                    let target = match server.rsplit_once(':') {
+                        Some((_, port)) if port.parse::<u16>().is_ok() => server.clone(),
+                        _ => format!("{server}:53"),
+                    };
+                    let found = timeout(TIMEOUT, lookup_host(target)).await;
+                    found.ok().and_then(|r| r.ok()).and_then(|mut list| list.next())
+                }
+            };
+            addresses.extend(found);
+        }
+        ask_all(&addresses, name, rtype).await
+    }
+}
+
+/// The set as each server has it; servers that do not answer are left out, unless none does.
+async fn ask_all(servers: &[SocketAddr], name: &str, rtype: RecordType) -> Result<Vec<RrSet>> {
+    let question = wire_name(name)?;
+    let mut running: FuturesOrdered<_> = servers.iter().map(|server| ask(*server, &question, wire_type(rtype), true)).collect();
+    let mut sets = Vec::new();
+    while let Some(answer) = running.next().await {
+        if let Some(answer) = answer.ok().filter(is_answer) {
+            sets.push(set_of(&answer, &question, name, rtype));
+        }
+    }
+    if sets.is_empty() { Err(BackendError::unavailable(format!("no DNS server answers for {name}"))) } else { Ok(sets) }
+}
+
+/// Whether a server said what it has, or that it has nothing.
+fn is_answer(message: &Message) -> bool {
+    matches!(message.metadata.response_code, ResponseCode::NoError | ResponseCode::NXDomain)
+}
+
+fn wire_name(name: &str) -> Result<Name> {
+    Name::from_ascii(format!("{}.", name.trim_end_matches('.'))).map_err(|_| BackendError::Rejected(format!("{name:?} is not a DNS name")))
+}
+
+fn wire_type(rtype: RecordType) -> WireType {
+    match rtype {
+        RecordType::MX => WireType::MX,
+        RecordType::TXT => WireType::TXT,
+        RecordType::CNAME => WireType::CNAME,
+        RecordType::SRV => WireType::SRV,
+        RecordType::TLSA => WireType::TLSA,
+        RecordType::CAA => WireType::CAA,
+        RecordType::NS => WireType::NS,
+        RecordType::SOA => WireType::SOA,
+    }
+}
+
+/// The records of exactly this name and type: an alias is not followed, a challenge behind one proves nothing.
+fn set_of(message: &Message, question: &Name, name: &str, rtype: RecordType) -> RrSet {
+    let mut set = RrSet { name: name.into(), rtype, ttl: 0, values: vec![] };
+    for record in message.answers.iter().filter(|r| r.name == *question && r.record_type() == wire_type(rtype)) {
+        set.ttl = record.ttl;
+        set.values.push(canonical(&record.data));
+    }
+    set.values.sort();
+    set.values.dedup();
+    set
+}
+
+fn canonical(data: &RData) -> String {
+    match data {
+        RData::TXT(txt) => txt_text(&txt.txt_data.concat()),
+        RData::MX(x) => mx(x.preference, &x.exchange.to_ascii()),
+        RData::CNAME(target) => format!("{}.", name::from_server(&target.0.to_ascii())),
+        RData::NS(target) => format!("{}.", name::from_server(&target.0.to_ascii())),
+        other => other.to_string(),
+    }
+}
+
+/// One question to one server.
+async fn ask(server: SocketAddr, name: &Name, rtype: WireType, recursion: bool) -> std::io::Result<Message> {
+    let mut query = Query::new();
+    query.set_name(name.clone()).set_query_type(rtype);
+    let mut message = Message::query();
+    message.metadata.recursion_desired = recursion;
+    message.add_query(query.clone());
+    let id = message.metadata.id;
+    let bytes = message.to_vec().map_err(std::io::Error::other)?;
+    let fits = move |m: &Message| m.metadata.id == id && m.queries.iter().any(|q| q.name() == query.name() && q.query_type() == query.query_type());
+    let exchange = async {
+        let answer = udp(server, &bytes, &fits).await?;
+        if answer.metadata.truncation { tcp(server, &bytes, &fits).await } else { Ok(answer) }
+    };
+    timeout(TIMEOUT, exchange).await.unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()))
+}
+
+async fn udp(server: SocketAddr, question: &[u8], fits: &(impl Fn(&Message) -> bool + Sync)) -> std::io::Result<Message> {
+    let any = if server.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
+    let socket = UdpSocket::bind(any).await?;
+    // Connected: only this server's datagrams get in, from a port that nobody else knows.
+    socket.connect(server).await?;
+    let mut buffer = vec![0u8; 4096];
+    loop {
+        socket.send(question).await?;
+        let answer = timeout(ASK_AGAIN, async {
+            loop {
+                let length = socket.recv(&mut buffer).await?;
+                if let Some(answer) = Message::from_vec(&buffer[..length]).ok().filter(|m| fits(m)) {
+                    return std::io::Result::Ok(answer);
+                }
+            }
+        });
+        if let Ok(answer) = answer.await {
+            return answer;
+        }
+    }
+}
+
+async fn tcp(server: SocketAddr, question: &[u8], fits: &(impl Fn(&Message) -> bool + Sync)) -> std::io::Result<Message> {
+    let mut stream = TcpStream::connect(server).await?;
+    let length = u16::try_from(question.len()).map_err(std::io::Error::other)?;
+    stream.write_all(&[&length.to_be_bytes()[..], question].concat()).await?;
+    let mut buffer = vec![0u8; stream.read_u16().await?.into()];
+    stream.read_exact(&mut buffer).await?;
+    let answer = Message::from_vec(&buffer).map_err(std::io::Error::other)?;
+    if fits(&answer) { Ok(answer) } else { Err(std::io::Error::other("an answer to another question")) }
+}
+
+/// Finds the authoritative servers of each name from the root, then asks all of them.
+///
+/// It follows referrals by itself and remembers nothing, so that a delegation that just moved is seen at once. The
+/// servers asked are those of the last referral (the parent's view), by all their addresses.
+pub struct RootResolver {
+    roots: Vec<SocketAddr>,
+    port: u16,
+}
+
+/// Referrals in a row, and server names inside server names, before a walk is given up.
+const MAX_STEPS: usize = 24;
+const MAX_DEPTH: usize = 3;
+
+/// The root servers of the Internet, IPv4 (root hints of IANA, stable for years).
+const ROOTS: [[u8; 4]; 13] = [
+    [198, 41, 0, 4],
+    [170, 247, 170, 2],
+    [192, 33, 4, 12],
+    [199, 7, 91, 13],
+    [192, 203, 230, 10],
+    [192, 5, 5, 241],
+    [192, 112, 36, 4],
+    [198, 97, 190, 53],
+    [192, 36, 148, 17],
+    [192, 58, 128, 30],
+    [193, 0, 14, 129],
+    [199, 7, 83, 42],
+    [202, 12, 27, 33],
+];
+
+impl RootResolver {
+    /// From the root servers of the Internet.
+    pub fn internet() -> Self {
+        RootResolver { roots: ROOTS.iter().map(|ip| SocketAddr::from((*ip, 53))).collect(), port: 53 }
+    }
+
+    /// From other root servers; all servers below listen on `port`. For tests.
+    pub fn from_roots(roots: Vec<SocketAddr>, port: u16) -> Self {
+        RootResolver { roots, port }
+    }
+
+    /// The servers that answer for `name` themselves.
+    async fn authoritative(&self, name: &Name, rtype: WireType, depth: usize) -> Result<Vec<SocketAddr>> {
+        let lost = || BackendError::unavailable(format!("the authoritative servers of {name} were not found"));
+        if depth > MAX_DEPTH {
+            return Err(lost());
+        }
+        let mut servers = self.roots.clone();
+        let mut zone = Name::root();
+        for _ in 0..MAX_STEPS {
+            let mut referral = None;
+            for server in &servers {
+                match ask(*server, name, rtype, false).await {
+                    Ok(answer) if answer.metadata.authoritative && is_answer(&answer) => return Ok(servers),
+                    Ok(answer) if is_answer(&answer) => {
+                        referral = Some(answer);
+                        break;
+                    }
+                    _ => {}
+                }
+            }
+            let answer = referral.ok_or_else(lost)?;
+            // Only downwards: a referral to the side or up is a server that does not know the zone.
+            let next = answer.authorities.iter().filter(|r| r.record_type() == WireType::NS && zone.zone_of(&r.name) && r.name != zone && r.name.zone_of(name));
+            let next: Vec<_> = next.collect();
+            let cut = next.first().map(|r| r.name.clone()).ok_or_else(lost)?;
+            let hosts: BTreeSet<Name> = next.iter().filter(|r| r.name == cut).filter_map(|r| if let RData::NS(host) = &r.data { Some(host.0.to_lowercase()) } else { None }).collect();
+            let mut found = BTreeSet::new();
+            for host in hosts {
+                let glue: Vec<IpAddr> = answer.additionals.iter().filter(|r| r.name == host).filter_map(|r| r.data.ip_addr()).collect();
+                // Without glue the server's name is looked up the same way; inside the zone itself that cannot work.
+                let addresses = if glue.is_empty() && !cut.zone_of(&host) { Box::pin(self.addresses(&host, depth + 1)).await } else { glue };
+                found.extend(addresses.into_iter().filter(IpAddr::is_ipv4).map(|ip| SocketAddr::new(ip, self.port)));
+            }
+            if found.is_empty() {
+                return Err(lost());
+            }
+            (servers, zone) = (found.into_iter().collect(), cut);
+        }
+        Err(lost())
+    }
+
+    async fn addresses(&self, host: &Name, depth: usize) -> Vec<IpAddr> {
+        let Ok(servers) = self.authoritative(host, WireType::A, depth).await else { return vec![] };
+        for server in servers {
+            if let Ok(answer) = ask(server, host, WireType::A, false).await {
+                return answer.answers.iter().filter(|r| r.name == *host).filter_map(|r| r.data.ip_addr()).collect();
+            }
+        }
+        vec![]
+    }
+}
+
+#[async_trait]
+impl Resolver for RootResolver {
+    async fn lookup(&self, name: &str, rtype: RecordType) -> Result<Vec<RrSet>> {
+        let servers = self.authoritative(&wire_name(name)?, wire_type(rtype), 0).await?;
+        ask_all(&servers, name, rtype).await
+    }
+}

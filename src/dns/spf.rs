@@ -206,9 +206,15 @@ mod tests {
             ("v=spf1 -all redirect=other.example", "v=spf1 include:_spf.mail.example.net -all redirect=other.example"),
             ("v=spf1 +INCLUDE:_spf.Mail.example.net -all", "v=spf1 +INCLUDE:_spf.Mail.example.net -all"),
             // Behind all nobody looks.
-            ("v=spf1 -all include:_spf.mail.example.net", "v=spf1 include:_spf.mail.example.net -all include:_spf.mail.example.net"),
+            (
+                "v=spf1 -all include:_spf.mail.example.net",
+                "v=spf1 include:_spf.mail.example.net -all include:_spf.mail.example.net",
+            ),
             // Another qualifier is another statement.
-            ("v=spf1 ~include:_spf.mail.example.net -all", "v=spf1 ~include:_spf.mail.example.net include:_spf.mail.example.net -all"),
+            (
+                "v=spf1 ~include:_spf.mail.example.net -all",
+                "v=spf1 ~include:_spf.mail.example.net include:_spf.mail.example.net -all",
+            ),
         ] {
             assert_eq!(merge(record, X).as_deref(), Ok(want), "{record}");
         }

@@ -45,10 +45,18 @@ fn absolute(host: &str) -> String {
 pub fn txt_text(bytes: &[u8]) -> String {
     match std::str::from_utf8(bytes) {
         Ok(text) => text.to_string(),
-        Err(_) => bytes
-            .iter()
-            .map(|b| if (b' '..=b'~').contains(b) && *b != b'\\' { (*b as char).to_string() } else { format!("\\{b:03}") })
-            .collect(),
+        Err(_) => {
+            bytes
+                .iter()
+                .map(|b| {
+                    if (b' '..=b'~').contains(b) && *b != b'\\' {
+                        (*b as char).to_string()
+                    } else {
+                        format!("\\{b:03}")
+                    }
+                })
+                .collect()
+        }
     }
 }
 
@@ -81,9 +89,10 @@ fn parse_txt(content: &str) -> Vec<u8> {
             b'"' => quoted = !quoted,
             b' ' | b'\t' if !quoted => {}
             b'\\' => {
-                let decimal = bytes.get(i + 1..i + 4).filter(|d| d.iter().all(u8::is_ascii_digit)).map(|d| {
-                    d.iter().fold(0u32, |n, digit| n * 10 + u32::from(digit - b'0'))
-                });
+                let decimal = bytes
+                    .get(i + 1..i + 4)
+                    .filter(|d| d.iter().all(u8::is_ascii_digit))
+                    .map(|d| d.iter().fold(0u32, |n, digit| n * 10 + u32::from(digit - b'0')));
                 match decimal.and_then(|n| u8::try_from(n).ok()) {
                     Some(n) => {
                         out.push(n);

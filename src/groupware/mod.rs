@@ -6,6 +6,7 @@
 //! carries another uid, or none unless `adopt` is said (I3).
 
 pub mod address;
+pub mod connect;
 pub mod sogo;
 
 use crate::api::mail_instance::AddressBook;

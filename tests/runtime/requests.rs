@@ -37,7 +37,9 @@ async fn requests_are_counted_by_verb_resource_and_code() {
     pods.create(&PostParams::default(), &pod).await.unwrap();
     pods.get("x").await.unwrap();
     pods.get("x").await.unwrap();
-    assert!(pods.replace("x", &PostParams::default(), &pod).await.is_err(), "no resourceVersion");
+    let mut stale = pod.clone();
+    stale.metadata.resource_version = Some("999".into());
+    assert!(pods.replace("x", &PostParams::default(), &stale).await.is_err());
     assert!(pods.get_status("x").await.is_err());
     assert!(Api::<Namespace>::all(client.clone()).get("tenant").await.is_err());
     assert!(Api::<Pod>::all(client.clone()).list(&ListParams::default()).await.is_err());

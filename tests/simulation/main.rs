@@ -11,6 +11,7 @@ mod declared;
 mod dns;
 mod end;
 mod groupware;
+mod operator;
 mod pin;
 mod plant;
 mod properties;
@@ -32,7 +33,7 @@ fn number(name: &str, default: u64) -> u64 {
 }
 
 fn subjects() -> BTreeMap<&'static str, Subject> {
-    [("toy", toy::subject(None))].into()
+    [("toy", toy::subject(None)), ("operator", operator::subject(None))].into()
 }
 
 /// Runs seeds `from..from + count` on two threads until one fails; the first failure by seed among those seen.
@@ -157,6 +158,23 @@ fn toy_holds() {
 fn toy_bugs_are_seen() {
     for bug in [Bug::CleanupErrorIsDone, Bug::EnsureErrorIsDone, Bug::AlwaysAdopts] {
         seen_within(&toy::subject(Some(bug)), bug, 1_000);
+    }
+}
+
+#[test]
+fn repeats_byte_for_byte() {
+    repeats("operator");
+}
+
+#[test]
+fn holds() {
+    soak("operator");
+}
+
+#[test]
+fn planted_bugs_are_seen() {
+    for bug in Bug::ALL {
+        seen_within(&operator::subject(Some(bug)), bug, 1_000);
     }
 }
 

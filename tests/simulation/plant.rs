@@ -17,10 +17,15 @@ pub enum Bug {
     AlwaysAdopts,
     /// The mailbox is dropped with its mail whatever the policy says (I3).
     ReleaseDestroys,
-    /// Domains look complete although mailboxes are missing (I4, I10 after drift).
+    /// A quota that was lowered by hand reads as if it were not (I10 after drift).
     BlindRead,
     /// Nothing keeps a mailbox that an alias delivers to (I1).
     NoAliasesTo,
+}
+
+impl Bug {
+    pub const ALL: [Bug; 6] =
+        [Bug::CleanupErrorIsDone, Bug::EnsureErrorIsDone, Bug::AlwaysAdopts, Bug::ReleaseDestroys, Bug::BlindRead, Bug::NoAliasesTo];
 }
 
 /// The real provider with a bug.
@@ -60,7 +65,11 @@ impl GroupwareBackend for Planted {
         self.cleanup(self.inner.remove_tenant(owner).await, Left::Gone)
     }
     async fn read_domain(&self, name: &str) -> Result<DomainSnapshot> {
-        self.inner.read_domain(name).await
+        let mut rows = self.inner.read_domain(name).await?;
+        if self.bug == Bug::BlindRead {
+            rows.mailboxes.values_mut().for_each(|m| m.settings.quota = m.settings.quota.max(1 << 30));
+        }
+        Ok(rows)
     }
     async fn ensure_domain(&self, want: &DomainWant) -> Result<(DomainRow, Made)> {
         let want = DomainWant { owner: self.owner(&want.owner), ..want.clone() };

@@ -226,6 +226,12 @@ impl Sim {
         kube::Client::new(tower::ServiceBuilder::new().layer(retries).service(self.service()), "default")
     }
 
+    /// The client as the process makes it: each request with a time limit, nothing retried behind the operator's back.
+    pub fn limited_client(&self, metrics: mailtenant::runtime::metrics::Metrics) -> kube::Client {
+        let layer = mailtenant::runtime::requests::RequestLayer { metrics, timeout: mailtenant::runtime::requests::TIMEOUT };
+        kube::Client::new(tower::ServiceBuilder::new().layer(layer).service(self.service()), "default")
+    }
+
     #[allow(clippy::type_complexity)]
     fn service(
         &self,

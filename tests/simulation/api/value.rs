@@ -86,7 +86,9 @@ pub fn apply(live: &mut Value, last: &Value, new: &Value, others: &[&Value], pat
                         object.remove(k);
                     }
                 }
-                (Some(inner @ Value::Array(_)), Value::Array(_)) if list_key(&format!("{path}/{k}")).is_some() => {
+                (Some(inner @ Value::Array(_)), Value::Array(_))
+                    if list_key(&format!("{path}/{k}")).is_some() || is_set(&format!("{path}/{k}")) =>
+                {
                     apply(inner, &last[k], &json!([]), &shared, &format!("{path}/{k}"));
                     if inner.as_array().is_some_and(Vec::is_empty) {
                         object.remove(k);

@@ -97,7 +97,8 @@ impl Api {
             }
         }
         if !text(&v, "/metadata/resourceVersion").is_empty() {
-            return Err(failure(400, "BadRequest", "resourceVersion should not be set on objects to be created"));
+            // The real server's answer has no reason.
+            return Err(failure(500, "", "resourceVersion should not be set on objects to be created"));
         }
         self.uid += 1;
         if text(&v, "/metadata/name").is_empty() {

@@ -1,0 +1,50 @@
+# The project's commands. `make help` lists them. All set-up on a bare Debian 12 with Rust, Go and make is part of them.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+export PATH := $(PATH):$(HOME)/.cargo/bin:/usr/local/go/bin:/usr/sbin:/sbin
+# Read by the tests; empty = their defaults.
+export SCENARIOS SEED SEEDS N IDLE KEEP
+
+.PHONY: help
+help: ## This list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
+
+.PHONY: demo
+demo: ## Shows the main job on real servers. KEEP=1 leaves everything up and says what to type next
+	@e2e/demo.sh
+
+# The servers that tests start are installed and built beside the compilation of the tests: neither waits for the other.
+.PHONY: test
+test: ## Every test: units, simulation, kube-apiserver, real servers. SCENARIOS=, SEED= for the order scenarios
+	@log=$$(mktemp); ( e2e/stack/install.sh && e2e/stack/controlplane/build.sh ) >"$$log" 2>&1 & servers=$$!; \
+	cargo test --no-run || { kill $$servers 2>/dev/null; exit 1; }; \
+	wait $$servers || { cat "$$log" >&2; exit 1; }; rm -f "$$log"
+	cargo test --no-fail-fast
+
+.PHONY: simulate
+simulate: ## The simulator alone. SEEDS=100000 for that many schedules per property set, SEED= replays one
+	cargo test --release --test simulation -- --nocapture
+
+.PHONY: bench
+bench: ## One table of times and writes against a floor. N=10000 mailboxes, IDLE=600 seconds
+	@e2e/stack/install.sh && e2e/stack/controlplane/build.sh >/dev/null
+	cargo bench --bench mailboxes
+
+.PHONY: crds
+crds: ## Writes crds/ from the types in src/api/
+	@mkdir -p crds
+	cargo run --quiet -- crds >crds/mailtenant.dev.yaml.new && mv crds/mailtenant.dev.yaml.new crds/mailtenant.dev.yaml
+
+.PHONY: docs
+docs: ## Builds the reference of the code; a broken link is an error
+	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --document-private-items
+
+.PHONY: lint
+lint: ## Format and clippy, as CI does
+	cargo fmt --check
+	cargo clippy --all-targets -- -D warnings
+
+.PHONY: clean-cache
+clean-cache: ## Removes the built control plane; the next run builds it again (6 minutes)
+	@cache="$${MAILTENANT_CACHE:-$$HOME/.cache/mailtenant}"; rm -rf "$$cache/bin" "$$cache/build.lock"; echo "removed $$cache/bin"

@@ -1,0 +1,16 @@
+//! The whole system on real servers: control plane, PowerDNS, SOGo, Dovecot, Postfix, and the operator's own binary.
+//!
+//! Tests share one platform and work in namespaces of their own; those that kill the operator have another one.
+//! `cargo test --test e2e` needs root on Debian 12 and sets up the rest (`e2e/stack/up.sh`). `MAILTENANT_STACK=ROOT`
+//! takes servers that are up already.
+
+mod harness;
+
+mod idle;
+mod mail;
+mod order;
+mod ready;
+mod servers;
+mod strangers;
+mod tenancy;
+mod whole_run;

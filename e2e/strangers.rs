@@ -1,0 +1,156 @@
+//! I3: what is there already is neither taken over nor deleted unless adopted, and who lost owns nothing.
+
+use crate::harness::world::World;
+use crate::harness::{dns, mail, secs};
+use serde_json::{Value, json};
+
+async fn insert_mailbox(w: &World, local: &str) -> Value {
+    let (address, zone) = (w.address(local), w.zone());
+    w.sql
+        .run(&format!(
+            "INSERT INTO mailbox(username, password, name, quota, local_part, domain) VALUES ('{address}', '{{SSHA512}}x', 'a stranger', 4711000, '{local}', '{zone}');
+             INSERT INTO alias(address, goto, domain) VALUES ('{address}', '{address}', '{zone}')"
+        ))
+        .await;
+    row(w, local).await
+}
+
+async fn row(w: &World, local: &str) -> Value {
+    w.sql.row("mailbox", &format!("username = '{}'", w.address(local))).await.unwrap_or(Value::Null)
+}
+
+#[tokio::test]
+async fn a_mailbox_that_is_there_stays_as_it_is_until_it_is_adopted() {
+    let w = World::new("stranger").await;
+    w.tenant(&["bob"]).await;
+    let was = insert_mailbox(&w, "alice").await;
+    w.k.apply(w.mailbox("alice", "main")).await;
+    w.k.not_ready("Mailbox", "alice", "ExistsAtBackend", secs(60)).await;
+    assert_eq!(row(&w, "alice").await, was);
+    w.k.delete("Mailbox", "alice").await;
+    w.k.gone("Mailbox", "alice", secs(60)).await;
+    assert_eq!(row(&w, "alice").await, was, "the loser's deletion touched it");
+
+    let mut adopts = w.mailbox("alice", "main");
+    adopts["spec"]["adoptionPolicy"] = json!("IfUnowned");
+    w.k.apply(adopts).await;
+    let object = w.k.ready("Mailbox", "alice", secs(60)).await;
+    assert_eq!(object["status"]["ownership"], "Adopted");
+    let now = row(&w, "alice").await;
+    assert_eq!((&now["store_uid"], &now["name"]), (&was["store_uid"], &json!("alice")), "the same store, our values");
+    w.k.delete("Mailbox", "alice").await;
+    w.k.gone("Mailbox", "alice", secs(60)).await;
+    assert_eq!(row(&w, "alice").await, Value::Null, "what was adopted is ours to delete");
+}
+
+#[tokio::test]
+async fn an_alias_and_a_domain_that_are_there_stay_as_they_are() {
+    let w = World::new("strangers").await;
+    w.tenant(&["bob"]).await;
+    let (info, zone) = (w.address("info"), w.zone());
+    w.sql
+        .run(&format!("INSERT INTO alias(address, goto, domain) VALUES ('{info}', 'somebody@away.example', '{zone}')"))
+        .await;
+    let alias = w.sql.row("alias", &format!("address = '{info}'")).await;
+    w.k.apply(w.alias("info", "main", "info", &["bob"])).await;
+    w.k.not_ready("MailAlias", "info", "ExistsAtBackend", secs(60)).await;
+    w.k.delete("MailAlias", "info").await;
+    w.k.gone("MailAlias", "info", secs(60)).await;
+    assert_eq!(w.sql.row("alias", &format!("address = '{info}'")).await, alias);
+
+    // A domain of somebody who was never declared here, with a mailbox in it.
+    let theirs = format!("theirs.{zone}");
+    w.sql
+        .run(&format!(
+            "INSERT INTO tenant(name) VALUES ('{theirs}'); INSERT INTO domain(domain, tenant) VALUES ('{theirs}', '{theirs}');
+             INSERT INTO mailbox(username, local_part, domain) VALUES ('x@{theirs}', 'x', '{theirs}')"
+        ))
+        .await;
+    let before = w.sql.snapshot(&format!("%{theirs}%")).await;
+    for (policy, name) in [("Never", "theirs"), ("IfUnowned", "theirs-too")] {
+        let mut domain = w.domain(name, "acme", &theirs);
+        domain["spec"]["adoptionPolicy"] = json!(policy);
+        w.k.apply(domain).await;
+        w.k.not_ready("MailDomain", name, "ExistsAtBackend", secs(60)).await;
+        w.k.delete("MailDomain", name).await;
+        w.k.gone("MailDomain", name, secs(60)).await;
+    }
+    assert_eq!(w.sql.snapshot(&format!("%{theirs}%")).await, before);
+    // What is foreign below our domain keeps it from being destroyed, but not from going.
+    w.k.delete("Mailbox", "bob").await;
+    w.k.delete("MailDomain", "main").await;
+    w.k.gone("MailDomain", "main", secs(120)).await;
+    assert_eq!(w.sql.row("alias", &format!("address = '{info}'")).await, alias);
+}
+
+#[tokio::test]
+async fn the_younger_of_two_objects_for_one_address_owns_nothing() {
+    let w = World::new("duplicate").await;
+    w.tenant(&["alice"]).await;
+    let was = row(&w, "alice").await;
+    // Creation times have whole seconds; then the uid decides.
+    tokio::time::sleep(secs(2)).await;
+    let mut twin = w.mailbox("twin", "main");
+    twin["spec"]["localPart"] = json!("alice");
+    twin["spec"]["displayName"] = json!("the twin");
+    w.k.apply(twin).await;
+    w.k.apply(w.alias("alias-twin", "main", "alice", &["alice"])).await;
+    w.k.not_ready("Mailbox", "twin", "AddressInUse", secs(60)).await;
+    w.k.not_ready("MailAlias", "alias-twin", "AddressInUse", secs(60)).await;
+    for (kind, name) in [("Mailbox", "twin"), ("MailAlias", "alias-twin")] {
+        w.k.delete(kind, name).await;
+        w.k.gone(kind, name, secs(60)).await;
+    }
+    assert_eq!(row(&w, "alice").await, was);
+    w.k.ready("Mailbox", "alice", secs(10)).await;
+    let (alice, password) = (w.address("alice"), w.password("alice").await);
+    mail::send(w.stack, "x@elsewhere.example", &alice, "still there", None).await.expect("mail is taken");
+    mail::arrives(w.stack, (&alice, &password), "still there").await;
+}
+
+#[tokio::test]
+async fn records_of_others_stay_byte_for_byte() {
+    let w = World::new("records").await;
+    let zone = w.zone();
+    dns::put(w.stack, &zone, &zone, "MX", 300, &["5 old.mx.example.", "10 older.mx.example."]).await;
+    let spf = "\"v=spf1 ip4:192.0.2.0/24 include:_spf.newsletter.example ~all\"";
+    dns::put(w.stack, &zone, &zone, "TXT", 300, &["\"site-verification=4711\"", spf]).await;
+    dns::put(
+        w.stack,
+        &zone,
+        &format!("_dmarc.{zone}"),
+        "TXT",
+        300,
+        &["\"v=DMARC1; p=none; rua=mailto:them@away.example\""],
+    )
+    .await;
+    let was = dns::snapshot(w.stack, &zone).await;
+
+    // A DMARC record with another value: told, not touched.
+    w.k.apply(w.instance("acme")).await;
+    w.k.apply(w.domain("main", "acme", &zone)).await;
+    w.k.apply(w.mailbox("alice", "main")).await;
+    w.k.not_ready("MailDomain", "main", "DNSConflict", secs(120)).await;
+    let now = dns::snapshot(w.stack, &zone).await;
+    let dmarc = (format!("_dmarc.{zone}."), "TXT".to_string());
+    assert_eq!(now[&dmarc], was[&dmarc]);
+
+    w.k.patch("MailDomain", "main", json!({"spec": {"dns": {"conflictPolicy": "Adopt"}}})).await;
+    w.k.ready("MailDomain", "main", secs(120)).await;
+    let now = dns::snapshot(w.stack, &zone).await;
+    assert_eq!(now[&dmarc], was[&dmarc]);
+    let (_, txt) = &now[&(format!("{zone}."), "TXT".to_string())];
+    assert!(txt.contains(&"\"site-verification=4711\"".to_string()), "{txt:?}");
+    let merged: Vec<_> = txt.iter().filter(|t| t.contains("v=spf1")).collect();
+    assert_eq!(merged.len(), 1, "two SPF records are none (RFC 7208, 4.5): {txt:?}");
+    for part in ["ip4:192.0.2.0/24", "include:_spf.newsletter.example", "include:_spf.mail.example.net", "~all"] {
+        assert!(merged[0].contains(part), "{merged:?}");
+    }
+    assert_eq!(now[&(format!("{zone}."), "MX".to_string())].1, ["10 mx1.mail.example.net."]);
+
+    w.k.delete("MailInstance", "acme").await;
+    w.k.delete("MailDomain", "main").await;
+    w.k.delete("Mailbox", "alice").await;
+    w.empty(secs(120)).await;
+    assert_eq!(dns::snapshot(w.stack, &zone).await, was);
+}

@@ -1,0 +1,73 @@
+//! What is asked of the whole run, when every other test of this process has ended: libtest starts tests in the order of
+//! their names, and this one's is the last.
+
+use crate::harness::kubectl::Kubectl;
+use crate::harness::world::{Platform, World, running};
+use crate::harness::{eventually, secs};
+use serde_json::json;
+use std::collections::BTreeMap;
+
+#[tokio::test]
+async fn no_secret_left_the_operator() {
+    let w = World::new("zz").await;
+    // Also when run alone there are secrets of each kind, and errors about each.
+    w.tenant(&["alice"]).await;
+    w.k.put_secret("own", &[("password", "chosen-by-A-Person-1")]).await;
+    let mut own = w.mailbox("own", "main");
+    own["spec"]["password"] = json!({"secretRef": {"name": "own", "key": "password"}});
+    w.k.apply(own).await;
+    w.k.ready("Mailbox", "own", secs(60)).await;
+    w.k.put_secret("own", &[("password", "")]).await;
+    w.k.put_secret("junk", &[("hash", "this-is-No-Hash-at-all-2")]).await;
+    let mut junk = w.mailbox("junk", "main");
+    junk["spec"]["password"] = json!({"hashSecretRef": {"name": "junk", "key": "hash"}});
+    w.k.apply(junk).await;
+    w.k.not_ready("Mailbox", "junk", "SecretInvalid", secs(60)).await;
+
+    eventually("every other test has ended", secs(3600), || async {
+        if running() == 1 { Ok(()) } else { Err(running()) }
+    })
+    .await;
+    check(w.platform).await;
+    if Platform::rough_is_up() {
+        check(Platform::rough()).await;
+    }
+}
+
+async fn check(platform: &Platform) {
+    let sql = crate::harness::sql::Sql::connect(platform.stack).await;
+    let mut secrets = platform.recorder.secrets();
+    // Hashes and keys never were in a Secret: the database has seen them all.
+    secrets.extend(
+        sql.column("SELECT DISTINCT COALESCE(new, old)->>'password' FROM e2e.audit WHERE tbl = 'mailbox'").await,
+    );
+    for pem in sql.column("SELECT DISTINCT COALESCE(new, old)->>'private_key' FROM e2e.audit WHERE tbl = 'dkim'").await
+    {
+        secrets.extend(pem.lines().filter(|l| !l.starts_with("-----")).map(str::to_string));
+    }
+    secrets.retain(|s| s.len() >= 8);
+    assert!(secrets.len() >= 8, "hardly any secret was used: {}", secrets.len());
+
+    let mut places = BTreeMap::new();
+    let read = |path: &std::path::Path| std::fs::read(path).map(|b| String::from_utf8_lossy(&b).into_owned());
+    places.insert("the operator's log", read(&platform.operator.log).expect("a log"));
+    places.insert("objects and events", read(&platform.recorder.file).expect("objects"));
+    places.insert("metrics", platform.operator.page("/metrics").await.expect("metrics").1);
+    for file in ["cmdline", "environ"] {
+        let path = format!("/proc/{}/{file}", platform.operator.pid());
+        places.insert(
+            if file == "cmdline" { "process arguments" } else { "environment" },
+            read(path.as_ref()).expect("/proc"),
+        );
+    }
+    let k = Kubectl::admin(platform.stack, "default").await;
+    let events = k.everywhere("Event").list(&Default::default()).await.expect("events");
+    places.insert("events now", serde_json::to_string(&events.items).expect("JSON"));
+    for (place, text) in &places {
+        assert!(!text.is_empty(), "{place} is empty: nothing was looked at");
+        for secret in &secrets {
+            // Which secret it was must not get into CI's log either.
+            assert!(!text.contains(secret.as_str()), "{place} has a secret of {} characters", secret.len());
+        }
+    }
+}

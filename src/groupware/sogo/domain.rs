@@ -1,0 +1,203 @@
+//! Domains, and the bulk read of one: four queries, however many mailboxes it has.
+
+use super::db::Conn;
+use super::mailbox::mailbox_row;
+use super::tenant::bytes;
+use super::*;
+use tokio_postgres::Row;
+
+const SELECT: &str = "SELECT d.domain, d.owner, d.adopted, d.tenant, d.active, x.target_domain FROM domain d \
+    LEFT JOIN alias_domain x ON x.alias_domain = d.domain AND x.active WHERE d.domain = $1";
+
+fn row(r: &Row) -> DomainRow {
+    DomainRow {
+        name: r.get(0),
+        owner: r.get(1),
+        adopted: r.get(2),
+        tenant: r.get(3),
+        active: r.get(4),
+        alias_of: r.get(5),
+    }
+}
+
+async fn read(conn: &mut Conn, name: &str) -> Result<Option<DomainRow>> {
+    Ok(conn.row(SELECT, &[&name]).await?.as_ref().map(row))
+}
+
+/// Locks the domain of an owner against changes below it, or says that the owner has none.
+pub(super) async fn lock(conn: &mut Conn, owner: &str, name: &str) -> Result<()> {
+    let there = conn.row("SELECT 1 FROM domain WHERE domain = $1 AND owner = $2 FOR UPDATE", &[&name, &owner]).await?;
+    there.map(|_| ()).ok_or_else(|| BackendError::NotFound(format!("domain {name}")))
+}
+
+/// Whether a domain is in a tenant, as what is made below it must know; keeps it from going away until the end of the
+/// transaction.
+pub(super) async fn hold(conn: &mut Conn, name: &str, tenant: &str) -> Result<()> {
+    let row = conn.row("SELECT tenant FROM domain WHERE domain = $1 FOR KEY SHARE", &[&name]).await?;
+    in_tenant(name, row.is_some(), row.and_then(|r| r.get::<_, Option<String>>(0)).as_deref(), tenant)
+}
+
+/// The typed error for a domain that is not there or in another tenant.
+pub(super) fn in_tenant(name: &str, there: bool, have: Option<&str>, want: &str) -> Result<()> {
+    match (there, have) {
+        (false, _) => Err(BackendError::NotFound(format!("domain {name}"))),
+        (true, Some(t)) if t == want => Ok(()),
+        (true, _) => Err(BackendError::Conflict(format!("domain {name} is not in tenant {want}"))),
+    }
+}
+
+impl Sogo {
+    pub(super) async fn domain_read(&self, name: &str) -> Result<DomainSnapshot> {
+        let mut conn = self.turn().await?;
+        let f = self.features(&mut conn).await?;
+        let mut all = DomainSnapshot { domain: read(&mut conn, name).await?, ..DomainSnapshot::default() };
+        for r in conn.query(&format!("{} WHERE m.domain = $1", mailbox::select(f)), &[&name]).await? {
+            let m = mailbox_row(&r);
+            all.mailboxes.insert(m.address.clone(), m);
+        }
+        for r in conn.query(&format!("{} WHERE a.domain = $1 AND {}", alias::select(f), alias::REAL), &[&name]).await? {
+            let a = alias::row(&r);
+            all.aliases.insert(a.address.clone(), a);
+        }
+        if f.dkim {
+            all.dkim = dkim::rows(&mut conn, f, name).await?;
+        }
+        Ok(all)
+    }
+
+    pub(super) async fn domain_ensure(&self, want: &DomainWant) -> Result<(DomainRow, Made)> {
+        let mut conn = self.turn().await?;
+        let have = read(&mut conn, &want.name).await?;
+        let made = check(want, have.as_ref())?;
+        let same = |d: &DomainRow| d.active && d.tenant.as_deref() == Some(&want.tenant) && d.alias_of == want.alias_of;
+        if let (Made::Unchanged, Some(d)) = (made, have.as_ref().filter(|d| same(d))) {
+            return Ok((d.clone(), made));
+        }
+        conn.begin().await?;
+        let done = put(&mut conn, want, have.as_ref(), made).await;
+        conn.end(done).await?;
+        match read(&mut conn, &want.name).await? {
+            Some(d) => Ok((d, if made == Made::Unchanged { Made::Changed } else { made })),
+            None => Err(BackendError::Conflict(format!("domain {} went away while it was made", want.name))),
+        }
+    }
+
+    pub(super) async fn domain_remove(&self, owner: &str, name: &str) -> Result<Left> {
+        let mut conn = self.turn().await?;
+        let f = self.features(&mut conn).await?;
+        conn.begin().await?;
+        let done = remove(&mut conn, f, owner, name).await;
+        let (left, off) = conn.end(done).await?;
+        if left == Left::Gone {
+            return Ok(left);
+        }
+        // Kept: whoever could sign in until now must not be able to any longer. Only then the domain is let go, so that
+        // a repeat after an error finds it and does this again.
+        drop(conn);
+        self.forget(&off).await?;
+        if !off.is_empty() {
+            self.doveadm.flush(&off).await?;
+        }
+        for user in &off {
+            self.doveadm.kick(user).await?;
+        }
+        let mut conn = self.again().await?;
+        conn.execute("UPDATE domain SET owner = NULL WHERE domain = $1 AND owner = $2", &[&name, &owner]).await?;
+        Ok(left)
+    }
+}
+
+fn check(want: &DomainWant, have: Option<&DomainRow>) -> Result<Made> {
+    let what = format!("domain {}", want.name);
+    let Some(d) = have else { return Ok(Made::Created) };
+    let made = claim(&what, d.owner.as_deref(), &want.owner)?;
+    match &d.tenant {
+        Some(t) if *t != want.tenant && made == Made::Adopted => Err(BackendError::Exists { what, owner: None }),
+        Some(t) if *t != want.tenant => Err(BackendError::Conflict(format!("{what} is in another tenant"))),
+        _ => Ok(made),
+    }
+}
+
+async fn put(conn: &mut Conn, want: &DomainWant, have: Option<&DomainRow>, made: Made) -> Result<()> {
+    let (name, uid, tenant) = (&want.name, &want.owner.uid, &want.tenant);
+    if conn.row("SELECT 1 FROM tenant WHERE name = $1 FOR KEY SHARE", &[tenant]).await?.is_none() {
+        return Err(BackendError::NotFound(format!("tenant {tenant}")));
+    }
+    if let Some(target) = &want.alias_of {
+        hold(conn, target, tenant).await?;
+    }
+    let conflict = || BackendError::Conflict(format!("domain {name} changed meanwhile"));
+    let rows = match have {
+        None => {
+            conn.execute(
+                "INSERT INTO domain (domain, active, tenant, owner) VALUES ($1, true, $2, $3) ON CONFLICT DO NOTHING",
+                &[name, tenant, uid],
+            )
+            .await?
+        }
+        Some(d) => {
+            conn.execute(
+                "UPDATE domain SET active = true, tenant = $2, owner = $3, adopted = adopted OR $4, modified = now() \
+                 WHERE domain = $1 AND owner IS NOT DISTINCT FROM $5 AND (tenant IS NULL OR tenant = $2)",
+                &[name, tenant, uid, &(made == Made::Adopted), &d.owner],
+            )
+            .await?
+        }
+    };
+    if rows != 1 {
+        return Err(conflict());
+    }
+    if have.and_then(|d| d.alias_of.as_ref()) != want.alias_of.as_ref() {
+        match &want.alias_of {
+            None => conn.execute("DELETE FROM alias_domain WHERE alias_domain = $1", &[name]).await?,
+            Some(target) => {
+                conn.execute(
+                    "INSERT INTO alias_domain (alias_domain, target_domain, active) VALUES ($1, $2, true) \
+                     ON CONFLICT (alias_domain) DO UPDATE SET target_domain = $2, active = true",
+                    &[name, target],
+                )
+                .await?
+            }
+        };
+    }
+    Ok(())
+}
+
+async fn remove(conn: &mut Conn, f: Features, owner: &str, name: &str) -> Result<(Left, Vec<String>)> {
+    lock(conn, owner, name).await?;
+    let below = conn
+        .row(
+            "SELECT (SELECT count(owner) FROM mailbox WHERE domain = $1), (SELECT count(*) FROM mailbox WHERE domain = $1), \
+             (SELECT count(owner) FROM alias a WHERE domain = $1 AND NOT EXISTS (SELECT FROM mailbox m WHERE m.username = a.address)), \
+             (SELECT count(*) FROM alias a WHERE domain = $1 AND NOT EXISTS (SELECT FROM mailbox m WHERE m.username = a.address)), \
+             (SELECT count(*) FROM alias_domain x JOIN domain d ON d.domain = x.alias_domain WHERE x.target_domain = $1 AND d.owner IS NOT NULL), \
+             (SELECT count(*) FROM alias_domain x JOIN domain d ON d.domain = x.alias_domain WHERE x.target_domain = $1)",
+            &[&name],
+        )
+        .await?
+        .ok_or_else(|| BackendError::unavailable("the database gave no row for counts"))?;
+    let n = |i: usize| -> i64 { below.get(i) };
+    if n(0) + n(2) + n(4) > 0 {
+        let (m, a, d) = (n(0), n(2), n(4));
+        return Err(BackendError::Conflict(format!(
+            "{name} still has {m} mailboxes, {a} aliases and {d} alias domains"
+        )));
+    }
+    let kept = n(1) + n(3) + n(5);
+    if f.dkim {
+        let mine = "SELECT id FROM dkim WHERE domain_name = $1 AND (owner IS NOT NULL OR $2)";
+        let gone = kept == 0;
+        for table in dkim::signing_tables(f) {
+            conn.execute(&format!("DELETE FROM {table} WHERE dkim_id IN ({mine})"), &[&name, &gone]).await?;
+        }
+        conn.execute("DELETE FROM dkim WHERE domain_name = $1 AND (owner IS NOT NULL OR $2)", &[&name, &gone]).await?;
+    }
+    if kept > 0 {
+        let off = conn.query("SELECT username FROM mailbox WHERE domain = $1 AND active", &[&name]).await?;
+        conn.execute("UPDATE domain SET active = false, modified = now() WHERE domain = $1", &[&name]).await?;
+        return Ok((Left::Kept(bytes(kept)), off.iter().map(|r| r.get(0)).collect()));
+    }
+    conn.execute("DELETE FROM alias_domain WHERE alias_domain = $1", &[&name]).await?;
+    conn.execute("DELETE FROM domain WHERE domain = $1", &[&name]).await?;
+    Ok((Left::Gone, Vec::new()))
+}

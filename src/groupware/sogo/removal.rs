@@ -1,0 +1,256 @@
+//! The end of a mailbox: switched off, destroyed, forgotten, each step repeatable; or let go with its data.
+//!
+//! The order matters: a user who signs in after SOGo's rows went gets fresh ones, and Dovecot does not know the home of
+//! a mailbox that is inactive, so the home is noted before. An address that is made anew must find nothing.
+
+use super::*;
+use tokio_postgres::Row;
+
+struct Going {
+    active: bool,
+    removing: bool,
+    effects_due: bool,
+    home: Option<String>,
+    /// Home below the mail folder.
+    place: String,
+}
+
+fn going(r: &Row) -> Going {
+    Going { active: r.get(0), removing: r.get(1), effects_due: r.get(2), home: r.get(3), place: r.get(4) }
+}
+
+const SELECT: &str = "SELECT active, removing, effects_due, home_path, \
+    COALESCE(NULLIF(trim(trailing '/' from maildir), ''), store_uid) FROM mailbox WHERE username = $1 AND owner = $2";
+
+/// SOGo's tables, in the order in which rows go, and which rows are a user's. `$1` is the address.
+const FOLDERS: &str = "(SELECT c_folder_id FROM sogo_folder_info WHERE c_path2 = $1)";
+const SOGO: &[(&str, &str)] = &[
+    ("sogo_quick_appointment", "c_folder_id IN FOLDERS"),
+    ("sogo_quick_contact", "c_folder_id IN FOLDERS"),
+    ("sogo_store", "c_folder_id IN FOLDERS"),
+    ("sogo_acl", "c_uid = $1 OR c_folder_id IN FOLDERS"),
+    ("sogo_cache_folder", "c_uid = $1"),
+    ("sogo_alarms_folder", "starts_with(c_path, '/Users/' || $1 || '/')"),
+    ("sogo_folder_info", "c_path2 = $1"),
+    ("sogo_user_profile", "c_uid = $1"),
+];
+
+impl Sogo {
+    async fn going(&self, conn: &mut Conn, owner: &str, address: &str) -> Result<Going> {
+        let r = conn.row(SELECT, &[&address, &owner]).await?;
+        r.as_ref().map(going).ok_or_else(|| BackendError::NotFound(format!("mailbox {address}")))
+    }
+
+    /// Home of a mailbox, which Dovecot tells only while the row is active.
+    async fn home(&self, conn: &mut Conn, f: Features, owner: &str, address: &str, going: &Going) -> Result<String> {
+        if let Some(home) = &going.home {
+            return Ok(home.clone());
+        }
+        if !going.active {
+            // Nobody noted the home when it was switched off. On for a moment, without sign-in; its own alias row, which
+            // is off too, stays so.
+            let login = if f.login { ", login_enabled = false" } else { "" };
+            let sql = format!("UPDATE mailbox SET active = true{login} WHERE username = $1 AND owner = $2");
+            conn.execute(&sql, &[&address, &owner]).await?;
+            self.doveadm.flush(&[address.to_owned()]).await?;
+        }
+        self.doveadm.home(address).await?.ok_or_else(|| {
+            BackendError::unavailable(format!("Dovecot does not know {address} although its row is active"))
+        })
+    }
+
+    /// Off, with the home noted; then sessions and caches.
+    async fn switch_off(&self, owner: &str, address: &str, removing: bool) -> Result<()> {
+        let mut conn = self.turn().await?;
+        let f = self.features(&mut conn).await?;
+        let going = self.going(&mut conn, owner, address).await?;
+        let off = !going.active && going.removing == removing && going.home.is_some();
+        if off && !going.effects_due {
+            return Ok(());
+        }
+        if !off {
+            let home = self.home(&mut conn, f, owner, address, &going).await?;
+            let login = if f.login { ", login_enabled = false" } else { "" };
+            conn.begin().await?;
+            let done = async {
+                let sql = format!(
+                    "UPDATE mailbox SET active = false, removing = $3, home_path = $4, effects_due = true, \
+                     modified = now(){login} WHERE username = $1 AND owner = $2"
+                );
+                conn.execute(&sql, &[&address, &owner, &removing, &home]).await?;
+                conn.execute(
+                    "UPDATE alias SET active = false, modified = now() WHERE address = $1 AND owner = $2 AND active",
+                    &[&address, &owner],
+                )
+                .await
+            }
+            .await;
+            conn.end(done).await?;
+        }
+        drop(conn);
+        self.forget(&[address.to_owned()]).await?;
+        self.end_sessions(address).await?;
+        let mut conn = self.again().await?;
+        conn.execute("UPDATE mailbox SET effects_due = false WHERE username = $1 AND owner = $2", &[&address, &owner])
+            .await
+            .map(|_| ())
+    }
+
+    pub(super) async fn mailbox_disable(&self, owner: &str, address: &str) -> Result<()> {
+        self.switch_off(owner, address, true).await
+    }
+
+    /// What was switched off, or an error that says to do so first.
+    async fn disabled(&self, conn: &mut Conn, owner: &str, address: &str) -> Result<(Going, String)> {
+        let going = self.going(conn, owner, address).await?;
+        let first = || BackendError::Conflict(format!("mailbox {address} must be switched off first"));
+        if going.active || !going.removing || going.effects_due {
+            return Err(first());
+        }
+        let home = going.home.clone().ok_or_else(first)?;
+        if !safe(&home, &going.place) {
+            // Neither path is shown: the home is the server's own business.
+            return Err(BackendError::Rejected(format!(
+                "the home of {address} does not end in its store id: not destroyed"
+            )));
+        }
+        Ok((going, home))
+    }
+
+    pub(super) async fn mailbox_purge(&self, owner: &str, address: &str) -> Result<()> {
+        let mut conn = self.turn().await?;
+        let (going, home) = self.disabled(&mut conn, owner, address).await?;
+        let shared = conn
+            .row(
+                "SELECT count(*) FROM mailbox m, \
+                 LATERAL (SELECT COALESCE(NULLIF(trim(trailing '/' from maildir), ''), store_uid) AS place) p \
+                 WHERE username <> $1 AND (p.place = $2 OR starts_with(p.place, $2 || '/'))",
+                &[&address, &going.place],
+            )
+            .await?
+            .map_or(0, |r| r.get::<_, i64>(0));
+        if shared > 0 {
+            return Err(BackendError::Rejected(format!("the home of {address} holds another mailbox: not destroyed")));
+        }
+        let tables = sogo_tables(&mut conn).await?;
+        if left_in_sogo(&mut conn, &tables, address).await? > 0 {
+            conn.begin().await?;
+            let done = purge_sogo(&mut conn, &tables, address).await;
+            conn.end(done).await?;
+        }
+        if left_in_sogo(&mut conn, &tables, address).await? > 0 {
+            return Err(BackendError::Conflict("SOGo wrote while the mailbox was destroyed: once more".into()));
+        }
+        drop(conn);
+        self.doveadm.destroy(&home).await
+    }
+
+    pub(super) async fn mailbox_drop(&self, owner: &str, address: &str) -> Result<()> {
+        let mut conn = self.turn().await?;
+        let f = self.features(&mut conn).await?;
+        let (_, home) = self.disabled(&mut conn, owner, address).await?;
+        let tables = sogo_tables(&mut conn).await?;
+        if left_in_sogo(&mut conn, &tables, address).await? > 0 || self.doveadm.exists(&home).await? {
+            return Err(BackendError::Conflict(format!("the data of {address} must be destroyed first")));
+        }
+        conn.begin().await?;
+        let done = drop_rows(&mut conn, f, owner, address).await;
+        conn.end(done).await
+    }
+
+    pub(super) async fn mailbox_release(&self, owner: &str, address: &str) -> Result<()> {
+        self.switch_off(owner, address, false).await?;
+        let mut conn = self.again().await?;
+        conn.begin().await?;
+        let done = async {
+            conn.execute("UPDATE alias SET owner = NULL WHERE address = $1 AND owner = $2", &[&address, &owner])
+                .await?;
+            conn.execute(
+                "UPDATE mailbox SET owner = NULL, adopted = false, modified = now() WHERE username = $1 AND owner = $2",
+                &[&address, &owner],
+            )
+            .await
+        }
+        .await;
+        conn.end(done).await.map(|_| ())
+    }
+}
+
+/// A home that may be destroyed: absolute, without dots, and ending in what is the mailbox' own.
+fn safe(home: &str, place: &str) -> bool {
+    let plain = |p: &str| !p.is_empty() && p.split('/').all(|s| !s.is_empty() && s != "." && s != "..");
+    let Some(rest) = home.strip_suffix(place) else { return false };
+    plain(place) && rest.len() > 1 && rest.ends_with('/') && home.strip_prefix('/').is_some_and(plain)
+}
+
+async fn sogo_tables(conn: &mut Conn) -> Result<Vec<(&'static str, String)>> {
+    let names: Vec<&str> = SOGO.iter().map(|(t, _)| *t).collect();
+    let rows = conn.query("SELECT t FROM unnest($1::text[]) t WHERE to_regclass(t) IS NOT NULL", &[&names]).await?;
+    let there: BTreeSet<String> = rows.iter().map(|r| r.get(0)).collect();
+    let folders = there.contains("sogo_folder_info");
+    let list = SOGO.iter().filter(|(t, w)| there.contains(*t) && (folders || !w.contains("FOLDERS")));
+    Ok(list.map(|(t, w)| (*t, w.replace("FOLDERS", FOLDERS))).collect())
+}
+
+async fn left_in_sogo(conn: &mut Conn, tables: &[(&'static str, String)], address: &str) -> Result<i64> {
+    if tables.is_empty() {
+        return Ok(0);
+    }
+    let counts: Vec<String> = tables.iter().map(|(t, w)| format!("(SELECT count(*) FROM {t} WHERE {w})")).collect();
+    let row = conn.row(&format!("SELECT {}", counts.join(" + ")), &[&address]).await?;
+    Ok(row.map_or(0, |r| r.get(0)))
+}
+
+async fn purge_sogo(conn: &mut Conn, tables: &[(&'static str, String)], address: &str) -> Result<()> {
+    for (table, rows) in tables {
+        conn.execute(&format!("DELETE FROM {table} WHERE {rows}"), &[&address]).await?;
+    }
+    Ok(())
+}
+
+/// The owner is checked by locking the row first; children go before it.
+async fn drop_rows(conn: &mut Conn, f: Features, owner: &str, address: &str) -> Result<()> {
+    let sql = "SELECT 1 FROM mailbox WHERE username = $1 AND owner = $2 AND removing FOR UPDATE";
+    if conn.row(sql, &[&address, &owner]).await?.is_none() {
+        return Err(BackendError::NotFound(format!("mailbox {address}")));
+    }
+    conn.execute("DELETE FROM alias WHERE address = $1", &[&address]).await?;
+    if f.app_password {
+        conn.execute("DELETE FROM app_password WHERE username = $1", &[&address]).await?;
+    }
+    if f.import_job {
+        conn.execute("DELETE FROM import_job WHERE username = $1", &[&address]).await?;
+    }
+    conn.execute("DELETE FROM quota2 WHERE username = $1", &[&address]).await?;
+    conn.execute("DELETE FROM mailbox WHERE username = $1 AND owner = $2", &[&address, &owner]).await?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::safe;
+
+    #[test]
+    fn homes_that_may_be_destroyed() {
+        let id = "6059e5bc-368c-4d4e-82d2-4b460284c7e3";
+        assert!(safe(&format!("/srv/vmail/{id}"), id));
+        assert!(safe("/srv/vmail/acme.test/alice", "acme.test/alice"));
+        for (home, place) in [
+            ("/srv/vmail", id),
+            ("/srv/vmail/", ""),
+            ("/", ""),
+            ("", ""),
+            ("/srv/vmail/other", id),
+            (&format!("/{id}"), id),
+            (&format!("srv/vmail/{id}"), id),
+            (&format!("/srv/vmail/x{id}"), id),
+            (&format!("/srv/../{id}"), id),
+            (&format!("/srv//{id}"), id),
+            (&format!("/srv/vmail/{id}/"), id),
+            ("/srv/vmail/..", ".."),
+            ("/srv/vmail/a/../b", "a/../b"),
+        ] {
+            assert!(!safe(home, place), "{home} {place}");
+        }
+    }
+}

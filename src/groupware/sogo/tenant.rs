@@ -1,0 +1,144 @@
+//! Tenants: one row each, found by owner.
+
+use super::db::Conn;
+use super::*;
+use tokio_postgres::Row;
+
+const SELECT: &str = "SELECT t.name, t.owner, t.adopted, t.quota, t.active, t.address_book, \
+    COALESCE((SELECT sum(q.bytes) FROM quota2 q JOIN mailbox m USING (username) JOIN domain d USING (domain) \
+              WHERE d.tenant = t.name), 0)::bigint FROM tenant t";
+
+fn book(text: &str) -> AddressBook {
+    match text {
+        "Domain" => AddressBook::Domain,
+        "None" => AddressBook::None,
+        _ => AddressBook::Instance,
+    }
+}
+
+fn book_word(b: AddressBook) -> &'static str {
+    match b {
+        AddressBook::Instance => "Instance",
+        AddressBook::Domain => "Domain",
+        AddressBook::None => "None",
+    }
+}
+
+fn row(r: &Row) -> TenantRow {
+    TenantRow {
+        id: r.get(0),
+        owner: r.get(1),
+        adopted: r.get(2),
+        storage: bytes(r.get(3)),
+        active: r.get(4),
+        address_book: book(r.get(5)),
+        used: bytes(r.get(6)),
+    }
+}
+
+/// A number of bytes as the tables have it; below zero counts as nothing.
+pub(super) fn bytes(n: i64) -> u64 {
+    u64::try_from(n).unwrap_or(0)
+}
+
+/// A number of bytes for the tables.
+pub(super) fn stored(n: u64) -> Result<i64> {
+    i64::try_from(n).map_err(|_| BackendError::Rejected("more than 8 EiB".into()))
+}
+
+/// The tenant of an owner.
+pub(super) async fn by_owner(conn: &mut Conn, owner: &str) -> Result<Option<TenantRow>> {
+    Ok(conn.row(&format!("{SELECT} WHERE t.owner = $1"), &[&owner]).await?.as_ref().map(row))
+}
+
+impl Sogo {
+    pub(super) async fn tenant_ensure(&self, want: &TenantWant) -> Result<(TenantRow, Made)> {
+        let quota = stored(want.storage)?;
+        let mut conn = self.turn().await?;
+        let have = by_owner(&mut conn, &want.owner.uid).await?;
+        let as_wanted = |t: &TenantRow| t.active && t.storage == want.storage && t.address_book == want.address_book;
+        if let Some(t) = have.as_ref().filter(|t| as_wanted(t)) {
+            return Ok((t.clone(), Made::Unchanged));
+        }
+        conn.begin().await?;
+        let done = put(&mut conn, want, quota, have.is_some()).await;
+        let made = conn.end(done).await?;
+        match by_owner(&mut conn, &want.owner.uid).await? {
+            Some(t) => Ok((t, made)),
+            None => Err(BackendError::Conflict("the tenant went away while it was made".into())),
+        }
+    }
+
+    pub(super) async fn tenant_remove(&self, owner: &str) -> Result<Left> {
+        let mut conn = self.turn().await?;
+        conn.begin().await?;
+        let done = remove(&mut conn, owner).await;
+        conn.end(done).await
+    }
+}
+
+async fn put(conn: &mut Conn, want: &TenantWant, quota: i64, there: bool) -> Result<Made> {
+    let uid = &want.owner.uid;
+    let word = book_word(want.address_book);
+    if there {
+        let changed = conn
+            .execute(
+                "UPDATE tenant SET quota = $2, address_book = $3, active = true WHERE owner = $1",
+                &[uid, &quota, &word],
+            )
+            .await?;
+        return match changed {
+            1 => Ok(Made::Changed),
+            _ => Err(BackendError::Conflict("the tenant went away meanwhile".into())),
+        };
+    }
+    if want.owner.adopt {
+        // What was kept (or restored) for the same namespace and name, and for no other.
+        let kept = conn
+            .row(
+                "SELECT name FROM tenant WHERE owner IS NULL AND origin = $1 ORDER BY name LIMIT 1 FOR UPDATE",
+                &[&want.origin],
+            )
+            .await?;
+        if let Some(kept) = kept {
+            let name: String = kept.get(0);
+            conn.execute(
+                "UPDATE tenant SET owner = $2, adopted = true, quota = $3, address_book = $4, active = true WHERE name = $1",
+                &[&name, uid, &quota, &word],
+            )
+            .await?;
+            return Ok(Made::Adopted);
+        }
+    }
+    for id in &want.ids {
+        let made = conn
+            .execute(
+                "INSERT INTO tenant (name, quota, active, owner, origin, address_book) VALUES ($1, $2, true, $3, $4, $5) \
+                 ON CONFLICT DO NOTHING",
+                &[id, &quota, uid, &want.origin, &word],
+            )
+            .await?;
+        if made == 1 {
+            return Ok(Made::Created);
+        }
+    }
+    Err(BackendError::Exists { what: format!("each of the ids {}", want.ids.join(", ")), owner: None })
+}
+
+async fn remove(conn: &mut Conn, owner: &str) -> Result<Left> {
+    let Some(tenant) = conn.row("SELECT name FROM tenant WHERE owner = $1 FOR UPDATE", &[&owner]).await? else {
+        return Err(BackendError::NotFound("the tenant".into()));
+    };
+    let name: String = tenant.get(0);
+    let below = conn.row("SELECT count(owner), count(*) FROM domain WHERE tenant = $1", &[&name]).await?;
+    let (owned, all): (i64, i64) = below.map_or((0, 0), |r| (r.get(0), r.get(1)));
+    if owned > 0 {
+        return Err(BackendError::Conflict(format!("tenant {name} still has {owned} domains")));
+    }
+    if all > 0 {
+        conn.execute("UPDATE tenant SET active = false, owner = NULL WHERE name = $1", &[&name]).await?;
+        return Ok(Left::Kept(bytes(all)));
+    }
+    conn.execute("DELETE FROM tenant WHERE name = $1", &[&name]).await?;
+    Ok(Left::Gone)
+}
