@@ -155,6 +155,9 @@ impl<'a> Place<'a> {
     async fn apply(&self, name: &str, manager: &str, mut body: Value) -> Resp {
         body["apiVersion"] = json!("mailtenant.dev/v1alpha1");
         body["kind"] = json!("Mailbox");
+        if !name.contains('/') {
+            body["metadata"]["name"] = json!(name);
+        }
         self.server.go("PATCH", &self.path(&format!("/{name}?fieldManager={manager}&force=true")), APPLY, body).await
     }
 }
@@ -213,7 +216,10 @@ async fn updates(s: &Server) {
     let labels = p.patch("a", MERGE, json!({"metadata": {"labels": {"l": "1"}, "annotations": {"n": "1"}}})).await;
     assert_eq!(meta(&labels, "generation"), &json!(2), "metadata are no generation");
     assert_eq!(p.patch("a", MERGE, json!({"metadata": {"resourceVersion": meta(&a, "resourceVersion")}, "spec": {"displayName": "Z"}})).await.code, 409);
-    assert_eq!(p.patch("a", MERGE, json!({"metadata": {"uid": "other"}})).await.code, 409);
+    assert_eq!(p.patch("a", MERGE, json!({"metadata": {"uid": "other"}})).await.code, 422);
+    let mut other = p.get("a").await.body;
+    other["metadata"]["uid"] = json!("other");
+    assert_eq!(s.go("PUT", &p.path("/a"), "", other).await.code, 409);
     let mut stale = a.body.clone();
     stale["spec"]["displayName"] = json!("stale");
     assert_eq!(s.go("PUT", &p.path("/a"), "", stale.clone()).await.code, 409);

@@ -24,7 +24,7 @@ pub fn check(w: &World) -> Result<(), String> {
     }
     for (key, claim) in w.of("maildomainclaims") {
         let owner = text(claim, "/spec/owner/uid");
-        if w.by_uid(owner).is_none() && !w.notes.abandoned.contains(owner) {
+        if w.by_uid(owner).is_none() && !w.notes.abandoned(owner) {
             return Err(format!("I9: {key} is held by a MailDomain that is gone"));
         }
     }

@@ -189,6 +189,42 @@ fn fixtures() {
     }
 }
 
+/// Counts what fails, by class, without stopping: `SURVEY=subject SEEDS=1000 cargo test --test simulation survey -- --nocapture`.
+#[test]
+fn survey() {
+    let Ok(name) = std::env::var("SURVEY") else { return };
+    let (from, count) = (number("SEED", 1), number("SEEDS", 2_000));
+    let (subjects, started) = (subjects(), real_seconds());
+    let subject = &subjects[name.as_str()];
+    let all: Mutex<BTreeMap<String, Vec<(usize, u64, String)>>> = Mutex::default();
+    let next = AtomicU64::new(from);
+    std::thread::scope(|s| {
+        for _ in 0..2 {
+            s.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= from + count {
+                        return;
+                    }
+                    let o = run(&Plan::new(seed), subject, (subject.user)(seed));
+                    if let Some(bad) = &o.bad {
+                        let class = bad.split_whitespace().take(3).collect::<Vec<_>>().join(" ");
+                        all.lock().unwrap().entry(class).or_default().push((o.steps, seed, bad.clone()));
+                    }
+                }
+            });
+        }
+    });
+    for (class, mut list) in all.into_inner().unwrap() {
+        list.sort();
+        println!("{class}: {}", list.len());
+        for (steps, seed, bad) in list.iter().take(3) {
+            println!("    seed {seed} ({steps} steps): {}", bad.chars().take(500).collect::<String>());
+        }
+    }
+    println!("{count} schedules, {:.0}/s", count as f64 / (real_seconds() - started));
+}
+
 /// Shows one schedule: `SHOW=subject:seed cargo test --test simulation show -- --nocapture`.
 #[test]
 fn show() {

@@ -83,7 +83,7 @@ impl Properties {
                 }
             }
             if let Some(old) = c.old.as_ref().filter(|_| c.key.res == "maildomains" && c.new.is_none())
-                && w.notes.abandoned.contains(uid(old))
+                && w.notes.abandoned(uid(old))
             {
                 self.forgotten.insert(text(old, "/spec/domain").to_lowercase());
             }
@@ -94,7 +94,7 @@ impl Properties {
 
     /// A parent's finalizer stays until a live list, asked for after its deletion began, finds no child.
     fn parent_left(&self, w: &World, c: &Change) -> Verdict {
-        let Some(old) = c.old.as_ref().filter(|o| held(o) && !w.notes.abandoned.contains(uid(o))) else { return Ok(()) };
+        let Some(old) = c.old.as_ref().filter(|o| held(o) && !w.notes.abandoned(uid(o))) else { return Ok(()) };
         let (kinds, pointer): (&[&'static str], _) = match c.key.res {
             "mailinstances" => (&["maildomains"], "/spec/instanceRef/name"),
             "maildomains" => (&["mailboxes", "mailaliases"], "/spec/domainRef/name"),
@@ -195,7 +195,7 @@ impl Properties {
                 if !owners.insert(owner) {
                     return Err(format!("I10: {owner} owns two things at {host}, one is {kind} {name}"));
                 }
-                if w.notes.abandoned.contains(owner) {
+                if w.notes.abandoned(owner) {
                     continue;
                 }
                 match w.by_uid(owner) {
@@ -250,7 +250,7 @@ impl Properties {
         let mut holders: BTreeMap<&str, &str> = BTreeMap::new();
         for server in w.groupware.values() {
             for d in server.domains.values() {
-                let Some(owner) = d.row.owner.as_deref().filter(|o| !w.notes.abandoned.contains(*o)) else { continue };
+                let Some(owner) = d.row.owner.as_deref().filter(|o| !w.notes.abandoned(o)) else { continue };
                 if let Some(other) = holders.insert(&d.row.name, owner) {
                     return Err(format!("I9: {} is provisioned for {owner} and for {other}", d.row.name));
                 }
@@ -276,7 +276,7 @@ impl Properties {
                 if let Some(lie) = lie
                     && ready(object.object)
                     && !self.drifted(w, &name)
-                    && !w.notes.abandoned.contains(uid(object.object))
+                    && !w.notes.abandoned(uid(object.object))
                     && text(object.object, "/spec/managementPolicy") != "Observe"
                 {
                     return Err(format!("I4: {object} is Ready at generation {}, but {lie}", object.object["metadata"]["generation"]));
@@ -362,7 +362,7 @@ impl Properties {
                 if self.forgotten.iter().any(|n| over(n)) {
                     continue;
                 }
-                let managed = Declared::all(w, "maildomains").any(|d| held(d.object) && over(&d.name()));
+                let managed = Declared::all(w, "maildomains").any(|d| (held(d.object) || w.notes.abandoned(uid(d.object))) && over(&d.name()));
                 if managed {
                     // MX and SPF there can be only one of: they are replaced and merged, and put back at the end.
                     let kept = |v: &&String| key.1 == RecordType::MX || v.starts_with("v=spf1") || is.values.contains(v);

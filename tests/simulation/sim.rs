@@ -162,6 +162,7 @@ impl Core {
                 Err(e) => Reply::Resp(e),
             },
         };
+        self.world.made_whole();
         let leases = matches!(call, Call::Api(r) if r.path.contains("/leases"));
         if self.world.stamp() != before && !leases {
             self.changed_ms = self.world.ms;

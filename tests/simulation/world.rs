@@ -1,6 +1,6 @@
 //! Everything outside of the operator: the API, the servers, and what a user does to them.
 
-use crate::api::{Actor, Api, Req, deleting, kind_of, text};
+use crate::api::{Actor, Api, Key, Req, kind_of, text};
 use crate::{dns, groupware};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,8 +20,10 @@ pub struct World {
 pub struct Notes {
     /// Addresses and names (`dns:` before those in the DNS) that somebody changed by hand: how often.
     pub drifted: BTreeMap<String, u64>,
-    /// Uids whose finalizer a user took away, or who were told to forget the backend.
-    pub abandoned: BTreeSet<String>,
+    /// Uids that were told to forget the backend.
+    pub orphaned: BTreeSet<String>,
+    /// Uids whose finalizer a user took away, until it was put back.
+    pub bare: BTreeSet<String>,
     /// By resource and namespace ("" = all): the newest revision that the operator was shown by a live list.
     pub live_lists: BTreeMap<(&'static str, String), u64>,
     /// Op at which each groupware server was emptied.
@@ -57,6 +59,13 @@ pub struct User {
     pub step: Step,
 }
 
+impl Notes {
+    /// Whether a person took an object out of the operator's hands.
+    pub fn abandoned(&self, uid: &str) -> bool {
+        self.orphaned.contains(uid) || self.bare.contains(uid)
+    }
+}
+
 impl World {
     pub fn new() -> Self {
         World { api: Api::new(), groupware: BTreeMap::new(), dns: BTreeMap::new(), ms: 0, notes: Notes::default() }
@@ -75,10 +84,11 @@ impl World {
         match step {
             Step::Api(r) => {
                 self.api.actor = Actor::User;
-                let stripped = self.strips(r);
+                let (orphaned, bare) = self.strips(r);
                 let answer = self.api.handle(r, 0);
                 if answer.code < 300 {
-                    self.notes.abandoned.extend(stripped);
+                    self.notes.orphaned.extend(orphaned);
+                    self.notes.bare.extend(bare);
                 }
                 let uid = match answer.code {
                     201 => format!(" uid={}", text(&answer.body, "/metadata/uid")),
@@ -102,16 +112,27 @@ impl World {
         }
     }
 
-    /// Uids that a request by a user takes out of the operator's hands: the finalizer is taken away, or `orphan` said.
-    fn strips(&self, r: &Req) -> Vec<String> {
+    /// Uids that a request by a user takes out of the operator's hands: `orphan` is said, or the finalizer taken away.
+    fn strips(&self, r: &Req) -> (Vec<String>, Vec<String>) {
         let meta = &r.body["metadata"];
         let orphan = meta["annotations"]["mailtenant.dev/orphan"] == "true";
         let bare = meta.get("finalizers").is_some_and(|f| f.is_null() || f.as_array().is_some_and(Vec::is_empty));
         if r.method != "PATCH" || !(orphan || bare) {
-            return vec![];
+            return (vec![], vec![]);
         }
-        let hit = |(k, _): &(&crate::api::Key, &crate::api::Obj)| r.path.ends_with(&format!("/{}/{}", k.res, k.name)) && (k.ns.is_empty() || r.path.contains(&format!("/namespaces/{}/", k.ns)));
-        self.api.objs.iter().filter(hit).map(|(_, v)| text(v, "/metadata/uid").to_string()).collect()
+        let here = |k: &Key| {
+            r.path.ends_with(&format!("/{}/{}", k.res, k.name)) && (k.ns.is_empty() || r.path.contains(&format!("/namespaces/{}/", k.ns)))
+        };
+        let hits: Vec<String> = self.api.objs.iter().filter(|(k, _)| here(k)).map(|(_, v)| text(v, "/metadata/uid").to_string()).collect();
+        if orphan { (hits, vec![]) } else { (vec![], hits) }
+    }
+
+    /// A finalizer that was put back makes its object whole again.
+    pub fn made_whole(&mut self) {
+        if !self.notes.bare.is_empty() {
+            let whole: Vec<String> = self.api.objs.values().filter(|v| crate::declared::held(v)).map(|v| text(v, "/metadata/uid").to_string()).collect();
+            self.notes.bare.retain(|uid| !whole.contains(uid));
+        }
     }
 
     /// What a live list of the operator was shown.
@@ -146,10 +167,5 @@ impl World {
     /// The object with a uid.
     pub fn by_uid(&self, uid: &str) -> Option<(&crate::api::Key, &crate::api::Obj)> {
         self.api.objs.iter().find(|(_, v)| text(v, "/metadata/uid") == uid)
-    }
-
-    /// Whether an object with this uid is there and not going.
-    pub fn alive(&self, uid: &str) -> bool {
-        self.by_uid(uid).is_some_and(|(_, v)| !deleting(v))
     }
 }

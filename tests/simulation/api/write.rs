@@ -148,12 +148,24 @@ impl Api {
         })
     }
 
-    /// The common way of PUT and of every PATCH: concurrency, subresource, generation, finalizers.
     pub(super) fn update(
         &mut self,
         kind: &'static Kind,
         key: &Key,
         sub: Option<&str>,
+        change: impl FnOnce(&mut Value) -> Result<(), Resp>,
+    ) -> Answer {
+        self.change(kind, key, sub, false, change)
+    }
+
+    /// The common way of PUT and of every PATCH: concurrency, subresource, generation, finalizers.
+    /// `patched`: by a merge or JSON patch, where another uid is a wrong field, not a failed precondition.
+    fn change(
+        &mut self,
+        kind: &'static Kind,
+        key: &Key,
+        sub: Option<&str>,
+        patched: bool,
         change: impl FnOnce(&mut Value) -> Result<(), Resp>,
     ) -> Answer {
         let old = self.must(key)?;
@@ -168,6 +180,9 @@ impl Api {
         }
         let uid = text(&new, "/metadata/uid");
         if !uid.is_empty() && uid != text(&old, "/metadata/uid") {
+            if patched {
+                return Err(invalid("metadata.uid: Invalid value: field is immutable"));
+            }
             return Err(conflict(&format!(
                 "Operation cannot be fulfilled on {} {:?}: Precondition failed: UID in precondition: {uid}, UID in object meta: {}",
                 key.res,
@@ -238,11 +253,11 @@ impl Api {
 
     pub(super) fn patch(&mut self, r: &Req, kind: &'static Kind, key: &Key, sub: Option<&str>) -> Answer {
         match r.ctype.as_str() {
-            "application/merge-patch+json" => self.update(kind, key, sub, |v| {
+            "application/merge-patch+json" => self.change(kind, key, sub, true, |v| {
                 merge(v, &r.body);
                 Ok(())
             }),
-            "application/json-patch+json" => self.update(kind, key, sub, |v| {
+            "application/json-patch+json" => self.change(kind, key, sub, true, |v| {
                 let patch: json_patch::Patch =
                     serde_json::from_value(r.body.clone()).map_err(|e| failure(400, "BadRequest", &e.to_string()))?;
                 json_patch::patch(v, &patch).map_err(|_| invalid("the server rejected our request due to an error in our request"))
@@ -263,14 +278,15 @@ impl Api {
         let meta = body.as_object_mut().and_then(|o| o.get_mut("metadata")).and_then(Value::as_object_mut);
         let rv = meta.and_then(|m| m.remove("resourceVersion"));
         if !self.objs.contains_key(key) {
-            self.must(&Key { res: key.res, ns: key.ns.clone(), name: key.name.clone() }).map(drop).or_else(|e| match sub {
-                Some(_) => Err(e),
-                None => Ok(()),
-            })?;
+            if sub.is_some() {
+                self.must(key)?;
+            }
             if rv.is_some() {
                 return Err(conflict("resourceVersion was given for an object that does not exist"));
             }
-            body["metadata"]["name"] = json!(key.name);
+            if text(&body, "/metadata/name") != key.name {
+                return Err(failure(400, "BadRequest", "the name of the object (based on URL) was undeterminable: name must be provided"));
+            }
             let out = self.create(kind, &key.ns, body.clone())?;
             self.owned.insert((key.clone(), manager.clone(), false), body);
             return Ok(out);
