@@ -6,6 +6,7 @@
 
 mod harness;
 
+mod faults;
 mod idle;
 mod mail;
 mod order;

@@ -227,7 +227,7 @@ async fn scenario(seed: u64) {
         assert!(w.k.get("MailDomainClaim", zone).await.is_none(), "the claim of {zone} is left");
     }
     if !matches!(way, Way::Namespace) {
-        eventually("no Secret is left", secs(60), || async {
+        eventually("no Secret is left", secs(120), || async {
             let left: Vec<_> = w.k.list("Secret").await.iter().map(|s| s["metadata"]["name"].clone()).collect();
             if left.is_empty() { Ok(()) } else { Err(left) }
         })

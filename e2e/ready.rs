@@ -27,6 +27,9 @@ async fn lacks(w: &World, sql: &Sql, kind: &str, object: &Value) -> Vec<String> 
         }
         "MailDomain" => {
             must("domain", sql.row("domain", &format!("domain = '{zone}' AND active")).await.is_some());
+            let policy = object["spec"]["dns"]["dmarc"]["policy"].as_str().unwrap_or("?").to_lowercase();
+            let dmarc = dns::contents(w.stack, &zone, &format!("_dmarc.{zone}"), "TXT").await;
+            must(&format!("p={policy}, not {dmarc:?}"), dmarc.iter().any(|t| t.contains(&format!("p={policy}"))));
             must("MX", dns::contents(w.stack, &zone, &zone, "MX").await == ["10 mx1.mail.example.net."]);
         }
         "Mailbox" => match sql.row("mailbox", &format!("username = '{local}@{zone}'")).await {
@@ -100,10 +103,13 @@ async fn ready_is_never_said_while_the_backend_lacks_it() {
                 .await;
         }
         w.k.patch("MailAlias", "a0", json!({"spec": {"targets": [{"mailboxRef": {"name": names[round + 2]}}]}})).await;
+        let policy = ["Reject", "None", "Quarantine"][round];
+        w.k.patch("MailDomain", "main", json!({"spec": {"dns": {"dmarc": {"policy": policy}}}})).await;
         for name in &names {
             w.k.ready("Mailbox", name, secs(60)).await;
         }
         w.k.ready("MailAlias", "a0", secs(60)).await;
+        w.k.ready("MailDomain", "main", secs(60)).await;
     }
     honest("change");
 

@@ -120,13 +120,13 @@ async fn kubernetes_serves_the_kinds() {
 #[tokio::test]
 async fn the_proxy_breaks_http_as_it_is_told() {
     let stack = tokio::task::spawn_blocking(Stack::shared).await.expect("a stack");
-    let api: u16 = stack.get("PDNS_API_PORT").parse().expect("a port");
+    let api = stack.dns_api_port();
     let proxy = Proxy::start(stack, Protocol::Http, api);
     let client = reqwest::Client::builder().timeout(secs(1)).build().expect("a client");
     let get = || {
         client
             .get(format!("http://127.0.0.1:{}/api/v1/servers/localhost", proxy.port))
-            .header("X-API-Key", stack.get("PDNS_API_KEY"))
+            .header("X-API-Key", stack.get("PDNS_KEY"))
             .send()
     };
     assert_eq!(get().await.expect("it passes").status(), 200);

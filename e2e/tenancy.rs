@@ -1,5 +1,6 @@
 //! I9, I11, I12, tried as somebody would who wants what is not theirs, and with a server that was emptied.
 
+use crate::harness::kubectl::is_ready;
 use crate::harness::world::{World, dns_backend};
 use crate::harness::{dns, eventually, mail, secs};
 use serde_json::json;
@@ -56,15 +57,21 @@ async fn an_unproven_claim_blocks_nobody() {
     let zone = w.zone();
     let s = w.k.within(&squatter);
     s.apply(w.instance("acme")).await;
+    // He came first, by a server where the platform asks for proof.
+    let proof = format!("{}-proof", w.ns);
+    let mut backend = dns_backend(w.stack, &proof, &[&squatter], std::slice::from_ref(&zone));
+    backend["spec"]["requireProof"] = json!(true);
+    w.k.apply(backend).await;
+    w.k.ready("DNSBackend", &proof, secs(60)).await;
     let mut domain = w.domain("main", "acme", &zone);
-    domain["spec"]["dns"] = json!({"mode": "Manual", "ttl": 1});
+    domain["spec"]["dns"]["backendRef"]["name"] = json!(proof);
     s.apply(domain).await;
     s.not_ready("MailDomain", "main", "OwnershipUnproven", secs(60)).await;
     w.tenant(&["alice"]).await;
     let claim = w.k.get("MailDomainClaim", &zone).await.expect("a claim");
     assert_eq!(claim["spec"]["owner"]["namespace"], json!(w.ns));
     let domain = s.get("MailDomain", "main").await.expect("there");
-    assert_ne!(domain["status"]["conditions"][0]["status"], "True", "{domain}");
+    assert!(!is_ready(&domain), "{domain}");
     assert_eq!(w.sql.one(&format!("SELECT count(DISTINCT tenant) FROM domain WHERE domain = '{zone}'")).await, "1");
 }
 

@@ -22,7 +22,7 @@ async fn no_secret_left_the_operator() {
     let mut junk = w.mailbox("junk", "main");
     junk["spec"]["password"] = json!({"hashSecretRef": {"name": "junk", "key": "hash"}});
     w.k.apply(junk).await;
-    w.k.not_ready("Mailbox", "junk", "SecretInvalid", secs(60)).await;
+    w.k.condition("Mailbox", "junk", "Stalled", ("True", ""), secs(60)).await;
 
     eventually("every other test has ended", secs(3600), || async {
         if running() == 1 { Ok(()) } else { Err(running()) }

@@ -125,7 +125,7 @@ async fn work(arguments: &RunArguments, metrics: &Metrics, health: &Health, shut
         random: random.clone(),
         groupware: Arc::new(groupware::connect::Providers),
         dns: Arc::new(dns::powerdns::ProductionDns::default()),
-        probe: Arc::new(dns::probe::SmtpProbe::default()),
+        probe: Arc::new(dns::probe::SmtpProbe::new(hostname.trim())),
         keys: Arc::new(dns::dkim::SystemKeyMaker),
         metrics: metrics.clone(),
         health: health.clone(),

@@ -25,7 +25,8 @@ fn rows(text: &str) -> Vec<(String, Vec<String>)> {
 #[test]
 fn every_reason_and_condition_type_is_explained() {
     let text = std::fs::read_to_string(page("reasons.md")).unwrap();
-    let (types, reasons) = text.split_once("\n## Reasons\n").unwrap();
+    let (types, rest) = text.split_once("\n## Reasons\n").unwrap();
+    let (reasons, _) = rest.split_once("\n## Events\n").unwrap();
     for (section, columns, words) in [
         (types, 3, ConditionType::ALL.iter().map(|t| t.as_str()).collect::<BTreeSet<_>>()),
         (reasons, 2, Reason::ALL.iter().map(|r| r.as_str()).collect()),
@@ -38,6 +39,33 @@ fn every_reason_and_condition_type_is_explained() {
             assert!(cells.len() == columns && cells.iter().all(|c| c.len() > 5), "{word}: {cells:?}");
         }
     }
+}
+
+/// Words that stand as a literal in a call of `ctx.event`, and the one that `tell_hold` has for deletions.
+fn events_of_the_code(folder: &Path, into: &mut BTreeSet<String>) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            events_of_the_code(&path, into);
+            continue;
+        }
+        let code = std::fs::read_to_string(&path).unwrap();
+        for call in code.split(".event(").skip(1) {
+            let arguments = call.split(';').next().unwrap();
+            let word = arguments.split(", ").find_map(|a| a.trim().strip_prefix('"')?.strip_suffix('"'));
+            into.extend(word.map(str::to_string));
+        }
+    }
+}
+
+#[test]
+fn every_event_is_explained() {
+    let text = std::fs::read_to_string(page("reasons.md")).unwrap();
+    let (_, events) = text.split_once("\n## Events\n").unwrap();
+    let explained: BTreeSet<String> = rows(events).into_iter().map(|(word, _)| word).collect();
+    let mut made = BTreeSet::from(["DeletionBlocked".to_string()]);
+    events_of_the_code(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src/controllers"), &mut made);
+    assert_eq!(explained, made, "docs/reasons.md and the Events of src/controllers differ");
 }
 
 #[test]

@@ -10,14 +10,14 @@ pub type Zone = BTreeMap<(String, String), (u64, Vec<String>)>;
 fn url(stack: &Stack, zone: &str) -> String {
     format!(
         "{}/api/v1/servers/localhost/zones{}{zone}{}",
-        stack.get("PDNS_API_URL"),
+        stack.get("PDNS_API"),
         if zone.is_empty() { "" } else { "/" },
         if zone.is_empty() { "" } else { "." }
     )
 }
 
 async fn call(stack: &Stack, request: reqwest::RequestBuilder) -> Value {
-    let answer = request.header("X-API-Key", stack.get("PDNS_API_KEY")).send().await.expect("PowerDNS answers");
+    let answer = request.header("X-API-Key", stack.get("PDNS_KEY")).send().await.expect("PowerDNS answers");
     let status = answer.status();
     let text = answer.text().await.unwrap_or_default();
     assert!(status.is_success(), "PowerDNS: {status}: {text}");

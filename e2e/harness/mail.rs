@@ -172,7 +172,7 @@ for i, (_, value) in enumerate([h for h in d.headers if h[0].lower() == b"dkim-s
     print(tag(b"d"), tag(b"s"), tag(b"a"), good)
 "#;
     let mut python = Command::new("/usr/bin/python3")
-        .args(["-c", SCRIPT, &format!("127.0.0.1:{}", stack.get("PDNS_DNS_PORT"))])
+        .args(["-c", SCRIPT, stack.get("PDNS_DNS")])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

@@ -5,6 +5,7 @@
 pub mod dav;
 pub mod dns;
 pub mod kubectl;
+pub mod kubeproxy;
 pub mod mail;
 pub mod operator;
 pub mod proxy;

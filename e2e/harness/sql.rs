@@ -73,22 +73,26 @@ impl Sql {
 
     /// Has the database log every change of the mail tables from now on. Repeatable; to be called once the tables exist.
     pub async fn start_audit(&self) {
-        self.run(
-            "CREATE SCHEMA IF NOT EXISTS e2e;
-             CREATE TABLE IF NOT EXISTS e2e.audit (seq bigserial PRIMARY KEY, at timestamptz NOT NULL DEFAULT clock_timestamp(),
-               tbl text NOT NULL, op text NOT NULL, old jsonb, new jsonb);
-             CREATE OR REPLACE FUNCTION e2e.audit() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $f$ BEGIN
-               INSERT INTO e2e.audit(tbl, op, old, new) VALUES (TG_TABLE_NAME, TG_OP,
-                 CASE WHEN TG_OP <> 'INSERT' THEN to_jsonb(OLD) END, CASE WHEN TG_OP <> 'DELETE' THEN to_jsonb(NEW) END);
-               RETURN NULL; END $f$;",
-        )
-        .await;
-        for table in AUDITED {
+        let triggers: String = AUDITED
+            .iter()
+            .map(|t| format!("CREATE TRIGGER e2e_audit AFTER INSERT OR UPDATE OR DELETE ON public.{t} FOR EACH ROW EXECUTE FUNCTION e2e.audit(); "))
+            .collect();
+        // Tests start beside each other: the first one makes it, the others wait for that.
+        self.run("BEGIN; SELECT pg_advisory_xact_lock(4711)").await;
+        if self.one("SELECT to_regclass('e2e.audit')").await.is_empty() {
             self.run(&format!(
-                "CREATE OR REPLACE TRIGGER e2e_audit AFTER INSERT OR UPDATE OR DELETE ON public.{table} FOR EACH ROW EXECUTE FUNCTION e2e.audit()"
+                "CREATE SCHEMA e2e;
+                 CREATE TABLE e2e.audit (seq bigserial PRIMARY KEY, at timestamptz NOT NULL DEFAULT clock_timestamp(),
+                   tbl text NOT NULL, op text NOT NULL, old jsonb, new jsonb);
+                 CREATE FUNCTION e2e.audit() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $f$ BEGIN
+                   INSERT INTO e2e.audit(tbl, op, old, new) VALUES (TG_TABLE_NAME, TG_OP,
+                     CASE WHEN TG_OP <> 'INSERT' THEN to_jsonb(OLD) END, CASE WHEN TG_OP <> 'DELETE' THEN to_jsonb(NEW) END);
+                   RETURN NULL; END $f$;
+                 {triggers}"
             ))
             .await;
         }
+        self.run("COMMIT").await;
     }
 
     /// The changes after `seq`, in their order, of rows whose text matches a LIKE pattern.

@@ -64,6 +64,11 @@ impl Stack {
         self.get(&format!("GW_P_{name}")).parse().expect("a port")
     }
 
+    /// The port of PowerDNS' HTTP API.
+    pub fn dns_api_port(&self) -> u16 {
+        self.get("PDNS_API").rsplit(':').next().and_then(|p| p.parse().ok()).expect("a URL with a port")
+    }
+
     /// A port of this stack's block that nothing listens on.
     pub fn free_port(&self) -> u16 {
         let base: u16 = self.get("STACK_PORT_BASE").parse().expect("a port");

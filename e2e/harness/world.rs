@@ -1,6 +1,7 @@
 //! What a test starts from: a namespace of its own on a running platform (servers, operator, registered backends).
 
 use super::kubectl::Kubectl;
+use super::kubeproxy::KubeProxy;
 use super::operator::Operator;
 use super::recorder::Recorder;
 use super::sql::Sql;
@@ -23,6 +24,8 @@ pub struct Platform {
     pub operator: Operator,
     /// Who watches.
     pub recorder: Recorder,
+    /// What stands between the operator and Kubernetes: on the rough platform only.
+    pub kube: Option<KubeProxy>,
 }
 
 static ROUGH: OnceLock<Platform> = OnceLock::new();
@@ -37,12 +40,12 @@ impl Platform {
     /// The platform that most tests share.
     pub fn shared() -> &'static Platform {
         static SHARED: OnceLock<Platform> = OnceLock::new();
-        SHARED.get_or_init(|| Platform::start(Stack::shared(), "shared"))
+        SHARED.get_or_init(|| Platform::start(Stack::shared(), "shared", false))
     }
 
     /// The platform whose operator is killed at any moment.
     pub fn rough() -> &'static Platform {
-        ROUGH.get_or_init(|| Platform::start(Stack::rough(), "rough"))
+        ROUGH.get_or_init(|| Platform::start(Stack::rough(), "rough", true))
     }
 
     /// Whether a test has wanted it.
@@ -50,7 +53,7 @@ impl Platform {
         ROUGH.get().is_some()
     }
 
-    fn start(stack: &'static Stack, name: &str) -> Platform {
+    fn start(stack: &'static Stack, name: &str, proxied: bool) -> Platform {
         // A thread, since a runtime may not be started inside the test's own.
         let prepare = move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
@@ -58,8 +61,12 @@ impl Platform {
         };
         std::thread::spawn(prepare).join().expect("the platform is prepared");
         let recorder = Recorder::start(stack);
-        let operator = Operator::start(stack, name);
-        Platform { stack, operator, recorder }
+        let kube = proxied.then(|| KubeProxy::start(stack));
+        let operator = match &kube {
+            Some(proxy) => Operator::start_with(stack, name, &proxy.kubeconfig),
+            None => Operator::start(stack, name),
+        };
+        Platform { stack, operator, recorder, kube }
     }
 }
 
@@ -68,17 +75,10 @@ async fn prepare(stack: &Stack) {
     let k = Kubectl::admin(stack, SYSTEM).await;
     apply_crds(&k).await;
     k.apply(json!({"kind": "Namespace", "metadata": {"name": SYSTEM}})).await;
-    let sql = Sql::connect(stack).await;
-    // A role of its own, with a password that can be looked for afterwards.
-    let password = format!("db-{:032x}", fastrand::u128(..));
-    sql.run(&format!(
-        "DO $$ BEGIN CREATE ROLE mailtenant LOGIN SUPERUSER; EXCEPTION WHEN duplicate_object THEN NULL; END $$;
-         ALTER ROLE mailtenant PASSWORD '{password}'"
-    ))
-    .await;
-    k.put_secret("berlin-db", &[("username", "mailtenant"), ("password", &password)]).await;
+    k.put_secret("berlin-db", &[("username", stack.get("GW_DB_USER")), ("password", stack.get("GW_DB_PASSWORD"))])
+        .await;
     k.put_secret("berlin-doveadm", &[("apiKey", stack.get("GW_API_KEY"))]).await;
-    k.put_secret("pdns", &[("apiKey", stack.get("PDNS_API_KEY"))]).await;
+    k.put_secret("pdns", &[("apiKey", stack.get("PDNS_KEY"))]).await;
     k.apply(groupware_backend(
         stack,
         GROUPWARE,
@@ -135,10 +135,10 @@ pub fn dns_backend(stack: &Stack, name: &str, namespaces: &[&str], zones: &[Stri
     json!({"kind": "DNSBackend", "metadata": {"name": name}, "spec": {
         "allowedNamespaces": {"from": "Names", "names": namespaces},
         "zones": zones,
-        "resolvers": [format!("127.0.0.1:{}", stack.get("PDNS_DNS_PORT"))],
-        "powerdns": {"url": stack.get("PDNS_API_URL"), "serverId": "localhost",
+        "resolvers": [stack.get("PDNS_DNS")],
+        "powerdns": {"url": stack.get("PDNS_API"), "serverId": "localhost",
             "apiKeySecretRef": {"name": "pdns", "key": "apiKey"},
-            "dnsAddress": format!("127.0.0.1:{}", stack.get("PDNS_DNS_PORT"))}}})
+            "dnsAddress": stack.get("PDNS_DNS")}}})
 }
 
 /// One test's place in the world.

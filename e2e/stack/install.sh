@@ -5,7 +5,7 @@ set -euo pipefail
 WANTED=(
   sogo dovecot-core dovecot-imapd dovecot-pop3d dovecot-lmtpd dovecot-managesieved dovecot-pgsql
   postfix postfix-pgsql postgresql memcached opendkim libopendbx1-pgsql
-  pdns-server pdns-backend-sqlite3 sqlite3 dnsutils
+  pdns-server pdns-backend-sqlite3 sqlite3 dnsutils gettext-base
   python3 python3-dkim curl openssl ca-certificates procps util-linux gcc libc6-dev
 )
 missing=()

@@ -24,7 +24,7 @@ wait_for() {
 # end_pid PID WORD: ends a process by its id, if its command line still has WORD in it (ids are used again).
 end_pid() {
   local p=$1 word=$2
-  ours() { tr '\0' ' ' <"/proc/$p/cmdline" 2>/dev/null | grep -qF -- "$word"; }
+  ours() { { tr '\0' ' ' <"/proc/$p/cmdline"; } 2>/dev/null | grep -qF -- "$word"; }
   ours || return 0
   kill "$p" 2>/dev/null || return 0
   for _ in $(seq 1 50); do ours || return 0; sleep 0.1; done

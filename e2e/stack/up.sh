@@ -52,14 +52,31 @@ done
 } >"$ROOT/env.new"
 . "$ROOT/env.new"
 
+# The operator's role: owner of the mail tables, so that it can migrate them, and member of SOGo's, so that it can purge. No superuser.
+DB_PASSWORD="$(openssl rand -hex 16)"
+printf 'GW_DB_USER=mailtenant\nGW_DB_PASSWORD=%s\n' "$DB_PASSWORD" >>"$ROOT/env.new"
+psql -q -v ON_ERROR_STOP=1 -h 127.0.0.1 -p "$GW_P_PG" -U postgres groupware <<SQL
+CREATE ROLE mailtenant LOGIN PASSWORD '$DB_PASSWORD';
+GRANT sogo TO mailtenant;
+GRANT CREATE, USAGE ON SCHEMA public TO mailtenant;
+DO \$\$ DECLARE o record; BEGIN
+  FOR o IN SELECT c.relname, c.relkind FROM pg_class c WHERE c.relnamespace = 'public'::regnamespace AND c.relowner = 'postgres'::regrole AND c.relkind IN ('r', 'v') LOOP
+    EXECUTE format('ALTER %s public.%I OWNER TO mailtenant', CASE o.relkind WHEN 'v' THEN 'VIEW' ELSE 'TABLE' END, o.relname);
+  END LOOP;
+  FOR o IN SELECT p.oid::regprocedure AS f FROM pg_proc p WHERE p.pronamespace = 'public'::regnamespace AND p.proowner = 'postgres'::regrole LOOP
+    EXECUTE format('ALTER FUNCTION %s OWNER TO mailtenant', o.f);
+  END LOOP;
+END \$\$;
+SQL
+
 # Two zones, with records that are somebody else's: they must be there, unchanged, whatever the operator does.
 zone() { # NAME
-  curl -sSf -o /dev/null -H "X-API-Key: $PDNS_API_KEY" -H 'Content-Type: application/json' "$PDNS_API_URL/api/v1/servers/localhost/zones" -d '{
+  curl -sSf -o /dev/null -K <(printf 'header = "X-API-Key: %s"\n' "$PDNS_KEY") -H 'Content-Type: application/json' "$PDNS_API/api/v1/servers/localhost/zones" -d '{
     "name": "'"$1"'.", "kind": "Native", "nameservers": ["ns1.'"$1"'."], "rrsets": [
       {"name": "'"$1"'.", "type": "TXT", "ttl": 300, "records": [{"content": "\"site-verification=4711\"", "disabled": false}]},
       {"name": "www.'"$1"'.", "type": "A", "ttl": 300, "records": [{"content": "192.0.2.10", "disabled": false}]}]}'
 }
-for z in acme.test globex.test; do zone "$z"; done
+for z in acme.test example.org; do zone "$z"; done
 
 if [ -n "$WITH_PID" ]; then
   setsid "$HERE/reap.sh" "$ROOT" "$WITH_PID" >"$ROOT/log/reap.log" 2>&1 </dev/null &

@@ -129,6 +129,7 @@ impl Connections {
         let secrets = read_secrets(ctx, &names).await?;
         let settings = groupware::Settings { spec: object.spec.clone(), secrets };
         let server = self.groupware.connect(settings).map_err(|e| Hold::backend(&format!("GroupwareBackend {name}"), &e))?;
+        let server = Arc::new(groupware::metered::Metered::new(server, name, ctx.metrics.clone()));
         let connection = Groupware { name: name.into(), uid, object, server };
         open.insert(name.into(), (print, connection.clone()));
         Ok(connection)
@@ -156,6 +157,7 @@ impl Connections {
         let resolver = self.dns.resolver(&object.spec).map_err(|e| Hold::backend(&label, &e))?;
         let settings = dns::DnsSettings { spec: object.spec.clone(), secrets };
         let server = self.dns.connect(settings).map_err(|e| Hold::backend(&label, &e))?;
+        let server = Arc::new(dns::metered::Metered::new(server, name, ctx.metrics.clone()));
         let connection = Dns { name: name.into(), object, server, resolver };
         open.insert(name.into(), (print, connection.clone()));
         Ok(connection)

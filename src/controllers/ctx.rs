@@ -78,6 +78,7 @@ pub struct Ctx {
     pub operator_namespace: String,
     resync: Mutex<BTreeMap<ObjectId, Instant>>,
     mass_loss: Mutex<BTreeMap<String, LossSlot>>,
+    probed: Mutex<BTreeMap<String, BTreeMap<String, Instant>>>,
 }
 
 /// The last count of what an instance misses, and when it was made.
@@ -116,6 +117,7 @@ impl Ctx {
             operator_namespace: p.operator_namespace,
             resync: Mutex::default(),
             mass_loss: Mutex::default(),
+            probed: Mutex::default(),
         }
     }
 
@@ -147,6 +149,23 @@ impl Ctx {
     /// Where the last count of an instance's missing mailboxes is kept.
     pub fn mass_loss_of(&self, uid: &str) -> LossSlot {
         self.mass_loss.lock().unwrap_or_else(PoisonError::into_inner).entry(uid.to_owned()).or_default().clone()
+    }
+
+    /// Addresses of a MailDomain that its server was not found to take mail for in the last minutes.
+    pub fn unprobed(&self, uid: &str, addresses: &[String]) -> Vec<String> {
+        let mut all = self.probed.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = all.entry(uid.to_owned()).or_default();
+        known.retain(|_, at| at.elapsed() < PROBED);
+        addresses.iter().filter(|a| !known.contains_key(*a)).cloned().collect()
+    }
+    /// A server takes mail for these addresses.
+    pub fn probed(&self, uid: &str, addresses: impl Iterator<Item = String>) {
+        let mut all = self.probed.lock().unwrap_or_else(PoisonError::into_inner);
+        all.entry(uid.to_owned()).or_default().extend(addresses.map(|a| (a, Instant::now())));
+    }
+    /// A MailDomain is live or gone.
+    pub fn forget_probes(&self, uid: &str) {
+        self.probed.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
     }
 
     /// Whether the last count of an instance's missing mailboxes found any.
@@ -227,13 +246,16 @@ impl Ctx {
             }
         }
     }
-    /// How long until the next regular look.
+    /// How long until the next regular look; none if it is overdue: a pass that is held before it could look would
+    /// otherwise ask for the next pass at once, for as long as it is held.
     pub fn until_resync(&self, id: &ObjectId) -> Option<Duration> {
         let all = self.resync.lock().unwrap_or_else(PoisonError::into_inner);
-        all.get(id).map(|at| at.saturating_duration_since(Instant::now()))
+        all.get(id).map(|at| at.saturating_duration_since(Instant::now())).filter(|left| !left.is_zero())
     }
 }
 
+/// How long an answer of a mail server about a recipient counts.
+const PROBED: Duration = Duration::from_secs(600);
 /// Pause before passes that take in many changes at once.
 const SOON: Duration = Duration::from_secs(1);
 

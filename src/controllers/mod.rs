@@ -8,6 +8,8 @@ pub mod deletion;
 pub mod dns_backend;
 pub mod edges;
 pub mod family;
+#[cfg(test)]
+pub(crate) mod fixtures;
 pub mod groupware_backend;
 pub mod hold;
 pub mod mail_alias;

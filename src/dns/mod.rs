@@ -5,6 +5,7 @@
 
 pub mod dkim;
 pub mod merge;
+pub mod metered;
 pub mod name;
 pub mod powerdns;
 pub mod probe;

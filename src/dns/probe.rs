@@ -25,6 +25,13 @@ pub struct SmtpProbe {
     timeout: Duration,
 }
 
+impl Default for SmtpProbe {
+    /// Says an address literal in EHLO, as a host without a name of its own does (RFC 5321, 4.1.4).
+    fn default() -> Self {
+        SmtpProbe { hello: ClientId::Ipv4(std::net::Ipv4Addr::LOCALHOST), timeout: TIMEOUT }
+    }
+}
+
 impl SmtpProbe {
     /// `hello` is the host name said in EHLO.
     pub fn new(hello: &str) -> Self {

@@ -7,6 +7,7 @@
 
 pub mod address;
 pub mod connect;
+pub mod metered;
 pub mod sogo;
 
 use crate::api::mail_instance::AddressBook;

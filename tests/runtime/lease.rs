@@ -131,7 +131,8 @@ async fn a_stolen_lease_is_noticed_at_the_next_renewal() {
     let leadership = healthy(&fake, "a").acquire().await;
     fake.edit(PATH, |lease| lease["spec"]["holderIdentity"] = json!("thief"));
     let start = Instant::now();
-    assert_eq!(leadership.hold().await, Lost::Taken { holder: "thief".into() });
+    let lost = timeout(secs(60), leadership.hold()).await;
+    assert_eq!(lost, Ok(Lost::Taken { holder: "thief".into() }));
     assert!(start.elapsed() <= secs(2));
     assert_eq!(holder(&fake).as_deref(), Some("thief"), "nothing was written over it");
 }
@@ -141,7 +142,8 @@ async fn a_cleared_or_deleted_lease_is_lost() {
     let fake = Fake::default();
     let leadership = healthy(&fake, "a").acquire().await;
     fake.edit(PATH, |lease| lease["spec"]["holderIdentity"] = json!(null));
-    assert_eq!(leadership.hold().await, Lost::Taken { holder: String::new() });
+    let lost = timeout(secs(60), leadership.hold()).await;
+    assert_eq!(lost, Ok(Lost::Taken { holder: String::new() }));
     let leadership = healthy(&fake, "a").acquire().await;
     fake.delete(PATH);
     assert_eq!(leadership.hold().await, Lost::Deleted);
@@ -177,6 +179,22 @@ async fn renewals_that_fail_in_any_way_end_leadership_10_s_after_the_last_good_o
         // The last good one was sent 1 s before.
         assert_eq!(start.elapsed().as_secs(), 9, "{fate:?}");
     }
+}
+
+/// Others may have seen the write the moment it was sent, however late its answer came.
+#[tokio::test(start_paused = true)]
+async fn the_10_s_count_from_before_the_last_good_renewal_was_sent() {
+    let fake = Fake::default();
+    let mut n = 0;
+    let election = candidate(&fake, "a", move |_, _| {
+        n += 1;
+        // A look, the create, one slow renewal, then nothing more.
+        [Fate::Done, Fate::Done, Fate::Late(secs(4))].get(n - 1).copied().unwrap_or(Fate::Lost)
+    });
+    let leadership = election.acquire().await;
+    let start = Instant::now();
+    assert_eq!(leadership.hold().await, Lost::Deadline(secs(10)));
+    assert_eq!(start.elapsed().as_secs(), 12, "the renewal was sent after 2 s and answered after 6");
 }
 
 #[tokio::test(start_paused = true)]

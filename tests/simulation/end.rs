@@ -132,7 +132,7 @@ fn causes(d: &Declared) -> BTreeSet<&'static str> {
             if children.is_empty() {
                 why.insert("AwaitingFirstAddress");
             }
-            let taken = |c: &Declared| c.address().is_some_and(|a| d.server().is_some_and(|s| s.accepts(&a)));
+            let taken = |c: &Declared| ready(c.object) && c.address().is_some_and(|a| d.server().is_some_and(|s| s.accepts(&a)));
             if !children.iter().all(taken) {
                 why.insert("AwaitingAcceptance");
             }
@@ -251,7 +251,13 @@ fn password(d: &Declared) -> Result<(), String> {
 
 /// A deletion that has not ended must wait for something that is there.
 fn gone(d: &Declared) -> Result<(), String> {
-    let blockers: Vec<String> = d.children().iter().chain(&d.referenced_by()).map(|c| c.key.to_string()).collect();
+    let mut blockers: Vec<String> = d.children().iter().chain(&d.referenced_by()).map(|c| c.key.to_string()).collect();
+    // An alias that was pointed elsewhere and could not follow still delivers to the mailbox at the backend.
+    let delivers: Vec<String> = match (d.key.res, d.server(), d.address()) {
+        ("mailboxes", Some(s), Some(a)) => s.aliases_to(&a),
+        _ => vec![],
+    };
+    blockers.extend(delivers.iter().cloned());
     let paused = annotation(d.object, "paused") == "true" || d.instance().is_some_and(|i| annotation(i.object, "paused") == "true");
     let orphan = annotation(d.object, "orphan") == "true";
     let dns = d.key.res == "maildomains" && !causes_of_dns(d).is_empty();
@@ -271,7 +277,7 @@ fn gone(d: &Declared) -> Result<(), String> {
             "mailboxes" => "HasMailboxes",
             _ => "HasAliases",
         })
-        .chain((!d.referenced_by().is_empty()).then_some("ReferencedByAlias"))
+        .chain((!d.referenced_by().is_empty() || !delivers.is_empty()).then_some("ReferencedByAlias"))
         .chain(if unreachable { vec!["BackendUnreachable", "BackendUnauthorized", "BackendNotFound", "SecretNotFound"] } else { vec![] })
         .chain(paused.then_some("Paused"))
         .collect();

@@ -225,13 +225,16 @@ fn survey() {
     println!("{count} schedules, {:.0}/s", count as f64 / (real_seconds() - started));
 }
 
-/// Shows one schedule: `SHOW=subject:seed cargo test --test simulation show -- --nocapture`.
+/// Shows one schedule: `SHOW=subject:seed cargo test --test simulation show -- --nocapture`; `RUST_LOG=` for the log too.
 #[test]
 fn show() {
     let Ok(which) = std::env::var("SHOW") else { return };
     let (name, seed) = which.split_once(':').expect("SHOW=subject:seed");
     let (subjects, seed) = (subjects(), seed.parse().expect("a seed"));
     let subject = &subjects[name];
+    if std::env::var_os("RUST_LOG").is_some() {
+        tracing_subscriber::fmt().with_env_filter(tracing_subscriber::EnvFilter::from_default_env()).with_ansi(false).init();
+    }
     let o = run(&Plan { record: true, ..Plan::new(seed) }, subject, (subject.user)(seed));
     o.lines.iter().for_each(|l| println!("{}", l.chars().take(400).collect::<String>()));
     println!("{} choices, {} requests, {} crashes; {:?}", o.steps, o.requests, o.crashes, o.bad);

@@ -283,10 +283,16 @@ async fn drive(
     let mut calm_since = 0;
     loop {
         // On a paused clock this sleep ends only when every task is blocked: the quiescent point.
-        tokio::time::sleep(Duration::from_millis(1)).await;
+        let spins = tokio::select! { biased;
+            _ = sim.spinning.notified() => true,
+            _ = tokio::time::sleep(Duration::from_millis(1)) => false,
+        };
         let wait = {
             let mut guard = sim.lock();
             let c = &mut *guard;
+            if spins {
+                c.bad = Some("I5 (spin): the operator loops without waiting for anything".into());
+            }
             let now = c.start_ms + t0.elapsed().as_millis() as u64;
             c.world.at(now);
             sim.set_ms(now);
@@ -313,6 +319,13 @@ async fn drive(
             }
             let mut acts = enabled(c, plain);
             if acts.is_empty() {
+                if now - c.changed_ms > subject.quiet_ms && c.ops.is_empty() && c.user.is_empty() {
+                    c.bad = monitor.at_end(&c.world);
+                    if let Some(bad) = c.bad.clone() {
+                        c.trace(|| format!("VIOLATION at the end: {bad}"));
+                    }
+                    return Exit::Done;
+                }
                 idle(c, plain)
             } else {
                 if acts.len() > 1 || c.step.is_multiple_of(8) {
@@ -341,16 +354,6 @@ async fn drive(
         tokio::select! { biased;
             _ = sim.wake.notified() => {}
             _ = tokio::time::sleep(Duration::from_millis(ms)) => {}
-        }
-        let mut c = sim.lock();
-        let now = c.start_ms + t0.elapsed().as_millis() as u64;
-        if now - c.changed_ms > subject.quiet_ms && c.ops.is_empty() && c.user.is_empty() {
-            c.world.at(now);
-            c.bad = monitor.at_end(&c.world);
-            if let Some(bad) = c.bad.clone() {
-                c.trace(|| format!("VIOLATION at the end: {bad}"));
-            }
-            return Exit::Done;
         }
     }
 }

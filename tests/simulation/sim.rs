@@ -198,6 +198,9 @@ pub(crate) fn show_reply(reply: &Reply) -> String {
 pub struct Sim {
     pub(crate) core: Arc<Mutex<Core>>,
     pub(crate) wake: Arc<Notify>,
+    /// Told when the operator spins: it goes on and on without ever waiting for anything.
+    pub(crate) spinning: Arc<Notify>,
+    looks: Arc<AtomicU64>,
     ms: Arc<AtomicU64>,
     random: Arc<Mutex<u64>>,
 }
@@ -207,6 +210,8 @@ impl Sim {
         Sim {
             core: Arc::new(Mutex::new(core)),
             wake: Arc::new(Notify::new()),
+            spinning: Arc::new(Notify::new()),
+            looks: Arc::new(AtomicU64::new(0)),
             ms: Arc::new(AtomicU64::new(0)),
             random: Arc::new(Mutex::new(seed)),
         }
@@ -217,6 +222,7 @@ impl Sim {
     }
 
     pub(crate) fn set_ms(&self, ms: u64) {
+        self.looks.store(0, Ordering::Relaxed);
         self.ms.store(ms, Ordering::Relaxed);
         pin::set_now_ms(ms);
     }
@@ -329,8 +335,14 @@ impl Sim {
     }
 }
 
+const MAX_LOOKS: u64 = 20_000;
+
 impl Clock for Sim {
     fn now(&self) -> jiff::Timestamp {
+        // Time stands still while tasks run: so many looks at the clock in one moment are a loop.
+        if self.looks.fetch_add(1, Ordering::Relaxed) == MAX_LOOKS {
+            self.spinning.notify_one();
+        }
         let ms = pin::EPOCH_MS + self.ms.load(Ordering::Relaxed);
         jiff::Timestamp::from_millisecond(ms as i64).unwrap_or_default()
     }

@@ -14,7 +14,7 @@ ROOT=$(mkdir -p "$1" && cd "$1" && pwd); B=${2:-25000}
 PGBIN=$(ls -d /usr/lib/postgresql/*/bin | sort -V | tail -1)
 t0=$(date +%s%N); lap() { printf '%6d ms  %s\n' $(( ($(date +%s%N) - t0) / 1000000 )) "$1"; }
 
-declare -A V=( [ROOT]=$ROOT [VMAIL_UID]=5000 [API_KEY]=${DOVEADM_API_KEY:-doveadm-secret}
+declare -A V=( [ROOT]=$ROOT [VMAIL_UID]=5000 [API_KEY]=${DOVEADM_API_KEY:-doveadm-secret} [DB_USER]=mailtenant [DB_PASSWORD]=${DB_PASSWORD:-db-secret}
   [P_SMTP]=$((B+25)) [P_LMTP]=$((B+24)) [P_SINK]=$((B+26)) [P_SOGO]=$((B+20)) [P_DOVEADM]=$((B+80)) [P_METRICS]=$((B+90))
   [P_IMAP]=$((B+143)) [P_IMAP_SOGO]=$((B+144)) [P_POP3]=$((B+110)) [P_SIEVE_SOGO]=$((B+191)) [P_SUBMIT_SOGO]=$((B+588)) [P_SIEVE]=$((B+190)) [P_PG]=$((B+432)) [P_SUBMIT]=$((B+587)) [P_SASL]=$((B+12)) [P_QUOTA]=$((B+13)) [P_MEMCACHED]=$((B+211)) [P_DKIM]=$((B+17)) [P_DKIM_ED25519]=$((B+18)) )
 mkdir -p "$ROOT"/{etc,log,run,run/sogo,vmail,postfix/queue,postfix/data,postfix/etc,sogo/home}
@@ -30,9 +30,13 @@ install -d -o postgres -g postgres -m 700 "$ROOT/pg" "$ROOT/run/pg"
 runuser -u postgres -- "$PGBIN/initdb" -D "$ROOT/pg" -A trust -E UTF8 --locale=C.UTF-8 --no-sync >"$ROOT/log/initdb.log"
 runuser -u postgres -- "$PGBIN/pg_ctl" -s -w -D "$ROOT/pg" -l "$ROOT/pg/log" \
   -o "-p ${V[P_PG]} -k $ROOT/run/pg -c listen_addresses=127.0.0.1 -c fsync=off -c shared_buffers=32MB -c max_connections=200" start
+# the operator signs in by password, as a role that owns the tables and nothing else
+{ echo "host all mailtenant 127.0.0.1/32 scram-sha-256"; cat "$ROOT/pg/pg_hba.conf"; } > "$ROOT/pg_hba.new"
+cat "$ROOT/pg_hba.new" > "$ROOT/pg/pg_hba.conf"; rm "$ROOT/pg_hba.new"
+runuser -u postgres -- "$PGBIN/pg_ctl" -s -D "$ROOT/pg" reload
 psql() { command psql -q -v ON_ERROR_STOP=1 -h 127.0.0.1 -p "${V[P_PG]}" -U postgres "$@"; }
-psql -d postgres -c "CREATE ROLE mailread LOGIN PASSWORD 'mailread'" -c "CREATE ROLE sogo LOGIN PASSWORD 'sogo'" -c "CREATE DATABASE groupware"
-psql -1 -d groupware -f "$conf/schema.sql" -f "$conf/views.sql" -f "$conf/grants.sql" 2>>"$ROOT/log/schema.log"
+psql -d postgres -c "CREATE ROLE mailread LOGIN PASSWORD 'mailread'" -c "CREATE ROLE sogo LOGIN PASSWORD 'sogo'" -c "CREATE ROLE mailtenant LOGIN CREATEDB PASSWORD '${V[DB_PASSWORD]}'" -c "GRANT sogo TO mailtenant" -c "CREATE DATABASE groupware OWNER mailtenant"
+PGOPTIONS="-c role=mailtenant" psql -1 -d groupware -f "$conf/schema.sql" -f "$conf/views.sql" -f "$conf/grants.sql" 2>>"$ROOT/log/schema.log"
 lap postgresql
 
 # memcached: SOGo runs without it, but then nothing is cached and the delay a
@@ -62,4 +66,6 @@ runuser -u sogo -- env -C "$ROOT/sogo/home" HOME="$ROOT/sogo/home" /usr/sbin/sog
 wait_port() { for _ in $(seq 200); do (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null && return 0; sleep 0.05; done; echo "nothing on port $1" >&2; return 1; }
 for p in P_SMTP P_SUBMIT P_DKIM P_DKIM_ED25519 P_IMAP P_POP3 P_LMTP P_DOVEADM P_SIEVE P_SOGO; do wait_port "${V[$p]}"; done
 for _ in $(seq 100); do [ "$(curl -s -o /dev/null -w '%{http_code}' "http://127.0.0.1:${V[P_SOGO]}/SOGo/")" = 200 ] && break; sleep 0.1; done
+# Both workers: one that is still starting accepts a connection and resets it.
+for _ in $(seq 100); do [ "$(grep -c 'notified the watchdog that we are ready' "$ROOT/log/sogo.log")" -ge 2 ] && break; sleep 0.1; done
 lap "sogo; all up"

@@ -26,14 +26,23 @@ pub enum Target {
     Address(String),
 }
 
-/// What is known.
+/// What is known, and the server to go to.
 pub struct Gathered {
+    /// What is known.
+    pub facts: Facts,
+    /// The server.
+    pub server: Groupware,
+}
+
+/// What is known.
+#[derive(Debug, Clone)]
+pub struct Facts {
     /// The parents.
     pub domain: Domain,
     /// Id of the tenant.
     pub tenant: String,
-    /// The server.
-    pub server: Groupware,
+    /// The server's name for messages.
+    pub label: String,
     /// What the server can do.
     pub capabilities: BTreeSet<String>,
     /// Full address; `@domain` for the catch-all.
@@ -107,5 +116,7 @@ pub async fn gather(ctx: &Ctx, id: &ObjectId, alias: &MailAlias) -> Step<Gathere
         .await
         .map_err(|e| Hold::backend(&server.label(), &e))?;
     let capabilities = domain.instance.backend.status.clone().unwrap_or_default().capabilities.into_iter().collect();
-    Ok(Gathered { domain, tenant, server, capabilities, address, verdict, targets, row, own_domains })
+    let label = server.label();
+    let facts = Facts { domain, tenant, label, capabilities, address, verdict, targets, row, own_domains };
+    Ok(Gathered { facts, server })
 }

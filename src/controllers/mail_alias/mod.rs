@@ -65,14 +65,14 @@ async fn steps(ctx: &Ctx, id: &ObjectId, alias: &MailAlias) -> Step<Done> {
     if paused(alias) {
         return Err(family::paused_itself().into());
     }
-    let seen = gather::gather(ctx, id, alias).await?;
+    let gather::Gathered { facts: seen, server } = gather::gather(ctx, id, alias).await?;
     let plan = plan::plan(alias, &seen)?;
     let address = seen.address;
     if plan.observe || plan.settled {
         return Ok(Done { row: seen.row, made: None, drift: plan.drift, address, hold: plan.hold });
     }
     if plan.recreates {
-        mass_loss::allow(ctx, &seen.server, &seen.domain.instance).await?;
+        mass_loss::allow(ctx, &server, &seen.domain.instance).await?;
     }
     let want = AliasWant {
         owner: Owner { uid: uid(alias), adopt: alias.spec.adoption_policy == AdoptionPolicy::IfUnowned },
@@ -80,17 +80,17 @@ async fn steps(ctx: &Ctx, id: &ObjectId, alias: &MailAlias) -> Step<Done> {
         address: address.clone(),
         settings: plan.settings,
     };
-    match seen.server.server.ensure_alias(&want).await {
+    match server.server.ensure_alias(&want).await {
         Ok((row, made)) => {
             let copy = row.clone();
             let put = |s: &mut crate::groupware::DomainSnapshot| drop(s.aliases.insert(copy.address.clone(), copy));
-            ctx.observed.update(&seen.server.uid, &seen.domain.name, put).await;
+            ctx.observed.update(&server.uid, &seen.domain.name, put).await;
             Ok(Done { row: Some(row), made: Some(made), drift: vec![], address, hold: plan.hold })
         }
         Err(error) => {
-            ctx.trouble(&seen.server, &error);
-            ctx.observed.stale(&seen.server.uid, &seen.domain.name).await;
-            Err(mailbox::gather::refused(ctx, &address, &seen.server, &error).into())
+            ctx.trouble(&server, &error);
+            ctx.observed.stale(&server.uid, &seen.domain.name).await;
+            Err(mailbox::gather::refused(ctx, &address, &server, &error).into())
         }
     }
 }

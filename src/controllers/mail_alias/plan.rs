@@ -3,7 +3,7 @@
 use super::super::ctx::uid;
 use super::super::hold::Hold;
 use super::super::standing::Verdict;
-use super::gather::{Gathered, Target};
+use super::gather::{Facts, Target};
 use crate::api::mail_instance::ExternalForwarding;
 use crate::api::*;
 use crate::groupware::{AliasRow, AliasSettings, Capability};
@@ -31,7 +31,7 @@ fn send_as(alias: &MailAlias) -> bool {
     alias.spec.local_part != "*" && alias.spec.send_as.unwrap_or(true)
 }
 
-fn unsupported(alias: &MailAlias, seen: &Gathered) -> Option<Hold> {
+fn unsupported(alias: &MailAlias, seen: &Facts) -> Option<Hold> {
     let can = |c: Capability| seen.capabilities.contains(c.as_str());
     let what = if alias.spec.local_part == "*" && !can(Capability::CatchAll) {
         "localPart: \"*\""
@@ -40,11 +40,11 @@ fn unsupported(alias: &MailAlias, seen: &Gathered) -> Option<Hold> {
     } else {
         return None;
     };
-    let message = format!("{what} is not supported with {}: take it out of the spec", seen.server.label());
+    let message = format!("{what} is not supported with {}: take it out of the spec", seen.label);
     Some(Hold::stalled(Reason::Unsupported, message))
 }
 
-fn resolve(target: &Target, seen: &Gathered) -> Result<String, Hold> {
+fn resolve(target: &Target, seen: &Facts) -> Result<String, Hold> {
     let instance = &seen.domain.instance.key.name;
     match target {
         Target::Mailbox(address) => Ok(address.clone()),
@@ -89,7 +89,7 @@ pub fn differences(row: &AliasRow, settings: &AliasSettings) -> Vec<String> {
 }
 
 /// Plans.
-pub fn plan(alias: &MailAlias, seen: &Gathered) -> Result<Plan, Hold> {
+pub fn plan(alias: &MailAlias, seen: &Facts) -> Result<Plan, Hold> {
     if let Some(hold) = unsupported(alias, seen) {
         return Err(hold);
     }
@@ -138,3 +138,7 @@ pub fn plan(alias: &MailAlias, seen: &Gathered) -> Result<Plan, Hold> {
     let recreates = seen.row.is_none() && matches!(ownership, Some(Ownership::Created | Ownership::Adopted));
     Ok(Plan { settings, settled, recreates, observe: false, drift: vec![], hold })
 }
+
+#[cfg(test)]
+#[path = "plan_tests.rs"]
+mod tests;

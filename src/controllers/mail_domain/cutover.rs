@@ -14,6 +14,7 @@ use crate::api::*;
 use crate::dns::Verdict;
 use crate::runtime::store::NamespacedName;
 use kube::ResourceExt;
+use std::time::Duration;
 
 /// What is declared in a domain.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -78,6 +79,7 @@ pub async fn run(ctx: &Ctx, id: &ObjectId, p: &mut Progress, parents: &Parents, 
         }
         return Err(stop);
     }
+    ctx.forget_probes(&super::super::ctx::uid(p.object.as_ref()));
     p.status.state = Some(DomainState::Live);
     p.conditions.set(ConditionType::CutOver, true, Reason::Succeeded, "MX is ours");
     ctx.event(p.object.as_ref(), false, "CutOver", format!("MX of {} is ours, every declared address takes mail", parents.name));
@@ -107,15 +109,36 @@ async fn accepted(ctx: &Ctx, id: &ObjectId, p: &Progress, parents: &Parents) -> 
         Some(d) => vec![(d.address.clone(), port(d.port))],
         None => spec.hosts.mx.iter().map(|m| (m.host.clone(), 25)).collect(),
     };
+    ask(ctx, p, parents, &servers, &declared.addresses).await.map(|()| true)
+}
+
+/// Recipients that are asked for in one go.
+const CHUNK: usize = 100;
+/// How long one pass may ask: well below the time limit of a pass, which would forget all answers.
+const BUDGET: Duration = Duration::from_secs(20);
+
+/// Asks the server for every address. Answers are kept from pass to pass, so that a domain with thousands of addresses
+/// gets through.
+async fn ask(ctx: &Ctx, p: &Progress, parents: &Parents, servers: &[(String, u16)], addresses: &[String]) -> Result<(), Hold> {
     let server = format!("mail server of GroupwareBackend {}", parents.server.name);
-    let verdicts = ctx.probe.ask(&servers, &declared.addresses).await.map_err(|e| Hold::backend(&server, &e))?;
-    let refused = declared.addresses.iter().zip(&verdicts).find(|(_, v)| **v != Verdict::Accepted);
-    match refused {
-        None if verdicts.len() == declared.addresses.len() => Ok(true),
-        None => Err(Hold::retry(Reason::AwaitingAcceptance, format!("the {server} did not answer for every address"))),
-        Some((address, Verdict::Later(why) | Verdict::Refused(why))) => {
-            Err(Hold::retry(Reason::AwaitingAcceptance, format!("the {server} does not take mail for {address} yet: {why}")))
+    let uid = super::super::ctx::uid(p.object.as_ref());
+    let start = tokio::time::Instant::now();
+    let left: Vec<String> = ctx.unprobed(&uid, addresses);
+    for (n, chunk) in left.chunks(CHUNK).enumerate() {
+        if start.elapsed() > BUDGET {
+            let asked = addresses.len() - left.len() + n * CHUNK;
+            let text = format!("the {server} takes mail for {asked} of {} addresses so far", addresses.len());
+            return Err(Hold::after(Reason::AwaitingAcceptance, text, Duration::from_secs(1)));
         }
-        Some(_) => Ok(true),
+        let verdicts = ctx.probe.ask(servers, chunk).await.map_err(|e| Hold::backend(&server, &e))?;
+        if verdicts.len() != chunk.len() {
+            return Err(Hold::retry(Reason::AwaitingAcceptance, format!("the {server} did not answer for every address")));
+        }
+        let (good, bad): (Vec<_>, Vec<_>) = chunk.iter().zip(verdicts).partition(|(_, v)| *v == Verdict::Accepted);
+        ctx.probed(&uid, good.into_iter().map(|(a, _)| a.clone()));
+        if let Some((address, Verdict::Later(why) | Verdict::Refused(why))) = bad.into_iter().next() {
+            return Err(Hold::retry(Reason::AwaitingAcceptance, format!("the {server} does not take mail for {address} yet: {why}")));
+        }
     }
+    Ok(())
 }

@@ -89,6 +89,8 @@ pub async fn write(ctx: &Ctx, p: &mut Progress, parents: &Parents, plan: Plan) -
     p.dns().zone = Some(parents.zone.clone());
     p.set_journal(plan.journal, plan.previous_mx);
     if !journaled {
+        // This status speaks of the new spec already: it must not say Ready of it (I4).
+        p.conditions.waiting(Reason::Progressing, "records are being changed");
         p.write(ctx).await?;
     }
     match parents.dns.server.apply(&parents.zone, &plan.changes).await {

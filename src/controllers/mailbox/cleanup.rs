@@ -89,8 +89,16 @@ async fn steps(ctx: &Ctx, mailbox: &Mailbox) -> Step<Cleanup<Hold>> {
     let server = ctx.connections.groupware(ctx, &domain.instance.object.spec.backend_ref.name).await?;
     let address = format!("{}@{}", mailbox.spec.local_part, domain.name);
     let policy = mailbox.spec.deletion_policy.unwrap_or(domain.instance.object.spec.deletion_policy);
+    match referenced(ctx, &server, &domain.key, &address).await {
+        Ok(None) => {}
+        Ok(Some(hold)) => return Ok(Cleanup::Waiting(hold)),
+        Err(error) => {
+            ctx.trouble(&server, &error);
+            return Ok(Cleanup::Waiting(deletion::with_way_out(Hold::backend(&server.label(), &error))));
+        }
+    }
     let result = match policy {
-        DeletionPolicy::Delete => destroy(ctx, &server, &domain.key, &uid(mailbox), &address).await,
+        DeletionPolicy::Delete => destroy(&server, &uid(mailbox), &address).await,
         DeletionPolicy::Retain => {
             let released = server.server.release_mailbox(&uid(mailbox), &address).await;
             if released.is_ok() {
@@ -113,13 +121,8 @@ async fn steps(ctx: &Ctx, mailbox: &Mailbox) -> Step<Cleanup<Hold>> {
     }
 }
 
-async fn destroy(
-    ctx: &Ctx,
-    server: &Groupware,
-    domain: &NamespacedName,
-    owner: &str,
-    address: &str,
-) -> Result<Cleanup<Hold>, BackendError> {
+/// Aliases that deliver to the mailbox at the backend: their passes come first, whether it is destroyed or kept (I1).
+async fn referenced(ctx: &Ctx, server: &Groupware, domain: &NamespacedName, address: &str) -> Result<Option<Hold>, BackendError> {
     // An alias that was pointed elsewhere still names the mailbox at the backend until its own pass: the backend's
     // word counts, else its mail bounces.
     let aliases = server.server.aliases_to(address).await?;
@@ -138,8 +141,12 @@ async fn destroy(
         }
         ctx.wake(wakes);
         let hold = deletion::blocked(Reason::ReferencedByAlias, "at the backend, the alias", &aliases);
-        return Ok(Cleanup::Waiting(Hold { next: Next::Retry, ..hold }));
+        return Ok(Some(Hold { next: Next::Retry, ..hold }));
     }
+    Ok(None)
+}
+
+async fn destroy(server: &Groupware, owner: &str, address: &str) -> Result<Cleanup<Hold>, BackendError> {
     server.server.disable_mailbox(owner, address).await?;
     server.server.purge_mailbox(owner, address).await?;
     server.server.drop_mailbox(owner, address).await?;

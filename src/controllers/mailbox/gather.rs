@@ -9,18 +9,26 @@ use super::super::world::{Kind, ObjectId, SecretMeta, credentials_secret};
 use super::secret::SecretSeen;
 use crate::api::*;
 use crate::groupware::{BackendError, MailboxRow};
-use crate::runtime::store::NamespacedName;
 use kube::ResourceExt;
 use std::collections::BTreeSet;
 
-/// What is known.
+/// What is known, and the server to go to.
 pub struct Gathered {
+    /// What is known.
+    pub facts: Facts,
+    /// The server.
+    pub server: Groupware,
+}
+
+/// What is known.
+#[derive(Debug, Clone)]
+pub struct Facts {
     /// The parents.
     pub domain: Domain,
     /// Id of the tenant.
     pub tenant: String,
-    /// The server.
-    pub server: Groupware,
+    /// The server's name for messages.
+    pub label: String,
     /// What the server can do.
     pub capabilities: BTreeSet<String>,
     /// Full address.
@@ -90,10 +98,11 @@ pub async fn gather(ctx: &Ctx, id: &ObjectId, mailbox: &Mailbox) -> Step<Gathere
         .map_err(|e| Hold::backend(&server.label(), &e))?;
     let capabilities = domain.instance.backend.status.clone().unwrap_or_default().capabilities.into_iter().collect();
     let settings = client_settings(&domain.instance.backend, &address);
-    Ok(Gathered {
+    let label = server.label();
+    let facts = Facts {
         domain,
         tenant,
-        server,
+        label,
         capabilities,
         address,
         settings,
@@ -103,7 +112,8 @@ pub async fn gather(ctx: &Ctx, id: &ObjectId, mailbox: &Mailbox) -> Step<Gathere
         credentials,
         source,
         own_domains,
-    })
+    };
+    Ok(Gathered { facts, server })
 }
 
 /// How to reach the services of a mailbox.
@@ -140,9 +150,4 @@ pub fn refused(ctx: &Ctx, address: &str, server: &Groupware, error: &BackendErro
         Some(id) => Hold { next: crate::runtime::dispatch::Next::Retry, ..Hold::stalled(Reason::AddressInUse, format!("{address} belongs to {} {}: delete one of the two", id.kind.as_str(), id.key.name)) },
         None => Hold { next: crate::runtime::dispatch::Next::Retry, ..Hold::backend(&server.label(), error) },
     }
-}
-
-/// Key of the namespace's Secret.
-pub fn secret_key(key: &NamespacedName, mailbox: &Mailbox) -> NamespacedName {
-    key.sibling(credentials_secret(mailbox))
 }

@@ -12,7 +12,7 @@ use super::edges::put;
 use super::world::{Kind, ObjectId};
 use super::{family, mass_loss};
 use crate::api::*;
-use crate::groupware::{BackendError, Made, MailboxRow, MailboxWant, Owner};
+use crate::groupware::{Made, MailboxRow, MailboxWant, Owner};
 use crate::runtime::dispatch::Next;
 use crate::runtime::store::NamespacedName;
 use std::sync::Arc;
@@ -70,7 +70,7 @@ async fn steps(ctx: &Ctx, id: &ObjectId, mailbox: &Mailbox) -> Step<Done> {
     if paused(mailbox) {
         return Err(family::paused_itself().into());
     }
-    let seen = gather::gather(ctx, id, mailbox).await?;
+    let gather::Gathered { facts: seen, server } = gather::gather(ctx, id, mailbox).await?;
     let plan = plan::plan(mailbox, &seen)?;
     if plan.observe {
         return Ok(Done {
@@ -84,7 +84,7 @@ async fn steps(ctx: &Ctx, id: &ObjectId, mailbox: &Mailbox) -> Step<Done> {
         });
     }
     if plan.recreates {
-        mass_loss::allow(ctx, &seen.server, &seen.domain.instance).await?;
+        mass_loss::allow(ctx, &server, &seen.domain.instance).await?;
     }
     let password = secret::carry_out(ctx, mailbox, &seen, &plan).await?;
     let rotated = annotation(mailbox, annotations::ROTATE_PASSWORD);
@@ -99,7 +99,7 @@ async fn steps(ctx: &Ctx, id: &ObjectId, mailbox: &Mailbox) -> Step<Done> {
             settings: plan.settings,
             password,
         };
-        let (row, made) = ensure(ctx, &seen.server, &seen.domain, &want).await?;
+        let (row, made) = ensure(ctx, &server, &seen.domain, &want).await?;
         (Some(row), Some(made))
     };
     Ok(Done { row, made, rotated, drift: vec![], address: seen.address, settings: seen.settings, hold: plan.hold })
@@ -123,9 +123,4 @@ async fn ensure(
             Err(gather::refused(ctx, &want.address, server, &error).into())
         }
     }
-}
-
-/// Whether a server lacks what it was asked for only because somebody else was faster.
-pub fn is_conflict(error: &BackendError) -> bool {
-    matches!(error, BackendError::Conflict(_) | BackendError::NotFound(_))
 }

@@ -3,7 +3,7 @@
 use super::super::ctx::{annotation, uid};
 use super::super::hold::Hold;
 use super::super::standing::Verdict;
-use super::gather::Gathered;
+use super::gather::Facts;
 use super::secret::{SecretSeen, settings_mark};
 use crate::api::mail_instance::ExternalForwarding;
 use crate::api::mailbox::{PasswordManagement, Suspend};
@@ -69,7 +69,7 @@ pub fn source(mailbox: &Mailbox) -> Source {
     }
 }
 
-fn unsupported(mailbox: &Mailbox, seen: &Gathered) -> Option<Hold> {
+fn unsupported(mailbox: &Mailbox, seen: &Facts) -> Option<Hold> {
     let spec = &mailbox.spec;
     let can = |c: Capability| seen.capabilities.contains(c.as_str());
     let what = if spec.auto_reply.is_some() && !can(Capability::AutoReply) {
@@ -89,11 +89,11 @@ fn unsupported(mailbox: &Mailbox, seen: &Gathered) -> Option<Hold> {
     };
     Some(Hold::stalled(
         Reason::Unsupported,
-        format!("{what} is not supported with {}: take it out of the spec", seen.server.label()),
+        format!("{what} is not supported with {}: take it out of the spec", seen.label),
     ))
 }
 
-fn forwards(mailbox: &Mailbox, seen: &Gathered) -> Result<(Vec<String>, bool), Hold> {
+fn forwards(mailbox: &Mailbox, seen: &Facts) -> Result<(Vec<String>, bool), Hold> {
     let Some(forwarding) = &mailbox.spec.forwarding else { return Ok((vec![], true)) };
     let mut to = vec![];
     for text in &forwarding.to {
@@ -156,7 +156,7 @@ pub fn differences(row: &MailboxRow, settings: &MailboxSettings) -> Vec<String> 
 }
 
 /// Plans.
-pub fn plan(mailbox: &Mailbox, seen: &Gathered) -> Result<Plan, Hold> {
+pub fn plan(mailbox: &Mailbox, seen: &Facts) -> Result<Plan, Hold> {
     if let Some(hold) = unsupported(mailbox, seen) {
         return Err(hold);
     }
@@ -256,3 +256,7 @@ impl Plan {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "plan_tests.rs"]
+mod tests;

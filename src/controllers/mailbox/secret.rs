@@ -6,7 +6,7 @@
 use super::super::ctx::{Ctx, Step, annotation, uid};
 use super::super::hold::Hold;
 use super::super::world::{SecretMeta, credentials_secret};
-use super::gather::{Gathered, version};
+use super::gather::{Facts, version};
 use super::plan::{Plan, SecretAction, Source};
 use crate::api::*;
 use crate::groupware::PasswordWant;
@@ -112,7 +112,7 @@ fn owner(mailbox: &Mailbox) -> OwnerReference {
     }
 }
 
-fn notes(mailbox: &Mailbox, seen: &Gathered, plan: &Plan) -> BTreeMap<String, String> {
+fn notes(mailbox: &Mailbox, seen: &Facts, plan: &Plan) -> BTreeMap<String, String> {
     let mut notes = BTreeMap::from([(MARK.to_owned(), settings_mark(&seen.settings, &plan.source))]);
     if let Some(wish) = annotation(mailbox, annotations::ROTATE_PASSWORD)
         && plan.source == Source::Generated
@@ -131,7 +131,7 @@ fn length(mailbox: &Mailbox) -> usize {
 }
 
 /// Does what the plan says about the credentials Secret; returns the password to hand over.
-pub async fn carry_out(ctx: &Ctx, mailbox: &Mailbox, seen: &Gathered, plan: &Plan) -> Step<PasswordWant> {
+pub async fn carry_out(ctx: &Ctx, mailbox: &Mailbox, seen: &Facts, plan: &Plan) -> Step<PasswordWant> {
     let written = match plan.secret {
         SecretAction::Keep => None,
         SecretAction::Create => Some(create(ctx, mailbox, seen, plan).await?),
@@ -172,7 +172,7 @@ fn not_owned(name: &str) -> Hold {
     )
 }
 
-async fn create(ctx: &Ctx, mailbox: &Mailbox, seen: &Gathered, plan: &Plan) -> Step<Secret> {
+async fn create(ctx: &Ctx, mailbox: &Mailbox, seen: &Facts, plan: &Plan) -> Step<Secret> {
     let mut data = data(&seen.settings);
     if plan.source == Source::Generated {
         data.insert("password".into(), generate(ctx.random.as_ref(), length(mailbox)).expose().to_owned());
@@ -210,7 +210,7 @@ async fn own(ctx: &Ctx, mailbox: &Mailbox) -> Step<Secret> {
 }
 
 /// Writes access data, and a new password if asked for, over the version that was read.
-async fn update(ctx: &Ctx, mailbox: &Mailbox, seen: &Gathered, plan: &Plan) -> Step<Secret> {
+async fn update(ctx: &Ctx, mailbox: &Mailbox, seen: &Facts, plan: &Plan) -> Step<Secret> {
     let have = own(ctx, mailbox).await?;
     let mut data: BTreeMap<String, Option<ByteString>> =
         have.data.iter().flatten().filter(|(k, _)| *k != "password").map(|(k, _)| (k.clone(), None)).collect();

@@ -114,7 +114,7 @@ impl Sogo {
             let done = write(&mut conn, want, f, domain, &settings, state.row.as_ref(), made, &affected).await;
             conn.end(done).await?;
         }
-        self.alias_follow(conn, &want.owner.uid, &want.address, &distinct(affected)).await?;
+        self.alias_follow(conn, &distinct(affected)).await?;
         let mut conn = self.again().await?;
         conn.execute(
             "UPDATE alias SET effects_due = false, effects_for = NULL WHERE address = $1 AND owner = $2",
@@ -128,7 +128,7 @@ impl Sogo {
     }
 
     /// SOGo forgets what it cached of the mailboxes among `targets`.
-    async fn alias_follow(&self, mut conn: Conn, _owner: &str, _address: &str, targets: &[String]) -> Result<()> {
+    async fn alias_follow(&self, mut conn: Conn, targets: &[String]) -> Result<()> {
         let rows = conn.query("SELECT username FROM mailbox WHERE username = ANY($1)", &[&targets]).await?;
         drop(conn);
         let users: Vec<String> = rows.iter().map(|r| r.get(0)).collect();
@@ -148,7 +148,7 @@ impl Sogo {
         };
         let mut affected = goto_list(r.get(0));
         affected.extend(goto_list(r.get::<_, Option<&str>>(1).unwrap_or_default()));
-        self.alias_follow(conn, owner, address, &distinct(affected)).await?;
+        self.alias_follow(conn, &distinct(affected)).await?;
         let mut conn = self.again().await?;
         let end = match retain {
             true => format!(

@@ -33,8 +33,9 @@ fn word(algorithm: DkimAlgorithm) -> &'static str {
 
 /// The value of `p=`: by itself, as we write it, or inside a record, as others do.
 fn public(text: &str) -> String {
-    let tag = text.split(';').find_map(|t| t.trim().trim_matches(['"', '(']).trim().strip_prefix("p="));
-    tag.unwrap_or(text).chars().filter(|c| c.is_ascii_alphanumeric() || "+/=".contains(*c)).collect()
+    let joined: String = text.chars().filter(|c| !c.is_whitespace() && !"\"()".contains(*c)).collect();
+    let tag = joined.split(';').find_map(|t| t.strip_prefix("p="));
+    tag.unwrap_or(&joined).to_owned()
 }
 
 /// Rows of others say no algorithm: 32 bytes are an Ed25519 key (RFC 8463), anything else is RSA.

@@ -82,11 +82,11 @@ impl Sogo {
         }
     }
 
-    pub(super) async fn domain_remove(&self, owner: &str, name: &str) -> Result<Left> {
+    pub(super) async fn domain_remove(&self, owner: &str, name: &str, retain: bool) -> Result<Left> {
         let mut conn = self.turn().await?;
         let f = self.features(&mut conn).await?;
         conn.begin().await?;
-        let done = remove(&mut conn, f, owner, name).await;
+        let done = remove(&mut conn, f, owner, name, retain).await;
         let (left, off) = conn.end(done).await?;
         if left == Left::Gone {
             return Ok(left);
@@ -163,7 +163,7 @@ async fn put(conn: &mut Conn, want: &DomainWant, have: Option<&DomainRow>, made:
     Ok(())
 }
 
-async fn remove(conn: &mut Conn, f: Features, owner: &str, name: &str) -> Result<(Left, Vec<String>)> {
+async fn remove(conn: &mut Conn, f: Features, owner: &str, name: &str, retain: bool) -> Result<(Left, Vec<String>)> {
     lock(conn, owner, name).await?;
     let below = conn
         .row(
@@ -186,13 +186,13 @@ async fn remove(conn: &mut Conn, f: Features, owner: &str, name: &str) -> Result
     let kept = n(1) + n(3) + n(5);
     if f.dkim {
         let mine = "SELECT id FROM dkim WHERE domain_name = $1 AND (owner IS NOT NULL OR $2)";
-        let gone = kept == 0;
+        let gone = kept == 0 && !retain;
         for table in dkim::signing_tables(f) {
             conn.execute(&format!("DELETE FROM {table} WHERE dkim_id IN ({mine})"), &[&name, &gone]).await?;
         }
         conn.execute("DELETE FROM dkim WHERE domain_name = $1 AND (owner IS NOT NULL OR $2)", &[&name, &gone]).await?;
     }
-    if kept > 0 {
+    if kept > 0 || retain {
         let off = conn.query("SELECT username FROM mailbox WHERE domain = $1 AND active", &[&name]).await?;
         conn.execute("UPDATE domain SET active = false, modified = now() WHERE domain = $1", &[&name]).await?;
         return Ok((Left::Kept(bytes(kept)), off.iter().map(|r| r.get(0)).collect()));

@@ -65,6 +65,7 @@ mod tests {
     async fn answer(reply: &'static [u8]) -> Result<()> {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let server = HostPort { host: "127.0.0.1".into(), port: listener.local_addr().unwrap().port().into() };
+        let users: Vec<String> = ["a@acme.test", "b@acme.test"].map(String::from).to_vec();
         let (_, result) = tokio::join!(
             async {
                 let (mut s, _) = listener.accept().await.unwrap();
@@ -72,7 +73,7 @@ mod tests {
                 s.shutdown().await.unwrap();
                 s
             },
-            forget(&server, &["a@acme.test".into(), "b@acme.test".into()])
+            forget(&server, &users)
         );
         result
     }

@@ -161,8 +161,8 @@ impl GroupwareBackend for Sogo {
     async fn ensure_domain(&self, want: &DomainWant) -> Result<(DomainRow, Made)> {
         self.domain_ensure(want).await
     }
-    async fn remove_domain(&self, owner: &str, name: &str) -> Result<Left> {
-        self.domain_remove(owner, name).await
+    async fn remove_domain(&self, owner: &str, name: &str, retain: bool) -> Result<Left> {
+        self.domain_remove(owner, name, retain).await
     }
     async fn ensure_mailbox(&self, want: &MailboxWant) -> Result<(MailboxRow, Made)> {
         self.mailbox_ensure(want).await

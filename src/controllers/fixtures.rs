@@ -1,0 +1,68 @@
+//! Objects for the tables of pure tests.
+
+use super::family::{Domain, Instance};
+use crate::api::*;
+use crate::runtime::store::NamespacedName;
+use serde_json::{Value, json};
+use std::sync::Arc;
+
+/// Capabilities of a server that can do everything.
+pub const EVERYTHING: &[&str] = &[
+    "TenantStorage", "Suspend", "SendAs", "CatchAll", "Forwarding", "HashedPasswords", "ProtocolAccess", "Groupware", "DkimRsa",
+    "DkimEd25519",
+];
+
+fn object<K: serde::de::DeserializeOwned>(kind: &str, name: &str, mut fields: Value) -> K {
+    fields["apiVersion"] = json!(API_VERSION);
+    fields["kind"] = json!(kind);
+    let meta = json!({"name": name, "namespace": "t", "uid": format!("uid-{name}"), "generation": 1, "resourceVersion": "1"});
+    for (k, v) in meta.as_object().into_iter().flatten() {
+        if fields["metadata"][k].is_null() {
+            fields["metadata"][k] = v.clone();
+        }
+    }
+    serde_json::from_value(fields).unwrap()
+}
+
+/// A mailbox `alice` of the domain `d`; `spec` is added.
+pub fn mailbox(spec: Value, rest: Value) -> Mailbox {
+    let mut all = rest;
+    all["spec"] = json!({"domainRef": {"name": "d"}, "localPart": "alice"});
+    for (k, v) in spec.as_object().into_iter().flatten() {
+        all["spec"][k] = v.clone();
+    }
+    object("Mailbox", "alice", all)
+}
+
+/// An alias `info` of the domain `d`; `spec` is added.
+pub fn alias(spec: Value) -> MailAlias {
+    let mut all = json!({"spec": {"domainRef": {"name": "d"}, "localPart": "info", "targets": [{"mailboxRef": {"name": "alice"}}]}});
+    for (k, v) in spec.as_object().into_iter().flatten() {
+        all["spec"][k] = v.clone();
+    }
+    object("MailAlias", "info", all)
+}
+
+/// The domain `d` (`acme.test`) in the instance `i`, whose spec is extended by `instance`.
+pub fn domain(instance: Value) -> Domain {
+    let mut spec = json!({"backendRef": {"name": "b"}, "storage": "10Gi", "defaultMailboxQuota": "1Gi"});
+    for (k, v) in instance.as_object().into_iter().flatten() {
+        spec[k] = v.clone();
+    }
+    let backend = json!({"spec": {"allowedNamespaces": {"from": "All"}, "hosts": {"mx": [{"host": "mx.test"}]}}});
+    Domain {
+        object: Arc::new(object(
+            "MailDomain",
+            "d",
+            json!({"spec": {"instanceRef": {"name": "i"}, "domain": "acme.test", "dns": {"mode": "Manual"}}}),
+        )),
+        key: NamespacedName::new("t", "d"),
+        name: "acme.test".into(),
+        instance: Instance {
+            object: Arc::new(object("MailInstance", "i", json!({"spec": spec}))),
+            key: NamespacedName::new("t", "i"),
+            id: Some("i-0000".into()),
+            backend: Arc::new(object("GroupwareBackend", "b", backend)),
+        },
+    }
+}

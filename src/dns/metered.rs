@@ -1,0 +1,49 @@
+//! Counts and times every call to a DNS server; changes nothing.
+
+use super::*;
+use crate::groupware::metered::outcome;
+use crate::runtime::metrics::Metrics;
+use tokio::time::Instant;
+
+/// A server whose calls are counted.
+pub struct Metered {
+    inner: Arc<dyn DnsBackend>,
+    name: String,
+    metrics: Metrics,
+}
+
+impl Metered {
+    /// Counts the calls to `inner` under the backend's name.
+    pub fn new(inner: Arc<dyn DnsBackend>, name: &str, metrics: Metrics) -> Self {
+        Metered { inner, name: name.to_owned(), metrics }
+    }
+
+    async fn count<T>(&self, operation: &'static str, call: impl Future<Output = Result<T>> + Send) -> Result<T> {
+        let start = Instant::now();
+        let result = call.await;
+        self.metrics.backend_request(&self.name, operation, outcome(&result), start.elapsed());
+        result
+    }
+}
+
+#[async_trait]
+impl DnsBackend for Metered {
+    fn provider(&self) -> &'static str {
+        self.inner.provider()
+    }
+    fn capabilities(&self) -> DnsCapabilities {
+        self.inner.capabilities()
+    }
+    async fn probe(&self) -> Result<String> {
+        self.count("probe", self.inner.probe()).await
+    }
+    async fn find_zone(&self, name: &str) -> Result<String> {
+        self.count("find_zone", self.inner.find_zone(name)).await
+    }
+    async fn read(&self, zone: &str, which: &[(String, RecordType)]) -> Result<Vec<RrSet>> {
+        self.count("read", self.inner.read(zone, which)).await
+    }
+    async fn apply(&self, zone: &str, changes: &[Change]) -> Result<()> {
+        self.count("apply", self.inner.apply(zone, changes)).await
+    }
+}

@@ -1,0 +1,101 @@
+//! Counts and times every call to a groupware server; changes nothing.
+
+use super::*;
+use crate::runtime::metrics::Metrics;
+use tokio::time::Instant;
+
+/// A server whose calls are counted.
+pub struct Metered {
+    inner: Arc<dyn GroupwareBackend>,
+    name: String,
+    metrics: Metrics,
+}
+
+impl Metered {
+    /// Counts the calls to `inner` under the backend's name.
+    pub fn new(inner: Arc<dyn GroupwareBackend>, name: &str, metrics: Metrics) -> Self {
+        Metered { inner, name: name.to_owned(), metrics }
+    }
+
+    async fn count<T>(&self, operation: &'static str, call: impl Future<Output = Result<T>> + Send) -> Result<T> {
+        let start = Instant::now();
+        let result = call.await;
+        self.metrics.backend_request(&self.name, operation, outcome(&result), start.elapsed());
+        result
+    }
+}
+
+/// The label of a result.
+pub fn outcome<T>(result: &Result<T>) -> &'static str {
+    match result {
+        Ok(_) => "ok",
+        Err(BackendError::NotFound(_)) => "not_found",
+        Err(BackendError::Exists { .. }) => "exists",
+        Err(BackendError::Conflict(_)) => "conflict",
+        Err(BackendError::Rejected(_)) => "rejected",
+        Err(BackendError::Unsupported(_)) => "unsupported",
+        Err(BackendError::Unauthorized(_)) => "unauthorized",
+        Err(BackendError::Unavailable { .. }) => "unavailable",
+    }
+}
+
+#[async_trait]
+impl GroupwareBackend for Metered {
+    fn provider(&self) -> &'static str {
+        self.inner.provider()
+    }
+    async fn probe(&self) -> Result<ServerInfo> {
+        self.count("probe", self.inner.probe()).await
+    }
+    async fn ensure_tenant(&self, want: &TenantWant) -> Result<(TenantRow, Made)> {
+        self.count("ensure_tenant", self.inner.ensure_tenant(want)).await
+    }
+    async fn tenant(&self, owner: &str) -> Result<Option<TenantRow>> {
+        self.count("tenant", self.inner.tenant(owner)).await
+    }
+    async fn remove_tenant(&self, owner: &str) -> Result<Left> {
+        self.count("remove_tenant", self.inner.remove_tenant(owner)).await
+    }
+    async fn read_domain(&self, name: &str) -> Result<DomainSnapshot> {
+        self.count("read_domain", self.inner.read_domain(name)).await
+    }
+    async fn ensure_domain(&self, want: &DomainWant) -> Result<(DomainRow, Made)> {
+        self.count("ensure_domain", self.inner.ensure_domain(want)).await
+    }
+    async fn remove_domain(&self, owner: &str, name: &str, retain: bool) -> Result<Left> {
+        self.count("remove_domain", self.inner.remove_domain(owner, name, retain)).await
+    }
+    async fn ensure_mailbox(&self, want: &MailboxWant) -> Result<(MailboxRow, Made)> {
+        self.count("ensure_mailbox", self.inner.ensure_mailbox(want)).await
+    }
+    async fn disable_mailbox(&self, owner: &str, address: &str) -> Result<()> {
+        self.count("disable_mailbox", self.inner.disable_mailbox(owner, address)).await
+    }
+    async fn purge_mailbox(&self, owner: &str, address: &str) -> Result<()> {
+        self.count("purge_mailbox", self.inner.purge_mailbox(owner, address)).await
+    }
+    async fn drop_mailbox(&self, owner: &str, address: &str) -> Result<()> {
+        self.count("drop_mailbox", self.inner.drop_mailbox(owner, address)).await
+    }
+    async fn release_mailbox(&self, owner: &str, address: &str) -> Result<()> {
+        self.count("release_mailbox", self.inner.release_mailbox(owner, address)).await
+    }
+    async fn ensure_alias(&self, want: &AliasWant) -> Result<(AliasRow, Made)> {
+        self.count("ensure_alias", self.inner.ensure_alias(want)).await
+    }
+    async fn remove_alias(&self, owner: &str, address: &str, retain: bool) -> Result<()> {
+        self.count("remove_alias", self.inner.remove_alias(owner, address, retain)).await
+    }
+    async fn aliases_to(&self, address: &str) -> Result<Vec<String>> {
+        self.count("aliases_to", self.inner.aliases_to(address)).await
+    }
+    async fn ensure_dkim_key(&self, owner: &str, domain: &str, selector: &str, key: &DkimKey) -> Result<DkimRow> {
+        self.count("ensure_dkim_key", self.inner.ensure_dkim_key(owner, domain, selector, key)).await
+    }
+    async fn sign_with(&self, owner: &str, domain: &str, selectors: &[String]) -> Result<()> {
+        self.count("sign_with", self.inner.sign_with(owner, domain, selectors)).await
+    }
+    async fn remove_dkim_key(&self, owner: &str, domain: &str, selector: &str) -> Result<()> {
+        self.count("remove_dkim_key", self.inner.remove_dkim_key(owner, domain, selector)).await
+    }
+}

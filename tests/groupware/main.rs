@@ -1,0 +1,31 @@
+//! The groupware providers against real servers: the conformance suite of the trait, and what is seen from outside.
+#![allow(missing_docs)]
+
+mod conformance;
+mod effects;
+mod migration;
+mod outside;
+mod stack;
+
+use async_trait::async_trait;
+use stack::{Sql, Stack};
+
+struct Eyes(Sql);
+
+#[async_trait]
+impl conformance::Hooks for Eyes {
+    async fn writes(&self) -> i64 {
+        self.0.count("SELECT count(*) FROM writes").await
+    }
+    async fn change_password(&self, address: &str) {
+        self.0.run(&format!("UPDATE mailbox SET password = '{{PLAIN}}own' WHERE username = '{address}'")).await;
+    }
+}
+
+#[tokio::test]
+async fn sogo_conforms() {
+    let stack = Stack::up();
+    let sql = stack.sql("groupware").await;
+    sql.watch().await;
+    conformance::conformance(&*stack.backend(), &Eyes(sql)).await;
+}

@@ -1,0 +1,162 @@
+//! `schema: Managed` beside rows that are there, `schema: External`, and credentials that are refused.
+
+use crate::conformance::*;
+use crate::stack::Stack;
+use mailtenant::groupware::connect::Providers;
+use mailtenant::groupware::*;
+use mailtenant::runtime::secret::SecretText;
+use serde_json::json;
+
+/// PostfixAdmin's own tables, as they are without our columns, with rows of others.
+const POSTFIXADMIN: &str = "
+CREATE TABLE domain (domain varchar(255) PRIMARY KEY, description varchar(255) NOT NULL DEFAULT '', aliases int NOT NULL DEFAULT 0,
+  mailboxes int NOT NULL DEFAULT 0, maxquota bigint NOT NULL DEFAULT 0, quota bigint NOT NULL DEFAULT 0, transport varchar(255) DEFAULT NULL,
+  backupmx boolean NOT NULL DEFAULT false, created timestamptz DEFAULT now(), modified timestamptz DEFAULT now(), active boolean NOT NULL DEFAULT true,
+  password_expiry int DEFAULT 0);
+CREATE TABLE mailbox (username varchar(255) PRIMARY KEY, password varchar(255) NOT NULL DEFAULT '', name varchar(255) NOT NULL DEFAULT '',
+  maildir varchar(255) NOT NULL DEFAULT '', quota bigint NOT NULL DEFAULT 0, created timestamptz DEFAULT now(), modified timestamptz DEFAULT now(),
+  active boolean NOT NULL DEFAULT true, domain varchar(255), local_part varchar(255) NOT NULL, phone varchar(30) NOT NULL DEFAULT '');
+CREATE TABLE alias (address varchar(255) PRIMARY KEY, goto text NOT NULL, domain varchar(255) NOT NULL REFERENCES domain(domain),
+  created timestamptz DEFAULT now(), modified timestamptz DEFAULT now(), active boolean NOT NULL DEFAULT true);
+CREATE TABLE quota2 (username varchar(100) PRIMARY KEY, bytes bigint NOT NULL DEFAULT 0, messages int NOT NULL DEFAULT 0);
+CREATE TABLE log (timestamp timestamptz DEFAULT now(), username varchar(255), data text);
+INSERT INTO domain (domain, transport) VALUES ('ALL', ''), ('old.test', 'virtual');
+INSERT INTO mailbox (username, password, name, maildir, quota, domain, local_part) VALUES
+  ('a@old.test', '{SHA512-CRYPT}$6$x$y', 'A', 'old.test/a/', 1000, 'old.test', 'a'), ('b@old.test', '', 'B', 'old.test/b/', 0, 'old.test', 'b');
+INSERT INTO alias (address, goto, domain) VALUES ('a@old.test', 'a@old.test', 'old.test'), ('b@old.test', 'b@old.test, x@ext.test', 'old.test'),
+  ('info@old.test', 'a@old.test,b@old.test', 'old.test');
+INSERT INTO quota2 VALUES ('a@old.test', 500, 3);
+INSERT INTO log (username, data) VALUES ('admin', 'kept');
+";
+const THEIRS: &str = "
+SELECT md5(string_agg(x, '|' ORDER BY x)) FROM (
+  SELECT (d.domain, d.description, d.transport, d.active, d.created, d.modified)::text x FROM domain d WHERE d.domain IN ('ALL', 'old.test') UNION ALL
+  SELECT (m.username, m.password, m.name, m.maildir, m.quota, m.created, m.modified, m.active)::text FROM mailbox m WHERE m.domain = 'old.test' UNION ALL
+  SELECT (a.address, a.goto, a.created, a.modified, a.active)::text FROM alias a WHERE a.domain = 'old.test' UNION ALL
+  SELECT (q.*)::text FROM quota2 q WHERE q.username LIKE '%@old.test' UNION ALL SELECT (l.*)::text FROM log l) t";
+
+#[tokio::test]
+async fn beside_postfixadmin() {
+    let stack = Stack::up();
+    stack.sql("groupware").await.run("CREATE DATABASE old OWNER mailtenant").await;
+    let sql = stack.sql("old").await;
+    sql.run(&format!("SET ROLE mailtenant; {POSTFIXADMIN}; RESET ROLE")).await;
+    let theirs = sql.text(THEIRS).await;
+    let patch = json!({"database": {"name": "old"}});
+    // External: what is missing is said by name
+    let mut external = patch.clone();
+    external["schema"] = json!("External");
+    let refused = Providers.connect(stack.settings(external.clone())).unwrap().probe().await;
+    let Err(BackendError::Rejected(why)) = refused else { panic!("{refused:?}") };
+    assert!(why.contains("table tenant"), "{why}");
+    // Managed, by two operators at the same moment
+    let b = Providers.connect(stack.settings(patch.clone())).unwrap();
+    let other = Providers.connect(stack.settings(patch)).unwrap();
+    let (one, two) = tokio::join!(b.probe(), other.probe());
+    let info = one.unwrap();
+    assert_eq!(two.unwrap(), info);
+    for c in [Capability::ProtocolAccess, Capability::TenantStorage, Capability::DkimEd25519, Capability::Suspend] {
+        assert!(info.capabilities.contains(&c), "{c:?}");
+    }
+    assert!(!info.capabilities.contains(&Capability::AliasDisplayName));
+    assert_eq!(sql.text(THEIRS).await, theirs, "the migration changed rows of others");
+    // a second probe makes nothing
+    let oids = "SELECT string_agg(relname || oid || relfilenode, ',' ORDER BY relname) FROM pg_class WHERE relnamespace = 'public'::regnamespace";
+    let before = sql.text(oids).await;
+    b.probe().await.unwrap();
+    assert_eq!(sql.text(oids).await, before);
+    // homes that were there stay where they are
+    assert_eq!(sql.text("SELECT home FROM mailbox_quota WHERE username = 'a@old.test'").await, "old.test/a");
+    // strangers are seen, not touched, and taken over only by who asks
+    b.ensure_tenant(&tenant("t", "acme")).await.unwrap();
+    let snapshot = b.read_domain("old.test").await.unwrap();
+    assert_eq!(snapshot.domain.as_ref().unwrap().owner, None);
+    assert_eq!(snapshot.mailboxes.len(), 2);
+    assert_eq!(snapshot.mailboxes["a@old.test"].used, 500);
+    assert_eq!(snapshot.mailboxes["b@old.test"].settings.forward_to, ["x@ext.test"]);
+    assert_eq!(snapshot.aliases.keys().collect::<Vec<_>>(), ["info@old.test"]);
+    for refused in [
+        b.ensure_domain(&domain("d", "old.test", "acme")).await.map(|_| ()),
+        b.remove_domain("d", "old.test").await.map(|_| ()),
+        b.ensure_mailbox(&mailbox("m", "a@old.test", "acme", "pw")).await.map(|_| ()),
+        b.disable_mailbox("m", "a@old.test").await,
+        b.release_mailbox("m", "a@old.test").await,
+        b.ensure_alias(&alias("x", "info@old.test", "acme", &["a@old.test"])).await.map(|_| ()),
+        b.remove_alias("x", "info@old.test", false).await,
+        b.ensure_dkim_key("d", "old.test", "s", &rsa()).await.map(|_| ()),
+    ] {
+        assert!(refused.is_err());
+    }
+    assert_eq!(sql.text(THEIRS).await, theirs, "a refused call changed rows of others");
+    b.ensure_domain(&DomainWant { owner: adopting("d"), ..domain("d", "old.test", "acme") }).await.unwrap();
+    let want =
+        MailboxWant { owner: adopting("m"), password: PasswordWant::Keep, ..mailbox("m", "a@old.test", "acme", "") };
+    let (row, made) = b.ensure_mailbox(&want).await.unwrap();
+    assert_eq!((made, row.adopted), (Made::Adopted, true));
+    assert_eq!(sql.text("SELECT password FROM mailbox WHERE username = 'a@old.test'").await, "{SHA512-CRYPT}$6$x$y");
+    // the strangers below keep the domain
+    assert!(matches!(b.remove_domain("d", "old.test").await, Err(BackendError::Conflict(_))));
+    // External once everything is there; a column less is a capability less
+    let external = Providers.connect(stack.settings(external)).unwrap();
+    assert_eq!(external.probe().await.unwrap(), info);
+    sql.run("DROP VIEW sogo_users, mailbox_login; ALTER TABLE mailbox DROP COLUMN access_pop3; ALTER TABLE alias DROP COLUMN send_as").await;
+    let less = external.probe().await.unwrap().capabilities;
+    assert!(!less.contains(&Capability::ProtocolAccess) && !less.contains(&Capability::SendAs));
+    assert!(less.contains(&Capability::Suspend));
+    let mut want = want;
+    want.settings.access.pop3 = false;
+    assert!(matches!(external.ensure_mailbox(&want).await, Err(BackendError::Unsupported(_))));
+    want.settings.access.pop3 = true;
+    want.settings.display_name = "Ann".into();
+    external.ensure_mailbox(&want).await.unwrap();
+}
+
+/// A view of the same name that is somebody else's stays.
+#[tokio::test]
+async fn beside_other_views() {
+    let stack = Stack::up();
+    stack.sql("groupware").await.run("CREATE DATABASE views OWNER mailtenant").await;
+    let sql = stack.sql("views").await;
+    sql.run("SET ROLE mailtenant; CREATE VIEW sogo_users AS SELECT 1 AS theirs; RESET ROLE").await;
+    let b = Providers.connect(stack.settings(json!({"database": {"name": "views"}}))).unwrap();
+    for _ in 0..2 {
+        let info = b.probe().await.unwrap();
+        assert!(!info.capabilities.contains(&Capability::ProtocolAccess));
+        assert!(info.capabilities.contains(&Capability::Suspend));
+    }
+    assert_eq!(sql.count("SELECT theirs::bigint FROM sogo_users").await, 1);
+}
+
+#[tokio::test]
+async fn refused_and_unreachable() {
+    let stack = Stack::up();
+    let probe = async |name: &str, key: &str, value: &str, patch: serde_json::Value| {
+        let mut settings = stack.settings(patch);
+        if !name.is_empty() {
+            settings.secrets.insert((name.into(), key.into()), SecretText::new(value));
+        }
+        Providers.connect(settings).unwrap().probe().await.unwrap_err()
+    };
+    let e = probe("db", "password", "wrong-word", json!({})).await;
+    assert!(matches!(e, BackendError::Unauthorized(_)), "{e:?}");
+    assert!(!format!("{e:?} {e}").contains("wrong-word"));
+    let e = probe("doveadm", "apiKey", "wrong-word", json!({})).await;
+    assert!(matches!(e, BackendError::Unauthorized(_)), "{e:?}");
+    let closed = stack.port("SINK");
+    for patch in [
+        json!({"database": {"port": closed}}),
+        json!({"database": {"name": "nowhere"}}),
+        json!({"database": {"tls": "Require"}}),
+        json!({"doveadm": {"url": format!("http://127.0.0.1:{closed}/doveadm/v1")}}),
+        json!({"doveadm": {"url": format!("http://127.0.0.1:{}/SOGo", stack.port("SOGO"))}}),
+        json!({"memcached": {"port": closed}}),
+        json!({"memcached": {"port": stack.port("SMTP")}}),
+    ] {
+        let e = probe("", "", "", patch.clone()).await;
+        assert!(matches!(e, BackendError::Unavailable { .. }), "{patch}: {e:?}");
+    }
+    // a database that may only be read
+    stack.sql("groupware").await.run("ALTER ROLE mailtenant SET default_transaction_read_only = on").await;
+    let e = stack.backend().ensure_tenant(&tenant("t", "acme")).await.unwrap_err();
+    assert!(matches!(e, BackendError::Unavailable { .. }), "{e:?}");
+}
