@@ -29,7 +29,7 @@ simulate: ## The simulator alone. SEEDS=100000 for that many schedules per prope
 .PHONY: bench
 bench: ## One table of times and writes against a floor. N=10000 mailboxes, IDLE=600 seconds
 	@e2e/stack/install.sh && e2e/stack/controlplane/build.sh >/dev/null
-	cargo bench --bench mailboxes
+	cargo bench --bench tenants
 
 .PHONY: crds
 crds: ## Writes crds/ from the types in src/api/

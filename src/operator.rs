@@ -6,7 +6,7 @@ use crate::controllers::Passes;
 use crate::controllers::connections::Connections;
 use crate::controllers::ctx::{Ctx, Parts};
 use crate::controllers::edges::{self, Wakes};
-use crate::controllers::world::{Kind, NamespaceMeta, ObjectId, SecretMeta, World};
+use crate::controllers::world::{Kind, NamespaceMeta, ObjectId, World};
 use crate::dns::RecipientProbe;
 use crate::dns::dkim::KeyMaker;
 use crate::runtime::clock::{Clock, Random};
@@ -19,6 +19,8 @@ use crate::runtime::shutdown::Shutdown;
 use crate::runtime::store::{Delta, Event, NamespacedName};
 use crate::runtime::watch::{self, Undecodable};
 use crate::{dns, groupware};
+use k8s_openapi::api::core::v1::{Namespace, Secret};
+use kube::core::{DeserializeGuard, PartialObjectMeta};
 use kube::runtime::watcher;
 use kube::{Api, Resource};
 use serde::de::DeserializeOwned;
@@ -149,33 +151,57 @@ struct Sink<K> {
     edges: fn(&Ctx, &World, &Delta<K>) -> Wakes,
 }
 
-fn watch_one<K>(tasks: &mut JoinSet<&'static str>, ctx: &Arc<Ctx>, synced: &Arc<Notify>, api: Api<K>, sink: Sink<K>)
+/// Takes one event into the world, and wakes whom it concerns.
+fn take<K: Resource>(ctx: &Ctx, synced: &Notify, sink: &Sink<K>, event: Event<K>) {
+    let listed = matches!(event, Event::ListedDone);
+    let gone = match &event {
+        Event::Deleted { key, .. } => Some(key.clone()),
+        _ => None,
+    };
+    let wakes: Vec<Wakes> = {
+        let mut world = ctx.world_mut();
+        let deltas = (sink.put)(&mut world, event);
+        if let Some(kind) = sink.kind {
+            for key in deltas.iter().map(|d| d.key.clone()).chain(gone) {
+                world.broken.remove(&ObjectId::new(kind, key));
+            }
+        }
+        deltas.iter().map(|d| (sink.edges)(ctx, &world, d)).collect()
+    };
+    for wakes in wakes {
+        ctx.wake(wakes);
+    }
+    if listed {
+        synced.notify_one();
+    }
+}
+
+fn failed(ctx: &Ctx, name: &'static str, error: &watcher::Error) {
+    ctx.metrics.watch_restarted(name);
+    tracing::warn!(kind = name, %error, "watch failed; it is started again");
+}
+
+/// Watches the metadata of a kind.
+fn watch_metadata<K>(tasks: &mut JoinSet<&'static str>, ctx: &Arc<Ctx>, synced: &Arc<Notify>, sink: Sink<PartialObjectMeta<K>>)
+where
+    K: Resource<DynamicType = ()> + Clone + Debug + Send + Sync + 'static,
+{
+    let (ctx, synced) = (ctx.clone(), synced.clone());
+    tasks.spawn(async move {
+        let api: Api<PartialObjectMeta<K>> = Api::all(ctx.client.clone());
+        watch::run_metadata(api, |e| take(&ctx, &synced, &sink, e), |e| failed(&ctx, sink.name, e)).await;
+        sink.name
+    });
+}
+
+/// Watches a kind of ours. The guard lets one object that does not fit its type harm only itself.
+fn watch_one<K>(tasks: &mut JoinSet<&'static str>, ctx: &Arc<Ctx>, synced: &Arc<Notify>, sink: Sink<K>)
 where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
 {
-    // The guard lets one object that does not fit its type harm only itself.
-    let api: Api<kube::core::DeserializeGuard<K>> = retype(api, &ctx.client);
     let (ctx, synced) = (ctx.clone(), synced.clone());
     tasks.spawn(async move {
-        let take = |event: Event<K>| {
-            let listed = matches!(event, Event::ListedDone);
-            let wakes: Vec<Wakes> = {
-                let mut world = ctx.world_mut();
-                let deltas = (sink.put)(&mut world, event);
-                if let Some(kind) = sink.kind {
-                    for delta in &deltas {
-                        world.broken.remove(&ObjectId::new(kind, delta.key.clone()));
-                    }
-                }
-                deltas.iter().map(|d| (sink.edges)(&ctx, &world, d)).collect()
-            };
-            for wakes in wakes {
-                ctx.wake(wakes);
-            }
-            if listed {
-                synced.notify_one();
-            }
-        };
+        let api: Api<DeserializeGuard<K>> = Api::all(ctx.client.clone());
         let broken = |object: Undecodable| {
             let Some(kind) = sink.kind else { return };
             let meta = &object.metadata;
@@ -188,30 +214,19 @@ where
                 ctx.wake(Wakes { now: vec![(id, Priority::Normal)], ..Wakes::default() });
             }
         };
-        let failed = |error: &watcher::Error| {
-            ctx.metrics.watch_restarted(sink.name);
-            tracing::warn!(kind = sink.name, %error, "watch failed; it is started again");
-        };
-        watch::run(api, watcher::Config::default(), take, broken, failed).await;
+        watch::run(api, |e| take(&ctx, &synced, &sink, e), broken, |e| failed(&ctx, sink.name, e)).await;
         sink.name
     });
 }
 
-/// The same resource with another type of object; all watches are cluster-wide.
-fn retype<K: Resource<DynamicType = ()>>(_: Api<K>, client: &kube::Client) -> Api<kube::core::DeserializeGuard<K>> {
-    Api::all(client.clone())
-}
-
 fn watches(ctx: &Arc<Ctx>, synced: &Arc<Notify>) -> JoinSet<&'static str> {
     let mut tasks = JoinSet::new();
-    let c = &ctx.client;
     macro_rules! kind {
         ($type:ty, $kind:expr, $put:expr, $edges:expr) => {
             watch_one::<$type>(
                 &mut tasks,
                 ctx,
                 synced,
-                Api::all(c.clone()),
                 Sink { kind: Some($kind), name: $kind.as_str(), put: $put, edges: |_, world, d| $edges(world, d) },
             )
         };
@@ -223,29 +238,28 @@ fn watches(ctx: &Arc<Ctx>, synced: &Arc<Notify>) -> JoinSet<&'static str> {
     kind!(Mailbox, Kind::Mailbox, World::apply_mailbox, edges::mailbox);
     kind!(MailAlias, Kind::MailAlias, World::apply_alias, edges::alias);
     kind!(MailDomainClaim, Kind::MailDomainClaim, |w, e| w.claims.apply(e), edges::claim);
-    watch_one::<SecretMeta>(
+    watch_metadata::<Secret>(
         &mut tasks,
         ctx,
         synced,
-        Api::all(c.clone()),
         Sink {
             kind: None,
             name: "Secret",
             put: |w, e| w.secrets.apply(e),
-            edges: |ctx, world, d| edges::secret(world, &ctx.operator_namespace, &d.key),
+            edges: Ctx::secret_changed,
         },
     );
-    watch_one::<NamespaceMeta>(
+    watch_metadata::<Namespace>(
         &mut tasks,
         ctx,
         synced,
-        Api::all(c.clone()),
         Sink {
             kind: None,
             name: "Namespace",
             put: |w, e| w.namespaces.apply(e),
             edges: |_, world, d| {
                 let labels = |o: &Option<Arc<NamespaceMeta>>| o.as_ref().map(|o| o.metadata.labels.clone());
+                // That it is being deleted says something to its mailboxes too, but their own deletion wakes them.
                 if labels(&d.old) == labels(&d.new) { Wakes::default() } else { edges::namespace(world, &d.key.name) }
             },
         },

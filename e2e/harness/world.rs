@@ -71,7 +71,7 @@ impl Platform {
 }
 
 /// CRDs, the operator's namespace, the backends and their Secrets: what a platform engineer does once.
-async fn prepare(stack: &Stack) {
+pub async fn prepare(stack: &Stack) {
     let k = Kubectl::admin(stack, SYSTEM).await;
     apply_crds(&k).await;
     k.apply(json!({"kind": "Namespace", "metadata": {"name": SYSTEM}})).await;

@@ -33,7 +33,7 @@ fi
 "$HERE/powerdns/up.sh" "$ROOT/dns" $((BASE + 10)) >"$ROOT/log/powerdns.up.log" 2>&1 &
 dns=$!
 # The groupware's ports are counted from a base of its own: 12 to 995 above it.
-"$HERE/groupware/up.sh" "$ROOT/gw" "$BASE" >"$ROOT/log/groupware.up.log" 2>&1 &
+DB_PASSWORD="$(openssl rand -hex 16)" "$HERE/groupware/up.sh" "$ROOT/gw" "$BASE" >"$ROOT/log/groupware.up.log" 2>&1 &
 gw=$!
 failed=
 for part in "controlplane $k8s" "powerdns $dns" "groupware $gw"; do
@@ -51,23 +51,6 @@ done
   cat "$ROOT/dns/env" "$ROOT/gw/env"
 } >"$ROOT/env.new"
 . "$ROOT/env.new"
-
-# The operator's role: owner of the mail tables, so that it can migrate them, and member of SOGo's, so that it can purge. No superuser.
-DB_PASSWORD="$(openssl rand -hex 16)"
-printf 'GW_DB_USER=mailtenant\nGW_DB_PASSWORD=%s\n' "$DB_PASSWORD" >>"$ROOT/env.new"
-psql -q -v ON_ERROR_STOP=1 -h 127.0.0.1 -p "$GW_P_PG" -U postgres groupware <<SQL
-CREATE ROLE mailtenant LOGIN PASSWORD '$DB_PASSWORD';
-GRANT sogo TO mailtenant;
-GRANT CREATE, USAGE ON SCHEMA public TO mailtenant;
-DO \$\$ DECLARE o record; BEGIN
-  FOR o IN SELECT c.relname, c.relkind FROM pg_class c WHERE c.relnamespace = 'public'::regnamespace AND c.relowner = 'postgres'::regrole AND c.relkind IN ('r', 'v') LOOP
-    EXECUTE format('ALTER %s public.%I OWNER TO mailtenant', CASE o.relkind WHEN 'v' THEN 'VIEW' ELSE 'TABLE' END, o.relname);
-  END LOOP;
-  FOR o IN SELECT p.oid::regprocedure AS f FROM pg_proc p WHERE p.pronamespace = 'public'::regnamespace AND p.proowner = 'postgres'::regrole LOOP
-    EXECUTE format('ALTER FUNCTION %s OWNER TO mailtenant', o.f);
-  END LOOP;
-END \$\$;
-SQL
 
 # Two zones, with records that are somebody else's: they must be there, unchanged, whatever the operator does.
 zone() { # NAME

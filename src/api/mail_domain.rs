@@ -343,6 +343,9 @@ pub struct Challenge {
 #[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct DomainDnsStatus {
+    /// DNSBackend that the records were written to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backend: Option<String>,
     /// Zone that holds the names.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub zone: Option<String>,

@@ -5,7 +5,7 @@ use super::connections::Connections;
 use super::edges::Wakes;
 use super::hold::Hold;
 use super::observed::Observed;
-use super::world::{Kind, ObjectId, World};
+use super::world::{Kind, ObjectId, SecretMeta, World};
 use crate::api::FIELD_MANAGER;
 use crate::dns::RecipientProbe;
 use crate::dns::dkim::KeyMaker;
@@ -15,9 +15,10 @@ use crate::runtime::dispatch::{Dispatcher, Next};
 use crate::runtime::events::{EventType, Events};
 use crate::runtime::metrics::Metrics;
 use crate::runtime::queue::Priority;
-use crate::runtime::store::NamespacedName;
+use crate::runtime::store::{Delta, NamespacedName};
 use k8s_openapi::NamespaceResourceScope;
-use k8s_openapi::api::core::v1::ObjectReference;
+use k8s_openapi::api::core::v1::{ObjectReference, Secret};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::core::object::HasStatus;
 use kube::{Api, Client, Resource};
 use std::collections::BTreeMap;
@@ -77,9 +78,13 @@ pub struct Ctx {
     /// Namespace of the platform's Secrets.
     pub operator_namespace: String,
     resync: Mutex<BTreeMap<ObjectId, Instant>>,
+    written: Mutex<BTreeMap<NamespacedName, Written>>,
     mass_loss: Mutex<BTreeMap<String, LossSlot>>,
     probed: Mutex<BTreeMap<String, BTreeMap<String, Instant>>>,
 }
+
+/// A Secret that a pass wrote: `uid/resourceVersion`, and whose pass.
+type Written = (String, ObjectId);
 
 /// The last count of what an instance misses, and when it was made.
 type LossSlot = Arc<tokio::sync::Mutex<Option<(Instant, super::mass_loss::Loss)>>>;
@@ -116,6 +121,7 @@ impl Ctx {
             metrics: p.metrics,
             operator_namespace: p.operator_namespace,
             resync: Mutex::default(),
+            written: Mutex::default(),
             mass_loss: Mutex::default(),
             probed: Mutex::default(),
         }
@@ -144,6 +150,25 @@ impl Ctx {
         for id in wakes.soon {
             self.queue.add_after(&id, SOON);
         }
+    }
+
+    /// Notes a Secret that a pass of `by` wrote: that pass goes on with it and need not hear of it again.
+    pub fn wrote_secret(&self, secret: &Secret, by: ObjectId) {
+        let (key, meta) = (NamespacedName::of(secret), &secret.metadata);
+        let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
+        written.insert(key, (version(meta), by));
+    }
+
+    /// Whom a change of a Secret concerns: not the one whose own write it is. That was a second pass of every mailbox.
+    pub fn secret_changed(&self, world: &World, delta: &Delta<SecretMeta>) -> Wakes {
+        let mut wakes = super::edges::secret(world, &self.operator_namespace, &delta.key);
+        let noted = self.written.lock().unwrap_or_else(PoisonError::into_inner).remove(&delta.key);
+        if let (Some((wrote, by)), Some(new)) = (noted, &delta.new)
+            && wrote == version(&new.metadata)
+        {
+            wakes.now.retain(|(id, _)| *id != by);
+        }
+        wakes
     }
 
     /// Where the last count of an instance's missing mailboxes is kept.
@@ -258,6 +283,11 @@ impl Ctx {
 const PROBED: Duration = Duration::from_secs(600);
 /// Pause before passes that take in many changes at once.
 const SOON: Duration = Duration::from_secs(1);
+
+/// `uid/resourceVersion`.
+fn version(meta: &ObjectMeta) -> String {
+    format!("{}/{}", meta.uid.as_deref().unwrap_or_default(), meta.resource_version.as_deref().unwrap_or_default())
+}
 
 /// What a finished pass asks for.
 pub fn settle(result: Pass, id: &ObjectId) -> Next {

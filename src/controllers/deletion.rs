@@ -1,7 +1,6 @@
 //! What all kinds say while they are being deleted, and when their children may go. Pure.
 
 use super::hold::Hold;
-use crate::api::mail_domain::DomainState;
 use crate::api::*;
 use crate::runtime::dispatch::Next;
 use crate::runtime::finalizer::Cleanup;
@@ -46,16 +45,22 @@ pub fn with_way_out(hold: Hold) -> Hold {
 }
 
 /// While a domain is on its way out and resolvers may still send mail here, its mailboxes and aliases stay (I7).
-pub fn draining(domain: &MailDomain, now: Timestamp) -> Option<Hold> {
-    domain.metadata.deletion_timestamp.as_ref()?;
+///
+/// `leaving`: the namespace is being deleted, so the domain goes too, whether it knows yet or not.
+pub fn draining(domain: &MailDomain, leaving: bool, now: Timestamp) -> Option<Hold> {
+    if domain.metadata.deletion_timestamp.is_none() && !leaving {
+        return None;
+    }
     let status = domain.status.clone().unwrap_or_default();
     let name = &domain.spec.domain;
-    let left = match (&status.draining_until, status.state) {
-        (Some(until), _) => remaining(until, now)?,
-        (None, Some(DomainState::Live)) => {
+    // The journal, not the state: it names MX before MX is written. One that was there before us is not ours to end.
+    let ours = |r: &mail_domain::RecordStatus| r.purpose == Purpose::MX && r.ownership == Some(Ownership::Created);
+    let left = match &status.draining_until {
+        Some(until) => remaining(until, now)?,
+        None if status.dns.as_ref().is_some_and(|d| d.records.iter().any(ours)) => {
             return Some(Hold::waiting(Reason::Draining, format!("MX of {name} still points here: it leaves first")));
         }
-        _ => return None,
+        None => return None,
     };
     let until = status.draining_until.unwrap_or_default();
     let message = format!("resolvers may send mail for {name} here until {until}: the backend goes on accepting till then");

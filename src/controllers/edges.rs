@@ -144,7 +144,8 @@ pub fn domain(world: &World, delta: &Delta<MailDomain>) -> Wakes {
             conditions::is_true(&status.conditions, ConditionType::Provisioned),
             d.metadata.deletion_timestamp.is_some(),
             status.draining_until,
-            status.state == Some(mail_domain::DomainState::Live),
+            // While it lives its children do not look at the state; a wake of each at the cut-over would be for nothing.
+            d.metadata.deletion_timestamp.is_some() && status.state == Some(mail_domain::DomainState::Live),
         )
     };
     if differs(delta, facet) {

@@ -87,7 +87,8 @@ pub async fn allow(ctx: &Ctx, server: &Groupware, instance: &family::Instance) -
     let guard = ctx.mass_loss_of(&uid(instance.object.as_ref()));
     let mut known = guard.lock().await;
     let loss = match *known {
-        Some((at, loss)) if at.elapsed() < FRESH => loss,
+        // A count that found nothing is no answer to somebody who misses something.
+        Some((at, loss)) if at.elapsed() < FRESH && loss.missing > 0 => loss,
         _ => {
             let loss = count(ctx, server, &instance.key).await?;
             *known = Some((tokio::time::Instant::now(), loss));

@@ -181,6 +181,23 @@ impl World {
         self.namespaces.get(&key).and_then(|n| n.metadata.labels.clone()).unwrap_or_default()
     }
 
+    /// Whether a namespace is being deleted, and with it all that is in it.
+    pub fn namespace_leaves(&self, name: &str) -> bool {
+        self.namespaces.get(&NamespacedName::new("", name)).is_some_and(|n| n.metadata.deletion_timestamp.is_some())
+    }
+
+    /// Names that an instance's domains hold: an unproven claim counts for nothing (I9, I11).
+    pub fn held_names(&self, instance: &NamespacedName) -> BTreeSet<String> {
+        let domains = self.index.domains_by_instance.of(instance).filter_map(|k| self.domains.get(k));
+        domains
+            .filter_map(|d| {
+                let name = a_label(&d);
+                let claim = self.claims.get(&NamespacedName::new("", &name))?;
+                (Some(&claim.spec.owner.uid) == d.metadata.uid.as_ref()).then_some(name)
+            })
+            .collect()
+    }
+
     /// The instance of a domain object.
     pub fn instance_of(&self, domain: &NamespacedName) -> Option<Arc<MailInstance>> {
         let domain_object = self.domains.get(domain)?;

@@ -64,7 +64,12 @@ pub enum Event<K> {
     /// An object was made or changed.
     Applied(K),
     /// An object is gone.
-    Deleted(K),
+    Deleted {
+        /// Its name.
+        key: NamespacedName,
+        /// Its uid.
+        uid: Option<String>,
+    },
 }
 
 /// All objects of one kind.
@@ -104,10 +109,9 @@ impl<K: Resource> Store<K> {
             }
             Event::ListedDone => self.swap(),
             Event::Applied(object) => self.put(object).into_iter().collect(),
-            Event::Deleted(object) => {
-                let key = NamespacedName::of(&object);
+            Event::Deleted { key, uid } => {
                 match self.objects.get(&key) {
-                    Some(have) if same_uid(have.as_ref(), &object) => {
+                    Some(have) if have.meta().uid == uid => {
                         let old = self.objects.remove(&key);
                         vec![Delta { key, old, new: None }]
                     }
@@ -229,7 +233,7 @@ mod tests {
         assert_eq!(shown(&s.observe(object("a", "1", 5)).into_iter().collect::<Vec<_>>()), ["a 1>5"]);
         assert!(s.apply(Event::Applied(object("a", "1", 4))).is_empty());
         assert!(s.apply(Event::Applied(object("a", "1", 5))).is_empty());
-        s.apply(Event::Deleted(object("a", "1", 6)));
+        s.apply(Event::Deleted { key: NamespacedName::new("ns", "a"), uid: Some("1".into()) });
         assert!(s.observe(object("a", "1", 5)).is_none());
         assert!(s.is_empty());
         s.apply(Event::Applied(object("a", "2", 3)));

@@ -1,8 +1,8 @@
 //! Carries the events of one watch to whoever keeps the store.
 
-use super::store::{Event, prune};
+use super::store::{Event, NamespacedName, prune};
 use futures::StreamExt;
-use kube::core::{DeserializeGuard, ObjectMeta};
+use kube::core::{DeserializeGuard, ObjectMeta, PartialObjectMeta};
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Resource};
 use serde::de::DeserializeOwned;
@@ -21,14 +21,40 @@ pub struct Undecodable {
 /// Ends only if the stream ends, which it does not.
 pub async fn run<K>(
     api: Api<DeserializeGuard<K>>,
-    config: watcher::Config,
+    sink: impl FnMut(Event<K>),
+    broken: impl FnMut(Undecodable),
+    failed: impl FnMut(&watcher::Error),
+) where
+    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + 'static,
+{
+    let open = |guard: DeserializeGuard<K>| {
+        guard.0.map_err(|invalid| Undecodable { metadata: invalid.metadata, error: invalid.error })
+    };
+    drive(api, open, sink, broken, failed).await;
+}
+
+/// The same for the metadata of a kind: nothing else of it is asked for, sent or kept (I6). Metadata always decodes.
+pub async fn run_metadata<K>(
+    api: Api<PartialObjectMeta<K>>,
+    sink: impl FnMut(Event<PartialObjectMeta<K>>),
+    failed: impl FnMut(&watcher::Error),
+) where
+    K: Resource<DynamicType = ()> + Clone + Debug + Send + 'static,
+{
+    drive(api, Ok, sink, |_| {}, failed).await;
+}
+
+async fn drive<O, K>(
+    api: Api<O>,
+    open: impl Fn(O) -> Result<K, Undecodable>,
     mut sink: impl FnMut(Event<K>),
     mut broken: impl FnMut(Undecodable),
     mut failed: impl FnMut(&watcher::Error),
 ) where
-    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + 'static,
+    O: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + 'static,
+    K: Resource,
 {
-    let mut stream = std::pin::pin!(watcher(api, config).default_backoff());
+    let mut stream = std::pin::pin!(watcher(api, watcher::Config::default()).default_backoff());
     while let Some(item) = stream.next().await {
         let event = match item {
             Ok(event) => event,
@@ -37,28 +63,24 @@ pub async fn run<K>(
                 continue;
             }
         };
-        let decoded = match event {
-            watcher::Event::Init => Some(Event::Init),
-            watcher::Event::InitDone => Some(Event::ListedDone),
-            watcher::Event::InitApply(guard) => open(guard, &mut broken).map(Event::Listed),
-            watcher::Event::Apply(guard) => open(guard, &mut broken).map(Event::Applied),
-            watcher::Event::Delete(guard) => open(guard, &mut broken).map(Event::Deleted),
+        let mut take = |object: O, into: fn(K) -> Event<K>| match open(object) {
+            Ok(mut object) => {
+                prune(&mut object);
+                sink(into(object));
+            }
+            Err(undecodable) => broken(undecodable),
         };
-        if let Some(event) = decoded {
-            sink(event);
-        }
-    }
-}
-
-fn open<K: Resource>(guard: DeserializeGuard<K>, broken: &mut impl FnMut(Undecodable)) -> Option<K> {
-    match guard.0 {
-        Ok(mut object) => {
-            prune(&mut object);
-            Some(object)
-        }
-        Err(invalid) => {
-            broken(Undecodable { metadata: invalid.metadata, error: invalid.error });
-            None
+        match event {
+            watcher::Event::Init => sink(Event::Init),
+            watcher::Event::InitDone => sink(Event::ListedDone),
+            watcher::Event::InitApply(object) => take(object, Event::Listed),
+            watcher::Event::Apply(object) => take(object, Event::Applied),
+            // What cannot be decoded any more is gone all the same.
+            watcher::Event::Delete(object) => {
+                let meta = object.meta();
+                let key = NamespacedName::of(&object);
+                sink(Event::Deleted { key, uid: meta.uid.clone() });
+            }
         }
     }
 }

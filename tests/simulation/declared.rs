@@ -125,9 +125,10 @@ impl<'a> Declared<'a> {
         }
     }
 
-    /// Addresses of an alias, sorted; None while a mailbox that it names is not there.
+    /// Addresses of an alias, sorted; None while a mailbox that it names is not there. Other kinds have none.
     pub fn targets(&self) -> Option<Vec<String>> {
-        let list = at(self.object, "/spec/targets").and_then(Value::as_array)?;
+        let none = vec![];
+        let list = at(self.object, "/spec/targets").and_then(Value::as_array).unwrap_or(&none);
         let mut out: Vec<String> = list
             .iter()
             .map(|t| match text(t, "/mailboxRef/name") {

@@ -138,6 +138,10 @@ impl Server {
                 let mut set = self.set(name, key.1);
                 let theirs = self.foreign.get(&key).map(|s| s.values.clone()).unwrap_or_default();
                 if set.values.iter().any(|v| !theirs.contains(v)) {
+                    // Ours was merged with theirs into one SPF record: with it theirs goes, by this hand.
+                    if let Some(f) = self.foreign.get_mut(&key) {
+                        f.values.retain(|v| !v.starts_with("v=spf1") || set.values.contains(v));
+                    }
                     set.values.retain(|v| theirs.contains(v));
                     self.put(ms, &set);
                     return Some(format!("dns:{name}"));

@@ -103,7 +103,8 @@ fn causes(d: &Declared) -> BTreeSet<&'static str> {
     }
     if let (Some(i), Some(b)) = (d.instance(), d.backend()) {
         let host = text(b, "/spec/sogo/database/host");
-        if w.notes.emptied.contains_key(host) && annotation(i.object, "accept-mass-loss").is_empty() {
+        let accepted = !annotation(i.object, "accept-mass-loss").is_empty() && !deleting(i.object);
+        if w.notes.emptied.contains_key(host) && !accepted {
             why.insert("MassLossHeld");
         }
     }
@@ -221,7 +222,9 @@ fn there(d: &Declared) -> Result<(), String> {
     if !held(d.object) {
         return Err(format!("end: {d} has no finalizer"));
     }
-    if why.contains("Paused") || why.contains("MassLossHeld") || !reachable(d) {
+    // Nothing new is made below what is going, nor put back.
+    let going = std::iter::successors(d.parent(), |p| p.parent()).any(|p| deleting(p.object));
+    if why.contains("Paused") || why.contains("MassLossHeld") || !reachable(d) || going {
         return Ok(());
     }
     if let Some(lie) = Properties::differs(d) {
@@ -258,6 +261,21 @@ fn gone(d: &Declared) -> Result<(), String> {
         _ => vec![],
     };
     blockers.extend(delivers.iter().cloned());
+    // A child whose finalizer a person took away left its rows behind: that is for a person too.
+    let w = d.world;
+    let me = uid(d.object);
+    let left_behind = d.server().is_some_and(|s| {
+        let tenant = s.tenant(me).map(|t| t.id);
+        let domains = s.domains.values().filter(|x| x.row.owner.as_deref() == Some(me) || x.row.tenant == tenant);
+        let names: Vec<&String> = domains.clone().map(|x| &x.row.name).collect();
+        let below = |a: &String| names.iter().any(|n| a.ends_with(&format!("@{n}")));
+        let owners = domains.map(|x| &x.row.owner).chain(s.mailboxes.values().filter(|m| below(&m.row.address)).map(|m| &m.row.owner));
+        let mut owners = owners.chain(s.aliases.values().filter(|a| below(&a.address)).map(|a| &a.owner)).flatten();
+        owners.any(|o| o != me && w.notes.abandoned(o))
+    });
+    if left_behind {
+        return Ok(());
+    }
     let paused = annotation(d.object, "paused") == "true" || d.instance().is_some_and(|i| annotation(i.object, "paused") == "true");
     let orphan = annotation(d.object, "orphan") == "true";
     let dns = d.key.res == "maildomains" && !causes_of_dns(d).is_empty();

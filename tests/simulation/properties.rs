@@ -270,7 +270,7 @@ impl Properties {
             for object in Declared::all(w, kind) {
                 let Some(name) = Self::place(&object) else { continue };
                 let lie = Self::differs(&object);
-                if lie.is_none() {
+                if lie.is_none() && object.server().is_some() && object.targets().is_some() {
                     self.heal(w, &name);
                 }
                 if let Some(lie) = lie

@@ -29,7 +29,7 @@ for f in main.cf master.cf; do render "$f" "$ROOT/postfix/etc/$f"; done
 install -d -o postgres -g postgres -m 700 "$ROOT/pg" "$ROOT/run/pg"
 runuser -u postgres -- "$PGBIN/initdb" -D "$ROOT/pg" -A trust -E UTF8 --locale=C.UTF-8 --no-sync >"$ROOT/log/initdb.log"
 runuser -u postgres -- "$PGBIN/pg_ctl" -s -w -D "$ROOT/pg" -l "$ROOT/pg/log" \
-  -o "-p ${V[P_PG]} -k $ROOT/run/pg -c listen_addresses=127.0.0.1 -c fsync=off -c shared_buffers=32MB -c max_connections=200" start
+  -o "-p ${V[P_PG]} -k $ROOT/run/pg -c listen_addresses=127.0.0.1 -c fsync=off -c shared_buffers=32MB -c max_connections=200 -c shared_preload_libraries=pg_stat_statements" start
 # the operator signs in by password, as a role that owns the tables and nothing else
 { echo "host all mailtenant 127.0.0.1/32 scram-sha-256"; cat "$ROOT/pg/pg_hba.conf"; } > "$ROOT/pg_hba.new"
 cat "$ROOT/pg_hba.new" > "$ROOT/pg/pg_hba.conf"; rm "$ROOT/pg_hba.new"

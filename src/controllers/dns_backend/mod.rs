@@ -89,6 +89,9 @@ async fn cleanup(ctx: &Ctx, backend: Arc<DNSBackend>) -> Pass {
     // A live list: a domain that came just now counts.
     let users = domains.list(&ListParams::default().fields(&format!("spec.dns.backendRef.name={name}")).limit(50)).await?;
     if users.items.is_empty() || orphan(backend.as_ref()) {
+        if !users.items.is_empty() {
+            ctx.event(backend.as_ref(), true, "Orphaned", "it goes although it is still used: what is on it cannot be reached any more");
+        }
         without_finalizer(ctx, &api, backend.as_ref(), put::dns).await?;
         return Ok(Next::Settled);
     }

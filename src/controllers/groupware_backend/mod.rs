@@ -104,6 +104,9 @@ async fn cleanup(ctx: &Ctx, backend: Arc<GroupwareBackend>) -> Pass {
     // A live list: an instance that came just now counts.
     let users = instances.list(&ListParams::default().fields(&format!("spec.backendRef.name={name}")).limit(50)).await?;
     if users.items.is_empty() || orphan(backend.as_ref()) {
+        if !users.items.is_empty() {
+            ctx.event(backend.as_ref(), true, "Orphaned", "it goes although it is still used: what is on it cannot be reached any more");
+        }
         without_finalizer(ctx, &api, backend.as_ref(), put::groupware).await?;
         return Ok(Next::Settled);
     }

@@ -62,10 +62,11 @@ async fn steps(ctx: &Ctx, alias: &MailAlias) -> Step<Cleanup<Hold>> {
     if [alias.spec.management_policy, instance.spec.management_policy].contains(&ManagementPolicy::Observe) {
         return Ok(Cleanup::Done);
     }
-    if let Some(hold) = deletion::draining(&domain.object, ctx.clock.now()) {
+    let leaving = ctx.world().namespace_leaves(&key.namespace);
+    if let Some(hold) = deletion::draining(&domain.object, leaving, ctx.clock.now()) {
         return Ok(Cleanup::Waiting(hold));
     }
-    super::super::groupware_backend::usable(&domain.instance.backend)?;
+    super::super::groupware_backend::usable(&domain.instance.backend).map_err(deletion::with_way_out)?;
     let server = ctx.connections.groupware(ctx, &instance.spec.backend_ref.name).await?;
     let address = address(alias, &domain.name);
     let retain = alias.spec.deletion_policy == DeletionPolicy::Retain;

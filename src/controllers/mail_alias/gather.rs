@@ -53,7 +53,7 @@ pub struct Facts {
     pub targets: Vec<Target>,
     /// Its row.
     pub row: Option<AliasRow>,
-    /// A-labels of the instance's domains.
+    /// A-labels of the domains that the instance holds.
     pub own_domains: BTreeSet<String>,
 }
 
@@ -77,7 +77,8 @@ fn target(world: &World, own: &Domain, key: &NamespacedName, target: &mail_alias
     }
     let ownership = mailbox.status.as_ref().and_then(|s| s.ownership);
     // Not whether it is ready: one that waits for more storage takes mail all the same.
-    if ownership.is_none() {
+    // One that is on its way out gets nothing new.
+    if ownership.is_none() || mailbox.metadata.deletion_timestamp.is_some() {
         return Target::NotReady(name);
     }
     Target::Mailbox(format!("{}@{}", mailbox.spec.local_part, a_label(&domain)))
@@ -101,8 +102,7 @@ pub async fn gather(ctx: &Ctx, id: &ObjectId, alias: &MailAlias) -> Step<Gathere
         }
         let verdict = standing::alias(&world, &domain.instance.object, id);
         let targets = alias.spec.targets.iter().map(|t| target(&world, &domain, &id.key, t)).collect();
-        let keys = world.index.domains_by_instance.of(&domain.instance.key);
-        let own_domains = keys.filter_map(|k| world.domains.get(k)).map(|d| a_label(&d)).collect();
+        let own_domains = world.held_names(&domain.instance.key);
         (domain, verdict, targets, own_domains)
     };
     super::super::groupware_backend::usable(&domain.instance.backend)?;

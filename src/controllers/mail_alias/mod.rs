@@ -22,6 +22,8 @@ pub async fn pass(ctx: &Ctx, key: &NamespacedName) -> Next {
     let Some(alias) = ctx.world().aliases.get(key) else { return Next::Settled };
     let result = if alias.metadata.deletion_timestamp.is_some() {
         cleanup::run(ctx, alias).await
+    } else if ctx.world().namespace_leaves(&key.namespace) {
+        return Next::Settled;
     } else {
         reconcile(ctx, &id, alias).await
     };

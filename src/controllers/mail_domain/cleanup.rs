@@ -77,12 +77,12 @@ async fn steps(ctx: &Ctx, p: &mut Progress) -> Step<Cleanup<Hold>> {
     if observed {
         return Ok(Cleanup::Done);
     }
-    if let Some(hold) = deletion::draining(&with_status(&domain, p), ctx.clock.now()) {
+    if let Some(hold) = deletion::draining(&with_status(&domain, p), false, ctx.clock.now()) {
         return Ok(Cleanup::Waiting(hold));
     }
     match instance {
         Ok(instance) => {
-            super::super::groupware_backend::usable(&instance.backend)?;
+            super::super::groupware_backend::usable(&instance.backend).map_err(deletion::with_way_out)?;
             let server = ctx.connections.groupware(ctx, &instance.object.spec.backend_ref.name).await.map_err(way_out)?;
             let retain = domain.spec.deletion_policy == DeletionPolicy::Retain;
             match server.server.remove_domain(&own, &name, retain).await {
@@ -96,7 +96,11 @@ async fn steps(ctx: &Ctx, p: &mut Progress) -> Step<Cleanup<Hold>> {
                     return Ok(Cleanup::Waiting(deletion::with_way_out(Hold::backend(&server.label(), &error))));
                 }
             }
-            ctx.observed.forget(&server.uid, &name);
+            // What is known of the rows is the holder's: without it drift would have nothing to be compared with.
+            let holder = ctx.world().claims.get(&NamespacedName::new("", &name)).map(|c| c.spec.owner.uid.clone());
+            if holder.is_none_or(|uid| uid == own) {
+                ctx.observed.forget(&server.uid, &name);
+            }
         }
         Err(hold) if deletion::never_made(p.status.ownership) => {
             if let Cleanup::Waiting(hold) = deletion::parentless(hold) {
@@ -152,11 +156,11 @@ async fn children(ctx: &Ctx, key: &NamespacedName) -> Result<Option<Hold>, kube:
 /// The DNS server and the zone of what was written; none if nothing was.
 async fn server(ctx: &Ctx, p: &Progress) -> Step<Option<(super::super::connections::Dns, String)>> {
     let dns = p.status.dns.clone().unwrap_or_default();
-    let (Some(zone), Some(backend)) = (dns.zone, &p.object.spec.dns.backend_ref) else { return Ok(None) };
+    let (Some(zone), Some(backend)) = (dns.zone, dns.backend) else { return Ok(None) };
     if dns.records.is_empty() {
         return Ok(None);
     }
-    Ok(Some((ctx.connections.dns(ctx, &backend.name).await?, zone)))
+    Ok(Some((ctx.connections.dns(ctx, &backend).await?, zone)))
 }
 
 /// Rounds of read, plan, write.
@@ -170,8 +174,13 @@ async fn withdraw_mx(ctx: &Ctx, p: &mut Progress) -> Step<()> {
     let failed = |e: BackendError| Hold::backend(&dns.label(), &e);
     let mut ttl = p.object.spec.dns.ttl.max(1) as u32;
     for _ in 0..ROUNDS {
-        let live = dns.server.read(&zone, &which).await.map_err(failed)?;
-        let Some(live) = live.into_iter().next() else { break };
+        let live = match dns.server.read(&zone, &which).await {
+            // The zone itself is gone, by the server's own word: no MX is in it.
+            Err(BackendError::NotFound(_)) => RrSet { name: ours.name.clone(), rtype: RecordType::MX, ttl: 0, values: vec![] },
+            live => live.map_err(failed)?.into_iter().next().ok_or_else(|| {
+                Hold::retry(Reason::BackendUnreachable, format!("{} did not say what MX of {} is", dns.label(), ours.name))
+            })?,
+        };
         let plan = merge::withdraw_mx(&p.journal(), &live, p.object.spec.dns.on_delete, p.previous_mx().as_ref());
         if plan.changes.is_empty() {
             gone_everywhere(&dns, &ours.name, p).await?;

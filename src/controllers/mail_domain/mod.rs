@@ -31,6 +31,8 @@ pub async fn pass(ctx: &Ctx, key: &NamespacedName) -> Next {
     let Some(domain) = ctx.world().domains.get(key) else { return Next::Settled };
     let result = if domain.metadata.deletion_timestamp.is_some() {
         cleanup::run(ctx, domain).await
+    } else if ctx.world().namespace_leaves(&key.namespace) {
+        return Next::Settled;
     } else {
         reconcile(ctx, &id, domain).await
     };
@@ -46,14 +48,14 @@ async fn reconcile(ctx: &Ctx, id: &ObjectId, domain: Arc<MailDomain>) -> Pass {
     let next = match stages(ctx, id, &mut p).await {
         Ok(message) => {
             p.conditions.ready(message);
-            Next::After(ctx.until_resync(id).unwrap_or_default())
+            Next::After(ctx.until_resync(id).unwrap_or_default().max(std::time::Duration::from_secs(1)))
         }
         Err(Stop::Hold(hold)) => {
             super::tell_hold(ctx, p.object.as_ref(), &before.conditions, &hold);
             hold.tell(&mut p.conditions);
             match hold.next {
                 // The regular look goes on while somebody else is waited for.
-                Next::Settled => ctx.until_resync(id).map_or(Next::Settled, Next::After),
+                Next::Settled => ctx.until_resync(id).map_or(Next::Settled, |left| Next::After(left.max(PATIENCE))),
                 next => next,
             }
         }
@@ -62,6 +64,9 @@ async fn reconcile(ctx: &Ctx, id: &ObjectId, domain: Arc<MailDomain>) -> Pass {
     p.write(ctx).await?;
     Ok(next)
 }
+
+/// Shortest pause before a domain that waits for somebody else is looked at again by itself.
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(60);
 
 /// The parents of a domain, checked.
 pub struct Parents {
@@ -183,6 +188,13 @@ async fn parents(ctx: &Ctx, id: &ObjectId, p: &mut Progress) -> Step<Parents> {
     };
     if domain.spec.alias_of.is_some() {
         return Err(Hold::stalled(Reason::Unsupported, "aliasOf is not supported yet: take it out of the spec").into());
+    }
+    // What was written is known to one server only: another one would be written to, and the first never cleaned.
+    if let Some(old) = domain.status.as_ref().and_then(|s| s.dns.as_ref()).and_then(|d| d.backend.as_ref())
+        && *old != dns_name
+    {
+        let text = format!("the records of {name} are at DNSBackend {old}: set dns.backendRef back to it, and make a new MailDomain to move");
+        return Err(Hold::stalled(Reason::InvalidSpec, text).into());
     }
     let server = ctx.connections.groupware(ctx, &instance.object.spec.backend_ref.name).await?;
     let dns = ctx.connections.dns(ctx, &dns_name).await?;
@@ -318,8 +330,15 @@ async fn observe(ctx: &Ctx, id: &ObjectId, p: &mut Progress, parents: &Parents, 
         let text = "nothing is written (managementPolicy: Observe), and the backend has no such domain";
         return Err(Hold::waiting(Reason::Drifted, text).into());
     };
+    let other = ctx.world().claims.get(&NamespacedName::new("", &parents.name)).map(|c| c.spec.owner.uid.clone());
+    // What another tenant has is not shown either (I11).
+    if row.tenant.as_ref() != Some(&parents.tenant) || !row.active || other.is_some_and(|u| u != uid(p.object.as_ref())) {
+        p.conditions.set(ConditionType::Provisioned, false, Reason::Drifted, "not active in this tenant");
+        let text = "nothing is written (managementPolicy: Observe), and the backend has no active domain of that name in this tenant";
+        return Err(Hold::waiting(Reason::Drifted, text).into());
+    }
     p.status.ownership = Some(Ownership::Observed);
     // Children may look too.
-    p.conditions.set(ConditionType::Provisioned, row.active, Reason::Succeeded, "observed at the backend");
+    p.conditions.set(ConditionType::Provisioned, true, Reason::Succeeded, "observed at the backend");
     Ok("observed at the backend; nothing is written".into())
 }

@@ -33,8 +33,9 @@ pub fn desired(p: &Progress, parents: &Parents, selectors: &Selectors) -> Vec<Re
     })
 }
 
+/// The journal names MX before it is written: only the state says that the switch went through (I7).
 fn is_live(p: &Progress) -> bool {
-    p.journal().iter().any(|r| r.purpose == crate::api::Purpose::MX && r.ownership == Some(crate::api::Ownership::Created))
+    p.status.state == Some(crate::api::mail_domain::DomainState::Live)
 }
 
 /// Publishes all but MX; MX too where it is ours already.
@@ -87,6 +88,7 @@ pub async fn read(parents: &Parents, which: &[(String, RecordType)]) -> Step<Vec
 pub async fn write(ctx: &Ctx, p: &mut Progress, parents: &Parents, plan: Plan) -> Step<()> {
     let journaled = plan.is_journaled(&p.journal(), p.previous_mx().as_ref());
     p.dns().zone = Some(parents.zone.clone());
+    p.dns().backend = Some(parents.dns.name.clone());
     p.set_journal(plan.journal, plan.previous_mx);
     if !journaled {
         // This status speaks of the new spec already: it must not say Ready of it (I4).

@@ -24,6 +24,8 @@ pub async fn pass(ctx: &Ctx, key: &NamespacedName) -> Next {
     let Some(instance) = ctx.world().instances.get(key) else { return Next::Settled };
     let result = if instance.metadata.deletion_timestamp.is_some() {
         cleanup(ctx, instance).await
+    } else if ctx.world().namespace_leaves(&key.namespace) {
+        return Next::Settled;
     } else {
         reconcile(ctx, &id, instance).await
     };
@@ -100,6 +102,11 @@ async fn reconcile(ctx: &Ctx, id: &ObjectId, instance: Arc<MailInstance>) -> Pas
     Ok(next)
 }
 
+/// Looked at again by itself: the right server may come back.
+fn held(name: &str) -> Hold {
+    Hold { next: Next::After(Duration::from_secs(60)), ..mass_loss::hold(name, None) }
+}
+
 fn resync(ctx: &Ctx, instance: &MailInstance) -> Duration {
     let world = ctx.world();
     let backend = world.groupware.get(&NamespacedName::new("", &instance.spec.backend_ref.name));
@@ -162,7 +169,7 @@ async fn steps(ctx: &Ctx, id: &ObjectId, instance: &Arc<MailInstance>) -> Step<D
     }
     let mass_loss = judge(ctx, &server, &family, have.is_none()).await?;
     if mass_loss == Some(MassLossState::Held) && have.is_none() {
-        return Err(mass_loss::hold(&id.key.name, None).into());
+        return Err(held(&id.key.name).into());
     }
     let tally = ctx.world().tally(&id.key);
     let booked = bytes(&instance.spec.storage);
@@ -182,7 +189,7 @@ async fn steps(ctx: &Ctx, id: &ObjectId, instance: &Arc<MailInstance>) -> Step<D
         _ => server.server.ensure_tenant(&want).await.map_err(failed)?,
     };
     let hold = if mass_loss == Some(MassLossState::Held) {
-        Some(mass_loss::hold(&id.key.name, None))
+        Some(held(&id.key.name))
     } else if short {
         Some(Hold::stalled(
             Reason::QuotaExceeded,
@@ -272,7 +279,7 @@ async fn way_out(ctx: &Ctx, instance: &MailInstance) -> Step<Cleanup<Hold>> {
         Err(_) if instance.status.as_ref().is_none_or(|s| deletion::never_made(s.ownership)) => return Ok(Cleanup::Done),
         Err(hold) => return Ok(Cleanup::Waiting(deletion::with_way_out(hold))),
     };
-    super::groupware_backend::usable(&backend)?;
+    super::groupware_backend::usable(&backend).map_err(deletion::with_way_out)?;
     let server = ctx.connections.groupware(ctx, &instance.spec.backend_ref.name).await?;
     match server.server.remove_tenant(&uid(instance)).await {
         Ok(Left::Kept(n)) => {

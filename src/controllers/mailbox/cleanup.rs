@@ -82,14 +82,22 @@ async fn steps(ctx: &Ctx, mailbox: &Mailbox) -> Step<Cleanup<Hold>> {
     {
         return Ok(Cleanup::Done);
     }
-    if let Some(hold) = deletion::draining(&domain.object, ctx.clock.now()) {
+    let leaving = ctx.world().namespace_leaves(&key.namespace);
+    if let Some(hold) = deletion::draining(&domain.object, leaving, ctx.clock.now()) {
         return Ok(Cleanup::Waiting(hold));
     }
-    super::super::groupware_backend::usable(&domain.instance.backend)?;
+    super::super::groupware_backend::usable(&domain.instance.backend).map_err(deletion::with_way_out)?;
     let server = ctx.connections.groupware(ctx, &domain.instance.object.spec.backend_ref.name).await?;
     let address = format!("{}@{}", mailbox.spec.local_part, domain.name);
+    let own = uid(mailbox);
+    // Whose row it is comes first: another tenant's address is none of our business, not even who delivers to it (I11).
+    let ours = ctx.rows(&server, &domain.key, &domain.name, false, |rows| {
+        rows.mailboxes.get(&address).is_some_and(|r| r.owner.as_ref() == Some(&own))
+    });
+    let ours = ours.await.map_err(|e| deletion::with_way_out(Hold::backend(&server.label(), &e)))?;
     let policy = mailbox.spec.deletion_policy.unwrap_or(domain.instance.object.spec.deletion_policy);
-    match referenced(ctx, &server, &domain.key, &address).await {
+    let referenced = if ours { referenced(ctx, &server, &domain.key, &address).await } else { Ok(None) };
+    match referenced {
         Ok(None) => {}
         Ok(Some(hold)) => return Ok(Cleanup::Waiting(hold)),
         Err(error) => {
@@ -98,7 +106,7 @@ async fn steps(ctx: &Ctx, mailbox: &Mailbox) -> Step<Cleanup<Hold>> {
         }
     }
     let result = match policy {
-        DeletionPolicy::Delete => destroy(&server, &uid(mailbox), &address).await,
+        DeletionPolicy::Delete => destroy(&server, &own, &address).await,
         DeletionPolicy::Retain => {
             let released = server.server.release_mailbox(&uid(mailbox), &address).await;
             if released.is_ok() {

@@ -45,7 +45,7 @@ pub struct Facts {
     pub credentials: SecretSeen,
     /// The Secret that is named as source of the password: `uid/resourceVersion`; none if it is not there.
     pub source: Option<String>,
-    /// A-labels of the instance's domains.
+    /// A-labels of the domains that the instance holds.
     pub own_domains: BTreeSet<String>,
 }
 
@@ -77,13 +77,7 @@ pub async fn gather(ctx: &Ctx, id: &ObjectId, mailbox: &Mailbox) -> Step<Gathere
         let password = &mailbox.spec.password;
         let named = password.secret_ref.as_ref().or(password.hash_secret_ref.as_ref());
         let source = named.and_then(|r| world.secrets.get(&key.sibling(&r.name))).map(|s| version(&s));
-        let own_domains = world
-            .index
-            .domains_by_instance
-            .of(&domain.instance.key)
-            .filter_map(|k| world.domains.get(k))
-            .map(|d| super::super::world::a_label(&d))
-            .collect();
+        let own_domains = world.held_names(&domain.instance.key);
         (domain, verdict, quota, credentials, source, own_domains)
     };
     super::super::groupware_backend::usable(&domain.instance.backend)?;

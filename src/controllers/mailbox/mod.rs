@@ -23,6 +23,8 @@ pub async fn pass(ctx: &Ctx, key: &NamespacedName) -> Next {
     let Some(mailbox) = ctx.world().mailboxes.get(key) else { return Next::Settled };
     let result = if mailbox.metadata.deletion_timestamp.is_some() {
         cleanup::run(ctx, mailbox).await
+    } else if ctx.world().namespace_leaves(&key.namespace) {
+        return Next::Settled;
     } else {
         reconcile(ctx, &id, mailbox).await
     };
@@ -54,8 +56,10 @@ pub struct Done {
     pub row: Option<MailboxRow>,
     /// How it came to be so; none if nothing was asked for.
     pub made: Option<Made>,
-    /// A new password was made for this value of the annotation.
+    /// The value of the annotation `rotate-password` that is handled.
     pub rotated: Option<String>,
+    /// A password was handed over, so that a change is no drift.
+    pub handed_over: bool,
     /// What differs, where nothing may be written.
     pub drift: Vec<String>,
     /// Address and access data.
@@ -78,6 +82,7 @@ async fn steps(ctx: &Ctx, id: &ObjectId, mailbox: &Mailbox) -> Step<Done> {
             row: seen.row,
             made: None,
             rotated: None,
+            handed_over: false,
             address: seen.address,
             settings: seen.settings,
             hold: plan.hold,
@@ -87,8 +92,9 @@ async fn steps(ctx: &Ctx, id: &ObjectId, mailbox: &Mailbox) -> Step<Done> {
         mass_loss::allow(ctx, &server, &seen.domain.instance).await?;
     }
     let password = secret::carry_out(ctx, mailbox, &seen, &plan).await?;
-    let rotated = annotation(mailbox, annotations::ROTATE_PASSWORD);
-    let settled = plan.settled && matches!(password, crate::groupware::PasswordWant::Keep);
+    let rotated = annotation(mailbox, annotations::ROTATE_PASSWORD).filter(|_| plan.source == plan::Source::Generated);
+    let handed_over = !matches!(password, crate::groupware::PasswordWant::Keep);
+    let settled = plan.settled && !handed_over;
     let (row, made) = if settled {
         (seen.row, None)
     } else {
@@ -102,7 +108,7 @@ async fn steps(ctx: &Ctx, id: &ObjectId, mailbox: &Mailbox) -> Step<Done> {
         let (row, made) = ensure(ctx, &server, &seen.domain, &want).await?;
         (Some(row), Some(made))
     };
-    Ok(Done { row, made, rotated, drift: vec![], address: seen.address, settings: seen.settings, hold: plan.hold })
+    Ok(Done { row, made, rotated, handed_over, drift: vec![], address: seen.address, settings: seen.settings, hold: plan.hold })
 }
 
 async fn ensure(

@@ -5,19 +5,21 @@
 
 use super::super::ctx::{Ctx, Step, annotation, uid};
 use super::super::hold::Hold;
-use super::super::world::{SecretMeta, credentials_secret};
+use super::super::world::{Kind, ObjectId, SecretMeta, credentials_secret};
 use super::gather::{Facts, version};
 use super::plan::{Plan, SecretAction, Source};
 use crate::api::*;
 use crate::groupware::PasswordWant;
 use crate::runtime::clock::Random;
 use crate::runtime::secret::SecretText;
+use crate::runtime::store::NamespacedName;
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use kube::api::{Patch, PatchParams, PostParams};
+use kube::core::PartialObjectMetaExt;
 use kube::{Resource, ResourceExt};
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -192,11 +194,16 @@ async fn create(ctx: &Ctx, mailbox: &Mailbox, seen: &Facts, plan: &Plan) -> Step
     let api = ctx.api::<Secret>(&namespace(mailbox));
     let params = PostParams { field_manager: Some(FIELD_MANAGER.into()), ..PostParams::default() };
     match api.create(&params, &secret).await {
-        Ok(secret) => Ok(secret),
+        Ok(secret) => Ok(noted(ctx, mailbox, secret)),
         // Made by a pass whose reply was lost, or by somebody else just now.
         Err(kube::Error::Api(status)) if status.is_already_exists() => own(ctx, mailbox).await,
         Err(error) => Err(error.into()),
     }
+}
+
+fn noted(ctx: &Ctx, mailbox: &Mailbox, secret: Secret) -> Secret {
+    ctx.wrote_secret(&secret, ObjectId::new(Kind::Mailbox, NamespacedName::of(mailbox)));
+    secret
 }
 
 async fn own(ctx: &Ctx, mailbox: &Mailbox) -> Step<Secret> {
@@ -218,7 +225,8 @@ async fn update(ctx: &Ctx, mailbox: &Mailbox, seen: &Facts, plan: &Plan) -> Step
     let lacks = !have.data.iter().flatten().any(|(k, v)| k == "password" && !v.0.is_empty());
     if plan.source != Source::Generated {
         data.insert("password".into(), None);
-    } else if plan.secret == SecretAction::Rotate || lacks {
+    } else if lacks || (plan.secret == SecretAction::Rotate && have.annotations().get(ROTATED_FOR) != annotation(mailbox, annotations::ROTATE_PASSWORD).as_ref()) {
+        // Read just now: a pass whose write the watch has not told of yet is not repeated.
         let text = generate(ctx.random.as_ref(), length(mailbox));
         data.insert("password".into(), Some(ByteString(text.expose().as_bytes().to_vec())));
     }
@@ -231,7 +239,10 @@ async fn update(ctx: &Ctx, mailbox: &Mailbox, seen: &Facts, plan: &Plan) -> Step
     });
     let api = ctx.api::<Secret>(&namespace(mailbox));
     let params = PatchParams { field_manager: Some(FIELD_MANAGER.into()), ..PatchParams::default() };
-    Ok(api.patch(&have.name_any(), &params, &Patch::Merge(&patch)).await?)
+    let written: Secret = api.patch(&have.name_any(), &params, &Patch::Merge(&patch)).await?;
+    let meta: SecretMeta = written.metadata.clone().into_response_partial();
+    ctx.took(meta, |world, meta| world.secrets.observe(meta).map(|_| super::super::edges::Wakes::default()));
+    Ok(written)
 }
 
 fn value(secret: &Secret, key: &str) -> Result<SecretText, Hold> {

@@ -77,7 +77,7 @@ pub fn tell(ctx: &Ctx, mailbox: &Mailbox, outcome: &Result<Done, Hold>) {
             if done.made == Some(Made::Adopted) {
                 ctx.event(mailbox, false, "Adopted", format!("{} was at the backend and is taken over", done.address));
             }
-            if done.made == Some(Made::Changed) && old.observed_generation == mailbox.metadata.generation && done.rotated == old.last_handled_rotate_password {
+            if done.made == Some(Made::Changed) && old.observed_generation == mailbox.metadata.generation && !done.handed_over {
                 let note = format!("{} differed at the backend and was put back", done.address);
                 if conditions::is_true(&old.conditions, ConditionType::Ready) {
                     ctx.event(mailbox, true, "DriftCorrected", note);

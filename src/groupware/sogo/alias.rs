@@ -198,6 +198,14 @@ async fn write(
     affected: &[String],
 ) -> Result<()> {
     let (goto, affected) = (s.targets.join(","), affected.join(","));
+    // A mailbox on its way out gets no new alias: this and the last step of its removal lock the same row, so that one
+    // of the two sees the other (I1).
+    let leaving = "SELECT username FROM mailbox WHERE username = ANY ($1) AND removing FOR SHARE";
+    let held = "SELECT username FROM mailbox WHERE username = ANY ($1) ORDER BY username FOR SHARE";
+    conn.query(held, &[&s.targets]).await?;
+    if let Some(row) = conn.query(leaving, &[&s.targets]).await?.first() {
+        return Err(BackendError::Conflict(format!("mailbox {} is being removed", row.get::<_, &str>(0))));
+    }
     let rows = match have {
         None => {
             hold(conn, domain, &want.tenant).await?;

@@ -216,11 +216,12 @@ impl Sogo {
     }
 
     async fn follow(&self, address: &str, effects: Effects) -> Result<()> {
-        let users = [address.to_owned()];
-        self.forget(&users).await?;
+        self.forgets.call(address, |users| async move { self.forget(&users).await }).await?;
         match effects {
             Effects::None | Effects::Forget => Ok(()),
-            Effects::Flush => self.doveadm.flush(&users).await,
+            Effects::Flush => {
+                self.flushes.call(address, |users| async move { self.doveadm.flush(&users).await }).await
+            }
             Effects::Kick => self.end_sessions(address).await,
         }
     }
