@@ -17,6 +17,7 @@ pub fn check(w: &World) -> Result<(), String> {
             if deleting(d.object) { gone(&d)? } else { there(&d)? }
         }
     }
+    idle(w)?;
     for (key, v) in w.of("namespaces") {
         if deleting(v) && !w.api.objs.keys().any(|k| k.ns == key.name) {
             return Err(format!("stuck: {key} is empty and still there"));
@@ -27,6 +28,27 @@ pub fn check(w: &World) -> Result<(), String> {
         if w.by_uid(owner).is_none() && !w.notes.abandoned(owner) {
             return Err(format!("I9: {key} is held by a MailDomain that is gone"));
         }
+    }
+    Ok(())
+}
+
+/// I5: while nothing changes, a backend is read by domain, and what is Ready is left alone.
+fn idle(w: &World) -> Result<(), String> {
+    let ready: BTreeSet<String> =
+        ["mailboxes", "mailaliases"].into_iter().flat_map(|k| Declared::all(w, k)).filter(|d| ready(d.object)).filter_map(|d| d.address()).collect();
+    let about = |call: &String, word: &str| call.split(' ').skip_while(|x| *x != word).nth(1).map(String::from);
+    for call in &w.notes.calls {
+        for word in ["ensure_mailbox", "ensure_alias", "aliases_to"] {
+            if about(call, word).is_some_and(|a| ready.contains(&a)) {
+                return Err(format!("I5: nothing changes, and still {call}"));
+            }
+        }
+    }
+    let reads = w.notes.calls.iter().filter(|c| c.contains("read_domain")).count();
+    let domains = w.of("maildomains").count();
+    // Every 5 minutes give or take 20 %, over 1,000 s, and one more for who is held.
+    if reads > 6 * domains {
+        return Err(format!("I5: {reads} bulk reads of {domains} domains while nothing changes"));
     }
     Ok(())
 }

@@ -3,12 +3,13 @@
 use crate::dns::{DnsConnect, Probe};
 use crate::end::OPERATOR_NAMESPACE;
 use crate::groupware::GroupwareConnect;
-use crate::plant::{Bug, PlantedConnect};
+use crate::plant::{Bug, PlantedConnect, PlantedDnsConnect};
 use crate::properties::Properties;
 use crate::schedule::Subject;
 use crate::sim::Sim;
 use async_trait::async_trait;
 use base64::Engine;
+use mailtenant::dns;
 use mailtenant::dns::dkim::KeyMaker;
 use mailtenant::groupware::{BackendError, Connect, DkimAlgorithm, DkimKey};
 use mailtenant::operator::Environment;
@@ -34,20 +35,21 @@ impl KeyMaker for CheapKeys {
 
 async fn operator(sim: Sim, bug: Option<Bug>) {
     let plain: Arc<dyn Connect> = Arc::new(GroupwareConnect(sim.clone()));
-    let groupware = match bug {
-        Some(bug) => Arc::new(PlantedConnect(plain, bug)),
-        None => plain,
+    let names: Arc<dyn dns::Connect> = Arc::new(DnsConnect(sim.clone()));
+    let (groupware, dns): (Arc<dyn Connect>, Arc<dyn dns::Connect>) = match bug {
+        Some(bug) => (Arc::new(PlantedConnect(plain, bug)), Arc::new(PlantedDnsConnect(names, bug))),
+        None => (plain, names),
     };
     let (_trigger, shutdown) = shutdown::channel();
     let metrics = Metrics::new("mailtenant");
     let environment = Environment {
-        client: sim.limited_client(metrics.clone()),
+        client: sim.limited_client(metrics.clone(), bug == Some(Bug::CachedLists)),
         operator_namespace: OPERATOR_NAMESPACE.into(),
         identity: "simulation".into(),
         clock: Arc::new(sim.clone()),
         random: Arc::new(sim.clone()),
         groupware,
-        dns: Arc::new(DnsConnect(sim.clone())),
+        dns,
         probe: Arc::new(Probe(sim.clone())),
         keys: Arc::new(CheapKeys(sim.clone())),
         metrics: metrics.clone(),

@@ -2,7 +2,8 @@
 //! simulator has gone blind.
 
 use async_trait::async_trait;
-use mailtenant::api::GroupwareBackendSpec;
+use mailtenant::api::{DNSBackendSpec, GroupwareBackendSpec};
+use mailtenant::dns::{self, Change, DnsBackend, DnsCapabilities, RecordType, RrSet};
 use mailtenant::groupware::*;
 use std::sync::Arc;
 
@@ -21,11 +22,23 @@ pub enum Bug {
     BlindRead,
     /// Nothing keeps a mailbox that an alias delivers to (I1).
     NoAliasesTo,
+    /// A list that must be live is answered from a cache (I1).
+    CachedLists,
+    /// Whole record sets are written, whatever else was in them (I8).
+    ReplacesSets,
 }
 
 impl Bug {
-    pub const ALL: [Bug; 6] =
-        [Bug::CleanupErrorIsDone, Bug::EnsureErrorIsDone, Bug::AlwaysAdopts, Bug::ReleaseDestroys, Bug::BlindRead, Bug::NoAliasesTo];
+    pub const ALL: [Bug; 8] = [
+        Bug::CleanupErrorIsDone,
+        Bug::EnsureErrorIsDone,
+        Bug::AlwaysAdopts,
+        Bug::ReleaseDestroys,
+        Bug::BlindRead,
+        Bug::NoAliasesTo,
+        Bug::CachedLists,
+        Bug::ReplacesSets,
+    ];
 }
 
 /// The real provider with a bug.
@@ -163,5 +176,57 @@ impl Connect for PlantedConnect {
     }
     fn connect(&self, settings: Settings) -> Result<Arc<dyn GroupwareBackend>> {
         Ok(Arc::new(Planted { inner: self.0.connect(settings)?, bug: self.1 }))
+    }
+}
+
+/// A DNS server with a bug.
+struct PlantedDns {
+    inner: Arc<dyn DnsBackend>,
+    bug: Bug,
+}
+
+#[async_trait]
+impl DnsBackend for PlantedDns {
+    fn provider(&self) -> &'static str {
+        self.inner.provider()
+    }
+    fn capabilities(&self) -> DnsCapabilities {
+        self.inner.capabilities()
+    }
+    async fn probe(&self) -> Result<String> {
+        self.inner.probe().await
+    }
+    async fn find_zone(&self, name: &str) -> Result<String> {
+        self.inner.find_zone(name).await
+    }
+    async fn read(&self, zone: &str, which: &[(String, RecordType)]) -> Result<Vec<RrSet>> {
+        self.inner.read(zone, which).await
+    }
+    async fn apply(&self, zone: &str, changes: &[Change]) -> Result<()> {
+        let mut changes = changes.to_vec();
+        if self.bug == Bug::ReplacesSets {
+            for c in &mut changes {
+                let new: Vec<String> = c.after.values.iter().filter(|v| !c.before.values.contains(v)).cloned().collect();
+                if !new.is_empty() {
+                    c.after.values = new;
+                }
+            }
+        }
+        self.inner.apply(zone, &changes).await
+    }
+}
+
+/// Makes DNS providers with a bug.
+pub struct PlantedDnsConnect(pub Arc<dyn dns::Connect>, pub Bug);
+
+impl dns::Connect for PlantedDnsConnect {
+    fn secrets(&self, spec: &DNSBackendSpec) -> Vec<(String, String)> {
+        self.0.secrets(spec)
+    }
+    fn connect(&self, settings: dns::DnsSettings) -> Result<Arc<dyn DnsBackend>> {
+        Ok(Arc::new(PlantedDns { inner: self.0.connect(settings)?, bug: self.1 }))
+    }
+    fn resolver(&self, spec: &DNSBackendSpec) -> Result<Arc<dyn dns::Resolver>> {
+        self.0.resolver(spec)
     }
 }

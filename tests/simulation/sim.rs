@@ -147,8 +147,10 @@ impl Core {
                 }
                 Reply::Resp(self.world.api.handle(r, stale))
             }
-            Call::Backend { run, .. } => match run.take() {
-                Some(run) => Reply::Ran(run(&mut self.world, id)),
+            Call::Backend { run, what, .. } => match run.take() {
+                Some(run) => {
+                    self.world.notes.calls.push(what.clone()); Reply::Ran(run(&mut self.world, id))
+                }
                 None => Reply::Broken,
             },
             Call::Watch(r) => match self.world.api.watch(r) {
@@ -166,6 +168,9 @@ impl Core {
         let leases = matches!(call, Call::Api(r) if r.path.contains("/leases"));
         if self.world.stamp() != before && !leases {
             self.changed_ms = self.world.ms;
+        }
+        if self.changed_ms == self.world.ms {
+            self.world.notes.calls.clear();
         }
         reply
     }
@@ -230,18 +235,20 @@ impl Sim {
     /// A Kubernetes client with kube's own retries, decoding and watch parsing.
     pub fn client(&self) -> kube::Client {
         let retries = tower::retry::RetryLayer::new(kube::client::retry::RetryPolicy::default());
-        kube::Client::new(tower::ServiceBuilder::new().layer(retries).service(self.service()), "default")
+        kube::Client::new(tower::ServiceBuilder::new().layer(retries).service(self.service(false)), "default")
     }
 
     /// The client as the process makes it: each request with a time limit, nothing retried behind the operator's back.
-    pub fn limited_client(&self, metrics: mailtenant::runtime::metrics::Metrics) -> kube::Client {
+    /// `cached`: a planted bug, lists with a selector are taken from a cache.
+    pub fn limited_client(&self, metrics: mailtenant::runtime::metrics::Metrics, cached: bool) -> kube::Client {
         let layer = mailtenant::runtime::requests::RequestLayer { metrics, timeout: mailtenant::runtime::requests::TIMEOUT };
-        kube::Client::new(tower::ServiceBuilder::new().layer(layer).service(self.service()), "default")
+        kube::Client::new(tower::ServiceBuilder::new().layer(layer).service(self.service(cached)), "default")
     }
 
     #[allow(clippy::type_complexity)]
     fn service(
         &self,
+        cached: bool,
     ) -> impl tower::Service<
         http::Request<kube::client::Body>,
         Response = http::Response<UnsyncBoxBody<Bytes, BoxError>>,
@@ -258,7 +265,7 @@ impl Sim {
                 let (parts, body) = request.into_parts();
                 let body = body.collect().await?.to_bytes();
                 let header = |name: &str| parts.headers.get(name).and_then(|h| h.to_str().ok()).unwrap_or("").to_string();
-                let r = Req {
+                let mut r = Req {
                     method: parts.method.to_string(),
                     path: parts.uri.path().to_string(),
                     query: form(parts.uri.query().unwrap_or("")),
@@ -266,6 +273,9 @@ impl Sim {
                     accept: header("accept"),
                     body: if body.is_empty() { Value::Null } else { serde_json::from_slice(&body)? },
                 };
+                if cached && r.method == "GET" && r.query.contains_key("fieldSelector") && !r.query.contains_key("watch") {
+                    r.query.insert("resourceVersion".into(), "0".into());
+                }
                 let lane = match r.method.as_str() {
                     "GET" => format!("r{}", r.path),
                     _ => format!("w{}", r.path),

@@ -26,6 +26,8 @@ pub struct Notes {
     pub bare: BTreeSet<String>,
     /// By resource and namespace ("" = all): the newest revision that the operator was shown by a live list.
     pub live_lists: BTreeMap<(&'static str, String), u64>,
+    /// Calls of backends since anything last changed.
+    pub calls: Vec<String>,
     /// Op at which each groupware server was emptied.
     pub emptied: BTreeMap<String, u64>,
     /// Op at which the answer of the last complete read of each (server, domain) went out.
