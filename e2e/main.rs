@@ -3,6 +3,7 @@
 //! Tests share one platform and work in namespaces of their own; those that kill the operator have another one.
 //! `cargo test --test e2e` needs root on Debian 12 and sets up the rest (`e2e/stack/up.sh`). `MAILTENANT_STACK=ROOT`
 //! takes servers that are up already.
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test may fail, and runs on the real clock")]
 
 mod harness;
 

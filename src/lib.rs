@@ -3,6 +3,8 @@
 //! `api` is what users declare, `controllers` what is done about it, `groupware` and `dns` how servers are spoken to,
 //! `runtime` the Kubernetes plumbing. `docs/architecture.md` follows one Mailbox through the code.
 #![forbid(unsafe_code)]
+// The columns of `kubectl get` repeat their attribute by design.
+#![allow(clippy::duplicated_attributes)]
 
 pub mod api;
 pub mod args;

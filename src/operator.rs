@@ -182,8 +182,12 @@ fn failed(ctx: &Ctx, name: &'static str, error: &watcher::Error) {
 }
 
 /// Watches the metadata of a kind.
-fn watch_metadata<K>(tasks: &mut JoinSet<&'static str>, ctx: &Arc<Ctx>, synced: &Arc<Notify>, sink: Sink<PartialObjectMeta<K>>)
-where
+fn watch_metadata<K>(
+    tasks: &mut JoinSet<&'static str>,
+    ctx: &Arc<Ctx>,
+    synced: &Arc<Notify>,
+    sink: Sink<PartialObjectMeta<K>>,
+) where
     K: Resource<DynamicType = ()> + Clone + Debug + Send + Sync + 'static,
 {
     let (ctx, synced) = (ctx.clone(), synced.clone());
@@ -205,9 +209,17 @@ where
         let broken = |object: Undecodable| {
             let Some(kind) = sink.kind else { return };
             let meta = &object.metadata;
-            let key = NamespacedName::new(meta.namespace.clone().unwrap_or_default(), meta.name.clone().unwrap_or_default());
+            let key =
+                NamespacedName::new(meta.namespace.clone().unwrap_or_default(), meta.name.clone().unwrap_or_default());
             let id = ObjectId::new(kind, key);
-            let known = ctx.world().broken.get(&id).map(|b| (b.metadata.uid.clone(), b.metadata.generation, b.metadata.deletion_timestamp.clone(), b.metadata.annotations.clone()));
+            let known = ctx.world().broken.get(&id).map(|b| {
+                (
+                    b.metadata.uid.clone(),
+                    b.metadata.generation,
+                    b.metadata.deletion_timestamp.clone(),
+                    b.metadata.annotations.clone(),
+                )
+            });
             let now = (meta.uid.clone(), meta.generation, meta.deletion_timestamp.clone(), meta.annotations.clone());
             ctx.world_mut().broken.insert(id.clone(), object);
             if known != Some(now) {
@@ -242,12 +254,7 @@ fn watches(ctx: &Arc<Ctx>, synced: &Arc<Notify>) -> JoinSet<&'static str> {
         &mut tasks,
         ctx,
         synced,
-        Sink {
-            kind: None,
-            name: "Secret",
-            put: |w, e| w.secrets.apply(e),
-            edges: Ctx::secret_changed,
-        },
+        Sink { kind: None, name: "Secret", put: |w, e| w.secrets.apply(e), edges: Ctx::secret_changed },
     );
     watch_metadata::<Namespace>(
         &mut tasks,

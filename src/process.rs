@@ -1,7 +1,6 @@
 //! The process round the operator: HTTP, signals, waiting for CRDs, the Lease, the end. Here the real clock, the real
 //! randomness and the real clients are made; [`crate::operator::run`] gets them handed in and knows none of this.
 
-use crate::{api, dns, groupware};
 use crate::args::RunArguments;
 use crate::operator::{self, Environment};
 use crate::runtime::clock::{Clock, Random, SystemClock, SystemRandom};
@@ -10,6 +9,7 @@ use crate::runtime::lease::{self, Election};
 use crate::runtime::metrics::Metrics;
 use crate::runtime::shutdown::{self, Shutdown, Signals};
 use crate::runtime::{crds, events, http, requests};
+use crate::{api, dns, groupware};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::pin::pin;

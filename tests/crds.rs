@@ -1,4 +1,5 @@
 //! `crds/` is what the types say. `UPDATE=1 cargo test --test crds` writes it anew.
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test may fail, and runs on the real clock")]
 
 use std::path::Path;
 

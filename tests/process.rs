@@ -1,4 +1,5 @@
 //! The binary from outside: what it prints, what it serves while it waits, how it ends.
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test may fail, and runs on the real clock")]
 
 use std::net::TcpListener;
 use std::path::PathBuf;

@@ -4,6 +4,7 @@
 
 use super::harness::kubectl::{Kubectl, is_not_found};
 use super::harness::stack::Stack;
+use super::measure::processor;
 use super::observer::Observer;
 use super::{CONCURRENCY, load};
 use futures::StreamExt;
@@ -25,6 +26,8 @@ use std::time::{Duration, Instant};
 pub struct Floor {
     /// From the first apply until the observer has seen all of them ready.
     pub took: Duration,
+    /// Processor seconds of all servers and of this program.
+    pub processor: f64,
 }
 
 impl Floor {
@@ -40,6 +43,7 @@ impl Floor {
         let secrets: Api<Secret> = Api::namespaced(client, namespace);
         let observer = Observer::start(&k, n).await;
         let (tell, applied) = futures::channel::mpsc::unbounded::<Mailbox>();
+        let before = processor(stack);
         let start = Instant::now();
         let apply = futures::stream::iter(0..n).for_each_concurrent(CONCURRENCY, |i| {
             let (k, tell) = (&k, tell.clone());
@@ -68,7 +72,7 @@ impl Floor {
             }
         });
         let (_, _, end) = futures::join!(apply, write, observer.all_ready(super::secs(60 + n as u64 / 5)));
-        let floor = Floor { took: end.duration_since(start) };
+        let floor = Floor { took: end.duration_since(start), processor: processor(stack) - before };
         clear(&k, &mailboxes).await;
         floor
     }

@@ -6,6 +6,7 @@
 //! PostgreSQL's statement counter, `/proc` and the operator's own metrics ([`measure`]).
 //!
 //! `N` mailboxes (1,000), in domains of 1,000; `IDLE` seconds at rest (60).
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test may fail, and runs on the real clock")]
 
 #[path = "../harness/mod.rs"]
 mod harness;
@@ -38,7 +39,8 @@ fn main() {
     if std::env::args().any(|a| a == "--list") {
         return;
     }
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
     runtime.block_on(run(setting("N", 1000usize).max(10), secs(setting("IDLE", 60))));
 }
 
@@ -59,7 +61,10 @@ async fn run(n: usize, idle: Duration) {
 
     said("the floor, nobody else being there");
     Floor::run(stack, "floor-warm", 100, true, &backend).await;
-    let before = [Floor::run(stack, "floor-two", n, false, &backend).await, Floor::run(stack, "floor-three", n, true, &backend).await];
+    let before = [
+        Floor::run(stack, "floor-two", n, false, &backend).await,
+        Floor::run(stack, "floor-three", n, true, &backend).await,
+    ];
 
     said("the operator comes up; a tenant with its domains and one mailbox");
     let tenant = Tenant { k: k.clone(), domains };
@@ -142,7 +147,10 @@ async fn run(n: usize, idle: Duration) {
     assert!(status.success(), "SIGTERM: {status}");
     if n <= 2000 {
         said("the floor once more: how much the machine moved meanwhile");
-        let after = [Floor::run(stack, "floor-two-b", n, false, &backend).await, Floor::run(stack, "floor-three-b", n, true, &backend).await];
+        let after = [
+            Floor::run(stack, "floor-two-b", n, false, &backend).await,
+            Floor::run(stack, "floor-three-b", n, true, &backend).await,
+        ];
         table.floor_again(&after);
     }
     table.print();

@@ -85,19 +85,7 @@ impl Meter {
     pub async fn new(stack: &Stack, doveadm: Proxy) -> Meter {
         let sql = Sql::connect(stack).await;
         sql.run("CREATE EXTENSION IF NOT EXISTS pg_stat_statements").await;
-        let mut servers = vec![];
-        for line in fs::read_to_string(stack.root.join("k8s/pids")).unwrap_or_default().lines() {
-            if let Some((pid, name)) = line.split_once(' ') {
-                servers.push((name.to_owned(), pid.parse().expect("a pid")));
-            }
-        }
-        for (name, file) in [("postgres", "gw/pg/postmaster.pid"), ("dovecot", "gw/run/dovecot/master.pid")] {
-            let text = fs::read_to_string(stack.root.join(file)).unwrap_or_default();
-            if let Some(pid) = text.lines().next().and_then(|l| l.trim().parse().ok()) {
-                servers.push((name.into(), pid));
-            }
-        }
-        servers.push(("bench".into(), std::process::id()));
+        let servers = servers(stack);
         Meter { audit: stack.root.join("k8s/audit.log"), sql, doveadm, memcached: stack.port("MEMCACHED"), servers }
     }
 
@@ -127,7 +115,10 @@ impl Meter {
             doveadm: (self.doveadm.calls().len() - mark.doveadm) as f64,
             memcached: self.memcached().await - mark.memcached,
             cpu: cpu.collect(),
-            metrics: now.into_iter().map(|(l, n)| (l.clone(), n - mark.metrics.get(&l).copied().unwrap_or_default())).collect(),
+            metrics: now
+                .into_iter()
+                .map(|(l, n)| (l.clone(), n - mark.metrics.get(&l).copied().unwrap_or_default()))
+                .collect(),
         }
     }
 
@@ -137,7 +128,8 @@ impl Meter {
     }
 
     async fn memcached(&self) -> f64 {
-        let mut stream = tokio::net::TcpStream::connect(("127.0.0.1", self.memcached)).await.expect("memcached answers");
+        let mut stream =
+            tokio::net::TcpStream::connect(("127.0.0.1", self.memcached)).await.expect("memcached answers");
         stream.write_all(b"stats\r\n").await.expect("memcached takes commands");
         let mut lines = BufReader::new(&mut stream).lines();
         let mut sum = 0.0;
@@ -180,6 +172,30 @@ impl Meter {
     }
 }
 
+/// Name and process id of every server that is measured, and of this program.
+fn servers(stack: &Stack) -> Vec<(String, u32)> {
+    let mut servers = vec![];
+    for line in fs::read_to_string(stack.root.join("k8s/pids")).unwrap_or_default().lines() {
+        if let Some((pid, name)) = line.split_once(' ') {
+            servers.push((name.to_owned(), pid.parse().expect("a pid")));
+        }
+    }
+    for (name, file) in [("postgres", "gw/pg/postmaster.pid"), ("dovecot", "gw/run/dovecot/master.pid")] {
+        let text = fs::read_to_string(stack.root.join(file)).unwrap_or_default();
+        if let Some(pid) = text.lines().next().and_then(|l| l.trim().parse().ok()) {
+            servers.push((name.into(), pid));
+        }
+    }
+    servers.push(("bench".into(), std::process::id()));
+    servers
+}
+
+/// Processor seconds that all servers and this program have used: unlike time, not the machine's other work's doing.
+pub fn processor(stack: &Stack) -> f64 {
+    let all = processes();
+    servers(stack).iter().map(|(_, pid)| tree(&all, *pid)).sum()
+}
+
 /// Parent and processor seconds (those of its children that have ended included) of every process.
 fn processes() -> BTreeMap<u32, (u32, f64)> {
     let mut all = BTreeMap::new();
@@ -217,7 +233,12 @@ impl Quiet {
         let end = Instant::now() + limit;
         let (mut passes, mut last) = (-1.0, Instant::now());
         loop {
-            let now: f64 = metrics(operator).await.iter().filter(|(l, _)| l.starts_with("mailtenant_reconcile_total")).map(|(_, n)| n).sum();
+            let now: f64 = metrics(operator)
+                .await
+                .iter()
+                .filter(|(l, _)| l.starts_with("mailtenant_reconcile_total"))
+                .map(|(_, n)| n)
+                .sum();
             if now != passes {
                 (passes, last) = (now, Instant::now());
             } else if last.elapsed() >= still {

@@ -29,7 +29,8 @@ impl Observer {
         let api: Api<Mailbox> = Api::namespaced(k.client.clone(), &k.namespace);
         let (tell, done) = watch::channel((0, None));
         let task = tokio::spawn(async move {
-            let mut stream = std::pin::pin!(watcher(api, watcher::Config::default()).default_backoff().applied_objects());
+            let mut stream =
+                std::pin::pin!(watcher(api, watcher::Config::default()).default_backoff().applied_objects());
             let mut ready = BTreeSet::new();
             while let Some(seen) = stream.next().await {
                 let Ok(mailbox) = seen else { continue };

@@ -69,8 +69,15 @@ impl Table {
         self.row("memcached keys deleted per mailbox", format!("{:.2}", self.each(used.memcached)), "");
         let passes = |kind: &str| used.metric(&format!("mailtenant_reconcile_total{{kind=\"{kind}\""));
         self.row("passes per mailbox", format!("{:.2}", self.each(passes("Mailbox"))), "");
-        self.row("passes of the instance, of a domain", format!("{:.0}, {:.1}", passes("MailInstance"), passes("MailDomain") / self.domains as f64), "");
+        self.row(
+            "passes of the instance, of a domain",
+            format!("{:.0}, {:.1}", passes("MailInstance"), passes("MailDomain") / self.domains as f64),
+            "",
+        );
         self.cpu("processor ms per mailbox", used);
+        let all: f64 = used.cpu.values().sum();
+        let against = format!("{:.2}, {:.2}", all / floor[0].processor.max(0.01), all / floor[1].processor.max(0.01));
+        self.row("  all of it against the floor, with the Secret", against, "");
         self.where_time_goes(used);
     }
 
@@ -111,7 +118,11 @@ impl Table {
         let (b, c) = (median(busy), median(calm));
         let worst = busy.iter().max().copied().unwrap_or_default();
         self.row("an edit at rest, until its status (median)", millis(c), "");
-        self.row("an edit while all are being created (median, worst)", format!("{}, {} ({} edits)", millis(b), millis(worst), busy.len()), "");
+        self.row(
+            "an edit while all are being created (median, worst)",
+            format!("{}, {} ({} edits)", millis(b), millis(worst), busy.len()),
+            "",
+        );
         self.row("  against rest", format!("{:.1}", ratio(b, c)), "");
     }
 
@@ -121,8 +132,16 @@ impl Table {
         self.row(&format!("idle for {} s: API writes", long.as_secs()), format!("{:.0}", used.writes()), "0");
         self.row("idle: API reads", format!("{:.0} {}", used.reads(), used.kinds(1.0)), "");
         let looks = long.as_secs_f64() / 30.0;
-        self.row("idle: backend requests per domain and look (every 30 s)", format!("{:.1}", used.backend() / d / looks), "");
-        self.row("idle: processor seconds per minute", format!("{:.2}", used.cpu.get("operator").unwrap_or(&0.0) / long.as_secs_f64() * 60.0), "");
+        self.row(
+            "idle: backend requests per domain and look (every 30 s)",
+            format!("{:.1}", used.backend() / d / looks),
+            "",
+        );
+        self.row(
+            "idle: processor seconds per minute",
+            format!("{:.2}", used.cpu.get("operator").unwrap_or(&0.0) / long.as_secs_f64() * 60.0),
+            "",
+        );
     }
 
     /// A restart with everything in place.
@@ -138,11 +157,23 @@ impl Table {
 
     /// Deletion of the whole namespace.
     pub fn deletion(&mut self, empty: Duration, gone: Duration, used: &Used) {
-        self.row("namespace deleted: all objects gone, namespace gone", format!("{}, {}", seconds(empty), seconds(gone)), "");
+        self.row(
+            "namespace deleted: all objects gone, namespace gone",
+            format!("{}, {}", seconds(empty), seconds(gone)),
+            "",
+        );
         self.row("deletion: API writes per mailbox", format!("{:.2}", self.each(used.writes())), "");
         self.row("deletion: which", used.kinds(self.n as f64), "");
-        self.row("deletion: SQL statements, doveadm requests per mailbox", format!("{:.1}, {:.1}", self.each(used.statements), self.each(used.doveadm)), "");
-        self.row("deletion: passes per mailbox", format!("{:.2}", self.each(used.metric("mailtenant_reconcile_total{kind=\"Mailbox\""))), "");
+        self.row(
+            "deletion: SQL statements, doveadm requests per mailbox",
+            format!("{:.1}, {:.1}", self.each(used.statements), self.each(used.doveadm)),
+            "",
+        );
+        self.row(
+            "deletion: passes per mailbox",
+            format!("{:.2}", self.each(used.metric("mailtenant_reconcile_total{kind=\"Mailbox\""))),
+            "",
+        );
         self.cpu("deletion: processor ms per mailbox", used);
         self.where_time_goes(used);
     }
@@ -153,12 +184,20 @@ impl Table {
         let peak = text.lines().find_map(|l| l.strip_prefix("VmHWM:")).unwrap_or("0 kB");
         let peak: f64 = peak.trim().trim_end_matches(" kB").trim().parse().unwrap_or_default();
         let now = operator.resident() as f64 / 1024.0 / 1024.0;
-        self.row(what, format!("{now:.0} MiB ({:.0} MiB)", peak / 1024.0), if self.n >= 10_000 { "< 100 MiB" } else { "" });
+        self.row(
+            what,
+            format!("{now:.0} MiB ({:.0} MiB)", peak / 1024.0),
+            if self.n >= 10_000 { "< 100 MiB" } else { "" },
+        );
     }
 
     /// The floor at the end of the run.
     pub fn floor_again(&mut self, floor: &[Floor; 2]) {
-        self.row("floor once more at the end: without, with the Secret", format!("{}, {}", seconds(floor[0].took), seconds(floor[1].took)), "");
+        self.row(
+            "floor once more at the end: without, with the Secret",
+            format!("{}, {}", seconds(floor[0].took), seconds(floor[1].took)),
+            "",
+        );
     }
 
     /// Prints it.

@@ -71,8 +71,9 @@ fn fingerprint(ctx: &Ctx, uid: &str, generation: Option<i64>, names: &[(String, 
     for (name, _) in names {
         let key = NamespacedName::new(&ctx.operator_namespace, name);
         let secret = world.secrets.get(&key).ok_or_else(|| {
-            let help = "create it; objects that are being deleted wait for it, or for the annotation mailtenant.dev/orphan";
-            Hold::waiting(Reason::SecretNotFound, format!("Secret {key} is not there: {help}"))
+            let help =
+                "create it; objects that are being deleted wait for it, or for the annotation mailtenant.dev/orphan";
+            Hold::retry(Reason::SecretNotFound, format!("Secret {key} is not there: {help}"))
         })?;
         print.push((
             secret.metadata.uid.clone().unwrap_or_default(),
@@ -86,10 +87,11 @@ async fn read_secrets(ctx: &Ctx, names: &[(String, String)]) -> Step<BTreeMap<(S
     let api = ctx.api::<Secret>(&ctx.operator_namespace);
     let mut values = BTreeMap::new();
     for (name, key) in names {
-        let missing = |what: String| Hold::waiting(Reason::SecretNotFound, format!("{what} is not there: create it"));
+        let missing = |what: String| Hold::retry(Reason::SecretNotFound, format!("{what} is not there: create it"));
         let place = format!("Secret {}/{name}", ctx.operator_namespace);
         let secret = api.get_opt(name).await?.ok_or_else(|| missing(place.clone()))?;
-        let value = secret.data.as_ref().and_then(|d| d.get(key)).ok_or_else(|| missing(format!("key {key} of {place}")))?;
+        let value =
+            secret.data.as_ref().and_then(|d| d.get(key)).ok_or_else(|| missing(format!("key {key} of {place}")))?;
         let text = std::str::from_utf8(&value.0)
             .map_err(|_| Hold::waiting(Reason::SecretInvalid, format!("key {key} of {place} is not UTF-8 text")))?;
         values.insert((name.clone(), key.clone()), SecretText::new(text.trim_end_matches(['\n', '\r'])));
@@ -100,12 +102,7 @@ async fn read_secrets(ctx: &Ctx, names: &[(String, String)]) -> Step<BTreeMap<(S
 impl Connections {
     /// None open yet.
     pub fn new(groupware: Arc<dyn groupware::Connect>, dns: Arc<dyn dns::Connect>) -> Self {
-        Connections {
-            groupware,
-            dns,
-            open_groupware: AsyncMutex::default(),
-            open_dns: AsyncMutex::default(),
-        }
+        Connections { groupware, dns, open_groupware: AsyncMutex::default(), open_dns: AsyncMutex::default() }
     }
 
     /// A groupware server.
@@ -128,8 +125,11 @@ impl Connections {
         }
         let secrets = read_secrets(ctx, &names).await?;
         let settings = groupware::Settings { spec: object.spec.clone(), secrets };
-        let server = self.groupware.connect(settings).map_err(|e| Hold::backend(&format!("GroupwareBackend {name}"), &e))?;
+        let server =
+            self.groupware.connect(settings).map_err(|e| Hold::backend(&format!("GroupwareBackend {name}"), &e))?;
         let server = Arc::new(groupware::metered::Metered::new(server, name, ctx.metrics.clone()));
+        // Perhaps another server: what the last one held says nothing of it.
+        ctx.observed.stale_all(&uid).await;
         let connection = Groupware { name: name.into(), uid, object, server };
         open.insert(name.into(), (print, connection.clone()));
         Ok(connection)

@@ -213,7 +213,13 @@ impl Ctx {
     }
 
     /// Publishes an Event.
-    pub fn event<K: Resource<DynamicType = ()>>(&self, about: &K, warning: bool, reason: &str, note: impl Into<String>) {
+    pub fn event<K: Resource<DynamicType = ()>>(
+        &self,
+        about: &K,
+        warning: bool,
+        reason: &str,
+        note: impl Into<String>,
+    ) {
         let type_ = if warning { EventType::Warning } else { EventType::Normal };
         let regarding: ObjectReference = about.object_ref(&());
         self.events.publish(regarding, type_, reason, "Reconcile", note.into());
@@ -237,10 +243,16 @@ impl Ctx {
             let mut wakes = Wakes::default();
             {
                 let world = self.world();
+                // Every object of that name: whoever read first, the owner must hear of it.
+                let domains: Vec<NamespacedName> = world.index.domains_by_name.of(&name.to_owned()).cloned().collect();
                 for address in &changed {
                     let local = address.split('@').next().unwrap_or_default();
                     let local = if local.is_empty() { "*" } else { local };
-                    wakes.now.extend(world.owner_of_address(domain, local).into_iter().map(|id| (id, Priority::Normal)));
+                    for domain in domains.iter().chain([domain]) {
+                        wakes
+                            .now
+                            .extend(world.owner_of_address(domain, local).into_iter().map(|id| (id, Priority::Normal)));
+                    }
                 }
             }
             self.wake(wakes);
@@ -334,7 +346,13 @@ where
 }
 
 /// Writes a status if it differs.
-pub async fn write_status<K>(ctx: &Ctx, api: &Api<K>, object: &K, status: K::Status, put: Put<K>) -> Result<(), kube::Error>
+pub async fn write_status<K>(
+    ctx: &Ctx,
+    api: &Api<K>,
+    object: &K,
+    status: K::Status,
+    put: Put<K>,
+) -> Result<(), kube::Error>
 where
     K: Resource<DynamicType = ()> + HasStatus + Clone + std::fmt::Debug + serde::de::DeserializeOwned,
     K::Status: PartialEq + serde::Serialize,

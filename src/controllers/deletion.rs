@@ -1,9 +1,13 @@
-//! What all kinds say while they are being deleted, and when their children may go. Pure.
+//! What all kinds say while they are being deleted, and when their children may go.
 
+use super::ctx::{Ctx, Step, orphan};
+use super::family;
 use super::hold::Hold;
+use super::world::World;
 use crate::api::*;
 use crate::runtime::dispatch::Next;
 use crate::runtime::finalizer::Cleanup;
+use crate::runtime::store::NamespacedName;
 use jiff::Timestamp;
 use kube::Resource;
 use std::time::Duration;
@@ -38,10 +42,54 @@ pub fn parentless(hold: Hold) -> Cleanup<Hold> {
     }
 }
 
-/// Adds the way out to a message.
+/// Whether the domain of an object was never made either: then nothing of the object can be anywhere, whatever becomes
+/// of the backend. An object is made only after its domain has said in its status that it was made.
+pub fn parent_never_made(world: &World, domain: &NamespacedName) -> bool {
+    world.domains.get(domain).is_some_and(|d| never_made(d.status.as_ref().and_then(|s| s.ownership)))
+}
+
+/// What `managementPolicy: Observe` means for a deletion: nothing is written, so what was made must be dealt with first.
+pub fn observed(ownership: Option<Ownership>) -> Cleanup<Hold> {
+    if never_made(ownership) {
+        return Cleanup::Done;
+    }
+    let text =
+        "nothing is written (managementPolicy: Observe), and the backend still has what was made before: set Full.";
+    Cleanup::Waiting(with_way_out(Hold::waiting(Reason::Paused, text)))
+}
+
+/// While an instance's mass loss is held, "not there" is no proof: it may be the wrong server (I2, I12).
+pub fn mass_loss(instance: &family::Instance) -> Option<Hold> {
+    let held = instance.object.status.as_ref().and_then(|s| s.mass_loss) == Some(mail_instance::MassLossState::Held);
+    held.then(|| with_way_out(super::mass_loss::hold(&instance.key.name, None)))
+}
+
+/// [`draining`], with a last look: where MX is ours, the domain's own deletion may be known to the server and not to us.
+pub async fn drains(ctx: &Ctx, domain: &family::Domain) -> Step<Option<Hold>> {
+    let leaving = ctx.world().namespace_leaves(&domain.key.namespace);
+    let now = ctx.clock.now();
+    if let Some(hold) = draining(&domain.object, leaving, now) {
+        return Ok(Some(hold));
+    }
+    if domain.object.metadata.deletion_timestamp.is_some() || !mx_is_ours(&domain.object) {
+        return Ok(None);
+    }
+    let live = ctx.api::<MailDomain>(&domain.key.namespace).get_opt(&domain.key.name).await?;
+    Ok(live.and_then(|d| draining(&d, false, now)))
+}
+
+fn mx_is_ours(domain: &MailDomain) -> bool {
+    let ours = |r: &mail_domain::RecordStatus| r.purpose == Purpose::MX && r.ownership == Some(Ownership::Created);
+    let dns = domain.status.as_ref().and_then(|s| s.dns.as_ref());
+    dns.is_some_and(|d| d.records.iter().any(ours))
+}
+
+/// Adds the way out to a message. What was refused is tried again: it may be mended where nobody wakes us.
 pub fn with_way_out(hold: Hold) -> Hold {
-    let help = "If it will never come back, the annotation mailtenant.dev/orphan: \"true\" lets this object go without it.";
-    Hold { message: format!("{} {help}", hold.message), stalled: false, ..hold }
+    let next = if hold.next == Next::Settled { Next::Retry } else { hold.next };
+    let help =
+        "If it will never come back, the annotation mailtenant.dev/orphan: \"true\" lets this object go without it.";
+    Hold { message: format!("{} {help}", hold.message), stalled: false, next, ..hold }
 }
 
 /// While a domain is on its way out and resolvers may still send mail here, its mailboxes and aliases stay (I7).
@@ -51,19 +99,23 @@ pub fn draining(domain: &MailDomain, leaving: bool, now: Timestamp) -> Option<Ho
     if domain.metadata.deletion_timestamp.is_none() && !leaving {
         return None;
     }
+    // Nobody will withdraw MX: there is nothing to wait for.
+    if domain.spec.management_policy == ManagementPolicy::Observe || orphan(domain) {
+        return None;
+    }
     let status = domain.status.clone().unwrap_or_default();
     let name = &domain.spec.domain;
     // The journal, not the state: it names MX before MX is written. One that was there before us is not ours to end.
-    let ours = |r: &mail_domain::RecordStatus| r.purpose == Purpose::MX && r.ownership == Some(Ownership::Created);
     let left = match &status.draining_until {
         Some(until) => remaining(until, now)?,
-        None if status.dns.as_ref().is_some_and(|d| d.records.iter().any(ours)) => {
+        None if mx_is_ours(domain) => {
             return Some(Hold::waiting(Reason::Draining, format!("MX of {name} still points here: it leaves first")));
         }
         None => return None,
     };
     let until = status.draining_until.unwrap_or_default();
-    let message = format!("resolvers may send mail for {name} here until {until}: the backend goes on accepting till then");
+    let message =
+        format!("resolvers may send mail for {name} here until {until}: the backend goes on accepting till then");
     Some(Hold { next: Next::After(left), ..Hold::waiting(Reason::Draining, message) })
 }
 

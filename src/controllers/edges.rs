@@ -3,7 +3,7 @@
 //! An object gets a pass from its own change, or from an *edge* of another one: only what a dependant can see of its
 //! parent (its facet) counts, so a parent's every status write does not wake ten thousand children.
 
-use super::world::{Kind, ObjectId, World, a_label};
+use super::world::{Kind, ObjectId, World, a_label, wants_capacity};
 use crate::api::*;
 use crate::runtime::queue::Priority;
 use crate::runtime::store::{Delta, NamespacedName};
@@ -212,7 +212,14 @@ pub fn mailbox(world: &World, delta: &Delta<Mailbox>) -> Wakes {
     let Some(any) = delta.new.as_ref().or(delta.old.as_ref()) else { return wakes };
     let stands = |m: &Mailbox| {
         let status = m.status.clone().unwrap_or_default();
-        (m.metadata.uid.clone(), ready(&status.conditions), m.metadata.deletion_timestamp.is_some(), status.ownership)
+        let seen = status.observed_generation == m.metadata.generation;
+        (
+            m.metadata.uid.clone(),
+            ready(&status.conditions),
+            seen,
+            m.metadata.deletion_timestamp.is_some(),
+            status.ownership,
+        )
     };
     let counts = |m: &Mailbox| {
         let status = m.status.clone().unwrap_or_default();
@@ -220,6 +227,11 @@ pub fn mailbox(world: &World, delta: &Delta<Mailbox>) -> Wakes {
     };
     let stands = differs(delta, stands);
     let id = ObjectId::new(Kind::Mailbox, delta.key.clone());
+    let wants = |m: &Mailbox| m.status.as_ref().is_some_and(|s| wants_capacity(&s.conditions));
+    if delta.new.as_deref().is_some_and(wants) && !delta.old.as_deref().is_some_and(wants) {
+        // What was freed between its verdict and now woke it in vain.
+        wakes.soon.push(id.clone());
+    }
     let c = Child {
         domain: delta.key.sibling(&any.spec.domain_ref.name),
         local_part: &any.spec.local_part,
@@ -242,8 +254,20 @@ pub fn alias(world: &World, delta: &Delta<MailAlias>) -> Wakes {
     let Some(any) = delta.new.as_ref().or(delta.old.as_ref()) else { return wakes };
     let stands = |a: &MailAlias| {
         let status = a.status.clone().unwrap_or_default();
-        (a.metadata.uid.clone(), ready(&status.conditions), a.metadata.deletion_timestamp.is_some(), status.ownership)
+        let seen = status.observed_generation == a.metadata.generation;
+        (
+            a.metadata.uid.clone(),
+            ready(&status.conditions),
+            seen,
+            a.metadata.deletion_timestamp.is_some(),
+            status.ownership,
+        )
     };
+    let wants = |a: &MailAlias| a.status.as_ref().is_some_and(|s| wants_capacity(&s.conditions));
+    if delta.new.as_deref().is_some_and(wants) && !delta.old.as_deref().is_some_and(wants) {
+        // What was freed between its verdict and now woke it in vain.
+        wakes.soon.push(ObjectId::new(Kind::MailAlias, delta.key.clone()));
+    }
     let id = ObjectId::new(Kind::MailAlias, delta.key.clone());
     let c = Child {
         domain: delta.key.sibling(&any.spec.domain_ref.name),
@@ -263,9 +287,9 @@ pub fn alias(world: &World, delta: &Delta<MailAlias>) -> Wakes {
                     (_, Some(address)) => by_address(world, &delta.key.namespace, address),
                     _ => vec![],
                 };
-                let going = keys.into_iter().filter(|k| {
-                    world.mailboxes.get(k).is_some_and(|m| m.metadata.deletion_timestamp.is_some())
-                });
+                let going = keys
+                    .into_iter()
+                    .filter(|k| world.mailboxes.get(k).is_some_and(|m| m.metadata.deletion_timestamp.is_some()));
                 wakes.add(going.map(|k| ObjectId::new(Kind::Mailbox, k)), Priority::Normal);
             }
         }
@@ -303,7 +327,28 @@ pub fn claim(world: &World, delta: &Delta<MailDomainClaim>) -> Wakes {
         });
         wakes.add(below.map(|(k, _)| ObjectId::new(Kind::MailDomain, k.clone())), Priority::Normal);
     }
+    // What an instance holds decides which targets are outside of it.
+    if (delta.old.is_none() || delta.new.is_none())
+        && let Some(claim) = delta.new.as_ref().or(delta.old.as_ref())
+    {
+        let owner = NamespacedName::new(&claim.spec.owner.namespace, &claim.spec.owner.name);
+        if let Some(domain) = world.domains.get(&owner) {
+            let children = world.children_of(&owner.sibling(&domain.spec.instance_ref.name));
+            wakes.add(children.into_iter().filter(|id| names_addresses(world, id)), Priority::Low);
+        }
+    }
     wakes
+}
+
+/// Whether an object names addresses that may be inside the instance or outside.
+fn names_addresses(world: &World, id: &ObjectId) -> bool {
+    match id.kind {
+        Kind::Mailbox => world.mailboxes.get(&id.key).is_some_and(|m| m.spec.forwarding.is_some()),
+        Kind::MailAlias => {
+            world.aliases.get(&id.key).is_some_and(|a| a.spec.targets.iter().any(|t| t.address.is_some()))
+        }
+        _ => false,
+    }
 }
 
 /// A Secret: backends of the operator's namespace, mailboxes of a tenant's.

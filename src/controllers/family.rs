@@ -2,7 +2,7 @@
 
 use super::ctx::paused;
 use super::hold::Hold;
-use super::world::{World, a_label};
+use super::world::{Kind, ObjectId, World, a_label};
 use crate::api::*;
 use crate::runtime::store::NamespacedName;
 use std::sync::Arc;
@@ -42,19 +42,38 @@ pub fn backend(world: &World, instance: &MailInstance, for_deletion: bool) -> Re
             format!("GroupwareBackend {name} is not there: the platform team has to create it"),
         )
     })?;
+    let made = !super::deletion::never_made(instance.status.as_ref().and_then(|s| s.ownership));
+    if !for_deletion && !made && backend.metadata.deletion_timestamp.is_some() {
+        let text = format!("GroupwareBackend {name} is being deleted: name another one in a new MailInstance");
+        return Err(Hold::stalled(Reason::BackendNotAllowed, text));
+    }
     let namespace = instance.metadata.namespace.as_deref().unwrap_or_default();
     // Who may no longer make something may still take down what was made.
     if !for_deletion && !backend.spec.allowed_namespaces.allows(namespace, &world.namespace_labels(namespace)) {
         return Err(Hold::stalled(
             Reason::BackendNotAllowed,
-            format!("GroupwareBackend {name} does not allow namespace {namespace}: ask the platform team to add it to spec.allowedNamespaces"),
+            format!(
+                "GroupwareBackend {name} does not allow namespace {namespace}: ask the platform team to add it to spec.allowedNamespaces"
+            ),
         ));
     }
     Ok(backend)
 }
 
+/// An object that cannot be decoded is there all the same.
+fn readable(world: &World, kind: Kind, key: &NamespacedName) -> Result<(), Hold> {
+    match world.broken.get(&ObjectId::new(kind, key.clone())) {
+        None => Ok(()),
+        Some(_) => {
+            let text = format!("{} {} cannot be decoded: correct it", kind.as_str(), key.name);
+            Err(Hold::retry(Reason::Undecodable, text))
+        }
+    }
+}
+
 /// The instance of an object, and its backend.
 pub fn instance(world: &World, key: &NamespacedName, for_deletion: bool) -> Result<Instance, Hold> {
+    readable(world, Kind::MailInstance, key)?;
     let object = world.instances.get(key).ok_or_else(|| {
         Hold::waiting(Reason::InstanceNotFound, format!("MailInstance {} is not there: create it", key.name))
     })?;
@@ -66,6 +85,7 @@ pub fn instance(world: &World, key: &NamespacedName, for_deletion: bool) -> Resu
 
 /// The domain of an object, with its instance; both usable for something new unless `for_deletion`.
 pub fn domain(world: &World, key: &NamespacedName, for_deletion: bool) -> Result<Domain, Hold> {
+    readable(world, Kind::MailDomain, key)?;
     let object = world.domains.get(key).ok_or_else(|| {
         Hold::waiting(Reason::DomainNotFound, format!("MailDomain {} is not there: create it", key.name))
     })?;
@@ -98,7 +118,10 @@ pub fn domain(world: &World, key: &NamespacedName, for_deletion: bool) -> Result
 pub fn paused_by(instance: &MailInstance) -> Option<Hold> {
     paused(instance).then(|| {
         let name = instance.metadata.name.as_deref().unwrap_or_default();
-        Hold::waiting(Reason::Paused, format!("MailInstance {name} is paused: remove its annotation {}", annotations::PAUSED))
+        Hold::waiting(
+            Reason::Paused,
+            format!("MailInstance {name} is paused: remove its annotation {}", annotations::PAUSED),
+        )
     })
 }
 

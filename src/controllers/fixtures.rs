@@ -8,14 +8,23 @@ use std::sync::Arc;
 
 /// Capabilities of a server that can do everything.
 pub const EVERYTHING: &[&str] = &[
-    "TenantStorage", "Suspend", "SendAs", "CatchAll", "Forwarding", "HashedPasswords", "ProtocolAccess", "Groupware", "DkimRsa",
+    "TenantStorage",
+    "Suspend",
+    "SendAs",
+    "CatchAll",
+    "Forwarding",
+    "HashedPasswords",
+    "ProtocolAccess",
+    "Groupware",
+    "DkimRsa",
     "DkimEd25519",
 ];
 
 fn object<K: serde::de::DeserializeOwned>(kind: &str, name: &str, mut fields: Value) -> K {
     fields["apiVersion"] = json!(API_VERSION);
     fields["kind"] = json!(kind);
-    let meta = json!({"name": name, "namespace": "t", "uid": format!("uid-{name}"), "generation": 1, "resourceVersion": "1"});
+    let meta =
+        json!({"name": name, "namespace": "t", "uid": format!("uid-{name}"), "generation": 1, "resourceVersion": "1"});
     for (k, v) in meta.as_object().into_iter().flatten() {
         if fields["metadata"][k].is_null() {
             fields["metadata"][k] = v.clone();

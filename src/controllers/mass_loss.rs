@@ -24,7 +24,8 @@ pub struct Loss {
 impl Loss {
     /// Whether it is large enough to be held.
     pub fn large(&self, bounds: &groupware_backend::MassLoss) -> bool {
-        self.missing >= bounds.minimum.max(1) as usize && self.missing * 100 >= bounds.percent.max(1) as usize * self.all
+        self.missing >= bounds.minimum.max(1) as usize
+            && self.missing * 100 >= bounds.percent.max(1) as usize * self.all
     }
 }
 
@@ -87,8 +88,8 @@ pub async fn allow(ctx: &Ctx, server: &Groupware, instance: &family::Instance) -
     let guard = ctx.mass_loss_of(&uid(instance.object.as_ref()));
     let mut known = guard.lock().await;
     let loss = match *known {
-        // A count that found nothing is no answer to somebody who misses something.
-        Some((at, loss)) if at.elapsed() < FRESH && loss.missing > 0 => loss,
+        // A count serves to hold, never to let through: what was there a moment ago may be gone now.
+        Some((at, loss)) if at.elapsed() < FRESH && loss.large(&instance.backend.spec.mass_loss) => loss,
         _ => {
             let loss = count(ctx, server, &instance.key).await?;
             *known = Some((tokio::time::Instant::now(), loss));
@@ -98,7 +99,11 @@ pub async fn allow(ctx: &Ctx, server: &Groupware, instance: &family::Instance) -
     drop(known);
     if loss.large(&instance.backend.spec.mass_loss) {
         // The instance's own pass writes it down, and that wakes everybody it concerns.
-        ctx.queue.add([(super::ctx::instance_id(&instance.key), crate::runtime::queue::Priority::High, instance.object.spec.backend_ref.name.clone())]);
+        ctx.queue.add([(
+            super::ctx::instance_id(&instance.key),
+            crate::runtime::queue::Priority::High,
+            instance.object.spec.backend_ref.name.clone(),
+        )]);
         tracing::warn!(instance = %instance.object.name_any(), missing = loss.missing, all = loss.all, "mass loss is held");
         return Err(hold(&instance.key.name, Some(loss)).into());
     }
@@ -115,7 +120,8 @@ mod tests {
     #[test]
     fn what_is_large() {
         let bounds = groupware_backend::MassLoss { percent: 20, minimum: 10 };
-        for (missing, all, large) in [(0, 0, false), (9, 9, false), (10, 50, true), (10, 51, false), (1000, 1000, true)] {
+        for (missing, all, large) in [(0, 0, false), (9, 9, false), (10, 50, true), (10, 51, false), (1000, 1000, true)]
+        {
             assert_eq!(Loss { missing, all }.large(&bounds), large, "{missing} of {all}");
         }
     }

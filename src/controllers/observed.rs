@@ -27,7 +27,11 @@ pub struct Observed(Mutex<BTreeMap<SlotKey, Arc<AsyncMutex<Slot>>>>);
 
 /// Addresses whose rows differ between two reads.
 pub fn changed(old: &DomainSnapshot, new: &DomainSnapshot) -> BTreeSet<String> {
-    fn diff<R: PartialEq>(a: &BTreeMap<String, R>, b: &BTreeMap<String, R>, same: impl Fn(&R, &R) -> bool) -> Vec<String> {
+    fn diff<R: PartialEq>(
+        a: &BTreeMap<String, R>,
+        b: &BTreeMap<String, R>,
+        same: impl Fn(&R, &R) -> bool,
+    ) -> Vec<String> {
         let names: BTreeSet<&String> = a.keys().chain(b.keys()).collect();
         names
             .into_iter()
@@ -65,7 +69,8 @@ impl Observed {
     ) -> Result<T> {
         let slot = self.slot(backend, domain);
         let mut slot = slot.lock().await;
-        let changed = if refresh || !slot.read || slot.stale { read(server, domain, &mut slot).await? } else { BTreeSet::new() };
+        let changed =
+            if refresh || !slot.read || slot.stale { read(server, domain, &mut slot).await? } else { BTreeSet::new() };
         Ok(look(&slot.snapshot, changed))
     }
 
@@ -82,6 +87,17 @@ impl Observed {
     pub async fn stale(&self, backend: &str, domain: &str) {
         let slot = self.slot(backend, domain);
         slot.lock().await.stale = true;
+    }
+
+    /// The server was away, or is another one: everything is read again before its next use.
+    pub async fn stale_all(&self, backend: &str) {
+        let slots: Vec<Arc<AsyncMutex<Slot>>> = {
+            let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            all.iter().filter(|((b, _), _)| b == backend).map(|(_, slot)| slot.clone()).collect()
+        };
+        for slot in slots {
+            slot.lock().await.stale = true;
+        }
     }
 
     /// The domain is gone.

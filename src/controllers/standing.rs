@@ -28,6 +28,12 @@ pub fn rank<K: Resource>(object: &K, ownership: Option<Ownership>) -> Rank {
 }
 
 fn rank_of(world: &World, id: &ObjectId) -> Option<Rank> {
+    let mut rank = status_rank(world, id)?;
+    rank.waiting &= !world.granting.contains_key(&rank.uid);
+    Some(rank)
+}
+
+fn status_rank(world: &World, id: &ObjectId) -> Option<Rank> {
     match id.kind {
         Kind::Mailbox => {
             world.mailboxes.get(&id.key).map(|m| rank(m.as_ref(), m.status.as_ref().and_then(|s| s.ownership)))
@@ -112,8 +118,9 @@ pub fn wanted_quota(instance: &MailInstance, mailbox: &Mailbox) -> u64 {
     mailbox.spec.quota.as_ref().or(instance.spec.default_mailbox_quota.as_ref()).map_or(0, bytes)
 }
 
-fn granted(mailbox: &Mailbox) -> u64 {
-    mailbox.status.as_ref().and_then(|s| s.quota.as_ref()).map_or(0, bytes)
+fn granted(world: &World, mailbox: &Mailbox) -> u64 {
+    let told = mailbox.metadata.uid.as_ref().and_then(|uid| world.granting.get(uid)).copied().unwrap_or(0);
+    mailbox.status.as_ref().and_then(|s| s.quota.as_ref()).map_or(0, bytes).max(told)
 }
 
 /// Whether a mailbox may be one of its instance, with the quota that it asks for.
@@ -147,7 +154,7 @@ fn storage(world: &World, instance: &MailInstance, key: &NamespacedName, own: &O
         .filter_map(|id| {
             let object = world.mailboxes.get(&id.key)?;
             let rank = Rank { waiting: false, ..rank(object.as_ref(), None) };
-            Some((rank, id, wanted_quota(instance, &object), granted(&object)))
+            Some((rank, id, wanted_quota(instance, &object), granted(world, &object)))
         })
         .collect();
     all.sort();
@@ -236,7 +243,11 @@ mod tests {
     #[test]
     fn an_address_is_the_provisioned_ones_then_the_older_ones() {
         let d = NamespacedName::new("t", "d");
-        let (w, _) = world(&[("x-1", "1", "01", "1Gi", None), ("x-2", "2", "02", "1Gi", Some("1Gi")), ("x-3", "0", "02", "1Gi", None)]);
+        let (w, _) = world(&[
+            ("x-1", "1", "01", "1Gi", None),
+            ("x-2", "2", "02", "1Gi", Some("1Gi")),
+            ("x-3", "0", "02", "1Gi", None),
+        ]);
         assert_eq!(rival(&w, &d, "x", &id("x-1")), Some(id("x-2")));
         assert_eq!(rival(&w, &d, "x", &id("x-2")), None);
         assert_eq!(rival(&w, &d, "x", &id("x-3")), Some(id("x-2")));

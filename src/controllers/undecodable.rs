@@ -45,11 +45,13 @@ pub async fn pass(ctx: &Ctx, id: &ObjectId, broken: &Undecodable) -> Next {
         conditions.stalled(Reason::Undecodable, format!("the object does not fit its type ({}): {help}", broken.error));
         let patch = json!({
             "apiVersion": DynamicObject::api_version(&resource), "kind": DynamicObject::kind(&resource),
-            "metadata": {"name": id.key.name, "uid": meta.uid},
+            "metadata": {"name": id.key.name, "uid": meta.uid, "resourceVersion": meta.resource_version},
             "status": {"observedGeneration": generation, "conditions": conditions.into_vec()},
         });
+        // A merge, not an apply: what else the status says (ownership, journal, ids) is needed when it decodes again.
         // Its stamp would move with every pass; a pass comes only when the object changed.
-        api.patch_status(&id.key.name, &PatchParams::apply(FIELD_MANAGER).force(), &Patch::Apply(&patch)).await.map(drop)
+        let params = PatchParams { field_manager: Some(FIELD_MANAGER.into()), ..PatchParams::default() };
+        api.patch_status(&id.key.name, &params, &Patch::Merge(&patch)).await.map(drop)
     };
     match result {
         Err(kube::Error::Api(status)) if status.is_not_found() => Next::Settled,

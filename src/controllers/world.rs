@@ -115,6 +115,9 @@ pub struct World {
     pub aliases: Store<MailAlias>,
     pub claims: Store<MailDomainClaim>,
     pub index: Index,
+    /// Mailboxes and aliases that were told to go on and do not say so in their status yet: by uid, with the quota that
+    /// they were told, in bytes. Without it two objects of the same second could both get the last place.
+    pub granting: BTreeMap<String, u64>,
     /// Objects that cannot be decoded, with what is wrong.
     pub broken: BTreeMap<ObjectId, crate::runtime::watch::Undecodable>,
 }
@@ -155,10 +158,10 @@ pub fn bytes(quantity: &Quantity) -> u64 {
     quantity.bytes().unwrap_or(0)
 }
 
-fn wants_capacity(conditions: &[Condition]) -> bool {
-    conditions::find(conditions, ConditionType::Ready).is_some_and(|c| {
-        [Reason::QuotaExceeded, Reason::LimitExceeded].iter().any(|r| r.as_str() == c.reason)
-    })
+/// Whether an object waits for storage or numbers.
+pub fn wants_capacity(conditions: &[Condition]) -> bool {
+    conditions::find(conditions, ConditionType::Ready)
+        .is_some_and(|c| [Reason::QuotaExceeded, Reason::LimitExceeded].iter().any(|r| r.as_str() == c.reason))
 }
 
 impl World {
@@ -296,6 +299,12 @@ impl World {
     }
     fn index_mailbox(&mut self, d: &Delta<Mailbox>) {
         type Of<'a> = &'a Option<Arc<Mailbox>>;
+        let granted = |o: Of| o.as_ref().is_none_or(|o| o.status.as_ref().is_some_and(|s| s.quota.is_some()));
+        if granted(&d.new)
+            && let Some(uid) = d.new.as_ref().or(d.old.as_ref()).and_then(|o| o.metadata.uid.as_ref())
+        {
+            self.granting.remove(uid);
+        }
         let id = ObjectId::new(Kind::Mailbox, d.key.clone());
         let domain = |o: Of| o.as_ref().map(|o| d.key.sibling(&o.spec.domain_ref.name));
         let secrets = |o: Of| o.as_ref().map(|o| secrets_of(o, &d.key)).unwrap_or_default();
@@ -334,6 +343,12 @@ impl World {
     }
     fn index_alias(&mut self, d: &Delta<MailAlias>) {
         type Of<'a> = &'a Option<Arc<MailAlias>>;
+        let granted = |o: Of| o.as_ref().is_none_or(|o| o.status.as_ref().is_some_and(|s| s.ownership.is_some()));
+        if granted(&d.new)
+            && let Some(uid) = d.new.as_ref().or(d.old.as_ref()).and_then(|o| o.metadata.uid.as_ref())
+        {
+            self.granting.remove(uid);
+        }
         let id = ObjectId::new(Kind::MailAlias, d.key.clone());
         let domain = |o: Of| o.as_ref().map(|o| d.key.sibling(&o.spec.domain_ref.name));
         let mailboxes = |o: Of| o.as_ref().map(|o| mailbox_targets(o, &d.key)).unwrap_or_default();

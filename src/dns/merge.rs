@@ -134,11 +134,21 @@ pub fn plan(desired: &[Record], journal: &[RecordStatus], live: &[RrSet], policy
     let sets = live
         .iter()
         .map(|set| {
-            let work = Work { before: set.clone(), values: set.values.iter().cloned().collect(), own_ttl: None, kept: BTreeSet::new() };
+            let work = Work {
+                before: set.clone(),
+                values: set.values.iter().cloned().collect(),
+                own_ttl: None,
+                kept: BTreeSet::new(),
+            };
             ((set.name.clone(), set.rtype), work)
         })
         .collect();
-    let mut p = Planner { journal, mx_done: false, sets, out: Plan { previous_mx: policy.previous_mx.clone(), ..Plan::default() } };
+    let mut p = Planner {
+        journal,
+        mx_done: false,
+        sets,
+        out: Plan { previous_mx: policy.previous_mx.clone(), ..Plan::default() },
+    };
     for record in desired {
         let key = (record.name.clone(), record.rtype);
         if !p.sets.contains_key(&key) {
@@ -147,7 +157,12 @@ pub fn plan(desired: &[Record], journal: &[RecordStatus], live: &[RrSet], policy
             continue;
         }
         if let Some(alias) = p.alias_at(record) {
-            p.conflict(record, RecordState::Conflict, Some(alias), "a CNAME stands at this name, beside which nothing else can be: remove it");
+            p.conflict(
+                record,
+                RecordState::Conflict,
+                Some(alias),
+                "a CNAME stands at this name, beside which nothing else can be: remove it",
+            );
             continue;
         }
         match record.mode {
@@ -185,7 +200,13 @@ impl Planner<'_> {
         set.map(|s| s.before.values.iter().cloned().collect()).unwrap_or_default()
     }
 
-    fn put(&mut self, record: &Record, value: &str, state: RecordState, ownership: Option<Ownership>) -> &mut RecordStatus {
+    fn put(
+        &mut self,
+        record: &Record,
+        value: &str,
+        state: RecordState,
+        ownership: Option<Ownership>,
+    ) -> &mut RecordStatus {
         self.out.journal.push(RecordStatus {
             name: record.name.clone(),
             type_: record.rtype.as_str().into(),
@@ -267,7 +288,9 @@ impl Planner<'_> {
         }
         let observed = live.iter().cloned().collect::<Vec<_>>().join(" | ");
         // A foreign DKIM key is never adopted: mail would be signed with a key that it does not verify.
-        if let (ConflictPolicy::Adopt, [one], 1, true) = (policy, foreign.as_slice(), live.len(), record.purpose != Purpose::DKIM) {
+        if let (ConflictPolicy::Adopt, [one], 1, true) =
+            (policy, foreign.as_slice(), live.len(), record.purpose != Purpose::DKIM)
+        {
             let value = (*one).clone();
             let entry = self.put(record, &value, RecordState::Ok, Some(Ownership::Adopted));
             entry.message = Some("kept as it was found (conflictPolicy: Adopt)".into());
@@ -277,9 +300,15 @@ impl Planner<'_> {
             return;
         }
         let (state, message) = if live.len() > 1 {
-            (RecordState::Duplicate, "more than one value stands where one is allowed: remove those that are not ours, or set dns.conflictPolicy: Overwrite")
+            (
+                RecordState::Duplicate,
+                "more than one value stands where one is allowed: remove those that are not ours, or set dns.conflictPolicy: Overwrite",
+            )
         } else {
-            (RecordState::Conflict, "another value that we did not write is there: remove it, or set dns.conflictPolicy")
+            (
+                RecordState::Conflict,
+                "another value that we did not write is there: remove it, or set dns.conflictPolicy",
+            )
         };
         self.conflict(record, state, Some(observed), message);
     }
@@ -309,7 +338,9 @@ impl Planner<'_> {
                 let entry = self.put(record, value, state, ownership);
                 entry.observed = Some(live.iter().cloned().collect::<Vec<_>>().join(" | ")).filter(|o| !o.is_empty());
             }
-            for old in entries.into_iter().filter(|e| is_ours(e) && !wanted.contains(&e.value) && live.contains(&e.value)) {
+            for old in
+                entries.into_iter().filter(|e| is_ours(e) && !wanted.contains(&e.value) && live.contains(&e.value))
+            {
                 self.out.journal.push(old);
             }
             let values: Vec<String> = live.into_iter().collect();
@@ -328,7 +359,11 @@ impl Planner<'_> {
             let state = if live.contains(value) { RecordState::Ok } else { RecordState::Missing };
             self.put(record, value, state, Some(Ownership::Created));
         }
-        let stale: Vec<RecordStatus> = entries.iter().filter(|e| is_ours(e) && live.contains(&e.value) && !wanted.contains(&e.value)).cloned().collect();
+        let stale: Vec<RecordStatus> = entries
+            .iter()
+            .filter(|e| is_ours(e) && live.contains(&e.value) && !wanted.contains(&e.value))
+            .cloned()
+            .collect();
         self.out.journal.extend(stale.into_iter().map(leaving));
         self.edit(record, |set| {
             set.values = wanted.clone();
@@ -340,7 +375,8 @@ impl Planner<'_> {
     fn spf(&mut self, record: &Record, policy: ConflictPolicy) {
         let (Some(own), Some(term)) = (record.values.first().cloned(), record.term.clone()) else { return };
         let live: Vec<String> = self.live(record).into_iter().filter(|v| spf::is_spf(v)).collect();
-        let entries: Vec<RecordStatus> = self.journal.iter().filter(|e| self.is_for(e, record) && is_ours(e)).cloned().collect();
+        let entries: Vec<RecordStatus> =
+            self.journal.iter().filter(|e| self.is_for(e, record) && is_ours(e)).cloned().collect();
         let whole = |v: &String| entries.iter().any(|e| e.ownership == Some(Ownership::Created) && &e.value == v);
         // A bare `v=spf1 -all` of the tenant with our term in it reads like a record of ours: the journal knows better.
         let merged_in = |v: &String| entries.iter().any(|e| e.ownership == Some(Ownership::Adopted) && &e.value == v);
@@ -348,7 +384,11 @@ impl Planner<'_> {
         let chosen = match foreign.as_slice() {
             [] => {
                 // Ours, or nobody's; an equal record that we did not write is kept, and is not ours.
-                if live.contains(&own) { self.keep(record, &own) } else { self.create(record, &own) }
+                if live.contains(&own) {
+                    self.keep(record, &own)
+                } else {
+                    self.create(record, &own)
+                }
                 if let Some(e) = self.out.journal.last_mut().filter(|e| is_ours(e)) {
                     e.term = Some(term);
                 }
@@ -361,13 +401,14 @@ impl Planner<'_> {
             _ => Err(spf::SpfProblem::Several(live.len())),
         };
         // Terms that we put in earlier and want no longer make room for the new one.
-        let outdated: Vec<&RecordStatus> = entries.iter().filter(|e| e.term.as_ref().is_some_and(|t| *t != term)).collect();
+        let outdated: Vec<&RecordStatus> =
+            entries.iter().filter(|e| e.term.as_ref().is_some_and(|t| *t != term)).collect();
         let merged = chosen.and_then(|text| {
             let base = outdated.iter().filter_map(|e| e.term.as_deref()).fold(text.clone(), |r, t| spf::unmerge(&r, t));
             // A term that is there without us is theirs. One that we put there stays ours, in whatever the tenant made
             // of the record since.
-            let theirs = spf::has(&base, &term)
-                && !entries.iter().any(|e| e.term.as_deref() == Some(&term) && may_hold_term(e));
+            let theirs =
+                spf::has(&base, &term) && !entries.iter().any(|e| e.term.as_deref() == Some(&term) && may_hold_term(e));
             Ok((spf::merge(&base, &term)?, text, theirs))
         });
         match merged {
@@ -376,7 +417,11 @@ impl Planner<'_> {
                 let ownership = if theirs { Ownership::Observed } else { Ownership::Adopted };
                 self.put(record, &merged, state, Some(ownership)).term = (!theirs).then_some(term.clone());
                 // The old terms are in the record until the change is made.
-                let stale: Vec<RecordStatus> = outdated.into_iter().filter(|e| e.term.as_deref().is_some_and(|t| spf::has(&text, t))).cloned().collect();
+                let stale: Vec<RecordStatus> = outdated
+                    .into_iter()
+                    .filter(|e| e.term.as_deref().is_some_and(|t| spf::has(&text, t)))
+                    .cloned()
+                    .collect();
                 self.out.journal.extend(stale.into_iter().map(leaving));
                 self.edit(record, |set| {
                     set.values.remove(&text);
@@ -401,7 +446,8 @@ impl Planner<'_> {
                 self.conflict(record, state, Some(live.join(" | ")), &problem.to_string());
                 // What is ours in there stays, and stays known as ours, until the tenant has decided.
                 for e in &entries {
-                    let there = live.contains(&e.value) || e.term.as_deref().is_some_and(|t| may_hold_term(e) && live.iter().any(|v| spf::has(v, t)));
+                    let there = live.contains(&e.value)
+                        || e.term.as_deref().is_some_and(|t| may_hold_term(e) && live.iter().any(|v| spf::has(v, t)));
                     if there && !self.out.journal.iter().any(|n| same_record(n, e)) {
                         let message = Some(problem.to_string());
                         self.out.journal.push(RecordStatus { state, message, ..e.clone() });
@@ -414,7 +460,12 @@ impl Planner<'_> {
     /// What we wrote and want no longer: taken away where it is, forgotten where it is not.
     fn leftovers(&mut self) {
         for e in self.journal.iter().filter(|e| is_ours(e)) {
-            if self.out.journal.iter().any(|n| same_record(n, e) && (n.term == e.term || n.ownership == Some(Ownership::Created))) {
+            if self
+                .out
+                .journal
+                .iter()
+                .any(|n| same_record(n, e) && (n.term == e.term || n.ownership == Some(Ownership::Created)))
+            {
                 continue;
             }
             let Some(set) = rtype_of(e).and_then(|t| self.sets.get_mut(&(e.name.clone(), t))) else {
@@ -434,7 +485,11 @@ impl Planner<'_> {
                 gone = !set.kept.contains(&e.value) && set.values.remove(&e.value);
             } else if let Some(term) = e.term.as_ref().filter(|_| may_hold_term(e)) {
                 // The record as it is now, which the tenant may have changed since.
-                let wanted = self.out.journal.iter().any(|n| n.name == e.name && n.purpose == e.purpose && n.term.as_ref() == Some(term));
+                let wanted = self
+                    .out
+                    .journal
+                    .iter()
+                    .any(|n| n.name == e.name && n.purpose == e.purpose && n.term.as_ref() == Some(term));
                 let holder = set.values.iter().find(|v| spf::has(v, term)).cloned();
                 if let (Some(text), false) = (holder, wanted) {
                     set.values.remove(&text);
@@ -490,8 +545,11 @@ fn leaving(mut e: RecordStatus) -> RecordStatus {
 /// MX on the way out (I7: before anything else). Only what is still ours is changed: a set that others made since stays,
 /// and of a mixed set only our values go. The journal loses its MX entries once there is nothing left to change.
 pub fn withdraw_mx(journal: &[RecordStatus], live: &RrSet, on_delete: OnDelete, previous: Option<&PreviousMx>) -> Plan {
-    let ours: BTreeSet<&String> =
-        journal.iter().filter(|e| e.purpose == Purpose::MX && e.name == live.name && is_ours(e)).map(|e| &e.value).collect();
+    let ours: BTreeSet<&String> = journal
+        .iter()
+        .filter(|e| e.purpose == Purpose::MX && e.name == live.name && is_ours(e))
+        .map(|e| &e.value)
+        .collect();
     let mut plan = Plan { previous_mx: previous.cloned(), ..Plan::default() };
     let none = PreviousMx::default();
     let before = previous.unwrap_or(&none);

@@ -12,7 +12,9 @@
 
 use super::resolve::{DirectResolver, RootResolver};
 use super::value::{from_presentation, to_presentation};
-use super::{BackendError, Change, Connect, DnsBackend, DnsCapabilities, DnsSettings, RecordType, Resolver, Result, RrSet, name};
+use super::{
+    BackendError, Change, Connect, DnsBackend, DnsCapabilities, DnsSettings, RecordType, Resolver, Result, RrSet, name,
+};
 use crate::api::DNSBackendSpec;
 use crate::runtime::secret::SecretText;
 use async_trait::async_trait;
@@ -28,6 +30,8 @@ use std::time::Duration;
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// Longest text of a refusal that is passed on.
 const MAX_ERROR: usize = 400;
+/// Whatever the server says in Retry-After, its objects are looked at again after this time.
+const LONGEST_WAIT: Duration = Duration::from_secs(3600);
 
 /// Makes providers that talk to real servers.
 #[derive(Default)]
@@ -50,7 +54,8 @@ impl Connect for ProductionDns {
         let Some(key) = settings.secrets.get(&reference) else {
             return Err(BackendError::Rejected(format!("the Secret {:?} has no key {:?}", reference.0, reference.1)));
         };
-        let zones = settings.spec.zones.iter().map(|z| name::canonical(&z.name).unwrap_or_else(|_| name::from_server(&z.name)));
+        let zones =
+            settings.spec.zones.iter().map(|z| name::canonical(&z.name).unwrap_or_else(|_| name::from_server(&z.name)));
         let server = (spec.url.trim_end_matches('/').to_string(), spec.server_id.clone());
         let lock = self.locks.lock().unwrap_or_else(PoisonError::into_inner).entry(server.clone()).or_default().clone();
         Ok(Arc::new(PowerDns::new(&server.0, &server.1, key, zones.collect(), lock)?))
@@ -138,15 +143,23 @@ struct SetPatch {
 
 impl PowerDns {
     /// A server at `url` (without `/api`); `lock` is shared by everything that writes to it.
-    pub fn new(url: &str, server_id: &str, key: &SecretText, zones: Vec<String>, lock: Arc<tokio::sync::Mutex<()>>) -> Result<Self> {
+    pub fn new(
+        url: &str,
+        server_id: &str,
+        key: &SecretText,
+        zones: Vec<String>,
+        lock: Arc<tokio::sync::Mutex<()>>,
+    ) -> Result<Self> {
         let refused = |what: &str| BackendError::Rejected(what.to_string());
-        let id_ok = !server_id.is_empty() && server_id.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'));
+        let id_ok = !server_id.is_empty()
+            && server_id.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'));
         if !id_ok {
             return Err(refused("powerdns.serverId has characters that no server id has"));
         }
         // A Secret made from a file often ends with a line break.
         let secret = SecretText::new(key.expose().trim_end_matches(['\r', '\n']));
-        let mut header = HeaderValue::from_str(secret.expose()).map_err(|_| refused("the API key has characters that no HTTP header can carry"))?;
+        let mut header = HeaderValue::from_str(secret.expose())
+            .map_err(|_| refused("the API key has characters that no HTTP header can carry"))?;
         header.set_sensitive(true);
         let base = format!("{}/api/v1/servers/{server_id}", url.trim_end_matches('/'));
         if reqwest::Url::parse(&base).is_err() {
@@ -164,7 +177,13 @@ impl PowerDns {
     }
 
     /// Sends a request; the status and the whole body.
-    async fn send(&self, method: Method, path: &str, query: &[(&str, &str)], body: Option<&Patch>) -> Result<(StatusCode, Vec<u8>)> {
+    async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        query: &[(&str, &str)],
+        body: Option<&Patch>,
+    ) -> Result<(StatusCode, Vec<u8>)> {
         let broken = |e: reqwest::Error| {
             BackendError::unavailable(if e.is_timeout() {
                 "no answer within 10 s"
@@ -174,7 +193,8 @@ impl PowerDns {
                 "the answer broke off"
             })
         };
-        let mut url = reqwest::Url::parse(&format!("{}{path}", self.base)).map_err(|_| BackendError::Rejected("powerdns.url is not a URL".into()))?;
+        let mut url = reqwest::Url::parse(&format!("{}{path}", self.base))
+            .map_err(|_| BackendError::Rejected("powerdns.url is not a URL".into()))?;
         if !query.is_empty() {
             url.query_pairs_mut().extend_pairs(query);
         }
@@ -184,7 +204,8 @@ impl PowerDns {
         }
         let answer = request.send().await.map_err(broken)?;
         let status = answer.status();
-        let retry_after = answer.headers().get(RETRY_AFTER).and_then(|v| v.to_str().ok()).and_then(|v| v.trim().parse().ok());
+        let retry_after =
+            answer.headers().get(RETRY_AFTER).and_then(|v| v.to_str().ok()).and_then(|v| v.trim().parse().ok());
         let bytes = answer.bytes().await.map_err(broken)?.to_vec();
         match status.as_u16() {
             200..=299 | 404 => Ok((status, bytes)),
@@ -197,7 +218,7 @@ impl PowerDns {
             },
             code => Err(BackendError::Unavailable {
                 message: format!("HTTP {code}"),
-                retry_after: retry_after.map(|s: u32| Duration::from_secs(s.into())),
+                retry_after: retry_after.map(|s: u64| Duration::from_secs(s).min(LONGEST_WAIT)),
             }),
         }
     }
@@ -215,7 +236,9 @@ impl PowerDns {
         let (status, body) = self.send(Method::GET, path, query, None).await?;
         match status.as_u16() {
             404 => Ok(None),
-            200 => serde_json::from_slice(&body).map(Some).map_err(|_| BackendError::unavailable("the answer is not what the PowerDNS API says")),
+            200 => serde_json::from_slice(&body)
+                .map(Some)
+                .map_err(|_| BackendError::unavailable("the answer is not what the PowerDNS API says")),
             code => Err(BackendError::unavailable(format!("HTTP {code} where 200 was due"))),
         }
     }
@@ -223,7 +246,8 @@ impl PowerDns {
     /// Whether the server has a zone of exactly this name, from its list: the only proof of absence that it gives.
     async fn has_zone(&self, zone: &str) -> Result<bool> {
         let list: Option<Vec<ZoneEntry>> = self.get("/zones", &[("zone", &format!("{zone}."))]).await?;
-        let list = list.ok_or_else(|| BackendError::unavailable("HTTP 404 for the list of zones: is powerdns.serverId right?"))?;
+        let list = list
+            .ok_or_else(|| BackendError::unavailable("HTTP 404 for the list of zones: is powerdns.serverId right?"))?;
         if list.iter().any(|z| name::from_server(&z.name) != zone) {
             // A server or a proxy that does not know the filter.
             return Ok(list.iter().any(|z| name::from_server(&z.name) == zone));
@@ -309,7 +333,9 @@ impl DnsBackend for PowerDns {
             for cut in between(name, zone) {
                 let answer = self.zone(zone, Some(cut)).await?;
                 if !canonical_set(cut, RecordType::NS, &answer.rrsets).values.is_empty() {
-                    return Err(BackendError::NotFound(format!("a zone for {name} ({cut} is delegated to other servers)")));
+                    return Err(BackendError::NotFound(format!(
+                        "a zone for {name} ({cut} is delegated to other servers)"
+                    )));
                 }
             }
             return Ok(zone.to_string());
@@ -325,7 +351,9 @@ impl DnsBackend for PowerDns {
                 answers.insert(name.clone(), self.zone(zone, Some(name)).await?);
             }
         }
-        let set = |(name, rtype): &(String, RecordType)| canonical_set(name, *rtype, answers.get(name).map_or(&[][..], |a| &a.rrsets));
+        let set = |(name, rtype): &(String, RecordType)| {
+            canonical_set(name, *rtype, answers.get(name).map_or(&[][..], |a| &a.rrsets))
+        };
         Ok(which.iter().map(set).collect())
     }
 
@@ -351,7 +379,9 @@ impl DnsBackend for PowerDns {
         for cut in cuts {
             // Records written above a zone cut are never seen (measured: the server takes them with 204).
             if !canonical_set(cut, RecordType::NS, &there.rrsets).values.is_empty() || self.has_zone(cut).await? {
-                return Err(BackendError::Rejected(format!("{cut} is a zone of its own: its records cannot be written in {zone}")));
+                return Err(BackendError::Rejected(format!(
+                    "{cut} is a zone of its own: its records cannot be written in {zone}"
+                )));
             }
         }
         let mut patch = Patch { rrsets: Vec::new() };
@@ -359,7 +389,11 @@ impl DnsBackend for PowerDns {
             let live = canonical_set(&change.before.name, change.before.rtype, &there.rrsets);
             let same_ttl = live.values.is_empty() || live.ttl == change.before.ttl;
             if live.values != change.before.values || !same_ttl {
-                return Err(BackendError::Conflict(format!("{} {} changed since it was read", live.name, live.rtype.as_str())));
+                return Err(BackendError::Conflict(format!(
+                    "{} {} changed since it was read",
+                    live.name,
+                    live.rtype.as_str()
+                )));
             }
             patch.rrsets.push(set_patch(change, &there.rrsets));
         }

@@ -47,7 +47,13 @@ impl SmtpProbe {
     async fn batch(&self, server: &(String, u16), addresses: &[Address]) -> Result<Vec<Verdict>> {
         let late = |_| BackendError::unavailable(format!("{}:{} takes too long", server.0, server.1));
         // The time limit stands outside: the client's own covers only connecting.
-        let connect = AsyncSmtpConnection::connect_tokio1((server.0.as_str(), server.1), Some(self.timeout), &self.hello, None, None);
+        let connect = AsyncSmtpConnection::connect_tokio1(
+            (server.0.as_str(), server.1),
+            Some(self.timeout),
+            &self.hello,
+            None,
+            None,
+        );
         let connection = timeout(self.timeout, connect).await.map_err(late)?;
         let mut connection = connection.map_err(|e| broken(server, &e))?;
         let mail = timeout(self.timeout, connection.command(Mail::new(None, vec![]))).await.map_err(late)?;

@@ -58,7 +58,8 @@ impl Resolver for DirectResolver {
 /// The set as each server has it; servers that do not answer are left out, unless none does.
 async fn ask_all(servers: &[SocketAddr], name: &str, rtype: RecordType) -> Result<Vec<RrSet>> {
     let question = wire_name(name)?;
-    let mut running: FuturesOrdered<_> = servers.iter().map(|server| ask(*server, &question, wire_type(rtype), true)).collect();
+    let mut running: FuturesOrdered<_> =
+        servers.iter().map(|server| ask(*server, &question, wire_type(rtype), true)).collect();
     let mut sets = Vec::new();
     while let Some(answer) = running.next().await {
         if let Some(answer) = answer.ok().filter(is_answer) {
@@ -74,7 +75,8 @@ fn is_answer(message: &Message) -> bool {
 }
 
 fn wire_name(name: &str) -> Result<Name> {
-    Name::from_ascii(format!("{}.", name.trim_end_matches('.'))).map_err(|_| BackendError::Rejected(format!("{name:?} is not a DNS name")))
+    Name::from_ascii(format!("{}.", name.trim_end_matches('.')))
+        .map_err(|_| BackendError::Rejected(format!("{name:?} is not a DNS name")))
 }
 
 fn wire_type(rtype: RecordType) -> WireType {
@@ -121,7 +123,10 @@ async fn ask(server: SocketAddr, name: &Name, rtype: WireType, recursion: bool) 
     message.add_query(query.clone());
     let id = message.metadata.id;
     let bytes = message.to_vec().map_err(std::io::Error::other)?;
-    let fits = move |m: &Message| m.metadata.id == id && m.queries.iter().any(|q| q.name() == query.name() && q.query_type() == query.query_type());
+    let fits = move |m: &Message| {
+        m.metadata.id == id
+            && m.queries.iter().any(|q| q.name() == query.name() && q.query_type() == query.query_type())
+    };
     let exchange = async {
         let answer = udp(server, &bytes, &fits).await?;
         if answer.metadata.truncation { tcp(server, &bytes, &fits).await } else { Ok(answer) }
@@ -129,7 +134,11 @@ async fn ask(server: SocketAddr, name: &Name, rtype: WireType, recursion: bool) 
     timeout(TIMEOUT, exchange).await.unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()))
 }
 
-async fn udp(server: SocketAddr, question: &[u8], fits: &(impl Fn(&Message) -> bool + Sync)) -> std::io::Result<Message> {
+async fn udp(
+    server: SocketAddr,
+    question: &[u8],
+    fits: &(impl Fn(&Message) -> bool + Sync),
+) -> std::io::Result<Message> {
     let any = if server.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
     let socket = UdpSocket::bind(any).await?;
     // Connected: only this server's datagrams get in, from a port that nobody else knows.
@@ -151,7 +160,11 @@ async fn udp(server: SocketAddr, question: &[u8], fits: &(impl Fn(&Message) -> b
     }
 }
 
-async fn tcp(server: SocketAddr, question: &[u8], fits: &(impl Fn(&Message) -> bool + Sync)) -> std::io::Result<Message> {
+async fn tcp(
+    server: SocketAddr,
+    question: &[u8],
+    fits: &(impl Fn(&Message) -> bool + Sync),
+) -> std::io::Result<Message> {
     let mut stream = TcpStream::connect(server).await?;
     let length = u16::try_from(question.len()).map_err(std::io::Error::other)?;
     stream.write_all(&[&length.to_be_bytes()[..], question].concat()).await?;
@@ -224,15 +237,26 @@ impl RootResolver {
             }
             let answer = referral.ok_or_else(lost)?;
             // Only downwards: a referral to the side or up is a server that does not know the zone.
-            let next = answer.authorities.iter().filter(|r| r.record_type() == WireType::NS && zone.zone_of(&r.name) && r.name != zone && r.name.zone_of(name));
+            let next = answer.authorities.iter().filter(|r| {
+                r.record_type() == WireType::NS && zone.zone_of(&r.name) && r.name != zone && r.name.zone_of(name)
+            });
             let next: Vec<_> = next.collect();
             let cut = next.first().map(|r| r.name.clone()).ok_or_else(lost)?;
-            let hosts: BTreeSet<Name> = next.iter().filter(|r| r.name == cut).filter_map(|r| if let RData::NS(host) = &r.data { Some(host.0.to_lowercase()) } else { None }).collect();
+            let hosts: BTreeSet<Name> = next
+                .iter()
+                .filter(|r| r.name == cut)
+                .filter_map(|r| if let RData::NS(host) = &r.data { Some(host.0.to_lowercase()) } else { None })
+                .collect();
             let mut found = BTreeSet::new();
             for host in hosts {
-                let glue: Vec<IpAddr> = answer.additionals.iter().filter(|r| r.name == host).filter_map(|r| r.data.ip_addr()).collect();
+                let glue: Vec<IpAddr> =
+                    answer.additionals.iter().filter(|r| r.name == host).filter_map(|r| r.data.ip_addr()).collect();
                 // Without glue the server's name is looked up the same way; inside the zone itself that cannot work.
-                let addresses = if glue.is_empty() && !cut.zone_of(&host) { Box::pin(self.addresses(&host, depth + 1)).await } else { glue };
+                let addresses = if glue.is_empty() && !cut.zone_of(&host) {
+                    Box::pin(self.addresses(&host, depth + 1)).await
+                } else {
+                    glue
+                };
                 found.extend(addresses.into_iter().filter(IpAddr::is_ipv4).map(|ip| SocketAddr::new(ip, self.port)));
             }
             if found.is_empty() {

@@ -442,7 +442,7 @@ pub trait GroupwareBackend: Send + Sync {
     async fn ensure_alias(&self, want: &AliasWant) -> Result<(AliasRow, Made)>;
     /// Ends an alias. With `retain` it stays, switched off and owned by nobody.
     async fn remove_alias(&self, owner: &str, address: &str, retain: bool) -> Result<()>;
-    /// Addresses of owned aliases that deliver to a mailbox, as the server has them now.
+    /// Addresses of owned aliases of the mailbox' own tenant that deliver to it, as the server has them now.
     async fn aliases_to(&self, address: &str) -> Result<Vec<String>>;
 
     /// Gives the signer a key; a key of that selector that is there already stays, and is returned.

@@ -25,6 +25,9 @@ pub enum Next {
     RetryAfter(Duration),
 }
 
+/// Longest pause that another side may ask for: a header can hold any number.
+const LONGEST: Duration = Duration::from_secs(3600);
+
 /// How a pass ended, for metrics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ended {
@@ -172,7 +175,7 @@ impl<K: Ord + Clone + Send + Sync + 'static> Dispatcher<K> {
                     backoff.clear(key);
                     Some(after)
                 }
-                Ended::With(Next::RetryAfter(after)) => Some(backoff.failed(key, random).max(after)),
+                Ended::With(Next::RetryAfter(after)) => Some(backoff.failed(key, random).max(after.min(LONGEST))),
                 Ended::With(Next::Retry) | Ended::TimedOut | Ended::Panicked => Some(backoff.failed(key, random)),
             }
         };

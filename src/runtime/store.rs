@@ -109,15 +109,13 @@ impl<K: Resource> Store<K> {
             }
             Event::ListedDone => self.swap(),
             Event::Applied(object) => self.put(object).into_iter().collect(),
-            Event::Deleted { key, uid } => {
-                match self.objects.get(&key) {
-                    Some(have) if have.meta().uid == uid => {
-                        let old = self.objects.remove(&key);
-                        vec![Delta { key, old, new: None }]
-                    }
-                    _ => vec![],
+            Event::Deleted { key, uid } => match self.objects.get(&key) {
+                Some(have) if have.meta().uid == uid => {
+                    let old = self.objects.remove(&key);
+                    vec![Delta { key, old, new: None }]
                 }
-            }
+                _ => vec![],
+            },
         }
     }
 

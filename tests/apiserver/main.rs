@@ -1,4 +1,5 @@
 //! The API as a user meets it: manifests that a real kube-apiserver takes and refuses, and what it makes of them.
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test may fail, and runs on the real clock")]
 
 #[path = "../common/cluster.rs"]
 mod cluster;

@@ -31,7 +31,10 @@ async fn wrong_key_and_no_server() {
     for result in [dns.probe().await, dns.find_zone("acme.test").await] {
         assert!(matches!(result, Err(BackendError::Unavailable { .. })), "{result:?}");
     }
-    assert!(matches!(ProductionDns::default().connect(DnsSettings { spec, secrets: BTreeMap::new() }), Err(BackendError::Rejected(_))));
+    assert!(matches!(
+        ProductionDns::default().connect(DnsSettings { spec, secrets: BTreeMap::new() }),
+        Err(BackendError::Rejected(_))
+    ));
 }
 
 fn change() -> Change {
@@ -41,7 +44,10 @@ fn change() -> Change {
 const ZONE: &str = r#"{"name":"acme.test.","rrsets":[]}"#;
 
 fn http(status: &str, kind: &str, body: &str) -> String {
-    format!("HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {}\r\nConnection: close\r\nRetry-After: 7\r\n\r\n{body}", body.len())
+    format!(
+        "HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {}\r\nConnection: close\r\nRetry-After: 7\r\n\r\n{body}",
+        body.len()
+    )
 }
 
 /// A server that gives `answer` to requests of `method` (to all if empty), and good answers to others.
@@ -121,7 +127,9 @@ async fn nonsense_proves_nothing() {
     ] {
         let dns = scripted("GET", answer.clone()).await;
         let asked = [("acme.test".to_string(), RecordType::TXT)];
-        for result in [dns.probe().await.err(), dns.find_zone("acme.test").await.err(), dns.read("acme.test", &asked).await.err()] {
+        for result in
+            [dns.probe().await.err(), dns.find_zone("acme.test").await.err(), dns.read("acme.test", &asked).await.err()]
+        {
             assert_eq!(result.as_ref().map(word), Some(on_get), "GET {answer:?}");
         }
         let dns = scripted("PATCH", answer.clone()).await;
@@ -133,9 +141,18 @@ async fn nonsense_proves_nothing() {
 #[tokio::test]
 async fn waits_as_long_as_it_is_told_and_keeps_the_key() {
     let dns = scripted("PATCH", http("429 Slow", "text/plain", SECRET)).await;
-    let Err(BackendError::Unavailable { retry_after, message }) = dns.apply("acme.test", &[change()]).await else { panic!("taken") };
+    let Err(BackendError::Unavailable { retry_after, message }) = dns.apply("acme.test", &[change()]).await else {
+        panic!("taken")
+    };
     assert_eq!(retry_after, Some(Duration::from_secs(7)));
     assert!(!message.contains(SECRET));
+    let dns =
+        scripted("PATCH", http("503 Busy", "text/plain", "").replace("Retry-After: 7", "Retry-After: 4294967295"))
+            .await;
+    let Err(BackendError::Unavailable { retry_after, .. }) = dns.apply("acme.test", &[change()]).await else {
+        panic!("taken")
+    };
+    assert_eq!(retry_after, Some(Duration::from_secs(3600)), "no server puts its objects aside for longer");
     let echo = serde_json::json!({ "error": format!("bad key {SECRET}") }).to_string();
     let dns = scripted("PATCH", http("422 Bad", "application/json", &echo)).await;
     let error = dns.apply("acme.test", &[change()]).await.expect_err("refused");

@@ -62,7 +62,12 @@ async fn finds_zones_and_reads_what_is_there() {
         )
         .await;
     // In the order asked for, empty ones too; another name's commented set does not get in (4.7.3 sends it along).
-    let asked = [("nothing.acme.test".to_string(), TXT), ("acme.test".to_string(), MX), ("acme.test".to_string(), TXT), ("acme.test".to_string(), CNAME)];
+    let asked = [
+        ("nothing.acme.test".to_string(), TXT),
+        ("acme.test".to_string(), MX),
+        ("acme.test".to_string(), TXT),
+        ("acme.test".to_string(), CNAME),
+    ];
     let sets = dns.read("acme.test", &asked).await.expect("sets");
     let want = [
         set("nothing.acme.test", TXT, 0, &[]),
@@ -79,7 +84,8 @@ async fn settle(dns: &Arc<dyn DnsBackend>, input: &Input) -> Plan {
     let mut last = Plan::default();
     for _ in 0..4 {
         let live = dns.read(&zone, &which(&records, &last.journal)).await.expect("sets");
-        let policy = Policy { conflict: ConflictPolicy::Refuse, switch_mx: true, previous_mx: last.previous_mx.clone() };
+        let policy =
+            Policy { conflict: ConflictPolicy::Refuse, switch_mx: true, previous_mx: last.previous_mx.clone() };
         last = plan(&records, &last.journal, &live, &policy);
         if last.changes.is_empty() {
             return last;
@@ -150,19 +156,33 @@ async fn a_domain_comes_and_goes_beside_foreign_records() {
         let resolver = resolver.clone();
         async move { resolver.lookup(name, rtype).await.expect("an answer").remove(0) }
     };
-    assert_eq!(seen("s202611r._domainkey.acme.test", TXT).await, set("s202611r._domainkey.acme.test", TXT, 3600, &[&rsa]));
-    assert_eq!(seen("acme.test", MX).await, set("acme.test", MX, 3600, &["10 mx1.mail.example.net.", "20 mx2.mail.example.net."]));
+    assert_eq!(
+        seen("s202611r._domainkey.acme.test", TXT).await,
+        set("s202611r._domainkey.acme.test", TXT, 3600, &[&rsa])
+    );
+    assert_eq!(
+        seen("acme.test", MX).await,
+        set("acme.test", MX, 3600, &["10 mx1.mail.example.net.", "20 mx2.mail.example.net."])
+    );
     assert_eq!(seen("_dmarc.acme.test", TXT).await.values, ["v=DMARC1; p=quarantine; rua=mailto:dmarc@acme.test"]);
     assert_eq!(seen("_mailtenant-challenge.acme.test", TXT).await.values, [challenge_value("uid", "acme.test")]);
     let apex = seen("acme.test", TXT).await;
     assert_eq!((apex.ttl, apex.values.len()), (77, 4));
-    assert!(apex.values.contains(&"v=spf1  mx a:www.acme.test include:_spf.mail.example.net ~all".to_string()), "{apex:?}");
+    assert!(
+        apex.values.contains(&"v=spf1  mx a:www.acme.test include:_spf.mail.example.net ~all".to_string()),
+        "{apex:?}"
+    );
     assert_eq!(seen("nothing.acme.test", TXT).await.values, [""; 0]);
     // While ours is there, the foreign records are as they were, the disabled ones too.
     let during = server.raw_sets("acme.test").await;
     let at = "\"acme.test.\" \"TXT\"";
     assert_eq!(during[at]["comments"], before[at]["comments"]);
-    for record in before[at]["records"].as_array().expect("records").iter().filter(|r| !r["content"].to_string().contains("a:www")) {
+    for record in before[at]["records"]
+        .as_array()
+        .expect("records")
+        .iter()
+        .filter(|r| !r["content"].to_string().contains("a:www"))
+    {
         assert!(during[at]["records"].as_array().expect("records").contains(record), "{record}");
     }
     withdraw(&dns, "acme.test", "acme.test", done).await;
@@ -191,7 +211,8 @@ async fn all_changes_or_none() {
     let bad = Change { before: set("bad.acme.test", MX, 0, &[]), after: set("bad.acme.test", MX, 60, &["10 no-dot"]) };
     let Err(BackendError::Rejected(text)) = dns.apply("acme.test", &[good.clone(), bad]).await else { panic!("taken") };
     assert!(text.contains("bad.acme.test"), "{text}");
-    let stale = Change { before: set("stale.acme.test", TXT, 60, &["old"]), after: set("stale.acme.test", TXT, 60, &["new"]) };
+    let stale =
+        Change { before: set("stale.acme.test", TXT, 60, &["old"]), after: set("stale.acme.test", TXT, 60, &["new"]) };
     assert!(matches!(dns.apply("acme.test", &[good.clone(), stale]).await, Err(BackendError::Conflict(_))));
     assert_eq!(server.raw_sets("acme.test").await.len(), 1, "something was written");
     dns.apply("acme.test", std::slice::from_ref(&good)).await.expect("applied");
@@ -211,7 +232,12 @@ async fn nothing_outside_the_zones_is_written() {
         server.add_zone(zone).await;
     }
     let dns = server.backend();
-    for (zone, name) in [("other.test", "other.test"), ("other.test", "acme.test"), ("acme.test", "other.test"), ("acme.test", "xacme.test")] {
+    for (zone, name) in [
+        ("other.test", "other.test"),
+        ("other.test", "acme.test"),
+        ("acme.test", "other.test"),
+        ("acme.test", "xacme.test"),
+    ] {
         let change = Change { before: set(name, TXT, 0, &[]), after: set(name, TXT, 60, &["x"]) };
         assert!(matches!(dns.apply(zone, &[change]).await, Err(BackendError::Rejected(_))), "{zone} {name}");
     }
@@ -268,7 +294,10 @@ async fn a_cut_below_the_zone_is_seen() {
         .put("acme.test", json!([{"name": "away.acme.test.", "type": "NS", "ttl": 60, "changetype": "REPLACE", "records": [{"content": "ns.example.net."}]}]))
         .await;
     let dns = server.backend();
-    assert_eq!(dns.read("acme.test", &[("away.acme.test".into(), NS)]).await.expect("read")[0].values, ["ns.example.net."]);
+    assert_eq!(
+        dns.read("acme.test", &[("away.acme.test".into(), NS)]).await.expect("read")[0].values,
+        ["ns.example.net."]
+    );
     for name in ["away.acme.test", "_dmarc.away.acme.test"] {
         assert!(matches!(dns.find_zone(name).await, Err(BackendError::NotFound(_))), "{name}");
     }
@@ -276,6 +305,9 @@ async fn a_cut_below_the_zone_is_seen() {
         let change = Change { before: set(name, TXT, 0, &[]), after: set(name, TXT, 60, &["x"]) };
         assert!(matches!(dns.apply("acme.test", &[change]).await, Err(BackendError::Rejected(_))), "{name}");
     }
-    let change = Change { before: set("_dmarc.own.acme.test", TXT, 0, &[]), after: set("_dmarc.own.acme.test", TXT, 60, &["x"]) };
+    let change = Change {
+        before: set("_dmarc.own.acme.test", TXT, 0, &[]),
+        after: set("_dmarc.own.acme.test", TXT, 60, &["x"]),
+    };
     dns.apply("own.acme.test", &[change]).await.expect("in its own zone");
 }

@@ -6,7 +6,9 @@ use mailtenant::dns::{BackendError, RecordType, Resolver};
 use serde_json::{Value, json};
 
 fn sets(list: &[(&str, &str, &str)]) -> Value {
-    list.iter().map(|(name, kind, content)| json!({"name": name, "type": kind, "ttl": 60, "records": [{"content": content}]})).collect()
+    list.iter()
+        .map(|(name, kind, content)| json!({"name": name, "type": kind, "ttl": 60, "records": [{"content": content}]}))
+        .collect()
 }
 
 async fn zone(server: &Server, name: &str, rrsets: Value) {
@@ -19,7 +21,9 @@ async fn zone(server: &Server, name: &str, rrsets: Value) {
 fn start(count: u8) -> (Vec<Server>, u16) {
     for _ in 0..5 {
         let port = free_ports("127.77.0.1");
-        let servers: Vec<_> = (1..=count).filter_map(|n| Server::try_start(&format!("127.77.0.{n}"), port, Some(free_ports("127.0.0.1")))).collect();
+        let servers: Vec<_> = (1..=count)
+            .filter_map(|n| Server::try_start(&format!("127.77.0.{n}"), port, Some(free_ports("127.0.0.1"))))
+            .collect();
         if servers.len() == usize::from(count) {
             return (servers, port);
         }
@@ -34,7 +38,13 @@ async fn from_the_root_to_every_server() {
     zone(
         &servers[0],
         ".",
-        sets(&[(".", "SOA", soa), (".", "NS", "a.root."), ("a.root.", "A", "127.77.0.1"), ("test.", "NS", "ns.test."), ("ns.test.", "A", "127.77.0.2")]),
+        sets(&[
+            (".", "SOA", soa),
+            (".", "NS", "a.root."),
+            ("a.root.", "A", "127.77.0.1"),
+            ("test.", "NS", "ns.test."),
+            ("ns.test.", "A", "127.77.0.2"),
+        ]),
     )
     .await;
     // The name servers of acme.test stand in another zone: their addresses are looked up from the root too.
@@ -52,10 +62,23 @@ async fn from_the_root_to_every_server() {
     zone(
         &servers[2],
         "host.test.",
-        sets(&[("host.test.", "SOA", soa), ("host.test.", "NS", "ns.host.test."), ("ns.host.test.", "A", "127.77.0.3"), ("ns1.host.test.", "A", "127.77.0.3"), ("ns2.host.test.", "A", "127.77.0.4")]),
+        sets(&[
+            ("host.test.", "SOA", soa),
+            ("host.test.", "NS", "ns.host.test."),
+            ("ns.host.test.", "A", "127.77.0.3"),
+            ("ns1.host.test.", "A", "127.77.0.3"),
+            ("ns2.host.test.", "A", "127.77.0.4"),
+        ]),
     )
     .await;
-    let apex = |text: &str| sets(&[("acme.test.", "SOA", soa), ("acme.test.", "NS", "ns1.host.test."), ("acme.test.", "TXT", text), ("alias.acme.test.", "CNAME", "acme.test.")]);
+    let apex = |text: &str| {
+        sets(&[
+            ("acme.test.", "SOA", soa),
+            ("acme.test.", "NS", "ns1.host.test."),
+            ("acme.test.", "TXT", text),
+            ("alias.acme.test.", "CNAME", "acme.test."),
+        ])
+    };
     let long = "x".repeat(3000);
     zone(&servers[2], "acme.test.", apex(&format!("\"{}\"", long))).await;
     zone(&servers[3], "acme.test.", apex("\"old\"")).await;
@@ -63,7 +86,10 @@ async fn from_the_root_to_every_server() {
     let root = RootResolver::from_roots(vec![format!("127.77.0.1:{port}").parse().expect("address")], port);
     // Each server's own view, the first by TCP since it does not fit into a datagram.
     let seen = root.lookup("acme.test", RecordType::TXT).await.expect("answers");
-    assert_eq!(seen, [set("acme.test", RecordType::TXT, 60, &[&long]), set("acme.test", RecordType::TXT, 60, &["old"])]);
+    assert_eq!(
+        seen,
+        [set("acme.test", RecordType::TXT, 60, &[&long]), set("acme.test", RecordType::TXT, 60, &["old"])]
+    );
     // An absent name is an answer; an alias is not followed.
     for name in ["nothing.acme.test", "alias.acme.test"] {
         let seen = root.lookup(name, RecordType::TXT).await.expect("answers");
@@ -76,8 +102,17 @@ async fn from_the_root_to_every_server() {
     // A server that is away is left out while another answers; none is an error.
     let away = "127.77.0.9:1".to_string();
     let direct = DirectResolver::new(vec![away.clone(), servers[3].dns.clone(), "no-such-host.invalid:53".into()]);
-    assert_eq!(direct.lookup("acme.test", RecordType::TXT).await.expect("an answer"), [set("acme.test", RecordType::TXT, 60, &["old"])]);
-    assert!(matches!(DirectResolver::new(vec![away]).lookup("acme.test", RecordType::TXT).await, Err(BackendError::Unavailable { .. })));
+    assert_eq!(
+        direct.lookup("acme.test", RecordType::TXT).await.expect("an answer"),
+        [set("acme.test", RecordType::TXT, 60, &["old"])]
+    );
+    assert!(matches!(
+        DirectResolver::new(vec![away]).lookup("acme.test", RecordType::TXT).await,
+        Err(BackendError::Unavailable { .. })
+    ));
     // Not its zone: refused, which is not an answer.
-    assert!(matches!(DirectResolver::new(vec![servers[3].dns.clone()]).lookup("other.test", RecordType::TXT).await, Err(BackendError::Unavailable { .. })));
+    assert!(matches!(
+        DirectResolver::new(vec![servers[3].dns.clone()]).lookup("other.test", RecordType::TXT).await,
+        Err(BackendError::Unavailable { .. })
+    ));
 }

@@ -27,7 +27,8 @@ pub fn free_ports(address: &str) -> u16 {
     loop {
         let first = TcpListener::bind((address, 0)).expect("a free port");
         let port = first.local_addr().expect("address").port();
-        if port < u16::MAX && UdpSocket::bind((address, port)).is_ok() && TcpListener::bind((address, port + 1)).is_ok() {
+        if port < u16::MAX && UdpSocket::bind((address, port)).is_ok() && TcpListener::bind((address, port + 1)).is_ok()
+        {
             return port;
         }
     }
@@ -92,7 +93,13 @@ impl Server {
     }
 
     pub async fn add_zone(&self, name: &str) {
-        let (status, body) = self.raw("POST", "/zones", Some(json!({"name": format!("{name}."), "kind": "Native", "nameservers": ["ns1.example.net."]}))).await;
+        let (status, body) = self
+            .raw(
+                "POST",
+                "/zones",
+                Some(json!({"name": format!("{name}."), "kind": "Native", "nameservers": ["ns1.example.net."]})),
+            )
+            .await;
         assert_eq!(status, 201, "{body}");
     }
 

@@ -64,14 +64,17 @@ fn list(names: &[&str]) -> Vec<String> {
 
 fn assert_no_data(log: &Log) {
     let log = log.lock().expect("log");
-    let allowed = |l: &String| ["(connected)", "EHLO ", "MAIL FROM:<>", "RCPT TO:<", "RSET", "QUIT"].iter().any(|c| l.starts_with(c));
+    let allowed = |l: &String| {
+        ["(connected)", "EHLO ", "MAIL FROM:<>", "RCPT TO:<", "RSET", "QUIT"].iter().any(|c| l.starts_with(c))
+    };
     assert!(log.iter().all(allowed), "{log:?}");
 }
 
 #[tokio::test]
 async fn each_answer_has_its_verdict() {
     let (at, log) = scripted(usual).await;
-    let verdicts = probe().ask(&[at], &list(&["good", "moved", "full", "over", "grey", "none"])).await.expect("verdicts");
+    let verdicts =
+        probe().ask(&[at], &list(&["good", "moved", "full", "over", "grey", "none"])).await.expect("verdicts");
     use Verdict::*;
     let want = [
         Accepted,
@@ -94,7 +97,11 @@ async fn fifty_a_connection_and_no_more() {
     assert_eq!(probe().ask(&[at], &addresses).await.expect("verdicts"), vec![Verdict::Accepted; 120]);
     let log_lines = log.lock().expect("log").clone();
     assert_eq!(log_lines.iter().filter(|l| *l == "(connected)").count(), 3);
-    let per: Vec<usize> = log_lines.split(|l| l == "(connected)").skip(1).map(|c| c.iter().filter(|l| l.starts_with("RCPT")).count()).collect();
+    let per: Vec<usize> = log_lines
+        .split(|l| l == "(connected)")
+        .skip(1)
+        .map(|c| c.iter().filter(|l| l.starts_with("RCPT")).count())
+        .collect();
     assert_eq!(per, [50, 50, 20]);
     assert_no_data(&log);
 }
@@ -105,8 +112,11 @@ async fn the_next_server_is_asked_when_one_does_not_answer() {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         ("127.0.0.1".to_string(), listener.local_addr().expect("address").port())
     };
-    let (rude, _) = scripted(|l| if l.starts_with("EHLO") { Some("554 5.3.2 go away\r\n".into()) } else { usual(l) }).await;
-    let (wary, _) = scripted(|l| if l.starts_with("MAIL") { Some("550 5.7.1 no empty senders\r\n".into()) } else { usual(l) }).await;
+    let (rude, _) =
+        scripted(|l| if l.starts_with("EHLO") { Some("554 5.3.2 go away\r\n".into()) } else { usual(l) }).await;
+    let (wary, _) =
+        scripted(|l| if l.starts_with("MAIL") { Some("550 5.7.1 no empty senders\r\n".into()) } else { usual(l) })
+            .await;
     let (silent, _) = scripted(|l| if l.starts_with("RCPT") { Some(String::new()) } else { usual(l) }).await;
     let (good, log) = scripted(usual).await;
     let probe = SmtpProbe::new("operator.test").with_timeout(Duration::from_millis(400));
@@ -127,7 +137,10 @@ async fn goes_on_where_a_connection_ended() {
     let (at, log) = scripted(|l| if l == "RCPT TO:<closing@acme.test>" { None } else { usual(l) }).await;
     let (other, _) = scripted(|l| if l.starts_with("RCPT") { Some("250 Ok\r\n".into()) } else { usual(l) }).await;
     let verdicts = probe().ask(&[at, other], &list(&["good", "none", "closing", "good"])).await.expect("verdicts");
-    assert!(matches!(verdicts.as_slice(), [Verdict::Accepted, Verdict::Refused(_), Verdict::Accepted, Verdict::Accepted]), "{verdicts:?}");
+    assert!(
+        matches!(verdicts.as_slice(), [Verdict::Accepted, Verdict::Refused(_), Verdict::Accepted, Verdict::Accepted]),
+        "{verdicts:?}"
+    );
     assert_no_data(&log);
 }
 

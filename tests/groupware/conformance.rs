@@ -167,10 +167,10 @@ async fn domains(b: &dyn GroupwareBackend, hooks: &dyn Hooks) {
     // every address of one.test works at two.test too, and then not any more
     let mut second = DomainWant { alias_of: Some("one.test".into()), ..domain("d2", "two.test", "acme") };
     assert_eq!(b.ensure_domain(&second).await.unwrap().0.alias_of.as_deref(), Some("one.test"));
-    conflict(b.remove_domain("d1", "one.test").await);
+    conflict(b.remove_domain("d1", "one.test", false).await);
     second.alias_of = None;
     assert_eq!(b.ensure_domain(&second).await.unwrap().0.alias_of, None);
-    not_found(b.remove_domain("d9", "one.test").await);
+    not_found(b.remove_domain("d9", "one.test", false).await);
 }
 
 async fn mailboxes(b: &dyn GroupwareBackend, hooks: &dyn Hooks) {
@@ -290,7 +290,7 @@ async fn keys(b: &dyn GroupwareBackend, hooks: &dyn Hooks) {
 
 async fn removal(b: &dyn GroupwareBackend, hooks: &dyn Hooks) {
     conflict(b.remove_tenant("t1").await);
-    conflict(b.remove_domain("d1", "one.test").await);
+    conflict(b.remove_domain("d1", "one.test", false).await);
     not_found(b.remove_alias("a9", "info@one.test", false).await);
     not_found(b.disable_mailbox("m9", "alice@one.test").await);
     not_found(b.purge_mailbox("m9", "alice@one.test").await);
@@ -324,8 +324,8 @@ async fn removal(b: &dyn GroupwareBackend, hooks: &dyn Hooks) {
         b.drop_mailbox(uid, address).await.unwrap();
     }
     for (uid, name) in [("d1", "one.test"), ("d2", "two.test")] {
-        assert_eq!(b.remove_domain(uid, name).await, Ok(Left::Gone));
-        not_found(b.remove_domain(uid, name).await);
+        assert_eq!(b.remove_domain(uid, name, false).await, Ok(Left::Gone));
+        not_found(b.remove_domain(uid, name, false).await);
     }
     assert_eq!(b.read_domain("one.test").await.unwrap(), DomainSnapshot::default());
     for uid in ["t1", "t2"] {
@@ -346,7 +346,7 @@ async fn retention(b: &dyn GroupwareBackend) {
     let m = &kept.mailboxes["carol@kept.test"];
     assert!(m.owner.is_none() && !m.settings.login && !m.settings.receive && m.id == row.id);
     assert!(kept.aliases["office@kept.test"].owner.is_none() && !kept.aliases["office@kept.test"].settings.active);
-    assert_eq!(b.remove_domain("d5", "kept.test").await, Ok(Left::Kept(2)));
+    assert_eq!(b.remove_domain("d5", "kept.test", false).await, Ok(Left::Kept(2)));
     assert_eq!(b.remove_tenant("t5").await, Ok(Left::Kept(1)));
     not_found(b.remove_tenant("t5").await);
     let domain_row = b.read_domain("kept.test").await.unwrap().domain.unwrap();
@@ -374,7 +374,7 @@ async fn retention(b: &dyn GroupwareBackend) {
     b.disable_mailbox("m7", "carol@kept.test").await.unwrap();
     b.purge_mailbox("m7", "carol@kept.test").await.unwrap();
     b.drop_mailbox("m7", "carol@kept.test").await.unwrap();
-    assert_eq!(b.remove_domain("d7", "kept.test").await, Ok(Left::Gone));
+    assert_eq!(b.remove_domain("d7", "kept.test", false).await, Ok(Left::Gone));
     assert_eq!(b.remove_tenant("t7").await, Ok(Left::Gone));
     assert_eq!(b.remove_tenant("t6").await, Ok(Left::Gone));
 }

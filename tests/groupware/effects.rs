@@ -242,6 +242,58 @@ async fn removal_leaves_nothing() {
     assert_eq!(in_sogo(&sql, BOB).await, 0);
 }
 
+/// A tenant that may forward to outside names a mailbox of another tenant: mail flows, and nothing else follows (I11).
+#[tokio::test]
+async fn tenants_apart() {
+    const BERT: &str = "bert@beta.test";
+    const CREW: &str = "crew@beta.test";
+    let stack = Stack::up();
+    let out = Outside::new(&stack);
+    let b = stack.backend();
+    let sql = stack.sql("groupware").await;
+    acme(&*b).await;
+    b.ensure_tenant(&tenant("t2", "beta")).await.unwrap();
+    b.ensure_domain(&domain("d2", "beta.test", "beta")).await.unwrap();
+    b.ensure_mailbox(&mailbox("bert", BERT, "beta", "bert-1")).await.unwrap();
+    b.ensure_alias(&alias("info", "info@acme.test", "acme", &[ALICE, BERT])).await.unwrap();
+    // nor does a lock on the other tenant's mailbox hold the alias up
+    sql.run(&format!("BEGIN; SELECT FROM mailbox WHERE username = '{ALICE}' FOR UPDATE")).await;
+    let made = b.ensure_alias(&alias("crew", CREW, "beta", &[ALICE, BERT])).await;
+    sql.run("ROLLBACK").await;
+    made.unwrap();
+    assert_eq!(out.mail(CREW, "to-the-crew").await, 250);
+    until("delivered", async || out.inbox(ALICE, "alice-1").await.contains("to-the-crew")).await;
+    assert_eq!(b.aliases_to(ALICE).await.unwrap(), ["info@acme.test"]);
+    assert_eq!(b.aliases_to(BERT).await.unwrap(), [CREW]);
+    // the address is lent inside its tenant only: by Postfix, and in SOGo's list of identities
+    for (user, password, own, other) in
+        [(ALICE, "alice-1", "info@acme.test", CREW), (BERT, "bert-1", CREW, "info@acme.test")]
+    {
+        assert_eq!(out.submit(user, password, own, BOB, "as").await, 250, "{user}");
+        assert_eq!(out.submit(user, password, other, BOB, "as").await, 553, "{user}");
+        assert_eq!(sql.text(&format!("SELECT aliases FROM sogo_users WHERE c_uid = '{user}'")).await, own);
+    }
+    // a view of ours from before that is replaced
+    sql.run(
+        "SET ROLE mailtenant; CREATE OR REPLACE VIEW domain_on AS SELECT domain, backupmx, ''::varchar(255) AS target_domain \
+         FROM domain; COMMENT ON VIEW domain_on IS 'mailtenant 1'; RESET ROLE",
+    )
+    .await;
+    stack.backend().probe().await.unwrap();
+    assert!(sql.text("SELECT pg_get_viewdef('domain_on'::regclass)").await.contains("alias_domain"));
+    // the mailbox goes, whoever else names it
+    b.remove_alias("info", "info@acme.test", false).await.unwrap();
+    assert_eq!(b.aliases_to(ALICE).await.unwrap(), Vec::<String>::new());
+    b.disable_mailbox("alice", ALICE).await.unwrap();
+    // whether it is being removed is not for the other tenant to see
+    b.ensure_alias(&alias("more", "more@beta.test", "beta", &[ALICE])).await.unwrap();
+    let late = b.ensure_alias(&alias("late", "late@acme.test", "acme", &[ALICE])).await;
+    assert!(matches!(late, Err(BackendError::Conflict(_))), "{late:?}");
+    b.purge_mailbox("alice", ALICE).await.unwrap();
+    b.drop_mailbox("alice", ALICE).await.unwrap();
+    assert_eq!(sql.count(&format!("SELECT count(*) FROM mailbox WHERE username = '{ALICE}'")).await, 0);
+}
+
 /// With memcached away at the moment of a change the clearing stays due, and a repeat that finds the row right does it.
 #[tokio::test]
 async fn effects_stay_due() {

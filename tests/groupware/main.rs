@@ -1,5 +1,6 @@
 //! The groupware providers against real servers: the conformance suite of the trait, and what is seen from outside.
 #![allow(missing_docs)]
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test may fail, and runs on the real clock")]
 
 mod conformance;
 mod effects;

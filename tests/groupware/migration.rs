@@ -77,7 +77,7 @@ async fn beside_postfixadmin() {
     assert_eq!(snapshot.aliases.keys().collect::<Vec<_>>(), ["info@old.test"]);
     for refused in [
         b.ensure_domain(&domain("d", "old.test", "acme")).await.map(|_| ()),
-        b.remove_domain("d", "old.test").await.map(|_| ()),
+        b.remove_domain("d", "old.test", false).await.map(|_| ()),
         b.ensure_mailbox(&mailbox("m", "a@old.test", "acme", "pw")).await.map(|_| ()),
         b.disable_mailbox("m", "a@old.test").await,
         b.release_mailbox("m", "a@old.test").await,
@@ -95,7 +95,7 @@ async fn beside_postfixadmin() {
     assert_eq!((made, row.adopted), (Made::Adopted, true));
     assert_eq!(sql.text("SELECT password FROM mailbox WHERE username = 'a@old.test'").await, "{SHA512-CRYPT}$6$x$y");
     // the strangers below keep the domain
-    assert!(matches!(b.remove_domain("d", "old.test").await, Err(BackendError::Conflict(_))));
+    assert!(matches!(b.remove_domain("d", "old.test", false).await, Err(BackendError::Conflict(_))));
     // External once everything is there; a column less is a capability less
     let external = Providers.connect(stack.settings(external)).unwrap();
     assert_eq!(external.probe().await.unwrap(), info);

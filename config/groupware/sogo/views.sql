@@ -12,14 +12,14 @@ SELECT m.username, m.store_uid, m.active, m.quota,
   FROM mailbox m JOIN domain d USING (domain) LEFT JOIN tenant t ON t.name = d.tenant
   LEFT JOIN quota2 q ON q.username = m.username
   LEFT JOIN LATERAL (SELECT sum(q2.bytes) AS bytes FROM quota2 q2 JOIN mailbox m2 USING (username) JOIN domain d2 ON d2.domain = m2.domain WHERE d2.tenant = d.tenant) u ON true;
-COMMENT ON VIEW mailbox_quota IS 'mailtenant 1';
+COMMENT ON VIEW mailbox_quota IS 'mailtenant 2';
 
 -- Who may sign in, and how. Dovecot and Postfix ask this view, so that what "may sign in" means is written once.
 CREATE OR REPLACE VIEW mailbox_login AS
 SELECT m.username, m.password, m.access_imap, m.access_pop3, m.access_submission, m.access_sieve, m.access_groupware
   FROM mailbox m JOIN domain d USING (domain) LEFT JOIN tenant t ON t.name = d.tenant
  WHERE m.active AND m.login_enabled AND d.active AND COALESCE(t.active, true);
-COMMENT ON VIEW mailbox_login IS 'mailtenant 1';
+COMMENT ON VIEW mailbox_login IS 'mailtenant 2';
 
 -- Domains that take mail: the domain and its tenant are on.
 CREATE OR REPLACE VIEW domain_on AS
@@ -27,10 +27,10 @@ SELECT d.domain, d.backupmx, a.target_domain
   FROM domain d LEFT JOIN tenant t ON t.name = d.tenant
   LEFT JOIN alias_domain a ON a.alias_domain = d.domain AND a.active
  WHERE d.active AND COALESCE(t.active, true);
-COMMENT ON VIEW domain_on IS 'mailtenant 1';
+COMMENT ON VIEW domain_on IS 'mailtenant 2';
 
 -- What SOGo reads. c_name = c_uid = the address. Extra addresses in one space-separated column named by
--- MailFieldNames. `tenant` is named by DomainFieldName: who has the same value sees each other in the address book.
+-- MailFieldNames: an alias lends its address inside its own tenant only. `tenant` is named by DomainFieldName: who has the same value sees each other in the address book.
 CREATE OR REPLACE VIEW sogo_users AS
 SELECT m.username AS c_uid, m.username AS c_name, m.password AS c_password,
        m.name AS c_cn, m.username AS mail, m.domain AS domain,
@@ -38,6 +38,7 @@ SELECT m.username AS c_uid, m.username AS c_name, m.password AS c_password,
             ELSE COALESCE(d.tenant, m.domain) END AS tenant,
        COALESCE((SELECT string_agg(x.address, ' ' ORDER BY x.address) FROM (
                   SELECT a.address::text FROM alias a
+                    JOIN domain ad ON ad.domain = a.domain AND ad.tenant IS NOT DISTINCT FROM d.tenant
                    WHERE a.active AND a.send_as AND a.address <> m.username AND a.address NOT LIKE '@%'
                      AND string_to_array(replace(a.goto, ' ', ''), ',') @> ARRAY[m.username::text]
                      AND NOT EXISTS (SELECT FROM mailbox o WHERE o.username = a.address)
@@ -45,4 +46,4 @@ SELECT m.username AS c_uid, m.username AS c_name, m.password AS c_password,
                   SELECT m.local_part || '@' || o.domain FROM domain_on o WHERE o.target_domain = m.domain) x), '') AS aliases
   FROM mailbox m JOIN domain d USING (domain) LEFT JOIN tenant t ON t.name = d.tenant
  WHERE m.active AND m.login_enabled AND m.access_groupware AND d.active AND COALESCE(t.active, true);
-COMMENT ON VIEW sogo_users IS 'mailtenant 1';
+COMMENT ON VIEW sogo_users IS 'mailtenant 2';

@@ -2,10 +2,10 @@
 //! holds.
 
 use super::ctx::{Ctx, Pass, Step, Stop, annotation, orphan, settle, with_finalizer, without_finalizer, write_status};
+use super::deletion;
 use super::edges::put;
 use super::hold::Hold;
 use super::world::{Kind, ObjectId};
-use super::deletion;
 use crate::api::*;
 use crate::runtime::dispatch::Next;
 use crate::runtime::store::NamespacedName;
@@ -41,16 +41,25 @@ pub async fn pass(ctx: &Ctx, key: &NamespacedName) -> Next {
 async fn reconcile(ctx: &Ctx, backend: Arc<DNSBackend>) -> Pass {
     let api: Api<DNSBackend> = Api::all(ctx.client.clone());
     let backend = with_finalizer(ctx, &api, backend, put::dns).await?;
+    examine(ctx, &api, &backend, None).await
+}
+
+/// Looks at the server and says what was found; also while the object waits to go, since what is on it needs it.
+async fn examine(ctx: &Ctx, api: &Api<DNSBackend>, backend: &DNSBackend, blocked: Option<Hold>) -> Pass {
     let generation = backend.metadata.generation.unwrap_or_default();
     let old = backend.status.clone().unwrap_or_default();
     let mut conditions = Conditions::new(&old.conditions, generation, ctx.clock.now());
-    conditions.remove(ConditionType::DeletionBlocked);
+    if let Some(hold) = blocked {
+        conditions.set(ConditionType::DeletionBlocked, true, hold.reason, hold.message.clone());
+    } else {
+        conditions.remove(ConditionType::DeletionBlocked);
+    }
     let mut status = DNSBackendStatus {
         observed_generation: Some(generation),
-        last_handled_reconcile_at: annotation(backend.as_ref(), annotations::RECONCILE),
+        last_handled_reconcile_at: annotation(backend, annotations::RECONCILE),
         ..old.clone()
     };
-    let next = match look(ctx, &backend).await {
+    let next = match look(ctx, backend).await {
         Ok((provider, version)) => {
             conditions.ready(format!("{provider} {version} answers and takes our credentials"));
             status.provider = Some(provider.into());
@@ -58,18 +67,20 @@ async fn reconcile(ctx: &Ctx, backend: Arc<DNSBackend>) -> Pass {
             Next::After(ctx.random.around(LOOK, 20))
         }
         Err(Stop::Hold(hold)) => {
-            super::tell_hold(ctx, backend.as_ref(), &old.conditions, &hold);
+            super::tell_hold(ctx, backend, &old.conditions, &hold);
             hold.tell(&mut conditions);
             match hold.next {
                 Next::RetryAfter(pause) => Next::After(pause.max(LOOK_AGAIN)),
                 Next::Retry => Next::After(ctx.random.around(LOOK_AGAIN, 20)),
+                // It may be mended at the server, which wakes nobody here.
+                Next::Settled => Next::After(ctx.random.around(LOOK, 20)),
                 next => next,
             }
         }
         Err(Stop::Kubernetes(error)) => return Err(error),
     };
     status.conditions = conditions.into_vec();
-    write_status(ctx, &api, backend.as_ref(), status, put::dns).await?;
+    write_status(ctx, api, backend, status, put::dns).await?;
     Ok(next)
 }
 
@@ -87,22 +98,26 @@ async fn cleanup(ctx: &Ctx, backend: Arc<DNSBackend>) -> Pass {
     let name = backend.name_any();
     let domains: Api<MailDomain> = Api::all(ctx.client.clone());
     // A live list: a domain that came just now counts.
-    let users = domains.list(&ListParams::default().fields(&format!("spec.dns.backendRef.name={name}")).limit(50)).await?;
+    let users = domains
+        .list_metadata(&ListParams::default().fields(&format!("spec.dns.backendRef.name={name}")).limit(50))
+        .await?;
     if users.items.is_empty() || orphan(backend.as_ref()) {
         if !users.items.is_empty() {
-            ctx.event(backend.as_ref(), true, "Orphaned", "it goes although it is still used: what is on it cannot be reached any more");
+            ctx.event(
+                backend.as_ref(),
+                true,
+                "Orphaned",
+                "it goes although it is still used: what is on it cannot be reached any more",
+            );
         }
         without_finalizer(ctx, &api, backend.as_ref(), put::dns).await?;
         return Ok(Next::Settled);
     }
-    let names: Vec<String> = users.items.iter().map(|i| format!("{}/{}", i.namespace().unwrap_or_default(), i.name_any())).collect();
+    let names: Vec<String> =
+        users.items.iter().map(|i| format!("{}/{}", i.namespace().unwrap_or_default(), i.name_any())).collect();
     let hold = deletion::blocked(Reason::HasDomains, "MailDomain", &names);
     let old = backend.status.clone().unwrap_or_default();
     super::tell_hold(ctx, backend.as_ref(), &old.conditions, &hold);
-    // It goes on serving what is on it: Ready stays what it is.
-    let mut conditions = Conditions::new(&old.conditions, backend.metadata.generation.unwrap_or_default(), ctx.clock.now());
-    conditions.set(ConditionType::DeletionBlocked, true, hold.reason, hold.message);
-    let status = DNSBackendStatus { conditions: conditions.into_vec(), ..old };
-    write_status(ctx, &api, backend.as_ref(), status, put::dns).await?;
-    Ok(Next::After(ctx.random.around(LOOK, 20)))
+    // It goes on serving what is on it.
+    examine(ctx, &api, &backend, Some(hold)).await
 }

@@ -2,10 +2,10 @@
 //! instances on it.
 
 use super::ctx::{Ctx, Pass, Step, Stop, annotation, orphan, settle, with_finalizer, without_finalizer, write_status};
+use super::deletion;
 use super::edges::put;
 use super::hold::Hold;
 use super::world::{Kind, ObjectId};
-use super::deletion;
 use crate::api::*;
 use crate::runtime::dispatch::Next;
 use crate::runtime::store::NamespacedName;
@@ -55,17 +55,30 @@ async fn reconcile(ctx: &Ctx, backend: Arc<GroupwareBackend>) -> Pass {
     let api: Api<GroupwareBackend> = Api::all(ctx.client.clone());
     let backend = with_finalizer(ctx, &api, backend, put::groupware).await?;
     ctx.queue.set_limit(&backend.name_any(), backend.spec.limits.concurrency.max(1) as usize);
+    examine(ctx, &api, &backend, None).await
+}
+
+/// Looks at the server and says what was found; also while the object waits to go, since what is on it needs it.
+async fn examine(ctx: &Ctx, api: &Api<GroupwareBackend>, backend: &GroupwareBackend, blocked: Option<Hold>) -> Pass {
     let generation = backend.metadata.generation.unwrap_or_default();
     let old = backend.status.clone().unwrap_or_default();
     let mut conditions = Conditions::new(&old.conditions, generation, ctx.clock.now());
-    conditions.remove(ConditionType::DeletionBlocked);
+    if let Some(hold) = blocked {
+        conditions.set(ConditionType::DeletionBlocked, true, hold.reason, hold.message.clone());
+    } else {
+        conditions.remove(ConditionType::DeletionBlocked);
+    }
     let mut status = GroupwareBackendStatus {
         observed_generation: Some(generation),
-        last_handled_reconcile_at: annotation(backend.as_ref(), annotations::RECONCILE),
+        last_handled_reconcile_at: annotation(backend, annotations::RECONCILE),
         ..old.clone()
     };
-    let next = match look(ctx, &backend).await {
+    let next = match look(ctx, backend).await {
         Ok((provider, info)) => {
+            if !conditions::is_true(&old.conditions, ConditionType::Ready) {
+                // It was away: what it held before says nothing now.
+                ctx.observed.stale_all(&super::ctx::uid(backend)).await;
+            }
             conditions.ready(format!("{provider} {} answers and takes our credentials", info.version));
             status.provider = Some(provider.into());
             status.version = Some(info.version);
@@ -73,18 +86,20 @@ async fn reconcile(ctx: &Ctx, backend: Arc<GroupwareBackend>) -> Pass {
             Next::After(ctx.random.around(LOOK, 20))
         }
         Err(Stop::Hold(hold)) => {
-            super::tell_hold(ctx, backend.as_ref(), &old.conditions, &hold);
+            super::tell_hold(ctx, backend, &old.conditions, &hold);
             hold.tell(&mut conditions);
             match hold.next {
                 Next::RetryAfter(pause) => Next::After(pause.max(LOOK_AGAIN)),
                 Next::Retry => Next::After(ctx.random.around(LOOK_AGAIN, 20)),
+                // It may be mended at the server, which wakes nobody here.
+                Next::Settled => Next::After(ctx.random.around(LOOK, 20)),
                 next => next,
             }
         }
         Err(Stop::Kubernetes(error)) => return Err(error),
     };
     status.conditions = conditions.into_vec();
-    write_status(ctx, &api, backend.as_ref(), status, put::groupware).await?;
+    write_status(ctx, api, backend, status, put::groupware).await?;
     Ok(next)
 }
 
@@ -102,22 +117,26 @@ async fn cleanup(ctx: &Ctx, backend: Arc<GroupwareBackend>) -> Pass {
     let name = backend.name_any();
     let instances: Api<MailInstance> = Api::all(ctx.client.clone());
     // A live list: an instance that came just now counts.
-    let users = instances.list(&ListParams::default().fields(&format!("spec.backendRef.name={name}")).limit(50)).await?;
+    let users = instances
+        .list_metadata(&ListParams::default().fields(&format!("spec.backendRef.name={name}")).limit(50))
+        .await?;
     if users.items.is_empty() || orphan(backend.as_ref()) {
         if !users.items.is_empty() {
-            ctx.event(backend.as_ref(), true, "Orphaned", "it goes although it is still used: what is on it cannot be reached any more");
+            ctx.event(
+                backend.as_ref(),
+                true,
+                "Orphaned",
+                "it goes although it is still used: what is on it cannot be reached any more",
+            );
         }
         without_finalizer(ctx, &api, backend.as_ref(), put::groupware).await?;
         return Ok(Next::Settled);
     }
-    let names: Vec<String> = users.items.iter().map(|i| format!("{}/{}", i.namespace().unwrap_or_default(), i.name_any())).collect();
+    let names: Vec<String> =
+        users.items.iter().map(|i| format!("{}/{}", i.namespace().unwrap_or_default(), i.name_any())).collect();
     let hold = deletion::blocked(Reason::HasInstances, "MailInstance", &names);
     let old = backend.status.clone().unwrap_or_default();
     super::tell_hold(ctx, backend.as_ref(), &old.conditions, &hold);
-    // It goes on serving what is on it: Ready stays what it is.
-    let mut conditions = Conditions::new(&old.conditions, backend.metadata.generation.unwrap_or_default(), ctx.clock.now());
-    conditions.set(ConditionType::DeletionBlocked, true, hold.reason, hold.message);
-    let status = GroupwareBackendStatus { conditions: conditions.into_vec(), ..old };
-    write_status(ctx, &api, backend.as_ref(), status, put::groupware).await?;
-    Ok(Next::After(ctx.random.around(LOOK, 20)))
+    // It goes on serving what is on it.
+    examine(ctx, &api, &backend, Some(hold)).await
 }

@@ -47,6 +47,11 @@ async fn steps(ctx: &Ctx, alias: &MailAlias) -> Step<Cleanup<Hold>> {
     }
     let domain = {
         let world = ctx.world();
+        let domain_key = key.sibling(&alias.spec.domain_ref.name);
+        let own = alias.status.as_ref().and_then(|s| s.ownership);
+        if deletion::never_made(own) && deletion::parent_never_made(&world, &domain_key) {
+            return Ok(Cleanup::Done);
+        }
         match family::domain(&world, &key.sibling(&alias.spec.domain_ref.name), true) {
             Ok(domain) => domain,
             Err(hold) if deletion::never_made(alias.status.as_ref().and_then(|s| s.ownership)) => {
@@ -60,10 +65,12 @@ async fn steps(ctx: &Ctx, alias: &MailAlias) -> Step<Cleanup<Hold>> {
         return Ok(Cleanup::Waiting(hold));
     }
     if [alias.spec.management_policy, instance.spec.management_policy].contains(&ManagementPolicy::Observe) {
-        return Ok(Cleanup::Done);
+        return Ok(deletion::observed(alias.status.as_ref().and_then(|s| s.ownership)));
     }
-    let leaving = ctx.world().namespace_leaves(&key.namespace);
-    if let Some(hold) = deletion::draining(&domain.object, leaving, ctx.clock.now()) {
+    if let Some(hold) = deletion::drains(ctx, &domain).await? {
+        return Ok(Cleanup::Waiting(hold));
+    }
+    if let Some(hold) = deletion::mass_loss(&domain.instance) {
         return Ok(Cleanup::Waiting(hold));
     }
     super::super::groupware_backend::usable(&domain.instance.backend).map_err(deletion::with_way_out)?;

@@ -71,7 +71,9 @@ fn target(world: &World, own: &Domain, key: &NamespacedName, target: &mail_alias
     };
     let name = reference.name.clone();
     let Some(mailbox) = world.mailboxes.get(&key.sibling(&name)) else { return Target::NoMailbox(name) };
-    let Some(domain) = world.domains.get(&key.sibling(&mailbox.spec.domain_ref.name)) else { return Target::NotReady(name) };
+    let Some(domain) = world.domains.get(&key.sibling(&mailbox.spec.domain_ref.name)) else {
+        return Target::NotReady(name);
+    };
     if domain.spec.instance_ref.name != own.instance.key.name {
         return Target::Stranger(name);
     }
@@ -88,7 +90,7 @@ fn target(world: &World, own: &Domain, key: &NamespacedName, target: &mail_alias
 pub async fn gather(ctx: &Ctx, id: &ObjectId, alias: &MailAlias) -> Step<Gathered> {
     let domain_key = id.key.sibling(&alias.spec.domain_ref.name);
     let (domain, verdict, targets, own_domains) = {
-        let world = ctx.world();
+        let mut world = ctx.world_mut();
         let domain = family::domain(&world, &domain_key, false)?;
         if let Some(hold) = family::paused_by(&domain.instance.object) {
             return Err(hold.into());
@@ -101,8 +103,12 @@ pub async fn gather(ctx: &Ctx, id: &ObjectId, alias: &MailAlias) -> Step<Gathere
             .into());
         }
         let verdict = standing::alias(&world, &domain.instance.object, id);
+        if verdict == Verdict::Fits && alias.status.as_ref().is_none_or(|s| s.ownership.is_none()) {
+            world.granting.insert(super::super::ctx::uid(alias), 0);
+        }
         let targets = alias.spec.targets.iter().map(|t| target(&world, &domain, &id.key, t)).collect();
-        let own_domains = world.held_names(&domain.instance.key);
+        let mut own_domains = world.held_names(&domain.instance.key);
+        own_domains.insert(domain.name.clone());
         (domain, verdict, targets, own_domains)
     };
     super::super::groupware_backend::usable(&domain.instance.backend)?;

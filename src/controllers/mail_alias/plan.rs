@@ -48,15 +48,19 @@ fn resolve(target: &Target, seen: &Facts) -> Result<String, Hold> {
     let instance = &seen.domain.instance.key.name;
     match target {
         Target::Mailbox(address) => Ok(address.clone()),
-        Target::NoMailbox(name) => {
-            Err(Hold::waiting(Reason::MailboxNotFound, format!("Mailbox {name} is not there: create it, or take it out of targets")))
-        }
-        Target::NotReady(name) => {
-            Err(Hold::waiting(Reason::MailboxNotReady, format!("Mailbox {name} is not provisioned yet: see its conditions")))
-        }
+        Target::NoMailbox(name) => Err(Hold::waiting(
+            Reason::MailboxNotFound,
+            format!("Mailbox {name} is not there: create it, or take it out of targets"),
+        )),
+        Target::NotReady(name) => Err(Hold::waiting(
+            Reason::MailboxNotReady,
+            format!("Mailbox {name} is not provisioned yet: see its conditions"),
+        )),
         Target::Stranger(name) => Err(Hold::stalled(
             Reason::InvalidSpec,
-            format!("Mailbox {name} is not in MailInstance {instance}: an alias delivers to mailboxes of its own instance"),
+            format!(
+                "Mailbox {name} is not in MailInstance {instance}: an alias delivers to mailboxes of its own instance"
+            ),
         )),
         Target::Address(text) => {
             let address = crate::groupware::address::canonical(text)
@@ -65,7 +69,9 @@ fn resolve(target: &Target, seen: &Facts) -> Result<String, Hold> {
             if outside && seen.domain.instance.object.spec.external_forwarding == ExternalForwarding::Deny {
                 return Err(Hold::stalled(
                     Reason::ExternalForwardingDenied,
-                    format!("{address} is outside MailInstance {instance}: name one of its mailboxes, or set its externalForwarding: Allow"),
+                    format!(
+                        "{address} is outside MailInstance {instance}: name one of its mailboxes, or set its externalForwarding: Allow"
+                    ),
                 ));
             }
             if address == seen.address {
@@ -112,7 +118,10 @@ pub fn plan(alias: &MailAlias, seen: &Facts) -> Result<Plan, Hold> {
         let hold = (!drift.is_empty()).then(|| {
             Hold::waiting(
                 Reason::Drifted,
-                format!("nothing is written (managementPolicy: Observe), and the backend differs: {}", drift.join(", ")),
+                format!(
+                    "nothing is written (managementPolicy: Observe), and the backend differs: {}",
+                    drift.join(", ")
+                ),
             )
         });
         return Ok(Plan { settings, settled: true, recreates: false, observe, drift, hold });

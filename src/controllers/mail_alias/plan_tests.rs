@@ -21,7 +21,8 @@ fn alice() -> Vec<Target> {
 
 #[test]
 fn targets_become_addresses_sorted_and_once() {
-    let two = vec![Target::Address("Bob@ACME.test".into()), alice().remove(0), Target::Address("alice@acme.test".into())];
+    let two =
+        vec![Target::Address("Bob@ACME.test".into()), alice().remove(0), Target::Address("alice@acme.test".into())];
     let p = plan(&fixtures::alias(json!({})), &facts(json!({}), two)).unwrap();
     assert_eq!(p.settings.targets, ["alice@acme.test", "bob@acme.test"]);
     assert!(p.settings.send_as && !p.settled);
@@ -42,7 +43,10 @@ fn what_is_refused_and_with_which_reason() {
         (facts(json!({}), vec![Target::Stranger("bob".into())]), Reason::InvalidSpec),
         (facts(json!({}), outside()), Reason::ExternalForwardingDenied),
         (facts(json!({}), vec![Target::Address("info@acme.test".into())]), Reason::InvalidSpec),
-        (Facts { verdict: Verdict::Number { what: "aliases", limit: 1 }, ..facts(json!({}), alice()) }, Reason::LimitExceeded),
+        (
+            Facts { verdict: Verdict::Number { what: "aliases", limit: 1 }, ..facts(json!({}), alice()) },
+            Reason::LimitExceeded,
+        ),
         (Facts { capabilities: [].into(), ..facts(json!({}), alice()) }, Reason::Unsupported),
     ];
     for (f, reason) in cases {
@@ -60,7 +64,13 @@ fn there_is_nothing_to_do_only_for_our_own_equal_row() {
     let alias = fixtures::alias(json!({}));
     let mut f = facts(json!({}), alice());
     let settings = plan(&alias, &f).unwrap().settings;
-    let row = AliasRow { address: f.address.clone(), owner: Some("uid-info".into()), adopted: false, settings, effects_due: false };
+    let row = AliasRow {
+        address: f.address.clone(),
+        owner: Some("uid-info".into()),
+        adopted: false,
+        settings,
+        effects_due: false,
+    };
     f.row = Some(row.clone());
     assert!(plan(&alias, &f).unwrap().settled);
     f.row = Some(AliasRow { owner: None, ..row.clone() });

@@ -13,11 +13,7 @@ pub fn status(alias: &MailAlias, outcome: Result<Done, Hold>, now: Timestamp) ->
     let generation = alias.metadata.generation.unwrap_or_default();
     let mut conditions = Conditions::new(&old.conditions, generation, now);
     conditions.remove(ConditionType::DeletionBlocked);
-    let mut status = MailAliasStatus {
-        observed_generation: Some(generation),
-        last_handled_reconcile_at: annotation(alias, annotations::RECONCILE),
-        ..old
-    };
+    let mut status = MailAliasStatus { observed_generation: Some(generation), ..old };
     match outcome {
         Ok(done) => {
             match &done.hold {
@@ -33,6 +29,7 @@ pub fn status(alias: &MailAlias, outcome: Result<Done, Hold>, now: Timestamp) ->
                 });
                 status.backend_id = Some(row.address.clone());
             }
+            status.last_handled_reconcile_at = annotation(alias, annotations::RECONCILE);
             status.address = Some(done.address);
             status.drift = done.drift;
         }
@@ -52,7 +49,12 @@ pub fn tell(ctx: &Ctx, alias: &MailAlias, outcome: &Result<Done, Hold>) {
             }
             let same = old.observed_generation == alias.metadata.generation;
             if done.made == Some(Made::Changed) && same && conditions::is_true(&old.conditions, ConditionType::Ready) {
-                ctx.event(alias, true, "DriftCorrected", format!("{} differed at the backend and was put back", done.address));
+                ctx.event(
+                    alias,
+                    true,
+                    "DriftCorrected",
+                    format!("{} differed at the backend and was put back", done.address),
+                );
             }
             done.hold.as_ref()
         }

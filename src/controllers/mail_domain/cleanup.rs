@@ -53,6 +53,10 @@ async fn steps(ctx: &Ctx, p: &mut Progress) -> Step<Cleanup<Hold>> {
     let name = a_label(&domain);
     let own = uid(domain.as_ref());
     if orphan(domain.as_ref()) {
+        // Its children need it to find what they have to take down.
+        if let Some(hold) = children(ctx, &key).await? {
+            return Ok(Cleanup::Waiting(hold));
+        }
         ctx.event(domain.as_ref(), true, "Orphaned", "neither backend nor DNS was asked: what is there stays there");
         claim::give_back(ctx, &name, &own).await?;
         return Ok(Cleanup::Done);
@@ -61,11 +65,19 @@ async fn steps(ctx: &Ctx, p: &mut Progress) -> Step<Cleanup<Hold>> {
         return Ok(Cleanup::Waiting(family::paused_itself()));
     }
     let instance = family::instance(&ctx.world(), &key.sibling(&domain.spec.instance_ref.name), true);
-    if let Ok(instance) = &instance {
-        if let Some(hold) = family::paused_by(&instance.object) {
-            return Ok(Cleanup::Waiting(hold));
-        }
+    if let Ok(instance) = &instance
+        && let Some(hold) = family::paused_by(&instance.object)
+    {
+        return Ok(Cleanup::Waiting(hold));
     }
+    if let Ok(instance) = &instance
+        && let Some(hold) = deletion::mass_loss(instance)
+    {
+        return Ok(Cleanup::Waiting(hold));
+    }
+    let instance_key = key.sibling(&domain.spec.instance_ref.name);
+    let parent = ctx.world().instances.get(&instance_key);
+    let parent_made = parent.is_some_and(|i| !deletion::never_made(i.status.as_ref().and_then(|s| s.ownership)));
     let observed = domain.spec.management_policy == ManagementPolicy::Observe
         || instance.as_ref().is_ok_and(|i| i.object.spec.management_policy == ManagementPolicy::Observe);
     if !observed {
@@ -75,6 +87,11 @@ async fn steps(ctx: &Ctx, p: &mut Progress) -> Step<Cleanup<Hold>> {
         return Ok(Cleanup::Waiting(hold));
     }
     if observed {
+        return Ok(deletion::observed(p.status.ownership));
+    }
+    if !parent_made && deletion::never_made(p.status.ownership) {
+        // No instance was ever made that it could have been made in.
+        claim::give_back(ctx, &name, &own).await?;
         return Ok(Cleanup::Done);
     }
     if let Some(hold) = deletion::draining(&with_status(&domain, p), false, ctx.clock.now()) {
@@ -83,7 +100,8 @@ async fn steps(ctx: &Ctx, p: &mut Progress) -> Step<Cleanup<Hold>> {
     match instance {
         Ok(instance) => {
             super::super::groupware_backend::usable(&instance.backend).map_err(deletion::with_way_out)?;
-            let server = ctx.connections.groupware(ctx, &instance.object.spec.backend_ref.name).await.map_err(way_out)?;
+            let server =
+                ctx.connections.groupware(ctx, &instance.object.spec.backend_ref.name).await.map_err(way_out)?;
             let retain = domain.spec.deletion_policy == DeletionPolicy::Retain;
             match server.server.remove_domain(&own, &name, retain).await {
                 Ok(Left::Kept(n)) => {
@@ -130,7 +148,10 @@ async fn children(ctx: &Ctx, key: &NamespacedName) -> Result<Option<Hold>, kube:
     let (aliases, mailboxes): (Vec<String>, Vec<String>) = {
         let world = ctx.world();
         let names = |keys: Vec<&NamespacedName>| keys.into_iter().map(|k| k.name.clone()).collect();
-        (names(world.index.aliases_by_domain.of(key).collect()), names(world.index.mailboxes_by_domain.of(key).collect()))
+        (
+            names(world.index.aliases_by_domain.of(key).collect()),
+            names(world.index.mailboxes_by_domain.of(key).collect()),
+        )
     };
     if !aliases.is_empty() {
         return Ok(Some(deletion::blocked(Reason::HasAliases, "MailAlias", &aliases)));
@@ -139,8 +160,9 @@ async fn children(ctx: &Ctx, key: &NamespacedName) -> Result<Option<Hold>, kube:
         return Ok(Some(deletion::blocked(Reason::HasMailboxes, "Mailbox", &mailboxes)));
     }
     let params = ListParams::default().fields(&format!("spec.domainRef.name={}", key.name)).limit(6);
-    let aliases = ctx.api::<MailAlias>(&key.namespace).list(&params).await?;
-    let mailboxes = ctx.api::<Mailbox>(&key.namespace).list(&params).await?;
+    // Metadata: a child that cannot be decoded is a child.
+    let aliases = ctx.api::<MailAlias>(&key.namespace).list_metadata(&params).await?;
+    let mailboxes = ctx.api::<Mailbox>(&key.namespace).list_metadata(&params).await?;
     let again = |hold| Some(Hold { next: Next::Retry, ..hold });
     if !aliases.items.is_empty() {
         let names: Vec<String> = aliases.items.iter().map(|a| a.name_any()).collect();
@@ -156,7 +178,8 @@ async fn children(ctx: &Ctx, key: &NamespacedName) -> Result<Option<Hold>, kube:
 /// The DNS server and the zone of what was written; none if nothing was.
 async fn server(ctx: &Ctx, p: &Progress) -> Step<Option<(super::super::connections::Dns, String)>> {
     let dns = p.status.dns.clone().unwrap_or_default();
-    let (Some(zone), Some(backend)) = (dns.zone, dns.backend) else { return Ok(None) };
+    let declared = p.object.spec.dns.backend_ref.as_ref().map(|r| r.name.clone());
+    let (Some(zone), Some(backend)) = (dns.zone, dns.backend.or(declared)) else { return Ok(None) };
     if dns.records.is_empty() {
         return Ok(None);
     }
@@ -174,17 +197,27 @@ async fn withdraw_mx(ctx: &Ctx, p: &mut Progress) -> Step<()> {
     let failed = |e: BackendError| Hold::backend(&dns.label(), &e);
     let mut ttl = p.object.spec.dns.ttl.max(1) as u32;
     for _ in 0..ROUNDS {
-        let live = match dns.server.read(&zone, &which).await {
+        let read = dns.server.read(&zone, &which).await;
+        let zone_is_gone = matches!(read, Err(BackendError::NotFound(_)));
+        let live = match read {
             // The zone itself is gone, by the server's own word: no MX is in it.
-            Err(BackendError::NotFound(_)) => RrSet { name: ours.name.clone(), rtype: RecordType::MX, ttl: 0, values: vec![] },
+            Err(BackendError::NotFound(_)) => {
+                RrSet { name: ours.name.clone(), rtype: RecordType::MX, ttl: 0, values: vec![] }
+            }
             live => live.map_err(failed)?.into_iter().next().ok_or_else(|| {
-                Hold::retry(Reason::BackendUnreachable, format!("{} did not say what MX of {} is", dns.label(), ours.name))
+                Hold::retry(
+                    Reason::BackendUnreachable,
+                    format!("{} did not say what MX of {} is", dns.label(), ours.name),
+                )
             })?,
         };
         let plan = merge::withdraw_mx(&p.journal(), &live, p.object.spec.dns.on_delete, p.previous_mx().as_ref());
         if plan.changes.is_empty() {
-            gone_everywhere(&dns, &ours.name, p).await?;
-            let was_ours = p.journal().iter().any(|r| r.purpose == Purpose::MX && r.ownership == Some(Ownership::Created));
+            if !zone_is_gone {
+                gone_everywhere(&dns, &ours.name, p).await?;
+            }
+            let was_ours =
+                p.journal().iter().any(|r| r.purpose == Purpose::MX && r.ownership == Some(Ownership::Created));
             p.set_journal(plan.journal, None);
             if was_ours && p.status.draining_until.is_none() {
                 let until = ctx.clock.now() + Duration::from_secs(u64::from(ttl));

@@ -55,7 +55,8 @@ pub fn declared(world: &World, key: &NamespacedName, name: &str) -> Declared {
 
 /// Goes live, or says what is missing. Returns the message of `Ready=True`.
 pub async fn run(ctx: &Ctx, id: &ObjectId, p: &mut Progress, parents: &Parents, selectors: &Selectors) -> Step<String> {
-    let live = p.journal().iter().any(|r| r.purpose == Purpose::MX && r.state == RecordState::Ok && r.ownership.is_some());
+    let live =
+        p.journal().iter().any(|r| r.purpose == Purpose::MX && r.state == RecordState::Ok && r.ownership.is_some());
     if live && p.status.state == Some(DomainState::Live) {
         p.conditions.set(ConditionType::CutOver, true, Reason::Succeeded, "MX is ours");
         return Ok(format!("{} is live", parents.name));
@@ -82,7 +83,12 @@ pub async fn run(ctx: &Ctx, id: &ObjectId, p: &mut Progress, parents: &Parents, 
     ctx.forget_probes(&super::super::ctx::uid(p.object.as_ref()));
     p.status.state = Some(DomainState::Live);
     p.conditions.set(ConditionType::CutOver, true, Reason::Succeeded, "MX is ours");
-    ctx.event(p.object.as_ref(), false, "CutOver", format!("MX of {} is ours, every declared address takes mail", parents.name));
+    ctx.event(
+        p.object.as_ref(),
+        false,
+        "CutOver",
+        format!("MX of {} is ours, every declared address takes mail", parents.name),
+    );
     Ok(format!("{} is live", parents.name))
 }
 
@@ -119,7 +125,13 @@ const BUDGET: Duration = Duration::from_secs(20);
 
 /// Asks the server for every address. Answers are kept from pass to pass, so that a domain with thousands of addresses
 /// gets through.
-async fn ask(ctx: &Ctx, p: &Progress, parents: &Parents, servers: &[(String, u16)], addresses: &[String]) -> Result<(), Hold> {
+async fn ask(
+    ctx: &Ctx,
+    p: &Progress,
+    parents: &Parents,
+    servers: &[(String, u16)],
+    addresses: &[String],
+) -> Result<(), Hold> {
     let server = format!("mail server of GroupwareBackend {}", parents.server.name);
     let uid = super::super::ctx::uid(p.object.as_ref());
     let start = tokio::time::Instant::now();
@@ -132,12 +144,18 @@ async fn ask(ctx: &Ctx, p: &Progress, parents: &Parents, servers: &[(String, u16
         }
         let verdicts = ctx.probe.ask(servers, chunk).await.map_err(|e| Hold::backend(&server, &e))?;
         if verdicts.len() != chunk.len() {
-            return Err(Hold::retry(Reason::AwaitingAcceptance, format!("the {server} did not answer for every address")));
+            return Err(Hold::retry(
+                Reason::AwaitingAcceptance,
+                format!("the {server} did not answer for every address"),
+            ));
         }
         let (good, bad): (Vec<_>, Vec<_>) = chunk.iter().zip(verdicts).partition(|(_, v)| *v == Verdict::Accepted);
         ctx.probed(&uid, good.into_iter().map(|(a, _)| a.clone()));
         if let Some((address, Verdict::Later(why) | Verdict::Refused(why))) = bad.into_iter().next() {
-            return Err(Hold::retry(Reason::AwaitingAcceptance, format!("the {server} does not take mail for {address} yet: {why}")));
+            return Err(Hold::retry(
+                Reason::AwaitingAcceptance,
+                format!("the {server} does not take mail for {address} yet: {why}"),
+            ));
         }
     }
     Ok(())

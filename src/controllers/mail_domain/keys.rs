@@ -7,7 +7,7 @@ use super::super::world::ObjectId;
 use super::Parents;
 use super::stage::Progress;
 use crate::api::mail_domain::{DkimAlgorithm, DkimKeyState, DkimKeyStatus};
-use crate::api::{RecordState, annotations};
+use crate::api::{Reason, RecordState, annotations, mail_domain};
 use crate::dns::records::{DkimPublic, new_selector};
 use crate::groupware::{Capability, DkimRow};
 use std::collections::BTreeMap;
@@ -23,7 +23,8 @@ pub struct Selectors {
 impl Selectors {
     /// For the records.
     pub fn public(&self) -> Vec<DkimPublic> {
-        let public = |k: &DkimRow| DkimPublic { selector: k.selector.clone(), algorithm: k.algorithm, public: k.public.clone() };
+        let public =
+            |k: &DkimRow| DkimPublic { selector: k.selector.clone(), algorithm: k.algorithm, public: k.public.clone() };
         self.keys.iter().map(public).collect()
     }
 }
@@ -55,8 +56,16 @@ pub async fn ensure(ctx: &Ctx, id: &ObjectId, p: &mut Progress, parents: &Parent
     };
     let capabilities = server.object.status.clone().unwrap_or_default().capabilities;
     let wanted: Vec<DkimAlgorithm> = p.object.spec.dkim.algorithms.clone();
+    let said = wanted.clone();
     let algorithms: Vec<DkimAlgorithm> =
         wanted.into_iter().filter(|a| capabilities.iter().any(|c| c == capability(*a).as_str())).collect();
+    if algorithms.is_empty() || (algorithms != said && said != mail_domain::Dkim::default().algorithms) {
+        let text = format!(
+            "{} cannot sign with every algorithm of dkim.algorithms: leave it out, or name RSA2048 alone",
+            server.label()
+        );
+        return Err(Hold::stalled(Reason::Unsupported, text).into());
+    }
     let mut keys = ctx
         .rows(server, &id.key, &parents.name, false, |rows| rows.dkim.clone())
         .await
@@ -70,9 +79,14 @@ pub async fn ensure(ctx: &Ctx, id: &ObjectId, p: &mut Progress, parents: &Parent
         if asked {
             // What has signed no more since the wish before goes now.
             for old in keys.iter().filter(|k| !k.active && before.contains(&k.selector)) {
-                server.server.remove_dkim_key(&uid(p.object.as_ref()), &parents.name, &old.selector).await.map_err(failed)?;
+                server
+                    .server
+                    .remove_dkim_key(&uid(p.object.as_ref()), &parents.name, &old.selector)
+                    .await
+                    .map_err(failed)?;
             }
-            let signing: Vec<DkimRow> = keys.iter().filter(|k| k.active || !before.contains(&k.selector)).cloned().collect();
+            let signing: Vec<DkimRow> =
+                keys.iter().filter(|k| k.active || !before.contains(&k.selector)).cloned().collect();
             keys = signing;
         }
         let today = ctx.clock.now().to_zoned(jiff::tz::TimeZone::UTC).date();

@@ -44,7 +44,6 @@ async fn reconcile(ctx: &Ctx, id: &ObjectId, domain: Arc<MailDomain>) -> Pass {
     let domain = with_finalizer(ctx, &api, domain, put::domain).await?;
     let before = domain.status.clone().unwrap_or_default();
     let mut p = Progress::new(ctx, domain);
-    p.status.last_handled_reconcile_at = annotation(p.object.as_ref(), annotations::RECONCILE);
     let next = match stages(ctx, id, &mut p).await {
         Ok(message) => {
             p.conditions.ready(message);
@@ -88,11 +87,7 @@ async fn stages(ctx: &Ctx, id: &ObjectId, p: &mut Progress) -> Step<String> {
     if paused(p.object.as_ref()) {
         return Err(family::paused_itself().into());
     }
-    let parents = parents(ctx, id, p).await?;
-    let every = super::mail_instance::interval(&parents.instance.backend.spec.resync.interval);
-    let asked = annotation(p.object.as_ref(), annotations::RECONCILE);
-    let before = p.object.status.as_ref().and_then(|s| s.last_handled_reconcile_at.clone());
-    let refresh = ctx.resync_due(id, every) || (asked.is_some() && asked != before);
+    let (parents, refresh) = parents(ctx, id, p).await?;
     if p.object.spec.management_policy == ManagementPolicy::Observe
         || parents.instance.object.spec.management_policy == ManagementPolicy::Observe
     {
@@ -114,12 +109,15 @@ fn dns_allowed(world: &World, backend: &DNSBackend, namespace: &str, domain: &st
     if !backend.spec.allowed_namespaces.allows(namespace, &labels) {
         return Err(Hold::stalled(
             Reason::BackendNotAllowed,
-            format!("DNSBackend {label} does not allow namespace {namespace}: {ask} to add it to spec.allowedNamespaces"),
+            format!(
+                "DNSBackend {label} does not allow namespace {namespace}: {ask} to add it to spec.allowedNamespaces"
+            ),
         ));
     }
     // The most specific zone decides.
     let covers = |zone: &&dns_backend::Zone| name::canonical(&zone.name).is_ok_and(|z| name::is_within(domain, &z));
-    let zone = backend.spec.zones.iter().filter(covers).max_by_key(|z| z.name.len());
+    let length = |z: &&dns_backend::Zone| name::canonical(&z.name).map_or(0, |n| n.len());
+    let zone = backend.spec.zones.iter().filter(covers).max_by_key(length);
     match zone {
         None => Err(Hold::stalled(
             Reason::BackendNotAllowed,
@@ -133,7 +131,7 @@ fn dns_allowed(world: &World, backend: &DNSBackend, namespace: &str, domain: &st
     }
 }
 
-async fn parents(ctx: &Ctx, id: &ObjectId, p: &mut Progress) -> Step<Parents> {
+async fn parents(ctx: &Ctx, id: &ObjectId, p: &mut Progress) -> Step<(Parents, bool)> {
     let domain = p.object.clone();
     let name = name::mail_domain(&domain.spec.domain)
         .map_err(|e| Hold::stalled(Reason::InvalidSpec, format!("{}: {e}", domain.spec.domain)))?;
@@ -144,7 +142,7 @@ async fn parents(ctx: &Ctx, id: &ObjectId, p: &mut Progress) -> Step<Parents> {
         value: records::challenge_value(&uid(domain.as_ref()), &name),
     });
     p.status.state.get_or_insert(DomainState::Pending);
-    let (instance, dns_name) = {
+    let (instance, dns_name, dns_backend) = {
         let world = ctx.world();
         let instance = family::instance(&world, &id.key.sibling(&domain.spec.instance_ref.name), false)?;
         if let Some(hold) = family::paused_by(&instance.object) {
@@ -183,8 +181,7 @@ async fn parents(ctx: &Ctx, id: &ObjectId, p: &mut Progress) -> Step<Parents> {
         })?;
         dns_allowed(&world, &backend, &id.key.namespace, &name)?;
         super::groupware_backend::usable(&instance.backend)?;
-        super::dns_backend::usable(&backend)?;
-        (instance, dns_name)
+        (instance, dns_name, backend)
     };
     if domain.spec.alias_of.is_some() {
         return Err(Hold::stalled(Reason::Unsupported, "aliasOf is not supported yet: take it out of the spec").into());
@@ -193,20 +190,32 @@ async fn parents(ctx: &Ctx, id: &ObjectId, p: &mut Progress) -> Step<Parents> {
     if let Some(old) = domain.status.as_ref().and_then(|s| s.dns.as_ref()).and_then(|d| d.backend.as_ref())
         && *old != dns_name
     {
-        let text = format!("the records of {name} are at DNSBackend {old}: set dns.backendRef back to it, and make a new MailDomain to move");
+        let text = format!(
+            "the records of {name} are at DNSBackend {old}: set dns.backendRef back to it, and make a new MailDomain to move"
+        );
         return Err(Hold::stalled(Reason::InvalidSpec, text).into());
     }
     let server = ctx.connections.groupware(ctx, &instance.object.spec.backend_ref.name).await?;
+    let every = super::mail_instance::interval(&instance.backend.spec.resync.interval);
+    let asked = annotation(domain.as_ref(), annotations::RECONCILE);
+    let before = p.status.last_handled_reconcile_at.clone();
+    let refresh = ctx.resync_due(id, every) || (asked.is_some() && asked != before);
+    let held = ctx.world().claims.get(&NamespacedName::new("", &name)).map(|c| c.spec.owner.uid.clone());
+    if refresh && held == domain.metadata.uid {
+        // Before the DNS is asked: a DNS server that is away must not hide what becomes of the mailboxes.
+        ctx.rows(&server, &id.key, &name, true, |_| ()).await.map_err(|e| Hold::backend(&server.label(), &e))?;
+    }
+    p.status.last_handled_reconcile_at = asked;
+    super::dns_backend::usable(&dns_backend)?;
     let dns = ctx.connections.dns(ctx, &dns_name).await?;
     let zone = dns.server.find_zone(&name).await.map_err(|e| match e {
-        BackendError::NotFound(_) => Hold::retry(
-            Reason::ZoneNotFound,
-            format!("{} has no zone for {name}: create it there", dns.label()),
-        ),
+        BackendError::NotFound(_) => {
+            Hold::retry(Reason::ZoneNotFound, format!("{} has no zone for {name}: create it there", dns.label()))
+        }
         e => Hold::backend(&dns.label(), &e),
     })?;
     let tenant = instance.id.clone().unwrap_or_default();
-    Ok(Parents { name, instance, tenant, server, dns, zone })
+    Ok((Parents { name, instance, tenant, server, dns, zone }, refresh && held != domain.metadata.uid))
 }
 
 /// Proof, then claim (I9). A claim is held until the MailDomain goes; it is never looked past.
@@ -321,6 +330,11 @@ async fn provision(ctx: &Ctx, id: &ObjectId, p: &mut Progress, parents: &Parents
 }
 
 async fn observe(ctx: &Ctx, id: &ObjectId, p: &mut Progress, parents: &Parents, refresh: bool) -> Step<String> {
+    let other = ctx.world().claims.get(&NamespacedName::new("", &parents.name)).map(|c| c.spec.owner.uid.clone());
+    if other.as_ref().is_some_and(|u| *u != uid(p.object.as_ref())) {
+        let text = format!("{} is held by another tenant of this cluster", parents.name);
+        return Err(Hold::stalled(Reason::DomainClaimed, text).into());
+    }
     let row = ctx
         .rows(&parents.server, &id.key, &parents.name, refresh, |rows| rows.domain.clone())
         .await
@@ -330,9 +344,8 @@ async fn observe(ctx: &Ctx, id: &ObjectId, p: &mut Progress, parents: &Parents, 
         let text = "nothing is written (managementPolicy: Observe), and the backend has no such domain";
         return Err(Hold::waiting(Reason::Drifted, text).into());
     };
-    let other = ctx.world().claims.get(&NamespacedName::new("", &parents.name)).map(|c| c.spec.owner.uid.clone());
     // What another tenant has is not shown either (I11).
-    if row.tenant.as_ref() != Some(&parents.tenant) || !row.active || other.is_some_and(|u| u != uid(p.object.as_ref())) {
+    if row.tenant.as_ref() != Some(&parents.tenant) || !row.active {
         p.conditions.set(ConditionType::Provisioned, false, Reason::Drifted, "not active in this tenant");
         let text = "nothing is written (managementPolicy: Observe), and the backend has no active domain of that name in this tenant";
         return Err(Hold::waiting(Reason::Drifted, text).into());

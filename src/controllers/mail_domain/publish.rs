@@ -6,7 +6,7 @@ use super::super::hold::Hold;
 use super::Parents;
 use super::keys::Selectors;
 use super::stage::Progress;
-use crate::api::{ConditionType, RecordState, Reason};
+use crate::api::{ConditionType, Reason, RecordState};
 use crate::dns::merge::{self, Plan, Policy};
 use crate::dns::records::{self, Input, Record};
 use crate::dns::{RecordType, RrSet};
@@ -27,7 +27,14 @@ pub fn desired(p: &Progress, parents: &Parents, selectors: &Selectors) -> Vec<Re
         ttl: spec.dns.ttl.max(1) as u32,
         challenge: challenge.then(|| records::challenge_value(&uid(p.object.as_ref()), &parents.name)),
         mx: hosts.mx.iter().map(|m| (m.preference.clamp(0, 65535) as u16, m.host.clone())).collect(),
-        spf: parents.instance.backend.spec.spf.as_ref().zip(spec.dns.spf.as_ref()).map(|(s, p)| (s.include.clone(), p.all)),
+        spf: parents
+            .instance
+            .backend
+            .spec
+            .spf
+            .as_ref()
+            .zip(spec.dns.spf.as_ref())
+            .map(|(s, p)| (s.include.clone(), p.all)),
         dkim: selectors.public(),
         dmarc: Some(spec.dns.dmarc.clone()),
     })
@@ -47,18 +54,26 @@ pub async fn all_but_mx(ctx: &Ctx, p: &mut Progress, parents: &Parents, selector
         }
         return Err(stop);
     }
-    p.conditions.set(ConditionType::DNSPublished, true, Reason::Succeeded, "every authoritative server shows the records");
+    p.conditions.set(
+        ConditionType::DNSPublished,
+        true,
+        Reason::Succeeded,
+        "every authoritative server shows the records",
+    );
     Ok(())
 }
 
 /// Publishes the records, MX among them if `switch_mx`, and sees them at the authoritative servers.
-pub async fn publish(ctx: &Ctx, p: &mut Progress, parents: &Parents, selectors: &Selectors, switch_mx: bool) -> Step<()> {
+pub async fn publish(
+    ctx: &Ctx,
+    p: &mut Progress,
+    parents: &Parents,
+    selectors: &Selectors,
+    switch_mx: bool,
+) -> Step<()> {
     let wanted = desired(p, parents, selectors);
-    let policy = |p: &Progress| Policy {
-        conflict: p.object.spec.dns.conflict_policy,
-        switch_mx,
-        previous_mx: p.previous_mx(),
-    };
+    let policy =
+        |p: &Progress| Policy { conflict: p.object.spec.dns.conflict_policy, switch_mx, previous_mx: p.previous_mx() };
     let which = merge::which(&wanted, &p.journal());
     for _ in 0..ROUNDS {
         let live = read(parents, &which).await?;
@@ -67,7 +82,11 @@ pub async fn publish(ctx: &Ctx, p: &mut Progress, parents: &Parents, selectors: 
             let conflicts = plan.conflicts.clone();
             p.set_journal(plan.journal, plan.previous_mx);
             if let Some(conflict) = conflicts.first() {
-                let more = if conflicts.len() > 1 { format!(" ({} more, see status.dns.records)", conflicts.len() - 1) } else { String::new() };
+                let more = if conflicts.len() > 1 {
+                    format!(" ({} more, see status.dns.records)", conflicts.len() - 1)
+                } else {
+                    String::new()
+                };
                 return Err(Hold::stalled(Reason::DNSConflict, format!("{}{more}", conflict.message)).into());
             }
             return shown(p, parents, &wanted, &which, &live, &policy(p)).await;
@@ -113,13 +132,20 @@ async fn shown(
 ) -> Step<()> {
     let mut waiting: Vec<(String, RecordType)> = vec![];
     for (name, rtype) in which.iter().filter(|(_, t)| *t != RecordType::CNAME) {
-        let seen = parents.dns.resolver.lookup(name, *rtype).await.map_err(|e| Hold::backend(&parents.dns.label(), &e))?;
+        let seen =
+            parents.dns.resolver.lookup(name, *rtype).await.map_err(|e| Hold::backend(&parents.dns.label(), &e))?;
         let have = live.iter().find(|s| s.name == *name && s.rtype == *rtype);
         let old = seen.iter().any(|server| {
             // A time to live that counts down in a cache says nothing.
             let view: Vec<RrSet> = live
                 .iter()
-                .map(|s| if (&s.name, s.rtype) == (name, *rtype) { RrSet { ttl: s.ttl, ..server.clone() } } else { s.clone() })
+                .map(|s| {
+                    if (&s.name, s.rtype) == (name, *rtype) {
+                        RrSet { ttl: s.ttl, ..server.clone() }
+                    } else {
+                        s.clone()
+                    }
+                })
                 .collect();
             let same = have.is_some_and(|h| h.values == server.values);
             !same && !merge::plan(wanted, &p.journal(), &view, policy).changes.is_empty()
@@ -130,7 +156,9 @@ async fn shown(
     }
     let dns = p.dns();
     for record in &mut dns.records {
-        if record.state == RecordState::Ok && waiting.iter().any(|(n, t)| *n == record.name && t.as_str() == record.type_) {
+        if record.state == RecordState::Ok
+            && waiting.iter().any(|(n, t)| *n == record.name && t.as_str() == record.type_)
+        {
             record.state = RecordState::Propagating;
         }
     }

@@ -1,7 +1,9 @@
 //! The life of a MailInstance: the tenant at the backend, its numbers, what it misses (I12). It leaves after its domains.
 
 use super::connections::Groupware;
-use super::ctx::{Ctx, Pass, Step, Stop, annotation, orphan, paused, settle, uid, with_finalizer, without_finalizer, write_status};
+use super::ctx::{
+    Ctx, Pass, Step, Stop, annotation, orphan, paused, settle, uid, with_finalizer, without_finalizer, write_status,
+};
 use super::edges::put;
 use super::hold::Hold;
 use super::world::{Kind, ObjectId, bytes};
@@ -61,7 +63,12 @@ async fn reconcile(ctx: &Ctx, id: &ObjectId, instance: Arc<MailInstance>) -> Pas
     let hold = match outcome {
         Ok(done) => {
             if done.made == Made::Adopted {
-                ctx.event(instance.as_ref(), false, "Adopted", format!("tenant {} was at the backend and is taken over", done.tenant.id));
+                ctx.event(
+                    instance.as_ref(),
+                    false,
+                    "Adopted",
+                    format!("tenant {} was at the backend and is taken over", done.tenant.id),
+                );
             }
             status.ownership = Some(if done.tenant.adopted { Ownership::Adopted } else { Ownership::Created });
             status.usage = Some(usage(ctx, &instance, done.used));
@@ -83,13 +90,26 @@ async fn reconcile(ctx: &Ctx, id: &ObjectId, instance: Arc<MailInstance>) -> Pas
     let limited = |h: &&Hold| matches!(h.reason, Reason::QuotaExceeded | Reason::LimitExceeded);
     match hold.as_ref().filter(limited) {
         Some(h) => conditions.set(ConditionType::WithinLimits, false, h.reason, h.message.clone()),
-        None => conditions.set(ConditionType::WithinLimits, true, Reason::Succeeded, "what is declared fits what was booked"),
+        None => conditions.set(
+            ConditionType::WithinLimits,
+            true,
+            Reason::Succeeded,
+            "what is declared fits what was booked",
+        ),
     }
     let next = match &hold {
         Some(hold) => {
             super::tell_hold(ctx, instance.as_ref(), &old.conditions, hold);
             hold.tell(&mut conditions);
-            hold.next
+            match hold.next {
+                // The tenant is looked at all the same, and what is refused may be mended at the server.
+                Next::Settled => Next::After(ctx.random.around(resync(ctx, &instance), 20)),
+                next => next,
+            }
+        }
+        None if status.mass_loss == Some(MassLossState::Accepted) => {
+            conditions.ready("the tenant is as declared; mailboxes that were lost are being made again");
+            Next::After(Duration::from_secs(30))
         }
         None => {
             conditions.ready("the tenant is as declared");
@@ -144,7 +164,9 @@ fn usage(ctx: &Ctx, instance: &MailInstance, used: u64) -> InstanceUsage {
         domains: world.index.domains_by_instance.count(&key) as i64,
         mailboxes: tally.mailboxes as i64,
         aliases: tally.aliases as i64,
-        storage_allocated: Some(Quantity::from_bytes(tally.declared.saturating_add(default.saturating_mul(tally.without_quota)))),
+        storage_allocated: Some(Quantity::from_bytes(
+            tally.declared.saturating_add(default.saturating_mul(tally.without_quota)),
+        )),
         storage_used: Some(Quantity::from_bytes((used / step * step) >> 20 << 20)),
     }
 }
@@ -162,7 +184,10 @@ async fn steps(ctx: &Ctx, id: &ObjectId, instance: &Arc<MailInstance>) -> Step<D
     };
     let have = server.server.tenant(&uid(instance.as_ref())).await.map_err(failed)?;
     if instance.spec.management_policy == ManagementPolicy::Observe {
-        let hold = Hold::waiting(Reason::Drifted, "nothing is written (managementPolicy: Observe), and the backend has no such tenant");
+        let hold = Hold::waiting(
+            Reason::Drifted,
+            "nothing is written (managementPolicy: Observe), and the backend has no such tenant",
+        );
         let tenant = have.ok_or(hold)?;
         let used = tenant.used;
         return Ok(Done { tenant, made: Made::Unchanged, mass_loss: None, used, hold: None });
@@ -170,6 +195,12 @@ async fn steps(ctx: &Ctx, id: &ObjectId, instance: &Arc<MailInstance>) -> Step<D
     let mass_loss = judge(ctx, &server, &family, have.is_none()).await?;
     if mass_loss == Some(MassLossState::Held) && have.is_none() {
         return Err(held(&id.key.name).into());
+    }
+    let capabilities = family.backend.status.clone().unwrap_or_default().capabilities;
+    let bounded = capabilities.iter().any(|c| c == crate::groupware::Capability::TenantStorage.as_str());
+    if instance.spec.storage_policy == mail_instance::StoragePolicy::Share && !bounded {
+        let text = format!("storagePolicy: Share is not supported with {}: use Allocate", server.label());
+        return Err(Hold::stalled(Reason::Unsupported, text).into());
     }
     let tally = ctx.world().tally(&id.key);
     let booked = bytes(&instance.spec.storage);
@@ -183,7 +214,8 @@ async fn steps(ctx: &Ctx, id: &ObjectId, instance: &Arc<MailInstance>) -> Step<D
         storage,
         address_book: instance.spec.address_book,
     };
-    let same = have.as_ref().is_some_and(|t| t.active && t.storage == want.storage && t.address_book == want.address_book);
+    let same =
+        have.as_ref().is_some_and(|t| t.active && t.storage == want.storage && t.address_book == want.address_book);
     let (tenant, made) = match have {
         Some(tenant) if same => (tenant, Made::Unchanged),
         _ => server.server.ensure_tenant(&want).await.map_err(failed)?,
@@ -207,10 +239,17 @@ async fn steps(ctx: &Ctx, id: &ObjectId, instance: &Arc<MailInstance>) -> Step<D
 }
 
 /// Where the instance stands with what it misses: looked at when something of it is known to be missing.
-async fn judge(ctx: &Ctx, server: &Groupware, family: &family::Instance, tenant_missing: bool) -> Step<Option<MassLossState>> {
+async fn judge(
+    ctx: &Ctx,
+    server: &Groupware,
+    family: &family::Instance,
+    tenant_missing: bool,
+) -> Step<Option<MassLossState>> {
     let status = family.object.status.clone().unwrap_or_default();
     let made_once = !deletion::never_made(status.ownership);
-    let suspect = status.mass_loss.is_some() || (tenant_missing && made_once) || ctx.suspects_loss(&uid(family.object.as_ref())).await;
+    let suspect = status.mass_loss.is_some()
+        || (tenant_missing && made_once)
+        || ctx.suspects_loss(&uid(family.object.as_ref())).await;
     if !suspect {
         return Ok(None);
     }
@@ -247,21 +286,22 @@ async fn cleanup(ctx: &Ctx, instance: Arc<MailInstance>) -> Pass {
 }
 
 async fn way_out(ctx: &Ctx, instance: &MailInstance) -> Step<Cleanup<Hold>> {
-    if orphan(instance) {
-        ctx.event(instance, true, "Orphaned", "the backend was not asked: what is there stays there");
-        return Ok(Cleanup::Done);
-    }
     let key = NamespacedName::of(instance);
     let names: Vec<String> = {
         let world = ctx.world();
         world.index.domains_by_instance.of(&key).map(|k| k.name.clone()).collect()
     };
+    // Also of one that is orphaned: its children need it to find what they have to take down.
     if !names.is_empty() {
         return Ok(Cleanup::Waiting(deletion::blocked(Reason::HasDomains, "MailDomain", &names)));
     }
+    if orphan(instance) {
+        ctx.event(instance, true, "Orphaned", "the backend was not asked: what is there stays there");
+        return Ok(Cleanup::Done);
+    }
     // The store may lag: a live list has the last word before anything is taken down.
     let params = ListParams::default().fields(&format!("spec.instanceRef.name={}", key.name)).limit(6);
-    let live = ctx.api::<MailDomain>(&key.namespace).list(&params).await?;
+    let live = ctx.api::<MailDomain>(&key.namespace).list_metadata(&params).await?;
     if !live.items.is_empty() {
         let names: Vec<String> = live.items.iter().map(|d| d.name_any()).collect();
         let hold = deletion::blocked(Reason::HasDomains, "MailDomain", &names);
@@ -271,19 +311,29 @@ async fn way_out(ctx: &Ctx, instance: &MailInstance) -> Step<Cleanup<Hold>> {
         return Ok(Cleanup::Waiting(family::paused_itself()));
     }
     if instance.spec.management_policy == ManagementPolicy::Observe {
-        return Ok(Cleanup::Done);
+        return Ok(deletion::observed(instance.status.as_ref().and_then(|s| s.ownership)));
+    }
+    if instance.status.as_ref().and_then(|s| s.mass_loss) == Some(MassLossState::Held) {
+        return Ok(Cleanup::Waiting(deletion::with_way_out(held(&key.name))));
     }
     let backend = match family::backend(&ctx.world(), instance, true) {
         Ok(backend) => backend,
         // No backend, and nothing was ever made.
-        Err(_) if instance.status.as_ref().is_none_or(|s| deletion::never_made(s.ownership)) => return Ok(Cleanup::Done),
+        Err(_) if instance.status.as_ref().is_none_or(|s| deletion::never_made(s.ownership)) => {
+            return Ok(Cleanup::Done);
+        }
         Err(hold) => return Ok(Cleanup::Waiting(deletion::with_way_out(hold))),
     };
     super::groupware_backend::usable(&backend).map_err(deletion::with_way_out)?;
     let server = ctx.connections.groupware(ctx, &instance.spec.backend_ref.name).await?;
     match server.server.remove_tenant(&uid(instance)).await {
         Ok(Left::Kept(n)) => {
-            ctx.event(instance, false, "Retained", format!("{n} retained objects stay at the backend, switched off, with their tenant"));
+            ctx.event(
+                instance,
+                false,
+                "Retained",
+                format!("{n} retained objects stay at the backend, switched off, with their tenant"),
+            );
             Ok(Cleanup::Done)
         }
         Ok(Left::Gone) | Err(BackendError::NotFound(_) | BackendError::Exists { .. }) => Ok(Cleanup::Done),

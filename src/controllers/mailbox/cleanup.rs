@@ -5,7 +5,7 @@ use super::super::connections::Groupware;
 use super::super::ctx::{Ctx, Pass, Step, Stop, orphan, paused, uid, without_finalizer, write_status};
 use super::super::edges::{self, put};
 use super::super::hold::Hold;
-use super::super::world::{ObjectId, Kind, World};
+use super::super::world::{Kind, ObjectId, World};
 use super::super::{deletion, family};
 use crate::api::*;
 use crate::groupware::BackendError;
@@ -62,6 +62,9 @@ async fn steps(ctx: &Ctx, mailbox: &Mailbox) -> Step<Cleanup<Hold>> {
     let domain = {
         let world = ctx.world();
         let domain_key = key.sibling(&mailbox.spec.domain_ref.name);
+        if deletion::never_made(status.ownership) && deletion::parent_never_made(&world, &domain_key) {
+            return Ok(Cleanup::Done);
+        }
         let domain = match family::domain(&world, &domain_key, true) {
             Ok(domain) => domain,
             Err(hold) if deletion::never_made(status.ownership) => return Ok(deletion::parentless(hold)),
@@ -80,10 +83,12 @@ async fn steps(ctx: &Ctx, mailbox: &Mailbox) -> Step<Cleanup<Hold>> {
     if mailbox.spec.management_policy == ManagementPolicy::Observe
         || domain.instance.object.spec.management_policy == ManagementPolicy::Observe
     {
-        return Ok(Cleanup::Done);
+        return Ok(deletion::observed(status.ownership));
     }
-    let leaving = ctx.world().namespace_leaves(&key.namespace);
-    if let Some(hold) = deletion::draining(&domain.object, leaving, ctx.clock.now()) {
+    if let Some(hold) = deletion::drains(ctx, &domain).await? {
+        return Ok(Cleanup::Waiting(hold));
+    }
+    if let Some(hold) = deletion::mass_loss(&domain.instance) {
         return Ok(Cleanup::Waiting(hold));
     }
     super::super::groupware_backend::usable(&domain.instance.backend).map_err(deletion::with_way_out)?;
@@ -110,7 +115,12 @@ async fn steps(ctx: &Ctx, mailbox: &Mailbox) -> Step<Cleanup<Hold>> {
         DeletionPolicy::Retain => {
             let released = server.server.release_mailbox(&uid(mailbox), &address).await;
             if released.is_ok() {
-                ctx.event(mailbox, false, "Retained", format!("{address} is switched off, its mail stays at the backend (deletionPolicy: Retain)"));
+                ctx.event(
+                    mailbox,
+                    false,
+                    "Retained",
+                    format!("{address} is switched off, its mail stays at the backend (deletionPolicy: Retain)"),
+                );
             }
             released.map(|()| Cleanup::Done)
         }
@@ -143,7 +153,10 @@ async fn referenced(ctx: &Ctx, server: &Groupware, domain: &NamespacedName, addr
                 let local = if local.is_empty() { "*" } else { local };
                 let name = alias.rsplit('@').next().unwrap_or_default().to_owned();
                 let domains = world.index.domains_by_name.of(&name).filter(|d| d.namespace == domain.namespace);
-                let ids: Vec<ObjectId> = domains.flat_map(|d| world.owner_of_address(d, local)).filter(|id| id.kind == Kind::MailAlias).collect();
+                let ids: Vec<ObjectId> = domains
+                    .flat_map(|d| world.owner_of_address(d, local))
+                    .filter(|id| id.kind == Kind::MailAlias)
+                    .collect();
                 wakes.now.extend(ids.into_iter().map(|id| (id, Priority::Normal)));
             }
         }

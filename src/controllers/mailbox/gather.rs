@@ -59,7 +59,7 @@ pub async fn gather(ctx: &Ctx, id: &ObjectId, mailbox: &Mailbox) -> Step<Gathere
     let key = &id.key;
     let domain_key = key.sibling(&mailbox.spec.domain_ref.name);
     let (domain, verdict, quota, credentials, source, own_domains) = {
-        let world = ctx.world();
+        let mut world = ctx.world_mut();
         let domain = family::domain(&world, &domain_key, false)?;
         if let Some(hold) = family::paused_by(&domain.instance.object) {
             return Err(hold.into());
@@ -73,11 +73,16 @@ pub async fn gather(ctx: &Ctx, id: &ObjectId, mailbox: &Mailbox) -> Step<Gathere
         }
         let verdict = standing::mailbox(&world, &domain.instance.object, id);
         let quota = standing::wanted_quota(&domain.instance.object, mailbox);
-        let credentials = SecretSeen::of(world.secrets.get(&key.sibling(credentials_secret(mailbox))).as_deref(), &uid(mailbox));
+        if verdict == Verdict::Fits && mailbox.status.as_ref().is_none_or(|s| s.quota.is_none()) {
+            world.granting.insert(uid(mailbox), quota);
+        }
+        let credentials =
+            SecretSeen::of(world.secrets.get(&key.sibling(credentials_secret(mailbox))).as_deref(), &uid(mailbox));
         let password = &mailbox.spec.password;
         let named = password.secret_ref.as_ref().or(password.hash_secret_ref.as_ref());
         let source = named.and_then(|r| world.secrets.get(&key.sibling(&r.name))).map(|s| version(&s));
-        let own_domains = world.held_names(&domain.instance.key);
+        let mut own_domains = world.held_names(&domain.instance.key);
+        own_domains.insert(domain.name.clone());
         (domain, verdict, quota, credentials, source, own_domains)
     };
     super::super::groupware_backend::usable(&domain.instance.backend)?;
@@ -131,17 +136,24 @@ pub fn refused(ctx: &Ctx, address: &str, server: &Groupware, error: &BackendErro
     let local = if local.is_empty() { "*" } else { local };
     let domain = address.rsplit('@').next().unwrap_or_default();
     let world = ctx.world();
-    let living = world.index.domains_by_name.of(&domain.to_owned()).flat_map(|d| world.owner_of_address(d, local)).find(|id| {
-        let uid = match id.kind {
-            Kind::Mailbox => world.mailboxes.get(&id.key).and_then(|m| m.uid()),
-            Kind::MailAlias => world.aliases.get(&id.key).and_then(|a| a.uid()),
-            _ => None,
-        };
-        uid.as_ref() == Some(owner)
-    });
+    let living =
+        world.index.domains_by_name.of(&domain.to_owned()).flat_map(|d| world.owner_of_address(d, local)).find(|id| {
+            let uid = match id.kind {
+                Kind::Mailbox => world.mailboxes.get(&id.key).and_then(|m| m.uid()),
+                Kind::MailAlias => world.aliases.get(&id.key).and_then(|a| a.uid()),
+                _ => None,
+            };
+            uid.as_ref() == Some(owner)
+        });
     match living {
         // Its deletion wakes us; if it is not in the same domain object, a retry finds out.
-        Some(id) => Hold { next: crate::runtime::dispatch::Next::Retry, ..Hold::stalled(Reason::AddressInUse, format!("{address} belongs to {} {}: delete one of the two", id.kind.as_str(), id.key.name)) },
+        Some(id) => Hold {
+            next: crate::runtime::dispatch::Next::Retry,
+            ..Hold::stalled(
+                Reason::AddressInUse,
+                format!("{address} belongs to {} {}: delete one of the two", id.kind.as_str(), id.key.name),
+            )
+        },
         None => Hold { next: crate::runtime::dispatch::Next::Retry, ..Hold::backend(&server.label(), error) },
     }
 }

@@ -108,7 +108,16 @@ async fn steps(ctx: &Ctx, id: &ObjectId, mailbox: &Mailbox) -> Step<Done> {
         let (row, made) = ensure(ctx, &server, &seen.domain, &want).await?;
         (Some(row), Some(made))
     };
-    Ok(Done { row, made, rotated, handed_over, drift: vec![], address: seen.address, settings: seen.settings, hold: plan.hold })
+    Ok(Done {
+        row,
+        made,
+        rotated,
+        handed_over,
+        drift: vec![],
+        address: seen.address,
+        settings: seen.settings,
+        hold: plan.hold,
+    })
 }
 
 async fn ensure(
@@ -120,7 +129,9 @@ async fn ensure(
     match server.server.ensure_mailbox(want).await {
         Ok((row, made)) => {
             let copy = row.clone();
-            ctx.observed.update(&server.uid, &domain.name, |s| drop(s.mailboxes.insert(copy.address.clone(), copy))).await;
+            ctx.observed
+                .update(&server.uid, &domain.name, |s| drop(s.mailboxes.insert(copy.address.clone(), copy)))
+                .await;
             Ok((row, made))
         }
         Err(error) => {

@@ -132,7 +132,9 @@ fn short(verdict: &Verdict, instance: &str) -> Option<Hold> {
             Reason::QuotaExceeded,
             format!(
                 "a quota of {} is more than the {} that are left of the {} of MailInstance {instance}: lower it, or raise spec.storage",
-                Quantity::from_bytes(*wanted).0, Quantity::from_bytes(*free).0, Quantity::from_bytes(*booked).0
+                Quantity::from_bytes(*wanted).0,
+                Quantity::from_bytes(*free).0,
+                Quantity::from_bytes(*booked).0
             ),
         )),
     }
@@ -190,7 +192,10 @@ pub fn plan(mailbox: &Mailbox, seen: &Facts) -> Result<Plan, Hold> {
         let hold = (!drift.is_empty()).then(|| {
             Hold::waiting(
                 Reason::Drifted,
-                format!("nothing is written (managementPolicy: Observe), and the backend differs: {}", drift.join(", ")),
+                format!(
+                    "nothing is written (managementPolicy: Observe), and the backend differs: {}",
+                    drift.join(", ")
+                ),
             )
         });
         return Ok(Plan { settings, observe, drift, hold, ..Plan::nothing() });
@@ -209,7 +214,9 @@ pub fn plan(mailbox: &Mailbox, seen: &Facts) -> Result<Plan, Hold> {
                 ),
             ));
         }
-        SecretSeen::Own { rotated_for, .. } if source == Source::Generated && rotate.is_some() && *rotated_for != rotate => {
+        SecretSeen::Own { rotated_for, .. }
+            if source == Source::Generated && rotate.is_some() && *rotated_for != rotate =>
+        {
             SecretAction::Rotate
         }
         SecretSeen::Own { mark: have, .. } if have.as_deref() != Some(mark.as_str()) => SecretAction::Update,
@@ -219,13 +226,17 @@ pub fn plan(mailbox: &Mailbox, seen: &Facts) -> Result<Plan, Hold> {
         (Source::Generated, SecretSeen::Own { version, .. }) => Some(version.clone()),
         (Source::Generated, _) => None,
         (Source::Plain(r) | Source::Hash(r), _) => Some(seen.source.clone().ok_or_else(|| {
-            Hold::waiting(Reason::SecretNotFound, format!("Secret {} is not there: create it with the key {}", r.name, r.key))
+            Hold::waiting(
+                Reason::SecretNotFound,
+                format!("Secret {} is not there: create it with the key {}", r.name, r.key),
+            )
         })?),
     };
     let enforce = mailbox.spec.password.management == PasswordManagement::Enforce;
     let force = enforce && mine.is_some_and(|r| r.password_drifted);
     let known = mine.and_then(|r| r.password_version.as_ref());
-    let password = force || secret == SecretAction::Create || secret == SecretAction::Rotate || version.as_ref() != known;
+    let password =
+        force || secret == SecretAction::Create || secret == SecretAction::Rotate || version.as_ref() != known;
     let settled = mine.is_some_and(|r| !r.removing && !r.effects_due && differences(r, &settings).is_empty());
     let ownership = mailbox.status.as_ref().and_then(|s| s.ownership);
     let recreates = seen.row.is_none() && matches!(ownership, Some(Ownership::Created | Ownership::Adopted));

@@ -47,7 +47,10 @@ fn a_new_mailbox_gets_a_secret_and_a_password_and_then_there_is_nothing_to_do() 
     let m = fixtures::mailbox(json!({}), json!({}));
     let mut f = facts(json!({}));
     let first = plan(&m, &f).unwrap();
-    assert_eq!((first.secret, first.password, first.settled, first.recreates), (SecretAction::Create, true, false, false));
+    assert_eq!(
+        (first.secret, first.password, first.settled, first.recreates),
+        (SecretAction::Create, true, false, false)
+    );
     assert_eq!(first.settings.quota, 1 << 30);
     f.credentials = own(&f, &Source::Generated);
     f.row = Some(row(&first));
@@ -67,16 +70,36 @@ fn what_makes_a_pass_write() {
         ("a due effect", json!({}), |f| f.row.as_mut().unwrap().effects_due = true, |p| !p.settled),
         ("removal had begun", json!({}), |f| f.row.as_mut().unwrap().removing = true, |p| !p.settled),
         ("somebody else's row", json!({}), |f| f.row.as_mut().unwrap().owner = None, |p| !p.settled && p.password),
-        ("secret changed", json!({}), |f| f.row.as_mut().unwrap().password_version = None, |p| p.settled && p.password && !p.force),
-        ("user's own password", json!({}), |f| f.row.as_mut().unwrap().password_drifted = true, |p| p.settled && !p.password),
+        (
+            "secret changed",
+            json!({}),
+            |f| f.row.as_mut().unwrap().password_version = None,
+            |p| p.settled && p.password && !p.force,
+        ),
+        (
+            "user's own password",
+            json!({}),
+            |f| f.row.as_mut().unwrap().password_drifted = true,
+            |p| p.settled && !p.password,
+        ),
         (
             "enforced password",
             json!({"password": {"management": "Enforce"}}),
             |f| f.row.as_mut().unwrap().password_drifted = true,
             |p| p.password && p.force,
         ),
-        ("hosts changed", json!({}), |f| f.settings.webmail = Some("https://new".into()), |p| p.secret == SecretAction::Update),
-        ("forward inside", json!({"forwarding": {"to": ["bob@acme.test"]}}), |_| {}, |p| p.settings.forward_to == ["bob@acme.test"]),
+        (
+            "hosts changed",
+            json!({}),
+            |f| f.settings.webmail = Some("https://new".into()),
+            |p| p.secret == SecretAction::Update,
+        ),
+        (
+            "forward inside",
+            json!({"forwarding": {"to": ["bob@acme.test"]}}),
+            |_| {},
+            |p| p.settings.forward_to == ["bob@acme.test"],
+        ),
     ];
     for (name, spec, change, check) in cases {
         let mut f = facts(json!({}));

@@ -170,7 +170,9 @@ fn namespace(mailbox: &Mailbox) -> String {
 fn not_owned(name: &str) -> Hold {
     Hold::stalled(
         Reason::SecretNotOwned,
-        format!("Secret {name} exists and does not belong to this Mailbox: remove it, or name another one in spec.credentialsSecret"),
+        format!(
+            "Secret {name} exists and does not belong to this Mailbox: remove it, or name another one in spec.credentialsSecret"
+        ),
     )
 }
 
@@ -209,7 +211,8 @@ fn noted(ctx: &Ctx, mailbox: &Mailbox, secret: Secret) -> Secret {
 async fn own(ctx: &Ctx, mailbox: &Mailbox) -> Step<Secret> {
     let name = credentials_secret(mailbox);
     let secret = ctx.api::<Secret>(&namespace(mailbox)).get_opt(&name).await?;
-    let secret = secret.ok_or_else(|| Hold::retry(Reason::SecretNotFound, format!("Secret {name} went away: it is made again")))?;
+    let secret = secret
+        .ok_or_else(|| Hold::retry(Reason::SecretNotFound, format!("Secret {name} went away: it is made again")))?;
     if !secret.owner_references().iter().any(|o| o.uid == uid(mailbox)) {
         return Err(not_owned(&name).into());
     }
@@ -225,7 +228,10 @@ async fn update(ctx: &Ctx, mailbox: &Mailbox, seen: &Facts, plan: &Plan) -> Step
     let lacks = !have.data.iter().flatten().any(|(k, v)| k == "password" && !v.0.is_empty());
     if plan.source != Source::Generated {
         data.insert("password".into(), None);
-    } else if lacks || (plan.secret == SecretAction::Rotate && have.annotations().get(ROTATED_FOR) != annotation(mailbox, annotations::ROTATE_PASSWORD).as_ref()) {
+    } else if lacks
+        || (plan.secret == SecretAction::Rotate
+            && have.annotations().get(ROTATED_FOR) != annotation(mailbox, annotations::ROTATE_PASSWORD).as_ref())
+    {
         // Read just now: a pass whose write the watch has not told of yet is not repeated.
         let text = generate(ctx.random.as_ref(), length(mailbox));
         data.insert("password".into(), Some(ByteString(text.expose().as_bytes().to_vec())));
@@ -248,18 +254,27 @@ async fn update(ctx: &Ctx, mailbox: &Mailbox, seen: &Facts, plan: &Plan) -> Step
 fn value(secret: &Secret, key: &str) -> Result<SecretText, Hold> {
     let name = secret.name_any();
     let bytes = secret.data.as_ref().and_then(|d| d.get(key)).ok_or_else(|| {
-        Hold::waiting(Reason::SecretNotFound, format!("Secret {name} has no key {key}: add it, or delete the Secret to have it made again"))
+        Hold::waiting(
+            Reason::SecretNotFound,
+            format!("Secret {name} has no key {key}: add it, or delete the Secret to have it made again"),
+        )
     })?;
     let text = std::str::from_utf8(&bytes.0).ok().map(|t| t.trim_end_matches(['\n', '\r'])).filter(|t| !t.is_empty());
     text.map(SecretText::new).ok_or_else(|| {
-        Hold::stalled(Reason::SecretInvalid, format!("key {key} of Secret {name} is empty or not UTF-8 text: correct it"))
+        Hold::stalled(
+            Reason::SecretInvalid,
+            format!("key {key} of Secret {name} is empty or not UTF-8 text: correct it"),
+        )
     })
 }
 
 async fn named(ctx: &Ctx, mailbox: &Mailbox, from: &SecretKeyRef) -> Step<(SecretText, String)> {
     let secret = ctx.api::<Secret>(&namespace(mailbox)).get_opt(&from.name).await?;
     let secret = secret.ok_or_else(|| {
-        Hold::waiting(Reason::SecretNotFound, format!("Secret {} is not there: create it with the key {}", from.name, from.key))
+        Hold::waiting(
+            Reason::SecretNotFound,
+            format!("Secret {} is not there: create it with the key {}", from.name, from.key),
+        )
     })?;
     Ok((value(&secret, &from.key)?, secret_version(&secret)))
 }

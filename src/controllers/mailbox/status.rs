@@ -20,11 +20,7 @@ pub fn status(mailbox: &Mailbox, outcome: Result<Done, Hold>, now: Timestamp) ->
     let generation = mailbox.metadata.generation.unwrap_or_default();
     let mut conditions = Conditions::new(&old.conditions, generation, now);
     conditions.remove(ConditionType::DeletionBlocked);
-    let mut status = MailboxStatus {
-        observed_generation: Some(generation),
-        last_handled_reconcile_at: annotation(mailbox, annotations::RECONCILE),
-        ..old
-    };
+    let mut status = MailboxStatus { observed_generation: Some(generation), ..old };
     match outcome {
         Ok(done) => {
             match &done.hold {
@@ -46,6 +42,7 @@ pub fn status(mailbox: &Mailbox, outcome: Result<Done, Hold>, now: Timestamp) ->
             if let Some(wish) = done.rotated {
                 status.last_handled_rotate_password = Some(wish);
             }
+            status.last_handled_reconcile_at = annotation(mailbox, annotations::RECONCILE);
             status.address = Some(done.address);
             status.client_settings = Some(done.settings);
             status.drift = done.drift;
@@ -77,7 +74,10 @@ pub fn tell(ctx: &Ctx, mailbox: &Mailbox, outcome: &Result<Done, Hold>) {
             if done.made == Some(Made::Adopted) {
                 ctx.event(mailbox, false, "Adopted", format!("{} was at the backend and is taken over", done.address));
             }
-            if done.made == Some(Made::Changed) && old.observed_generation == mailbox.metadata.generation && !done.handed_over {
+            if done.made == Some(Made::Changed)
+                && old.observed_generation == mailbox.metadata.generation
+                && !done.handed_over
+            {
                 let note = format!("{} differed at the backend and was put back", done.address);
                 if conditions::is_true(&old.conditions, ConditionType::Ready) {
                     ctx.event(mailbox, true, "DriftCorrected", note);

@@ -37,11 +37,14 @@ pub(super) fn row(r: &Row) -> AliasRow {
     }
 }
 
-/// Owned aliases that deliver to an address.
+/// Owned aliases that deliver to a mailbox. Only those of its own tenant: another tenant that forwards to it neither
+/// shows its addresses to this one nor keeps the mailbox from going (I11).
 pub(super) async fn to(conn: &mut Conn, address: &str) -> Result<Vec<String>> {
     let sql = format!(
-        "SELECT a.address FROM alias a WHERE string_to_array(replace(a.goto, ' ', ''), ',') @> ARRAY[$1::text] \
-         AND a.owner IS NOT NULL AND {REAL} ORDER BY 1"
+        "SELECT a.address FROM alias a JOIN domain d ON d.domain = a.domain \
+         WHERE string_to_array(replace(a.goto, ' ', ''), ',') @> ARRAY[$1::text] AND a.owner IS NOT NULL AND {REAL} \
+         AND d.tenant IS NOT DISTINCT FROM (SELECT tenant FROM domain WHERE domain = split_part($1::text, '@', 2)) \
+         ORDER BY 1"
     );
     Ok(conn.query(&sql, &[&address]).await?.iter().map(|r| r.get(0)).collect())
 }
@@ -199,11 +202,14 @@ async fn write(
 ) -> Result<()> {
     let (goto, affected) = (s.targets.join(","), affected.join(","));
     // A mailbox on its way out gets no new alias: this and the last step of its removal lock the same row, so that one
-    // of the two sees the other (I1).
-    let leaving = "SELECT username FROM mailbox WHERE username = ANY ($1) AND removing FOR SHARE";
-    let held = "SELECT username FROM mailbox WHERE username = ANY ($1) ORDER BY username FOR SHARE";
-    conn.query(held, &[&s.targets]).await?;
-    if let Some(row) = conn.query(leaving, &[&s.targets]).await?.first() {
+    // of the two sees the other (I1). A mailbox of another tenant is any address outside: its removal does not wait for
+    // this alias, and whether it is there or leaving is not told (I11).
+    let leaving = "SELECT m.username FROM mailbox m JOIN domain d ON d.domain = m.domain \
+                   WHERE m.username = ANY ($1) AND d.tenant = $2 AND m.removing FOR SHARE OF m";
+    let held = "SELECT m.username FROM mailbox m JOIN domain d ON d.domain = m.domain \
+                WHERE m.username = ANY ($1) AND d.tenant = $2 ORDER BY m.username FOR SHARE OF m";
+    conn.query(held, &[&s.targets, &want.tenant]).await?;
+    if let Some(row) = conn.query(leaving, &[&s.targets, &want.tenant]).await?.first() {
         return Err(BackendError::Conflict(format!("mailbox {} is being removed", row.get::<_, &str>(0))));
     }
     let rows = match have {

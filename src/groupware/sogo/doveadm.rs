@@ -15,6 +15,8 @@ use std::time::Duration;
 const NO_USER: i64 = 67;
 /// DOVEADM_EX_NOTFOUND: nothing that matches (no session, no file).
 const NOT_FOUND: i64 = 68;
+/// Whatever the server says, its objects are looked at again after this time.
+const LONGEST_WAIT: Duration = Duration::from_secs(3600);
 
 /// The API.
 pub struct Doveadm {
@@ -57,8 +59,7 @@ impl Doveadm {
         let request = request.header(AUTHORIZATION, self.authorization.clone());
         let answer = request.send().await.map_err(|e| broken(&e))?;
         let status = answer.status();
-        let again = answer.headers().get(RETRY_AFTER).and_then(|v| v.to_str().ok()?.trim().parse().ok());
-        by_status(status.as_u16(), again.map(Duration::from_secs))?;
+        by_status(status.as_u16(), again(answer.headers().get(RETRY_AFTER)))?;
         let body = answer.bytes().await.map_err(|e| broken(&e))?;
         serde_json::from_slice(&body).map_err(|_| BackendError::unavailable("doveadm: the answer is not JSON"))
     }
@@ -195,6 +196,12 @@ fn exit(command: &str, code: i64) -> BackendError {
     BackendError::unavailable(format!("doveadm: {command} ended with exit code {code}"))
 }
 
+/// Seconds of a Retry-After, at most [`LONGEST_WAIT`].
+fn again(value: Option<&HeaderValue>) -> Option<Duration> {
+    let seconds: u64 = value?.to_str().ok()?.trim().parse().ok()?;
+    Some(Duration::from_secs(seconds).min(LONGEST_WAIT))
+}
+
 fn by_status(status: u16, retry_after: Option<Duration>) -> Result<()> {
     match status {
         200 => Ok(()),
@@ -248,6 +255,15 @@ mod tests {
         ] {
             assert!(matches!(p(bad), Err(BackendError::Unavailable { .. })), "{bad}");
         }
+    }
+
+    #[test]
+    fn waits() {
+        let wait = |text: &'static str| again(Some(&HeaderValue::from_static(text))).map(|d| d.as_secs());
+        assert_eq!([wait("7"), wait(" 3600 "), wait("3601")], [Some(7), Some(3600), Some(3600)]);
+        assert_eq!(wait("18446744073709551615"), Some(3600));
+        assert_eq!([wait("18446744073709551616"), wait("-1"), wait("Sun, 01 Nov 2026 10:00:00 GMT")], [None; 3]);
+        assert_eq!(again(None), None);
     }
 
     #[test]

@@ -219,9 +219,7 @@ impl Sogo {
         self.forgets.call(address, |users| async move { self.forget(&users).await }).await?;
         match effects {
             Effects::None | Effects::Forget => Ok(()),
-            Effects::Flush => {
-                self.flushes.call(address, |users| async move { self.doveadm.flush(&users).await }).await
-            }
+            Effects::Flush => self.flushes.call(address, |users| async move { self.doveadm.flush(&users).await }).await,
             Effects::Kick => self.end_sessions(address).await,
         }
     }

@@ -214,11 +214,8 @@ async fn drop_rows(conn: &mut Conn, f: Features, owner: &str, address: &str) -> 
     if conn.row(sql, &[&address, &owner]).await?.is_none() {
         return Err(BackendError::NotFound(format!("mailbox {address}")));
     }
-    let named = "SELECT address FROM alias WHERE owner IS NOT NULL AND address <> $1 \
-                 AND $1 = ANY (string_to_array(replace(goto, ' ', ''), ',')) \
-                 AND NOT EXISTS (SELECT FROM mailbox m WHERE m.username = alias.address)";
-    if let Some(alias) = conn.query(named, &[&address]).await?.first() {
-        return Err(BackendError::Conflict(format!("alias {} still delivers to {address}", alias.get::<_, &str>(0))));
+    if let Some(alias) = alias::to(conn, address).await?.first() {
+        return Err(BackendError::Conflict(format!("alias {alias} still delivers to {address}")));
     }
     conn.execute("DELETE FROM alias WHERE address = $1", &[&address]).await?;
     if f.app_password {

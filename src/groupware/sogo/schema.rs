@@ -13,7 +13,7 @@ pub const SCHEMA: &str = include_str!("../../../config/groupware/sogo/schema.sql
 /// Views; blocks are separated by an empty line.
 pub const VIEWS: &str = include_str!("../../../config/groupware/sogo/views.sql");
 /// What the comment on a view of this version says.
-const VIEW_VERSION: &str = "mailtenant 1";
+const VIEW_VERSION: &str = "mailtenant 2";
 /// Two operators (one going, one coming) may migrate at the same moment: the second waits for this lock.
 const LOCK: &str = "SELECT pg_advisory_xact_lock(7236271430271561)";
 /// A new column with a default that is computed by row rewrites the table: 10 s are too short for a big one.

@@ -1,8 +1,8 @@
 //! One request for many users: whoever comes while a request is under way is taken along by the next one. Knows no
 //! server.
 //!
-//! A doveadm request costs Dovecot 12 ms of a core, whether it names one user or sixteen: without this it was half of
-//! what a new mailbox cost the mail server.
+//! Where every doveadm request is a process (Dovecot's default) one costs 12 to 17 ms of a core. Creating 1,000 mailboxes
+//! this took 0.88 requests each instead of 1.00: passes seldom come to this point at the same time.
 
 use crate::groupware::Result;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
