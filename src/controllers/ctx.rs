@@ -283,10 +283,11 @@ impl Ctx {
             }
         }
     }
-    /// How long until the next regular look.
+    /// How long until the next regular look; none if it is overdue: a pass that is held before it could look would
+    /// otherwise ask for the next pass at once, for as long as it is held.
     pub fn until_resync(&self, id: &ObjectId) -> Option<Duration> {
         let all = self.resync.lock().unwrap_or_else(PoisonError::into_inner);
-        all.get(id).map(|at| at.saturating_duration_since(Instant::now()))
+        all.get(id).map(|at| at.saturating_duration_since(Instant::now())).filter(|left| !left.is_zero())
     }
 }
 

@@ -114,7 +114,11 @@ async fn steps(ctx: &Ctx, p: &mut Progress) -> Step<Cleanup<Hold>> {
                     return Ok(Cleanup::Waiting(deletion::with_way_out(Hold::backend(&server.label(), &error))));
                 }
             }
-            ctx.observed.forget(&server.uid, &name);
+            // What is known of the rows is the holder's: without it drift would have nothing to be compared with.
+            let holder = ctx.world().claims.get(&NamespacedName::new("", &name)).map(|c| c.spec.owner.uid.clone());
+            if holder.is_none_or(|uid| uid == own) {
+                ctx.observed.forget(&server.uid, &name);
+            }
         }
         Err(hold) if deletion::never_made(p.status.ownership) => {
             if let Cleanup::Waiting(hold) = deletion::parentless(hold) {

@@ -101,8 +101,17 @@ async fn steps(ctx: &Ctx, mailbox: &Mailbox) -> Step<Cleanup<Hold>> {
     });
     let ours = ours.await.map_err(|e| deletion::with_way_out(Hold::backend(&server.label(), &e)))?;
     let policy = mailbox.spec.deletion_policy.unwrap_or(domain.instance.object.spec.deletion_policy);
+    let referenced = if ours { referenced(ctx, &server, &domain.key, &address).await } else { Ok(None) };
+    match referenced {
+        Ok(None) => {}
+        Ok(Some(hold)) => return Ok(Cleanup::Waiting(hold)),
+        Err(error) => {
+            ctx.trouble(&server, &error);
+            return Ok(Cleanup::Waiting(deletion::with_way_out(Hold::backend(&server.label(), &error))));
+        }
+    }
     let result = match policy {
-        DeletionPolicy::Delete => destroy(ctx, &server, &domain.key, &own, &address, ours).await,
+        DeletionPolicy::Delete => destroy(&server, &own, &address).await,
         DeletionPolicy::Retain => {
             let released = server.server.release_mailbox(&uid(mailbox), &address).await;
             if released.is_ok() {
@@ -130,17 +139,11 @@ async fn steps(ctx: &Ctx, mailbox: &Mailbox) -> Step<Cleanup<Hold>> {
     }
 }
 
-async fn destroy(
-    ctx: &Ctx,
-    server: &Groupware,
-    domain: &NamespacedName,
-    owner: &str,
-    address: &str,
-    ours: bool,
-) -> Result<Cleanup<Hold>, BackendError> {
+/// Aliases that deliver to the mailbox at the backend: their passes come first, whether it is destroyed or kept (I1).
+async fn referenced(ctx: &Ctx, server: &Groupware, domain: &NamespacedName, address: &str) -> Result<Option<Hold>, BackendError> {
     // An alias that was pointed elsewhere still names the mailbox at the backend until its own pass: the backend's
     // word counts, else its mail bounces.
-    let aliases = if ours { server.server.aliases_to(address).await? } else { vec![] };
+    let aliases = server.server.aliases_to(address).await?;
     if !aliases.is_empty() {
         let mut wakes = edges::Wakes::default();
         {
@@ -159,8 +162,12 @@ async fn destroy(
         }
         ctx.wake(wakes);
         let hold = deletion::blocked(Reason::ReferencedByAlias, "at the backend, the alias", &aliases);
-        return Ok(Cleanup::Waiting(Hold { next: Next::Retry, ..hold }));
+        return Ok(Some(Hold { next: Next::Retry, ..hold }));
     }
+    Ok(None)
+}
+
+async fn destroy(server: &Groupware, owner: &str, address: &str) -> Result<Cleanup<Hold>, BackendError> {
     server.server.disable_mailbox(owner, address).await?;
     server.server.purge_mailbox(owner, address).await?;
     server.server.drop_mailbox(owner, address).await?;

@@ -1,0 +1,328 @@
+//! What must hold once faults have stopped and nothing moves any more: everything that is declared is there and Ready,
+//! or says why not, and is right about that; everything that was deleted is gone, or waits for what is there.
+
+use crate::api::{at, deleting, text};
+use crate::declared::*;
+use crate::properties::Properties;
+use crate::world::World;
+use base64::Engine;
+use std::collections::BTreeSet;
+
+pub fn check(w: &World) -> Result<(), String> {
+    for kind in KINDS {
+        for d in Declared::all(w, kind) {
+            if text(d.object, "/spec/managementPolicy") == "Observe" {
+                continue;
+            }
+            if deleting(d.object) { gone(&d)? } else { there(&d)? }
+        }
+    }
+    idle(w)?;
+    for (key, v) in w.of("namespaces") {
+        if deleting(v) && !w.api.objs.keys().any(|k| k.ns == key.name) {
+            return Err(format!("stuck: {key} is empty and still there"));
+        }
+    }
+    for (key, claim) in w.of("maildomainclaims") {
+        let owner = text(claim, "/spec/owner/uid");
+        if w.by_uid(owner).is_none() && !w.notes.abandoned(owner) {
+            return Err(format!("I9: {key} is held by a MailDomain that is gone"));
+        }
+    }
+    Ok(())
+}
+
+/// I5: while nothing changes, a backend is read by domain, and what is Ready is left alone.
+fn idle(w: &World) -> Result<(), String> {
+    let ready: BTreeSet<String> =
+        ["mailboxes", "mailaliases"].into_iter().flat_map(|k| Declared::all(w, k)).filter(|d| ready(d.object)).filter_map(|d| d.address()).collect();
+    let about = |call: &String, word: &str| call.split(' ').skip_while(|x| *x != word).nth(1).map(String::from);
+    for call in &w.notes.calls {
+        for word in ["ensure_mailbox", "ensure_alias", "aliases_to"] {
+            if about(call, word).is_some_and(|a| ready.contains(&a)) {
+                return Err(format!("I5: nothing changes, and still {call}"));
+            }
+        }
+    }
+    let reads = w.notes.calls.iter().filter(|c| c.contains("read_domain")).count();
+    let domains = w.of("maildomains").count();
+    // Every 5 minutes give or take 20 %, over 1,000 s, and one more for who is held.
+    if reads > 6 * domains {
+        return Err(format!("I5: {reads} bulk reads of {domains} domains while nothing changes"));
+    }
+    Ok(())
+}
+
+/// Whether the operator can reach what the object is on.
+pub fn reachable(d: &Declared) -> bool {
+    causes_of_backend(d).is_empty()
+}
+
+fn secret(w: &World, ns: &str, name: &str, key: &str) -> Option<String> {
+    let (_, v) = w.of("secrets").find(|(k, _)| k.ns == ns && k.name == name)?;
+    let bytes = base64::engine::general_purpose::STANDARD.decode(v["data"][key].as_str()?).ok()?;
+    String::from_utf8(bytes).ok()
+}
+
+pub const OPERATOR_NAMESPACE: &str = "mailtenant-system";
+
+fn causes_of_backend(d: &Declared) -> BTreeSet<&'static str> {
+    let mut why = BTreeSet::new();
+    let Some(backend) = d.backend() else { return ["BackendNotFound"].into() };
+    let name = text(backend, "/spec/sogo/database/credentialsSecretRef/name");
+    match (secret(d.world, OPERATOR_NAMESPACE, name, "password"), d.server()) {
+        (None, _) => drop(why.insert("SecretNotFound")),
+        (Some(p), Some(s)) if p != s.password => drop(why.insert("BackendUnauthorized")),
+        (Some(p), None) if !p.is_empty() => drop(why.insert("BackendUnauthorized")),
+        _ => {}
+    }
+    if !why.is_empty() || deleting(backend) {
+        // The backend's own object says which; the ones on it may say that it cannot be reached.
+        why.extend(["BackendUnreachable", "BackendNotFound", "Deleting"]);
+    }
+    why
+}
+
+fn causes_of_dns(d: &Declared) -> BTreeSet<&'static str> {
+    if text(d.object, "/spec/dns/mode") != "Managed" {
+        return ["OwnershipUnproven", "AwaitingAcceptance", "DNSPropagating"].into();
+    }
+    let Some(backend) = d.dns_backend() else { return ["BackendNotFound"].into() };
+    let mut why = BTreeSet::new();
+    let name = text(backend, "/spec/powerdns/apiKeySecretRef/name");
+    match (secret(d.world, OPERATOR_NAMESPACE, name, text(backend, "/spec/powerdns/apiKeySecretRef/key")), d.dns_server()) {
+        (None, _) => why.extend(["SecretNotFound", "BackendUnreachable"]),
+        (Some(p), Some(s)) if p != s.key => why.extend(["BackendUnauthorized", "BackendUnreachable"]),
+        _ => {}
+    }
+    let zones = backend["spec"]["zones"].as_array().cloned().unwrap_or_default();
+    let name = d.name();
+    if !zones.iter().any(|z| name == text(z, "/name") || name.ends_with(&format!(".{}", text(z, "/name")))) {
+        why.extend(["ZoneNotFound", "BackendNotAllowed"]);
+    } else if d.dns_server().is_none_or(|s| s.zone_of(&name).is_none()) {
+        why.insert("ZoneNotFound");
+    }
+    if deleting(backend) {
+        why.insert("BackendNotFound");
+    }
+    // A record of others in the place of one of ours.
+    if let Some(s) = d.dns_server() {
+        let ours = |n: &str| n.starts_with("_dmarc.") || n.contains("._domainkey.") || n == name;
+        if s.foreign.iter().any(|((n, _), set)| (n == &name || n.ends_with(&format!(".{name}"))) && ours(n) && !set.values.is_empty()) {
+            why.insert("DNSConflict");
+        }
+    }
+    why
+}
+
+/// Reasons that would be right for an object that is not Ready. None: it must be Ready.
+fn causes(d: &Declared) -> BTreeSet<&'static str> {
+    let mut why = causes_of_backend(d);
+    let w = d.world;
+    let me = uid(d.object);
+    if annotation(d.object, "paused") == "true" || d.instance().is_some_and(|i| annotation(i.object, "paused") == "true") {
+        why.insert("Paused");
+    }
+    if let (Some(i), Some(b)) = (d.instance(), d.backend()) {
+        let host = text(b, "/spec/sogo/database/host");
+        let accepted = !annotation(i.object, "accept-mass-loss").is_empty() && !deleting(i.object);
+        if w.notes.emptied.contains_key(host) && !accepted {
+            why.insert("MassLossHeld");
+        }
+    }
+    let parent = d.parent();
+    match d.key.res {
+        "mailinstances" => {
+            if d.backend().is_none() {
+                why.insert("BackendNotFound");
+            }
+        }
+        "maildomains" => {
+            match &parent {
+                None => drop(why.insert("InstanceNotFound")),
+                Some(p) if condition(p.object, "Ready").0 != "True" || deleting(p.object) => why.extend(["InstanceNotReady", "InstanceNotFound", "Deleting"]),
+                _ => {}
+            }
+            why.extend(causes_of_dns(d));
+            let claim = w.of("maildomainclaims").find(|(k, _)| k.name == d.name());
+            if claim.is_some_and(|(_, c)| text(c, "/spec/owner/uid") != me) {
+                why.insert("DomainClaimed");
+            }
+            if d.server().and_then(|s| s.domains.get(&d.name())).is_some_and(|r| r.row.owner.as_deref() != Some(me)) {
+                why.extend(["ExistsAtBackend", "DomainClaimed"]);
+            }
+            let children: Vec<_> = d.children().into_iter().filter(|c| !deleting(c.object)).collect();
+            if children.is_empty() {
+                why.insert("AwaitingFirstAddress");
+            }
+            let taken = |c: &Declared| ready(c.object) && c.address().is_some_and(|a| d.server().is_some_and(|s| s.accepts(&a)));
+            if !children.iter().all(taken) {
+                why.insert("AwaitingAcceptance");
+            }
+        }
+        _ => {
+            match &parent {
+                None => why.extend(["DomainNotFound", "InstanceNotFound"]),
+                // A domain that only waits for its addresses is ready for them.
+                Some(p) if condition(p.object, "Provisioned").0 != "True" || deleting(p.object) => {
+                    why.extend(["DomainNotReady", "DomainNotFound", "InstanceNotReady", "InstanceNotFound", "Deleting"]);
+                }
+                _ => {}
+            }
+            if let Some(address) = d.address() {
+                let same = |o: &Declared| o.key != d.key && o.address().as_ref() == Some(&address);
+                if Declared::all(w, "mailboxes").chain(Declared::all(w, "mailaliases")).any(|o| same(&o)) {
+                    why.insert("AddressInUse");
+                }
+                if let Some(s) = d.server() {
+                    let owner = s.mailboxes.get(&address).map(|m| &m.row.owner).or(s.aliases.get(&address).map(|a| &a.owner));
+                    if owner.is_some_and(|o| o.as_deref() != Some(me)) {
+                        why.extend(["ExistsAtBackend", "AddressInUse"]);
+                    }
+                }
+            }
+        }
+    }
+    if d.key.res == "mailboxes" {
+        mailbox(d, &mut why);
+    }
+    if d.key.res == "mailaliases" {
+        for t in at(d.object, "/spec/targets").and_then(serde_json::Value::as_array).into_iter().flatten() {
+            match text(t, "/mailboxRef/name") {
+                "" => drop(why.insert("ExternalForwardingDenied")),
+                name => match d.mailbox_named(name) {
+                    None => drop(why.insert("MailboxNotFound")),
+                    Some(m) if condition(m.object, "Ready").0 != "True" || deleting(m.object) => why.extend(["MailboxNotReady", "MailboxNotFound"]),
+                    _ => {}
+                },
+            }
+        }
+    }
+    why
+}
+
+fn mailbox(d: &Declared, why: &mut BTreeSet<&'static str>) {
+    let name = match text(d.object, "/spec/credentialsSecret") {
+        "" => format!("{}-mail", d.key.name),
+        name => name.to_string(),
+    };
+    let owned = |v: &serde_json::Value| crate::api::owners(v).iter().any(|o| text(o, "/uid") == uid(d.object));
+    if d.world.of("secrets").any(|(k, v)| k.ns == d.key.ns && k.name == name && !owned(v)) {
+        why.insert("SecretNotOwned");
+    }
+    let from = text(d.object, "/spec/password/secretRef/name");
+    if !from.is_empty() && secret(d.world, &d.key.ns, from, text(d.object, "/spec/password/secretRef/key")).is_none() {
+        why.insert("SecretNotFound");
+    }
+    if let Some(i) = d.instance() {
+        let all = || Declared::all(d.world, "mailboxes").filter(|m| m.instance().is_some_and(|x| x.key == i.key));
+        let booked: u64 = all().filter_map(|m| bytes(&m.object["spec"]["quota"]).or(bytes(&i.object["spec"]["defaultMailboxQuota"]))).sum();
+        if bytes(&i.object["spec"]["storage"]).is_some_and(|s| booked > s) {
+            why.insert("QuotaExceeded");
+        }
+        if i.object["spec"]["limits"]["mailboxes"].as_u64().is_some_and(|l| all().count() as u64 > l) {
+            why.insert("LimitExceeded");
+        }
+    }
+}
+
+fn there(d: &Declared) -> Result<(), String> {
+    if w_forgotten(d) {
+        return Ok(());
+    }
+    let (status, reason) = condition(d.object, "Ready");
+    let why = causes(d);
+    if status != "True" {
+        if why.contains(reason) && d.object["status"]["observedGeneration"] == d.object["metadata"]["generation"] {
+            return Ok(());
+        }
+        return Err(format!("end: {d} is Ready={status:?} for {reason:?}, right would be {why:?}; status {}", d.object["status"]));
+    }
+    if !ready(d.object) {
+        return Err(format!("end: {d} is Ready of generation {}, not of {}", d.object["status"]["observedGeneration"], d.object["metadata"]["generation"]));
+    }
+    if !held(d.object) {
+        return Err(format!("end: {d} has no finalizer"));
+    }
+    // Nothing new is made below what is going, nor put back.
+    let going = std::iter::successors(d.parent(), |p| p.parent()).any(|p| deleting(p.object));
+    if why.contains("Paused") || why.contains("MassLossHeld") || !reachable(d) || going {
+        return Ok(());
+    }
+    if let Some(lie) = Properties::differs(d) {
+        return Err(format!("I10: {d} at the end: {lie}"));
+    }
+    if d.key.res == "mailboxes" { password(d) } else { Ok(()) }
+}
+
+/// Objects that a person took out of the operator's hands, and put nothing back.
+fn w_forgotten(d: &Declared) -> bool {
+    annotation(d.object, "orphan") == "true"
+}
+
+fn password(d: &Declared) -> Result<(), String> {
+    if d.object["spec"]["password"].get("secretRef").is_some() || d.object["spec"]["password"].get("hashSecretRef").is_some() {
+        return Ok(());
+    }
+    let address = d.address().unwrap_or_default();
+    let (Some(s), name) = (d.server(), format!("{}-mail", d.key.name)) else { return Ok(()) };
+    let told = secret(d.world, &d.key.ns, &name, "password");
+    let is = s.mailboxes.get(&address).map(|m| &m.password);
+    if told.is_none() || told.as_ref() != is {
+        return Err(format!("end: the password of {address} is not the one in its Secret (there: {}, server: {})", told.is_some(), is.is_some()));
+    }
+    Ok(())
+}
+
+/// A deletion that has not ended must wait for something that is there.
+fn gone(d: &Declared) -> Result<(), String> {
+    let mut blockers: Vec<String> = d.children().iter().chain(&d.referenced_by()).map(|c| c.key.to_string()).collect();
+    // An alias that was pointed elsewhere and could not follow still delivers to the mailbox at the backend.
+    let delivers: Vec<String> = match (d.key.res, d.server(), d.address()) {
+        ("mailboxes", Some(s), Some(a)) => s.aliases_to(&a),
+        _ => vec![],
+    };
+    blockers.extend(delivers.iter().cloned());
+    // A child whose finalizer a person took away left its rows behind: that is for a person too.
+    let w = d.world;
+    let me = uid(d.object);
+    let left_behind = d.server().is_some_and(|s| {
+        let tenant = s.tenant(me).map(|t| t.id);
+        let domains = s.domains.values().filter(|x| x.row.owner.as_deref() == Some(me) || x.row.tenant == tenant);
+        let names: Vec<&String> = domains.clone().map(|x| &x.row.name).collect();
+        let below = |a: &String| names.iter().any(|n| a.ends_with(&format!("@{n}")));
+        let owners = domains.map(|x| &x.row.owner).chain(s.mailboxes.values().filter(|m| below(&m.row.address)).map(|m| &m.row.owner));
+        let mut owners = owners.chain(s.aliases.values().filter(|a| below(&a.address)).map(|a| &a.owner)).flatten();
+        owners.any(|o| o != me && w.notes.abandoned(o))
+    });
+    if left_behind {
+        return Ok(());
+    }
+    let paused = annotation(d.object, "paused") == "true" || d.instance().is_some_and(|i| annotation(i.object, "paused") == "true");
+    let orphan = annotation(d.object, "orphan") == "true";
+    let dns = d.key.res == "maildomains" && !causes_of_dns(d).is_empty();
+    let unreachable = !reachable(d) || dns;
+    if (blockers.is_empty() || orphan) && !(unreachable && !orphan) && !paused {
+        return Err(format!("stuck: {d} is still terminating; status {}; finalizers {}", d.object["status"], d.object["metadata"]["finalizers"]));
+    }
+    let (status, reason) = condition(d.object, "DeletionBlocked");
+    if status != "True" {
+        return Err(format!("end: {d} waits for {blockers:?} and does not say so (DeletionBlocked {status:?} {reason:?})"));
+    }
+    let right: BTreeSet<&str> = d
+        .children()
+        .iter()
+        .map(|c| match c.key.res {
+            "maildomains" => "HasDomains",
+            "mailboxes" => "HasMailboxes",
+            _ => "HasAliases",
+        })
+        .chain((!d.referenced_by().is_empty() || !delivers.is_empty()).then_some("ReferencedByAlias"))
+        .chain(if unreachable { vec!["BackendUnreachable", "BackendUnauthorized", "BackendNotFound", "SecretNotFound"] } else { vec![] })
+        .chain(paused.then_some("Paused"))
+        .collect();
+    if !right.contains(reason) {
+        return Err(format!("end: {d} says it waits for {reason}, right would be {right:?}"));
+    }
+    Ok(())
+}

@@ -1,0 +1,710 @@
+//! A groupware server in memory, strict about ownership as `mailtenant::groupware` documents it.
+//!
+//! Mailboxes hold marked mail, so that a loss is seen; every change goes to a log in its order. The server is plain
+//! state; `GroupwareClient` is the provider: each of its calls goes through the simulator's queue.
+
+use crate::sim::{Lane, Sim};
+use async_trait::async_trait;
+use mailtenant::api::GroupwareBackendSpec;
+use mailtenant::groupware::*;
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// Where a mailbox is on its way out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Stage {
+    Live,
+    Disabled,
+    Purged,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Tenant {
+    pub row: TenantRow,
+    pub origin: String,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Domain {
+    pub row: DomainRow,
+    pub dkim: BTreeMap<String, DkimRow>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Mailbox {
+    pub row: MailboxRow,
+    pub stage: Stage,
+    /// Password in the clear or hash, as it was written last.
+    pub password: String,
+    /// Marks of mail, contacts and calendars.
+    pub data: BTreeSet<String>,
+}
+
+/// What was done, in order.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Entry {
+    /// Choice of the schedule at which it was done; the order of requests.
+    pub op: u64,
+    pub verb: Verb,
+    /// `tenant`, `domain`, `mailbox`, `alias`.
+    pub kind: &'static str,
+    pub name: String,
+    pub owner: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verb {
+    Created,
+    Adopted,
+    Changed,
+    Disabled,
+    /// Mail was destroyed.
+    Purged,
+    Deleted,
+    /// Kept, switched off, owned by nobody.
+    Released,
+}
+
+/// One server.
+#[derive(Clone, Debug, Default)]
+pub struct Server {
+    pub tenants: BTreeMap<String, Tenant>,
+    pub domains: BTreeMap<String, Domain>,
+    pub mailboxes: BTreeMap<String, Mailbox>,
+    pub aliases: BTreeMap<String, AliasRow>,
+    pub log: Vec<Entry>,
+    /// Password that the operator must know.
+    pub password: String,
+    /// Mailboxes ever made: ids are never used again.
+    made: u64,
+    /// Op in which the server is asked now.
+    pub op: u64,
+    /// Only the first half of the next change is done: rows, but not what must follow.
+    pub half: bool,
+    /// Ops at which each domain was read in full, newest only.
+    pub read_at: BTreeMap<String, u64>,
+}
+
+fn domain_of(address: &str) -> &str {
+    address.rsplit('@').next().unwrap_or(address)
+}
+
+fn exists(what: &str, name: &str, owner: &Option<String>) -> BackendError {
+    BackendError::Exists { what: format!("{what} {name}"), owner: owner.clone() }
+}
+
+fn absent(what: &str, name: &str) -> BackendError {
+    BackendError::NotFound(format!("{what} {name}"))
+}
+
+impl Server {
+    fn note(&mut self, verb: Verb, kind: &'static str, name: &str, owner: Option<&str>) {
+        let op = self.op;
+        self.log.push(Entry { op, verb, kind, name: name.into(), owner: owner.map(String::from) });
+    }
+
+    /// Whether a row may be written by `owner`: its own, or nobody's when adoption is asked for.
+    fn may(row: &Option<String>, owner: &Owner, what: &str, name: &str) -> Result<bool> {
+        match row {
+            Some(uid) if *uid == owner.uid => Ok(false),
+            None if owner.adopt => Ok(true),
+            other => Err(exists(what, name, other)),
+        }
+    }
+
+    fn done(&mut self, adopted: bool, changed: bool, kind: &'static str, name: &str, uid: &str) -> Made {
+        let (verb, made) = match (adopted, changed) {
+            (true, _) => (Verb::Adopted, Made::Adopted),
+            (_, true) => (Verb::Changed, Made::Changed),
+            _ => return Made::Unchanged,
+        };
+        self.note(verb, kind, name, Some(uid));
+        made
+    }
+
+    pub fn ensure_tenant(&mut self, want: &TenantWant) -> Result<(TenantRow, Made)> {
+        let uid = &want.owner.uid;
+        let mine = self.tenants.iter().find(|(_, t)| t.row.owner.as_ref() == Some(uid)).map(|(id, _)| id.clone());
+        let left = || self.tenants.iter().find(|(_, t)| t.row.owner.is_none() && t.origin == want.origin).map(|(id, _)| id.clone());
+        let (id, adopted) = match mine {
+            Some(id) => (id, false),
+            None => match left().filter(|_| want.owner.adopt) {
+                Some(id) => (id, true),
+                None => {
+                    let Some(id) = want.ids.iter().find(|id| !self.tenants.contains_key(*id)).cloned() else {
+                        return Err(BackendError::Conflict("every id is taken".into()));
+                    };
+                    let row = TenantRow {
+                        id: id.clone(),
+                        owner: Some(uid.clone()),
+                        adopted: false,
+                        storage: want.storage,
+                        used: 0,
+                        active: true,
+                        address_book: want.address_book,
+                    };
+                    self.tenants.insert(id.clone(), Tenant { row: row.clone(), origin: want.origin.clone() });
+                    self.note(Verb::Created, "tenant", &id, Some(uid));
+                    return Ok((row, Made::Created));
+                }
+            },
+        };
+        let Some(t) = self.tenants.get_mut(&id) else { return Err(absent("tenant", &id)) };
+        let before = t.row.clone();
+        t.row.owner = Some(uid.clone());
+        t.row.adopted |= adopted;
+        t.row.storage = want.storage;
+        t.row.active = true;
+        t.row.address_book = want.address_book;
+        let (row, changed) = (t.row.clone(), t.row != before);
+        let made = self.done(adopted, changed, "tenant", &id, uid);
+        Ok((row, made))
+    }
+
+    pub fn tenant(&self, owner: &str) -> Option<TenantRow> {
+        self.tenants.values().find(|t| t.row.owner.as_deref() == Some(owner)).map(|t| t.row.clone())
+    }
+
+    pub fn remove_tenant(&mut self, owner: &str) -> Result<Left> {
+        let Some(id) = self.tenant(owner).map(|r| r.id) else { return Err(absent("tenant of", owner)) };
+        let below: Vec<&Domain> = self.domains.values().filter(|d| d.row.tenant.as_ref() == Some(&id)).collect();
+        if below.iter().any(|d| d.row.owner.is_some()) {
+            return Err(BackendError::Conflict(format!("tenant {id} has domains")));
+        }
+        let kept = below.len() as u64;
+        if kept == 0 {
+            self.tenants.remove(&id);
+            self.note(Verb::Deleted, "tenant", &id, Some(owner));
+            return Ok(Left::Gone);
+        }
+        if let Some(t) = self.tenants.get_mut(&id) {
+            t.row.owner = None;
+            t.row.active = false;
+        }
+        self.note(Verb::Released, "tenant", &id, Some(owner));
+        Ok(Left::Kept(kept))
+    }
+
+    pub fn read_domain(&mut self, name: &str) -> DomainSnapshot {
+        self.read_at.insert(name.into(), self.op);
+        let inside = |a: &String| domain_of(a) == name;
+        DomainSnapshot {
+            domain: self.domains.get(name).map(|d| d.row.clone()),
+            mailboxes: self.mailboxes.iter().filter(|(a, _)| inside(a)).map(|(a, m)| (a.clone(), m.row.clone())).collect(),
+            aliases: self.aliases.iter().filter(|(a, _)| inside(a)).map(|(a, r)| (a.clone(), r.clone())).collect(),
+            dkim: self.domains.get(name).map(|d| d.dkim.values().cloned().collect()).unwrap_or_default(),
+        }
+    }
+
+    pub fn ensure_domain(&mut self, want: &DomainWant) -> Result<(DomainRow, Made)> {
+        let uid = &want.owner.uid;
+        if !self.tenants.contains_key(&want.tenant) {
+            return Err(absent("tenant", &want.tenant));
+        }
+        let Some(d) = self.domains.get_mut(&want.name) else {
+            let row = DomainRow {
+                name: want.name.clone(),
+                owner: Some(uid.clone()),
+                adopted: false,
+                tenant: Some(want.tenant.clone()),
+                active: true,
+                alias_of: want.alias_of.clone(),
+            };
+            self.domains.insert(want.name.clone(), Domain { row: row.clone(), dkim: BTreeMap::new() });
+            self.note(Verb::Created, "domain", &want.name, Some(uid));
+            return Ok((row, Made::Created));
+        };
+        let adopted = Self::may(&d.row.owner, &want.owner, "domain", &want.name)?;
+        if d.row.tenant.as_ref().is_some_and(|t| *t != want.tenant) {
+            return Err(exists("domain", &want.name, &d.row.owner));
+        }
+        let before = d.row.clone();
+        d.row.owner = Some(uid.clone());
+        d.row.adopted |= adopted;
+        d.row.tenant = Some(want.tenant.clone());
+        d.row.active = true;
+        d.row.alias_of = want.alias_of.clone();
+        let (row, changed) = (d.row.clone(), d.row != before);
+        let made = self.done(adopted, changed, "domain", &want.name, uid);
+        Ok((row, made))
+    }
+
+    pub fn remove_domain(&mut self, owner: &str, name: &str, retain: bool) -> Result<Left> {
+        if self.domains.get(name).is_none_or(|d| d.row.owner.as_deref() != Some(owner)) {
+            return Err(absent("domain", name));
+        }
+        let mailboxes = self.mailboxes.iter().filter(|(a, _)| domain_of(a) == name).map(|(_, m)| &m.row.owner);
+        let aliases = self.aliases.iter().filter(|(a, _)| domain_of(a) == name).map(|(_, r)| &r.owner);
+        let below: Vec<bool> = mailboxes.chain(aliases).map(Option::is_some).collect();
+        if below.contains(&true) {
+            return Err(BackendError::Conflict(format!("domain {name} has mailboxes or aliases")));
+        }
+        if below.is_empty() && !retain {
+            self.domains.remove(name);
+            self.note(Verb::Deleted, "domain", name, Some(owner));
+            return Ok(Left::Gone);
+        }
+        if let Some(d) = self.domains.get_mut(name) {
+            d.row.owner = None;
+            d.row.active = false;
+            d.dkim.clear();
+        }
+        self.note(Verb::Released, "domain", name, Some(owner));
+        Ok(Left::Kept(below.len() as u64))
+    }
+
+    fn in_tenant(&self, tenant: &str, address: &str) -> Result<()> {
+        let name = domain_of(address);
+        match self.domains.get(name) {
+            None => Err(absent("domain", name)),
+            Some(d) if d.row.tenant.as_deref() != Some(tenant) => Err(BackendError::Conflict(format!("domain {name} is not in tenant {tenant}"))),
+            Some(_) => Ok(()),
+        }
+    }
+
+    pub fn ensure_mailbox(&mut self, want: &MailboxWant) -> Result<(MailboxRow, Made)> {
+        self.in_tenant(&want.tenant, &want.address)?;
+        if let Some(a) = self.aliases.get(&want.address) {
+            return Err(exists("alias", &want.address, &a.owner));
+        }
+        let uid = &want.owner.uid;
+        let password = match &want.password {
+            PasswordWant::Keep => None,
+            PasswordWant::Plain { text, version, force, .. } | PasswordWant::Hash { text, version, force } => Some((text.expose().to_string(), version.clone(), *force)),
+        };
+        let half = std::mem::take(&mut self.half);
+        let Some(m) = self.mailboxes.get_mut(&want.address) else {
+            let Some((password, version, _)) = password else {
+                return Err(BackendError::Rejected("a new mailbox needs a password".into()));
+            };
+            self.made += 1;
+            let row = MailboxRow {
+                address: want.address.clone(),
+                id: format!("mbx-{}", self.made),
+                owner: Some(uid.clone()),
+                adopted: false,
+                settings: want.settings.clone(),
+                password_version: Some(version),
+                password_drifted: false,
+                effects_due: half,
+                removing: false,
+                used: 0,
+            };
+            // The first mail comes at once, so that whatever destroys this mailbox is seen to destroy mail.
+            let data = [format!("mail:{}", row.id), format!("contacts:{}", row.id), format!("calendar:{}", row.id)].into();
+            self.mailboxes.insert(want.address.clone(), Mailbox { row: row.clone(), stage: Stage::Live, password, data });
+            self.note(Verb::Created, "mailbox", &want.address, Some(uid));
+            return if half { Err(BackendError::unavailable("connection lost half-way")) } else { Ok((row, Made::Created)) };
+        };
+        if m.stage != Stage::Live {
+            return Err(match m.row.owner.as_ref() == Some(uid) {
+                true => BackendError::Conflict(format!("mailbox {} is being removed", want.address)),
+                false => exists("mailbox", &want.address, &m.row.owner),
+            });
+        }
+        let adopted = Self::may(&m.row.owner, &want.owner, "mailbox", &want.address)?;
+        let before = m.row.clone();
+        m.row.owner = Some(uid.clone());
+        m.row.adopted |= adopted;
+        m.row.settings = want.settings.clone();
+        if let Some((text, version, force)) = password
+            && (m.row.password_version.as_ref() != Some(&version) || (force && m.password != text))
+        {
+            m.password = text;
+            m.row.password_version = Some(version);
+            m.row.password_drifted = false;
+        }
+        let changed = m.row != before;
+        m.row.effects_due = half && changed || half && before.effects_due;
+        let row = m.row.clone();
+        let made = self.done(adopted, changed, "mailbox", &want.address, uid);
+        if half { Err(BackendError::unavailable("connection lost half-way")) } else { Ok((row, made)) }
+    }
+
+    fn mine(&mut self, owner: &str, address: &str) -> Result<&mut Mailbox> {
+        self.mailboxes.get_mut(address).filter(|m| m.row.owner.as_deref() == Some(owner)).ok_or_else(|| absent("mailbox", address))
+    }
+
+    pub fn disable_mailbox(&mut self, owner: &str, address: &str) -> Result<()> {
+        let m = self.mine(owner, address)?;
+        let first = m.stage == Stage::Live;
+        m.stage = m.stage.max(Stage::Disabled);
+        m.row.removing = true;
+        m.row.settings.login = false;
+        m.row.settings.receive = false;
+        if first {
+            self.note(Verb::Disabled, "mailbox", address, Some(owner));
+        }
+        Ok(())
+    }
+
+    pub fn purge_mailbox(&mut self, owner: &str, address: &str) -> Result<()> {
+        let half = std::mem::take(&mut self.half);
+        let m = self.mine(owner, address)?;
+        if m.stage < Stage::Disabled {
+            return Err(BackendError::Conflict(format!("mailbox {address} is not disabled")));
+        }
+        let had = !m.data.is_empty();
+        if half {
+            m.data.retain(|d| !d.starts_with("mail:"));
+        } else {
+            m.data.clear();
+            m.stage = Stage::Purged;
+        }
+        if had {
+            self.note(Verb::Purged, "mailbox", address, Some(owner));
+        }
+        if half { Err(BackendError::unavailable("connection lost half-way")) } else { Ok(()) }
+    }
+
+    pub fn drop_mailbox(&mut self, owner: &str, address: &str) -> Result<()> {
+        let m = self.mine(owner, address)?;
+        if m.stage < Stage::Purged {
+            return Err(BackendError::Conflict(format!("mailbox {address} still has data")));
+        }
+        self.mailboxes.remove(address);
+        self.note(Verb::Deleted, "mailbox", address, Some(owner));
+        Ok(())
+    }
+
+    pub fn release_mailbox(&mut self, owner: &str, address: &str) -> Result<()> {
+        let m = self.mine(owner, address)?;
+        m.row.owner = None;
+        m.row.removing = false;
+        m.row.settings.login = false;
+        m.row.settings.receive = false;
+        m.stage = Stage::Live;
+        self.note(Verb::Released, "mailbox", address, Some(owner));
+        Ok(())
+    }
+
+    pub fn ensure_alias(&mut self, want: &AliasWant) -> Result<(AliasRow, Made)> {
+        self.in_tenant(&want.tenant, &want.address)?;
+        if let Some(m) = self.mailboxes.get(&want.address) {
+            return Err(exists("mailbox", &want.address, &m.row.owner));
+        }
+        let uid = &want.owner.uid;
+        let half = std::mem::take(&mut self.half);
+        let Some(a) = self.aliases.get_mut(&want.address) else {
+            let row = AliasRow {
+                address: want.address.clone(),
+                owner: Some(uid.clone()),
+                adopted: false,
+                settings: want.settings.clone(),
+                effects_due: half,
+            };
+            self.aliases.insert(want.address.clone(), row.clone());
+            self.note(Verb::Created, "alias", &want.address, Some(uid));
+            return if half { Err(BackendError::unavailable("connection lost half-way")) } else { Ok((row, Made::Created)) };
+        };
+        let adopted = Self::may(&a.owner, &want.owner, "alias", &want.address)?;
+        let before = a.clone();
+        a.owner = Some(uid.clone());
+        a.adopted |= adopted;
+        a.settings = want.settings.clone();
+        let changed = *a != before;
+        a.effects_due = half && (changed || before.effects_due);
+        let row = a.clone();
+        let made = self.done(adopted, changed, "alias", &want.address, uid);
+        if half { Err(BackendError::unavailable("connection lost half-way")) } else { Ok((row, made)) }
+    }
+
+    pub fn remove_alias(&mut self, owner: &str, address: &str, retain: bool) -> Result<()> {
+        let a = self.aliases.get_mut(address).filter(|a| a.owner.as_deref() == Some(owner)).ok_or_else(|| absent("alias", address))?;
+        if retain {
+            a.owner = None;
+            a.settings.active = false;
+            self.note(Verb::Released, "alias", address, Some(owner));
+        } else {
+            self.aliases.remove(address);
+            self.note(Verb::Deleted, "alias", address, Some(owner));
+        }
+        Ok(())
+    }
+
+    /// Owned aliases that deliver to an address.
+    pub fn aliases_to(&self, address: &str) -> Vec<String> {
+        let hits = self.aliases.values().filter(|a| a.owner.is_some() && a.settings.targets.iter().any(|t| t == address));
+        hits.map(|a| a.address.clone()).collect()
+    }
+
+    fn my_domain(&mut self, owner: &str, name: &str) -> Result<&mut Domain> {
+        self.domains.get_mut(name).filter(|d| d.row.owner.as_deref() == Some(owner)).ok_or_else(|| absent("domain", name))
+    }
+
+    pub fn ensure_dkim_key(&mut self, owner: &str, domain: &str, selector: &str, key: &DkimKey) -> Result<DkimRow> {
+        let d = self.my_domain(owner, domain)?;
+        let fresh = DkimRow { selector: selector.into(), algorithm: key.algorithm, public: key.public.clone(), active: false };
+        Ok(d.dkim.entry(selector.into()).or_insert(fresh).clone())
+    }
+
+    pub fn sign_with(&mut self, owner: &str, domain: &str, selectors: &[String]) -> Result<()> {
+        let d = self.my_domain(owner, domain)?;
+        if let Some(s) = selectors.iter().find(|s| !d.dkim.contains_key(*s)) {
+            return Err(absent("signing key", s));
+        }
+        for (name, key) in &mut d.dkim {
+            key.active = selectors.contains(name);
+        }
+        Ok(())
+    }
+
+    pub fn remove_dkim_key(&mut self, owner: &str, domain: &str, selector: &str) -> Result<()> {
+        self.my_domain(owner, domain)?.dkim.remove(selector);
+        Ok(())
+    }
+
+    /// Whether the server takes mail for an address.
+    pub fn accepts(&self, address: &str) -> bool {
+        let Some(d) = self.domains.get(domain_of(address)) else { return false };
+        let alive = d.row.tenant.as_ref().is_none_or(|t| self.tenants.get(t).is_some_and(|t| t.row.active));
+        let alias = |a: &str| self.aliases.get(a).is_some_and(|a| a.settings.active);
+        d.row.active
+            && alive
+            && (self.mailboxes.get(address).is_some_and(|m| m.row.settings.receive)
+                || alias(address)
+                || alias(&format!("@{}", domain_of(address))))
+    }
+}
+
+/// What somebody does at the server by hand.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum ByHand {
+    /// A domain that is nobody's; with the id of a tenant, it is in it.
+    ForeignDomain { name: String },
+    /// A mailbox with mail that is nobody's.
+    ForeignMailbox { address: String },
+    /// An alias that is nobody's.
+    ForeignAlias { address: String, target: String },
+    /// A mailbox's row and mail are deleted.
+    DropMailbox { address: String },
+    /// A mailbox's quota is changed.
+    EditMailbox { address: String, quota: u64 },
+    /// An alias' targets are changed.
+    EditAlias { address: String, targets: Vec<String> },
+    /// An alias' row is deleted.
+    DropAlias { address: String },
+    /// A domain is switched off.
+    SwitchOffDomain { name: String },
+    /// The server is empty all of a sudden: another one, or one restored from nothing.
+    Empty,
+    /// The operator's password is changed at the server.
+    Password { password: String },
+}
+
+impl Server {
+    /// Does it; the addresses whose rows are no longer as the operator left them.
+    pub fn by_hand(&mut self, step: &ByHand) -> Vec<String> {
+        match step {
+            ByHand::ForeignDomain { name } => {
+                let row = DomainRow { name: name.clone(), owner: None, adopted: false, tenant: None, active: true, alias_of: None };
+                self.domains.entry(name.clone()).or_insert(Domain { row, dkim: BTreeMap::new() });
+                vec![]
+            }
+            ByHand::ForeignMailbox { address } => {
+                if self.aliases.contains_key(address) || self.mailboxes.contains_key(address) {
+                    return vec![];
+                }
+                self.made += 1;
+                let id = format!("foreign-{}", self.made);
+                let settings = MailboxSettings {
+                    display_name: "Foreign".into(),
+                    quota: 7 << 20,
+                    login: true,
+                    receive: true,
+                    access: Access::default(),
+                    forward_to: vec![],
+                    keep_copy: true,
+                };
+                let row = MailboxRow {
+                    address: address.clone(),
+                    id: id.clone(),
+                    owner: None,
+                    adopted: false,
+                    settings,
+                    password_version: None,
+                    password_drifted: false,
+                    effects_due: false,
+                    removing: false,
+                    used: 42,
+                };
+                let data = [format!("mail:{id}")].into();
+                self.mailboxes.insert(address.clone(), Mailbox { row, stage: Stage::Live, password: "foreign".into(), data });
+                vec![]
+            }
+            ByHand::ForeignAlias { address, target } => {
+                if self.aliases.contains_key(address) || self.mailboxes.contains_key(address) {
+                    return vec![];
+                }
+                let settings = AliasSettings { targets: vec![target.clone()], send_as: false, display_name: "Foreign".into(), active: true };
+                let row = AliasRow { address: address.clone(), owner: None, adopted: false, settings, effects_due: false };
+                self.aliases.insert(address.clone(), row);
+                vec![]
+            }
+            ByHand::DropMailbox { address } => self.mailboxes.remove(address).map(|_| address.clone()).into_iter().collect(),
+            ByHand::EditMailbox { address, quota } => match self.mailboxes.get_mut(address).filter(|m| m.row.owner.is_some()) {
+                Some(m) => {
+                    m.row.settings.quota = *quota;
+                    vec![address.clone()]
+                }
+                None => vec![],
+            },
+            ByHand::EditAlias { address, targets } => match self.aliases.get_mut(address).filter(|a| a.owner.is_some()) {
+                Some(a) => {
+                    a.settings.targets = targets.clone();
+                    vec![address.clone()]
+                }
+                None => vec![],
+            },
+            ByHand::DropAlias { address } => self.aliases.remove(address).map(|_| address.clone()).into_iter().collect(),
+            ByHand::SwitchOffDomain { name } => match self.domains.get_mut(name).filter(|d| d.row.owner.is_some()) {
+                Some(d) => {
+                    d.row.active = false;
+                    vec![name.clone()]
+                }
+                None => vec![],
+            },
+            ByHand::Empty => {
+                let all = self.mailboxes.keys().chain(self.aliases.keys()).chain(self.domains.keys()).chain(self.tenants.keys()).cloned().collect();
+                self.tenants.clear();
+                self.domains.clear();
+                self.mailboxes.clear();
+                self.aliases.clear();
+                all
+            }
+            ByHand::Password { password } => {
+                self.password = password.clone();
+                vec![]
+            }
+        }
+    }
+}
+
+/// The provider: a connection to one server of the world, with the password it was given.
+pub struct GroupwareClient {
+    sim: Sim,
+    /// Name of the server.
+    host: String,
+    password: String,
+}
+
+impl GroupwareClient {
+    async fn call<T: Send + 'static>(&self, lane: Lane, what: String, f: impl FnOnce(&mut Server) -> Result<T> + Send + 'static) -> Result<T> {
+        let (host, password) = (self.host.clone(), self.password.clone());
+        self.sim
+            .backend(lane, format!("{host}: {what}"), move |w, op| {
+                let server = w.groupware.entry(host).or_default();
+                if server.password != password {
+                    return Err(BackendError::Unauthorized("login failed".into()));
+                }
+                server.op = op;
+                let result = f(server);
+                server.half = false;
+                result
+            })
+            .await
+    }
+}
+
+const READ: Lane = Lane::GroupwareRead;
+const WRITE: Lane = Lane::GroupwareWrite;
+
+#[async_trait]
+impl GroupwareBackend for GroupwareClient {
+    fn provider(&self) -> &'static str {
+        "sogo"
+    }
+    async fn probe(&self) -> Result<ServerInfo> {
+        use Capability::*;
+        let all = [
+            TenantStorage, Suspend, SendAs, CatchAll, Forwarding, HashedPasswords, ProtocolAccess, Groupware, DkimRsa, DkimEd25519, AliasDisplayName,
+        ];
+        self.call(READ, "probe".into(), move |_| Ok(ServerInfo { version: "1".into(), capabilities: all.into() })).await
+    }
+    async fn ensure_tenant(&self, want: &TenantWant) -> Result<(TenantRow, Made)> {
+        let want = want.clone();
+        self.call(WRITE, format!("ensure_tenant {} {:?}", want.origin, want.ids), move |s| s.ensure_tenant(&want)).await
+    }
+    async fn tenant(&self, owner: &str) -> Result<Option<TenantRow>> {
+        let owner = owner.to_string();
+        self.call(READ, format!("tenant of {owner}"), move |s| Ok(s.tenant(&owner))).await
+    }
+    async fn remove_tenant(&self, owner: &str) -> Result<Left> {
+        let owner = owner.to_string();
+        self.call(WRITE, format!("remove_tenant of {owner}"), move |s| s.remove_tenant(&owner)).await
+    }
+    async fn read_domain(&self, name: &str) -> Result<DomainSnapshot> {
+        let name = name.to_string();
+        self.call(READ, format!("read_domain {name}"), move |s| Ok(s.read_domain(&name))).await
+    }
+    async fn ensure_domain(&self, want: &DomainWant) -> Result<(DomainRow, Made)> {
+        let want = want.clone();
+        self.call(WRITE, format!("ensure_domain {} in {}", want.name, want.tenant), move |s| s.ensure_domain(&want)).await
+    }
+    async fn remove_domain(&self, owner: &str, name: &str, retain: bool) -> Result<Left> {
+        let (owner, name) = (owner.to_string(), name.to_string());
+        self.call(WRITE, format!("remove_domain {name} retain={retain}"), move |s| s.remove_domain(&owner, &name, retain)).await
+    }
+    async fn ensure_mailbox(&self, want: &MailboxWant) -> Result<(MailboxRow, Made)> {
+        let want = want.clone();
+        self.call(WRITE, format!("ensure_mailbox {} quota={}", want.address, want.settings.quota), move |s| s.ensure_mailbox(&want)).await
+    }
+    async fn disable_mailbox(&self, owner: &str, address: &str) -> Result<()> {
+        let (owner, address) = (owner.to_string(), address.to_string());
+        self.call(WRITE, format!("disable_mailbox {address}"), move |s| s.disable_mailbox(&owner, &address)).await
+    }
+    async fn purge_mailbox(&self, owner: &str, address: &str) -> Result<()> {
+        let (owner, address) = (owner.to_string(), address.to_string());
+        self.call(WRITE, format!("purge_mailbox {address}"), move |s| s.purge_mailbox(&owner, &address)).await
+    }
+    async fn drop_mailbox(&self, owner: &str, address: &str) -> Result<()> {
+        let (owner, address) = (owner.to_string(), address.to_string());
+        self.call(WRITE, format!("drop_mailbox {address}"), move |s| s.drop_mailbox(&owner, &address)).await
+    }
+    async fn release_mailbox(&self, owner: &str, address: &str) -> Result<()> {
+        let (owner, address) = (owner.to_string(), address.to_string());
+        self.call(WRITE, format!("release_mailbox {address}"), move |s| s.release_mailbox(&owner, &address)).await
+    }
+    async fn ensure_alias(&self, want: &AliasWant) -> Result<(AliasRow, Made)> {
+        let want = want.clone();
+        self.call(WRITE, format!("ensure_alias {} -> {:?}", want.address, want.settings.targets), move |s| s.ensure_alias(&want)).await
+    }
+    async fn remove_alias(&self, owner: &str, address: &str, retain: bool) -> Result<()> {
+        let (owner, address) = (owner.to_string(), address.to_string());
+        self.call(WRITE, format!("remove_alias {address} retain={retain}"), move |s| s.remove_alias(&owner, &address, retain)).await
+    }
+    async fn aliases_to(&self, address: &str) -> Result<Vec<String>> {
+        let address = address.to_string();
+        self.call(READ, format!("aliases_to {address}"), move |s| Ok(s.aliases_to(&address))).await
+    }
+    async fn ensure_dkim_key(&self, owner: &str, domain: &str, selector: &str, key: &DkimKey) -> Result<DkimRow> {
+        let (owner, domain, selector, key) = (owner.to_string(), domain.to_string(), selector.to_string(), key.clone());
+        self.call(WRITE, format!("ensure_dkim_key {selector} {domain}"), move |s| s.ensure_dkim_key(&owner, &domain, &selector, &key)).await
+    }
+    async fn sign_with(&self, owner: &str, domain: &str, selectors: &[String]) -> Result<()> {
+        let (owner, domain, selectors) = (owner.to_string(), domain.to_string(), selectors.to_vec());
+        self.call(WRITE, format!("sign_with {selectors:?} {domain}"), move |s| s.sign_with(&owner, &domain, &selectors)).await
+    }
+    async fn remove_dkim_key(&self, owner: &str, domain: &str, selector: &str) -> Result<()> {
+        let (owner, domain, selector) = (owner.to_string(), domain.to_string(), selector.to_string());
+        self.call(WRITE, format!("remove_dkim_key {selector} {domain}"), move |s| s.remove_dkim_key(&owner, &domain, &selector)).await
+    }
+}
+
+/// Makes providers; the server is found by the host of the spec's database.
+pub struct GroupwareConnect(pub Sim);
+
+impl Connect for GroupwareConnect {
+    fn secrets(&self, spec: &GroupwareBackendSpec) -> Vec<(String, String)> {
+        let names = spec.sogo.iter().map(|s| s.database.credentials_secret_ref.name.clone());
+        names.map(|n| (n, "password".to_string())).collect()
+    }
+    fn connect(&self, settings: Settings) -> Result<Arc<dyn GroupwareBackend>> {
+        let Some(sogo) = &settings.spec.sogo else { return Err(BackendError::Unsupported("no provider block".into())) };
+        let key = (sogo.database.credentials_secret_ref.name.clone(), "password".to_string());
+        let password = settings.secrets.get(&key).map(|s| s.expose().to_string()).unwrap_or_default();
+        Ok(Arc::new(GroupwareClient { sim: self.0.clone(), host: sogo.database.host.clone(), password }))
+    }
+}
+

@@ -1,0 +1,81 @@
+//! The real operator as a subject: the same future that the process runs, with the models handed in.
+
+use crate::dns::{DnsConnect, Probe};
+use crate::end::OPERATOR_NAMESPACE;
+use crate::groupware::GroupwareConnect;
+use crate::plant::{Bug, PlantedConnect, PlantedDnsConnect};
+use crate::properties::Properties;
+use crate::schedule::Subject;
+use crate::sim::Sim;
+use async_trait::async_trait;
+use base64::Engine;
+use mailtenant::dns;
+use mailtenant::dns::dkim::KeyMaker;
+use mailtenant::groupware::{BackendError, Connect, DkimAlgorithm, DkimKey};
+use mailtenant::operator::Environment;
+use mailtenant::runtime::clock::Random;
+use mailtenant::runtime::http::Health;
+use mailtenant::runtime::metrics::Metrics;
+use mailtenant::runtime::secret::SecretText;
+use mailtenant::runtime::{events, shutdown};
+use std::sync::Arc;
+
+/// Keys of the right length that cost nothing.
+struct CheapKeys(Sim);
+
+#[async_trait]
+impl KeyMaker for CheapKeys {
+    async fn make(&self, algorithm: DkimAlgorithm) -> Result<DkimKey, BackendError> {
+        let mut bytes = vec![0; if algorithm == DkimAlgorithm::Ed25519 { 32 } else { 294 }];
+        self.0.fill(&mut bytes);
+        let public = base64::engine::general_purpose::STANDARD.encode(bytes);
+        Ok(DkimKey { algorithm, private_pem: SecretText::new(format!("private half of {public}")), public })
+    }
+}
+
+async fn operator(sim: Sim, bug: Option<Bug>) {
+    let plain: Arc<dyn Connect> = Arc::new(GroupwareConnect(sim.clone()));
+    let names: Arc<dyn dns::Connect> = Arc::new(DnsConnect(sim.clone()));
+    let (groupware, dns): (Arc<dyn Connect>, Arc<dyn dns::Connect>) = match bug {
+        Some(bug) => (Arc::new(PlantedConnect(plain, bug)), Arc::new(PlantedDnsConnect(names, bug))),
+        None => (plain, names),
+    };
+    let (_trigger, shutdown) = shutdown::channel();
+    let metrics = Metrics::new("mailtenant");
+    let environment = Environment {
+        client: sim.limited_client(metrics.clone(), bug == Some(Bug::CachedLists)),
+        operator_namespace: OPERATOR_NAMESPACE.into(),
+        identity: "simulation".into(),
+        clock: Arc::new(sim.clone()),
+        random: Arc::new(sim.clone()),
+        groupware,
+        dns,
+        probe: Arc::new(Probe(sim.clone())),
+        keys: Arc::new(CheapKeys(sim.clone())),
+        metrics: metrics.clone(),
+        health: Health::new(),
+        shutdown,
+    };
+    let (events, publisher) = events::new(
+        environment.client.clone(),
+        "mailtenant.dev/operator",
+        environment.identity.clone(),
+        environment.clock.clone(),
+        environment.random.clone(),
+        metrics,
+    );
+    tokio::select! { biased;
+        () = publisher.run() => {}
+        _ = mailtenant::operator::run(environment, events) => {}
+    }
+}
+
+/// The operator, with or without a bug planted around it.
+pub fn subject(bug: Option<Bug>) -> Subject {
+    Subject {
+        start: Arc::new(move |sim: Sim| Box::pin(operator(sim, bug))),
+        user: crate::user::user,
+        monitor: || Box::<Properties>::default(),
+        quiet_ms: 1_000_000,
+    }
+}

@@ -1,0 +1,232 @@
+//! Planted bugs: wrappers outside of the operator that make it behave as if it had one. Each must be found, or the
+//! simulator has gone blind.
+
+use async_trait::async_trait;
+use mailtenant::api::{DNSBackendSpec, GroupwareBackendSpec};
+use mailtenant::dns::{self, Change, DnsBackend, DnsCapabilities, RecordType, RrSet};
+use mailtenant::groupware::*;
+use std::sync::Arc;
+
+/// What is wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bug {
+    /// An error in cleanup is taken for "done" (I2).
+    CleanupErrorIsDone,
+    /// An `ensure` whose answer was lost is taken for done (I4).
+    EnsureErrorIsDone,
+    /// What is at the backend already is taken over without being asked to (I3).
+    AlwaysAdopts,
+    /// The mailbox is dropped with its mail whatever the policy says (I3).
+    ReleaseDestroys,
+    /// A quota that was lowered by hand reads as if it were not (I10 after drift).
+    BlindRead,
+    /// Nothing keeps a mailbox that an alias delivers to (I1).
+    NoAliasesTo,
+    /// A list that must be live is answered from a cache (I1).
+    CachedLists,
+    /// Whole record sets are written, whatever else was in them (I8).
+    ReplacesSets,
+}
+
+impl Bug {
+    pub const ALL: [Bug; 8] = [
+        Bug::CleanupErrorIsDone,
+        Bug::EnsureErrorIsDone,
+        Bug::AlwaysAdopts,
+        Bug::ReleaseDestroys,
+        Bug::BlindRead,
+        Bug::NoAliasesTo,
+        Bug::CachedLists,
+        Bug::ReplacesSets,
+    ];
+}
+
+/// The real provider with a bug.
+struct Planted {
+    inner: Arc<dyn GroupwareBackend>,
+    bug: Bug,
+}
+
+impl Planted {
+    fn cleanup<T>(&self, result: Result<T>, done: T) -> Result<T> {
+        match result {
+            Err(BackendError::Unavailable { .. } | BackendError::Unauthorized(_)) if self.bug == Bug::CleanupErrorIsDone => Ok(done),
+            other => other,
+        }
+    }
+    fn owner(&self, owner: &Owner) -> Owner {
+        Owner { uid: owner.uid.clone(), adopt: owner.adopt || self.bug == Bug::AlwaysAdopts }
+    }
+}
+
+#[async_trait]
+impl GroupwareBackend for Planted {
+    fn provider(&self) -> &'static str {
+        self.inner.provider()
+    }
+    async fn probe(&self) -> Result<ServerInfo> {
+        self.inner.probe().await
+    }
+    async fn ensure_tenant(&self, want: &TenantWant) -> Result<(TenantRow, Made)> {
+        let want = TenantWant { owner: self.owner(&want.owner), ..want.clone() };
+        self.inner.ensure_tenant(&want).await
+    }
+    async fn tenant(&self, owner: &str) -> Result<Option<TenantRow>> {
+        self.inner.tenant(owner).await
+    }
+    async fn remove_tenant(&self, owner: &str) -> Result<Left> {
+        self.cleanup(self.inner.remove_tenant(owner).await, Left::Gone)
+    }
+    async fn read_domain(&self, name: &str) -> Result<DomainSnapshot> {
+        let mut rows = self.inner.read_domain(name).await?;
+        if self.bug == Bug::BlindRead {
+            rows.mailboxes.values_mut().for_each(|m| m.settings.quota = m.settings.quota.max(1 << 30));
+        }
+        Ok(rows)
+    }
+    async fn ensure_domain(&self, want: &DomainWant) -> Result<(DomainRow, Made)> {
+        let want = DomainWant { owner: self.owner(&want.owner), ..want.clone() };
+        match self.inner.ensure_domain(&want).await {
+            Err(BackendError::Unavailable { .. }) if self.bug == Bug::EnsureErrorIsDone => {
+                let row = DomainRow {
+                    name: want.name.clone(),
+                    owner: Some(want.owner.uid.clone()),
+                    adopted: false,
+                    tenant: Some(want.tenant.clone()),
+                    active: true,
+                    alias_of: want.alias_of.clone(),
+                };
+                Ok((row, Made::Created))
+            }
+            other => other,
+        }
+    }
+    async fn remove_domain(&self, owner: &str, name: &str, retain: bool) -> Result<Left> {
+        self.cleanup(self.inner.remove_domain(owner, name, retain).await, Left::Gone)
+    }
+    async fn ensure_mailbox(&self, want: &MailboxWant) -> Result<(MailboxRow, Made)> {
+        let want = MailboxWant { owner: self.owner(&want.owner), ..want.clone() };
+        match self.inner.ensure_mailbox(&want).await {
+            Err(BackendError::Unavailable { .. }) if self.bug == Bug::EnsureErrorIsDone => {
+                let version = match &want.password {
+                    PasswordWant::Keep => None,
+                    PasswordWant::Plain { version, .. } | PasswordWant::Hash { version, .. } => Some(version.clone()),
+                };
+                let row = MailboxRow {
+                    address: want.address.clone(),
+                    id: "unknown".into(),
+                    owner: Some(want.owner.uid.clone()),
+                    adopted: false,
+                    settings: want.settings.clone(),
+                    password_version: version,
+                    password_drifted: false,
+                    effects_due: false,
+                    removing: false,
+                    used: 0,
+                };
+                Ok((row, Made::Created))
+            }
+            other => other,
+        }
+    }
+    async fn disable_mailbox(&self, owner: &str, address: &str) -> Result<()> {
+        self.cleanup(self.inner.disable_mailbox(owner, address).await, ())
+    }
+    async fn purge_mailbox(&self, owner: &str, address: &str) -> Result<()> {
+        self.cleanup(self.inner.purge_mailbox(owner, address).await, ())
+    }
+    async fn drop_mailbox(&self, owner: &str, address: &str) -> Result<()> {
+        self.cleanup(self.inner.drop_mailbox(owner, address).await, ())
+    }
+    async fn release_mailbox(&self, owner: &str, address: &str) -> Result<()> {
+        if self.bug == Bug::ReleaseDestroys {
+            self.inner.disable_mailbox(owner, address).await?;
+            self.inner.purge_mailbox(owner, address).await?;
+            return self.inner.drop_mailbox(owner, address).await;
+        }
+        self.cleanup(self.inner.release_mailbox(owner, address).await, ())
+    }
+    async fn ensure_alias(&self, want: &AliasWant) -> Result<(AliasRow, Made)> {
+        let want = AliasWant { owner: self.owner(&want.owner), ..want.clone() };
+        self.inner.ensure_alias(&want).await
+    }
+    async fn remove_alias(&self, owner: &str, address: &str, retain: bool) -> Result<()> {
+        self.cleanup(self.inner.remove_alias(owner, address, retain).await, ())
+    }
+    async fn aliases_to(&self, address: &str) -> Result<Vec<String>> {
+        if self.bug == Bug::NoAliasesTo { Ok(vec![]) } else { self.inner.aliases_to(address).await }
+    }
+    async fn ensure_dkim_key(&self, owner: &str, domain: &str, selector: &str, key: &DkimKey) -> Result<DkimRow> {
+        self.inner.ensure_dkim_key(owner, domain, selector, key).await
+    }
+    async fn sign_with(&self, owner: &str, domain: &str, selectors: &[String]) -> Result<()> {
+        self.inner.sign_with(owner, domain, selectors).await
+    }
+    async fn remove_dkim_key(&self, owner: &str, domain: &str, selector: &str) -> Result<()> {
+        self.inner.remove_dkim_key(owner, domain, selector).await
+    }
+}
+
+/// Makes providers with a bug.
+pub struct PlantedConnect(pub Arc<dyn Connect>, pub Bug);
+
+impl Connect for PlantedConnect {
+    fn secrets(&self, spec: &GroupwareBackendSpec) -> Vec<(String, String)> {
+        self.0.secrets(spec)
+    }
+    fn connect(&self, settings: Settings) -> Result<Arc<dyn GroupwareBackend>> {
+        Ok(Arc::new(Planted { inner: self.0.connect(settings)?, bug: self.1 }))
+    }
+}
+
+/// A DNS server with a bug.
+struct PlantedDns {
+    inner: Arc<dyn DnsBackend>,
+    bug: Bug,
+}
+
+#[async_trait]
+impl DnsBackend for PlantedDns {
+    fn provider(&self) -> &'static str {
+        self.inner.provider()
+    }
+    fn capabilities(&self) -> DnsCapabilities {
+        self.inner.capabilities()
+    }
+    async fn probe(&self) -> Result<String> {
+        self.inner.probe().await
+    }
+    async fn find_zone(&self, name: &str) -> Result<String> {
+        self.inner.find_zone(name).await
+    }
+    async fn read(&self, zone: &str, which: &[(String, RecordType)]) -> Result<Vec<RrSet>> {
+        self.inner.read(zone, which).await
+    }
+    async fn apply(&self, zone: &str, changes: &[Change]) -> Result<()> {
+        let mut changes = changes.to_vec();
+        if self.bug == Bug::ReplacesSets {
+            for c in &mut changes {
+                let new: Vec<String> = c.after.values.iter().filter(|v| !c.before.values.contains(v)).cloned().collect();
+                if !new.is_empty() {
+                    c.after.values = new;
+                }
+            }
+        }
+        self.inner.apply(zone, &changes).await
+    }
+}
+
+/// Makes DNS providers with a bug.
+pub struct PlantedDnsConnect(pub Arc<dyn dns::Connect>, pub Bug);
+
+impl dns::Connect for PlantedDnsConnect {
+    fn secrets(&self, spec: &DNSBackendSpec) -> Vec<(String, String)> {
+        self.0.secrets(spec)
+    }
+    fn connect(&self, settings: dns::DnsSettings) -> Result<Arc<dyn DnsBackend>> {
+        Ok(Arc::new(PlantedDns { inner: self.0.connect(settings)?, bug: self.1 }))
+    }
+    fn resolver(&self, spec: &DNSBackendSpec) -> Result<Arc<dyn dns::Resolver>> {
+        self.0.resolver(spec)
+    }
+}

@@ -1,0 +1,382 @@
+//! The invariants, held against the API and the servers alone, never against the operator's insides.
+//!
+//! Each violation starts with the number of its invariant. `end.rs` has what must hold once nothing moves any more.
+
+use crate::api::{Actor, Change, at, deleting, finalizers, text};
+use crate::declared::*;
+use crate::dns::SetKey;
+use crate::groupware::{Entry, Verb};
+use crate::schedule::Monitor;
+use crate::world::World;
+use mailtenant::api::FINALIZER;
+use mailtenant::dns::{RecordType, RrSet};
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// A row that nobody owns, as it was first seen.
+#[derive(Clone, PartialEq, Debug)]
+enum Foreign {
+    Domain(crate::groupware::Domain),
+    Mailbox(crate::groupware::Mailbox),
+    Alias(mailtenant::groupware::AliasRow),
+}
+
+/// The properties of one schedule.
+#[derive(Default)]
+pub struct Properties {
+    /// Changes of the API that were looked at.
+    seen: usize,
+    /// Entries of each server's log that were looked at.
+    entries: BTreeMap<String, usize>,
+    /// How often something had drifted when it was last as declared.
+    healed: BTreeMap<String, u64>,
+    foreign: BTreeMap<(String, &'static str, String), (Foreign, u64)>,
+    /// Mailboxes, by uid, that were made.
+    made: BTreeMap<String, u64>,
+    /// Names whose records were left behind because a person said so.
+    forgotten: BTreeSet<String>,
+}
+
+type Verdict = Result<(), String>;
+
+impl Monitor for Properties {
+    fn check(&mut self, w: &World) -> Option<String> {
+        self.all(w).err()
+    }
+    fn at_end(&mut self, w: &World) -> Option<String> {
+        self.all(w).and_then(|()| crate::end::check(w)).err()
+    }
+}
+
+impl Properties {
+    fn all(&mut self, w: &World) -> Verdict {
+        self.history(w)?;
+        self.logs(w)?;
+        self.no_leak(w)?;
+        self.strangers(w)?;
+        self.one_holder(w)?;
+        self.truth(w)?;
+        self.records(w)
+    }
+
+    fn drifted(&self, w: &World, name: &str) -> bool {
+        w.notes.drifted.get(name).is_some_and(|n| self.healed.get(name).is_none_or(|h| h < n))
+    }
+
+    fn heal(&mut self, w: &World, name: &str) {
+        if let Some(n) = w.notes.drifted.get(name) {
+            self.healed.insert(name.into(), *n);
+        }
+    }
+
+    /// I1 in the API, and that spec is never written by the operator.
+    fn history(&mut self, w: &World) -> Verdict {
+        for c in &w.api.log[self.seen.min(w.api.log.len())..] {
+            if KINDS.contains(&c.key.res) && c.actor == Actor::Operator {
+                if let (Some(old), Some(new)) = (&c.old, &c.new)
+                    && old["spec"] != new["spec"]
+                {
+                    return Err(format!("spec: the operator changed the spec of {}", c.key));
+                }
+                if c.new.is_none() {
+                    self.parent_left(w, c)?;
+                }
+            }
+            if let Some(old) = c.old.as_ref().filter(|_| c.key.res == "maildomains" && c.new.is_none())
+                && w.notes.abandoned(uid(old))
+            {
+                self.forgotten.insert(text(old, "/spec/domain").to_lowercase());
+            }
+        }
+        self.seen = w.api.log.len();
+        Ok(())
+    }
+
+    /// A parent's finalizer stays until a live list, asked for after its deletion began, finds no child.
+    fn parent_left(&self, w: &World, c: &Change) -> Verdict {
+        let Some(old) = c.old.as_ref().filter(|o| held(o) && !w.notes.abandoned(uid(o))) else { return Ok(()) };
+        let (kinds, pointer): (&[&'static str], _) = match c.key.res {
+            "mailinstances" => (&["maildomains"], "/spec/instanceRef/name"),
+            "maildomains" => (&["mailboxes", "mailaliases"], "/spec/domainRef/name"),
+            _ => return Ok(()),
+        };
+        let began = w.api.log.iter().find(|l| l.key == c.key && l.new.as_ref().is_some_and(|n| deleting(n) && uid(n) == uid(old))).map_or(0, |l| l.rv);
+        for kind in kinds {
+            let listed = |ns: &str| w.notes.live_lists.get(&(*kind, ns.to_string())).copied().unwrap_or(0);
+            let at = listed("").max(listed(&c.key.ns));
+            if at < began {
+                return Err(format!("I1: {} left without a live list of {kind} after its deletion began", c.key));
+            }
+            let child = w.of(kind).find(|(k, v)| {
+                let born = || w.api.log.iter().find(|l| l.key == **k && l.new.as_ref().is_some_and(|n| uid(n) == uid(v))).map_or(0, |l| l.rv);
+                k.ns == c.key.ns && text(v, pointer) == c.key.name && born() <= at
+            });
+            if let Some((k, _)) = child {
+                return Err(format!("I1: {} left before {k}", c.key));
+            }
+        }
+        Ok(())
+    }
+
+    /// What the servers' logs say: order, mail that is destroyed, things made twice.
+    fn logs(&mut self, w: &World) -> Verdict {
+        for (host, server) in &w.groupware {
+            let from = self.entries.insert(host.clone(), server.log.len()).unwrap_or(0);
+            for e in &server.log[from.min(server.log.len())..] {
+                self.entry(w, host, e)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn entry(&mut self, w: &World, host: &str, e: &Entry) -> Verdict {
+        let server = &w.groupware[host];
+        let owner = e.owner.as_deref().unwrap_or_default();
+        if e.kind == "mailbox" && matches!(e.verb, Verb::Deleted | Verb::Released)
+            && let Some(alias) = server.aliases_to(&e.name).first()
+        {
+            return Err(format!("I1: mailbox {} left the backend before alias {alias}", e.name));
+        }
+        if e.verb == Verb::Purged {
+            let Some((key, object)) = w.by_uid(owner) else { return Err(format!("I3: mail of {} was destroyed for an object that is gone", e.name)) };
+            let policy = Declared { world: w, key, object }.deletion_policy();
+            if !deleting(object) || policy == Some("Retain") {
+                return Err(format!("I3: mail of {} was destroyed; {key} is deleting: {}, policy {policy:?}", e.name, deleting(object)));
+            }
+        }
+        if e.verb == Verb::Created {
+            let lost = w.notes.drifted.get(&e.name).copied().unwrap_or(0);
+            if let Some(before) = self.made.insert(owner.into(), lost) {
+                if before == lost {
+                    return Err(format!("I10: {} {} was made twice for one object", e.kind, e.name));
+                }
+                self.mass_loss(w, host, e)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// I12: what was there before is made again only if little is missing, or a person said so.
+    fn mass_loss(&self, w: &World, host: &str, e: &Entry) -> Verdict {
+        let server = &w.groupware[host];
+        let (Some(emptied), Some((key, object))) = (w.notes.emptied.get(host), w.by_uid(e.owner.as_deref().unwrap_or_default())) else { return Ok(()) };
+        let mine = Declared { world: w, key, object };
+        let Some(instance) = mine.instance() else { return Ok(()) };
+        // Asked before the loss could be known: the same race as a restore a moment later.
+        let known = |name: &str| server.read_at.get(name).is_some_and(|at| at > emptied && *at < e.op);
+        let told = match mine.domain() {
+            Some(d) => known(&d.name()),
+            None => instance.children().iter().any(|d| known(&d.name())),
+        };
+        if !told || !annotation(instance.object, "accept-mass-loss").is_empty() {
+            return Ok(());
+        }
+        let all: Vec<_> = Declared::all(w, "mailboxes").filter(|m| m.instance().is_some_and(|i| i.key == instance.key)).collect();
+        let all: Vec<_> = all.into_iter().filter(|m| !deleting(m.object) && self.made.contains_key(uid(m.object))).collect();
+        let there = |m: &Declared| m.address().is_some_and(|a| a != e.name && server.mailboxes.get(&a).is_some_and(|r| r.row.owner.as_deref() == Some(uid(m.object))));
+        let missing = all.iter().filter(|m| !there(m)).count() as u64;
+        let limit = |name: &str, default| mine.backend().and_then(|b| b["spec"]["massLoss"][name].as_u64()).unwrap_or(default);
+        if missing >= limit("minimum", 10) && missing * 100 >= limit("percent", 20) * all.len() as u64 {
+            return Err(format!("I12: {} {} was made again while {missing} of {} mailboxes of {instance} are missing", e.kind, e.name, all.len()));
+        }
+        Ok(())
+    }
+
+    /// I2: whatever is owned at a server has its object, with the finalizer on it.
+    fn no_leak(&self, w: &World) -> Verdict {
+        for (host, server) in &w.groupware {
+            let tenants = server.tenants.values().map(|t| ("tenant", &t.row.id, &t.row.owner));
+            let domains = server.domains.values().map(|d| ("domain", &d.row.name, &d.row.owner));
+            let mailboxes = server.mailboxes.values().map(|m| ("mailbox", &m.row.address, &m.row.owner));
+            let aliases = server.aliases.values().map(|a| ("alias", &a.address, &a.owner));
+            let mut owners = BTreeSet::new();
+            for (kind, name, owner) in tenants.chain(domains).chain(mailboxes).chain(aliases) {
+                let Some(owner) = owner else { continue };
+                if !owners.insert(owner) {
+                    return Err(format!("I10: {owner} owns two things at {host}, one is {kind} {name}"));
+                }
+                if w.notes.abandoned(owner) {
+                    continue;
+                }
+                match w.by_uid(owner) {
+                    None => return Err(format!("I2: {kind} {name} at {host} is left, its object is gone")),
+                    Some((key, v)) if !finalizers(v).contains(&FINALIZER) => {
+                        return Err(format!("I2: {kind} {name} at {host} is owned by {key}, which has no finalizer"));
+                    }
+                    _ => {}
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// I3: what nobody owns stays as it is, unless an object adopts it or a person changes it.
+    fn strangers(&mut self, w: &World) -> Verdict {
+        let mut now = BTreeMap::new();
+        for (host, s) in &w.groupware {
+            let id = |kind, name: &String| (host.clone(), kind, name.clone());
+            now.extend(s.domains.iter().filter(|(_, d)| d.row.owner.is_none()).map(|(n, d)| (id("domain", n), Foreign::Domain(d.clone()))));
+            now.extend(s.mailboxes.iter().filter(|(_, m)| m.row.owner.is_none()).map(|(n, m)| (id("mailbox", n), Foreign::Mailbox(m.clone()))));
+            now.extend(s.aliases.iter().filter(|(_, a)| a.owner.is_none()).map(|(n, a)| (id("alias", n), Foreign::Alias(a.clone()))));
+        }
+        for (id, (was, count)) in &self.foreign {
+            let (host, kind, name) = id;
+            let by_hand = w.notes.drifted.get(name).copied().unwrap_or(0) != *count;
+            if by_hand || now.get(id).is_some_and(|n| n == was) {
+                continue;
+            }
+            let s = &w.groupware[host];
+            let owner = match *kind {
+                "domain" => s.domains.get(name).and_then(|d| d.row.owner.clone()),
+                "mailbox" => s.mailboxes.get(name).and_then(|m| m.row.owner.clone()),
+                _ => s.aliases.get(name).and_then(|a| a.owner.clone()),
+            };
+            let adopter = owner.as_deref().and_then(|o| w.by_uid(o)).map(|(_, v)| text(v, "/spec/adoptionPolicy").to_string());
+            let kept_mail = match (was, s.mailboxes.get(name)) {
+                (Foreign::Mailbox(m), Some(n)) => m.data.is_subset(&n.data),
+                _ => true,
+            };
+            if adopter.as_deref() != Some("IfUnowned") || !kept_mail {
+                return Err(format!("I3: {kind} {name} at {host} was nobody's and was changed (owner now {owner:?})"));
+            }
+        }
+        let count = |name: &String| w.notes.drifted.get(name).copied().unwrap_or(0);
+        self.foreign = now.into_iter().map(|(id, row)| { let n = count(&id.2); (id, (row, n)) }).collect();
+        Ok(())
+    }
+
+    /// I9: one tenant of the cluster has a domain, and it holds the claim.
+    fn one_holder(&self, w: &World) -> Verdict {
+        let mut holders: BTreeMap<&str, &str> = BTreeMap::new();
+        for server in w.groupware.values() {
+            for d in server.domains.values() {
+                let Some(owner) = d.row.owner.as_deref().filter(|o| !w.notes.abandoned(o)) else { continue };
+                if let Some(other) = holders.insert(&d.row.name, owner) {
+                    return Err(format!("I9: {} is provisioned for {owner} and for {other}", d.row.name));
+                }
+                let claim = w.of("maildomainclaims").find(|(k, _)| k.name == d.row.name);
+                let holder = claim.map(|(_, c)| text(c, "/spec/owner/uid"));
+                if holder != Some(owner) {
+                    return Err(format!("I9: {} is provisioned for {owner}, the claim is held by {holder:?}", d.row.name));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// I4: Ready=True at this generation means that the backend has just that.
+    fn truth(&mut self, w: &World) -> Verdict {
+        for kind in KINDS {
+            for object in Declared::all(w, kind) {
+                let Some(name) = Self::place(&object) else { continue };
+                let lie = Self::differs(&object);
+                if lie.is_none() && object.server().is_some() && object.targets().is_some() {
+                    self.heal(w, &name);
+                }
+                if let Some(lie) = lie
+                    && ready(object.object)
+                    && !self.drifted(w, &name)
+                    && !w.notes.abandoned(uid(object.object))
+                    && text(object.object, "/spec/managementPolicy") != "Observe"
+                {
+                    return Err(format!("I4: {object} is Ready at generation {}, but {lie}", object.object["metadata"]["generation"]));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Name under which drift of an object is noted.
+    fn place(d: &Declared) -> Option<String> {
+        match d.key.res {
+            "mailinstances" => Some(text(d.object, "/status/instanceId").to_string()),
+            "maildomains" => Some(d.name()),
+            _ => d.address(),
+        }
+    }
+
+    /// What the groupware server has otherwise than declared.
+    pub fn differs(d: &Declared) -> Option<String> {
+        let me = uid(d.object);
+        let Some(server) = d.server() else { return None };
+        match d.key.res {
+            "mailinstances" => match server.tenant(me) {
+                None => Some("the tenant is not there".into()),
+                Some(t) if !t.active => Some("the tenant is switched off".into()),
+                Some(t) if t.id != text(d.object, "/status/instanceId") => Some(format!("its id is {}", t.id)),
+                _ => None,
+            },
+            "maildomains" => match server.domains.get(&d.name()) {
+                Some(r) if r.row.owner.as_deref() == Some(me) => {
+                    let tenant = d.instance().map(|i| text(i.object, "/status/instanceId").to_string());
+                    (!r.row.active).then(|| "the domain is switched off".to_string()).or_else(|| (tenant.is_some() && r.row.tenant != tenant).then(|| format!("its tenant is {:?}", r.row.tenant)))
+                }
+                other => Some(format!("the domain's owner is {:?}", other.map(|o| &o.row.owner))),
+            },
+            "mailboxes" => match server.mailboxes.get(&d.address()?) {
+                Some(m) if m.row.owner.as_deref() == Some(me) => Self::mailbox_differs(d.object, m),
+                other => Some(format!("the mailbox's owner is {:?}", other.map(|o| &o.row.owner))),
+            },
+            _ => match server.aliases.get(&d.address()?) {
+                Some(a) if a.owner.as_deref() == Some(me) => {
+                    let want = d.targets()?;
+                    if a.settings.targets != want {
+                        return Some(format!("its targets are {:?}, not {want:?}", a.settings.targets));
+                    }
+                    let send_as = d.object["spec"]["sendAs"].as_bool().unwrap_or(text(d.object, "/spec/localPart") != "*");
+                    (a.settings.send_as != send_as || !a.settings.active || a.effects_due).then(|| format!("it is {a:?}"))
+                }
+                other => Some(format!("the alias' owner is {:?}", other.map(|o| &o.owner))),
+            },
+        }
+    }
+
+    fn mailbox_differs(v: &Value, m: &crate::groupware::Mailbox) -> Option<String> {
+        let s = &m.row.settings;
+        let suspend = text(v, "/spec/suspend");
+        let name = text(v, "/spec/displayName");
+        let mut forward: Vec<&str> = at(v, "/spec/forwarding/to").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect();
+        forward.sort_unstable();
+        let wrong = [
+            ("quota", bytes(&v["spec"]["quota"]).is_some_and(|q| q != s.quota)),
+            ("login", s.login != matches!(suspend, "" | "None")),
+            ("receive", s.receive != (suspend != "All")),
+            ("displayName", !name.is_empty() && name != s.display_name),
+            ("forwarding", s.forward_to != forward),
+            ("effects", m.row.effects_due),
+            ("stage", m.stage != crate::groupware::Stage::Live),
+        ];
+        wrong.iter().find(|(_, bad)| *bad).map(|(what, _)| format!("{what} of the mailbox is otherwise: {:?}", m.row))
+    }
+
+    /// I8: records of others stay; and none of ours stays where no MailDomain is.
+    fn records(&mut self, w: &World) -> Verdict {
+        for server in w.dns.values() {
+            let mut keys: BTreeSet<&SetKey> = server.foreign.keys().collect();
+            keys.extend(server.sets.keys());
+            for key in keys {
+                let none = || RrSet { name: key.0.clone(), rtype: key.1, ttl: 0, values: vec![] };
+                let was = server.foreign.get(key).cloned().unwrap_or_else(none);
+                let is = server.sets.get(key).cloned().unwrap_or_else(none);
+                let over = |name: &str| key.0 == name || key.0.ends_with(&format!(".{name}"));
+                if self.forgotten.iter().any(|n| over(n)) {
+                    continue;
+                }
+                let managed = Declared::all(w, "maildomains").any(|d| (held(d.object) || w.notes.abandoned(uid(d.object))) && over(&d.name()));
+                if managed {
+                    // MX and SPF there can be only one of: they are replaced and merged, and put back at the end.
+                    let kept = |v: &&String| key.1 == RecordType::MX || v.starts_with("v=spf1") || is.values.contains(v);
+                    if let Some(lost) = was.values.iter().find(|v| !kept(v)) {
+                        return Err(format!("I8: {} {} {lost:?} is gone", key.0, key.1.as_str()));
+                    }
+                    if key.1 != RecordType::MX && was.values.iter().any(|v| !v.starts_with("v=spf1")) && is.ttl != was.ttl {
+                        return Err(format!("I8: TTL of {} {} was {} and is {}", key.0, key.1.as_str(), was.ttl, is.ttl));
+                    }
+                } else if is != was {
+                    return Err(format!("I8: {} {} is {:?} ttl {}, of others are {:?} ttl {}, and no MailDomain is there", key.0, key.1.as_str(), is.values, is.ttl, was.values, was.ttl));
+                }
+            }
+        }
+        Ok(())
+    }
+}
