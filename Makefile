@@ -20,11 +20,11 @@ test: ## Every test: units, simulation, kube-apiserver, real servers. SCENARIOS=
 	@log=$$(mktemp); ( e2e/stack/install.sh && e2e/stack/controlplane/build.sh ) >"$$log" 2>&1 & servers=$$!; \
 	cargo test --no-run || { kill $$servers 2>/dev/null; exit 1; }; \
 	wait $$servers || { cat "$$log" >&2; exit 1; }; rm -f "$$log"
-	cargo test --no-fail-fast
+	RUST_TEST_THREADS=4 cargo test --no-fail-fast
 
 .PHONY: simulate
-simulate: ## The simulator alone. SEEDS=100000 for that many schedules per property set, SEED= replays one
-	cargo test --release --test simulation -- --nocapture
+simulate: ## Counts what the simulator finds in the operator, by class. SEEDS=100000 for that many schedules
+	SURVEY=operator cargo test --release --test simulation survey -- --nocapture
 
 .PHONY: bench
 bench: ## One table of times and writes against a floor. N=10000 mailboxes, IDLE=600 seconds

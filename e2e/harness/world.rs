@@ -32,6 +32,7 @@ static ROUGH: OnceLock<Platform> = OnceLock::new();
 static RUNNING: AtomicUsize = AtomicUsize::new(0);
 
 /// Tests that are under way in this process, the asking one included.
+#[allow(dead_code)]
 pub fn running() -> usize {
     RUNNING.load(Ordering::SeqCst)
 }

@@ -96,7 +96,9 @@ impl Watching<'_> {
                     let line: Vec<u8> = buffer.drain(..=end).collect();
                     return serde_json::from_slice(&line).unwrap();
                 }
-                let frame = tokio::time::timeout(Duration::from_secs(20), http_body_util::BodyExt::frame(body)).await.expect("an event in 20 s");
+                let frame = tokio::time::timeout(Duration::from_secs(20), http_body_util::BodyExt::frame(body))
+                    .await
+                    .expect("an event in 20 s");
                 buffer.extend_from_slice(&frame.expect("more events").unwrap().into_data().unwrap());
             },
         }
@@ -111,7 +113,13 @@ impl Watching<'_> {
 }
 
 fn request(r: &Req) -> http::Request<kube::client::Body> {
-    let query: Vec<String> = r.query.iter().map(|(k, v)| format!("{k}={}", v.replace('%', "%25").replace('=', "%3D").replace(' ', "%20").replace('!', "%21"))).collect();
+    let query: Vec<String> = r
+        .query
+        .iter()
+        .map(|(k, v)| {
+            format!("{k}={}", v.replace('%', "%25").replace('=', "%3D").replace(' ', "%20").replace('!', "%21"))
+        })
+        .collect();
     let mut b = http::Request::builder().method(r.method.as_str()).uri(format!("{}?{}", r.path, query.join("&")));
     let ctype = if r.ctype.is_empty() { "application/json" } else { &r.ctype };
     b = b.header("content-type", ctype);
@@ -193,14 +201,26 @@ async fn creation(s: &Server) {
         let r = s.go("POST", &p.path(""), "", body(spec)).await;
         assert_eq!((r.code, &r.body["reason"]), (422, &json!("Invalid")), "{what}: {}", r.body);
     }
-    let unknown = s.go("POST", &p.path(""), "", body(json!({"domainRef": {"name": "d"}, "localPart": "x", "colour": "red"}))).await;
+    let unknown = s
+        .go("POST", &p.path(""), "", body(json!({"domainRef": {"name": "d"}, "localPart": "x", "colour": "red"})))
+        .await;
     assert_eq!((unknown.code, unknown.body["spec"].get("colour")), (201, None), "unknown fields are pruned");
     let r = p.make("v", json!({"resourceVersion": "7"})).await;
     assert_eq!(r.code, 500, "{}", r.body);
-    let nowhere = s.go("POST", "/apis/mailtenant.dev/v1alpha1/namespaces/nowhere/mailboxes", "", body(json!({"domainRef": {"name": "d"}, "localPart": "x"}))).await;
+    let nowhere = s
+        .go(
+            "POST",
+            "/apis/mailtenant.dev/v1alpha1/namespaces/nowhere/mailboxes",
+            "",
+            body(json!({"domainRef": {"name": "d"}, "localPart": "x"})),
+        )
+        .await;
     assert_eq!((nowhere.code, &nowhere.body["reason"]), (404, &json!("NotFound")));
     let missing = p.get("nobody").await;
-    assert_eq!((missing.code, &missing.body["reason"], &missing.body["details"]["name"]), (404, &json!("NotFound"), &json!("nobody")));
+    assert_eq!(
+        (missing.code, &missing.body["reason"], &missing.body["details"]["name"]),
+        (404, &json!("NotFound"), &json!("nobody"))
+    );
     assert_eq!(s.get("/apis/mailtenant.dev/v1alpha1/nothings").await.code, 404);
 }
 
@@ -208,14 +228,30 @@ async fn updates(s: &Server) {
     let p = Place::new(s, "updates").await;
     let a = p.make("a", json!({})).await;
     let b = p.patch("a", MERGE, json!({"spec": {"displayName": "B"}, "status": {"address": "x"}})).await;
-    assert_eq!((meta(&b, "generation"), b.body["status"].get("address")), (&json!(2), None), "status only by its subresource");
+    assert_eq!(
+        (meta(&b, "generation"), b.body["status"].get("address")),
+        (&json!(2), None),
+        "status only by its subresource"
+    );
     let c = p.patch("a/status", MERGE, json!({"status": {"address": "x"}, "spec": {"displayName": "C"}})).await;
-    assert_eq!((meta(&c, "generation"), &c.body["spec"]["displayName"], &c.body["status"]["address"]), (&json!(2), &json!("B"), &json!("x")));
+    assert_eq!(
+        (meta(&c, "generation"), &c.body["spec"]["displayName"], &c.body["status"]["address"]),
+        (&json!(2), &json!("B"), &json!("x"))
+    );
     let d = p.patch("a/status", MERGE, json!({"status": {"address": "x"}})).await;
     assert_eq!(meta(&c, "resourceVersion"), meta(&d, "resourceVersion"), "what changes nothing is not written");
     let labels = p.patch("a", MERGE, json!({"metadata": {"labels": {"l": "1"}, "annotations": {"n": "1"}}})).await;
     assert_eq!(meta(&labels, "generation"), &json!(2), "metadata are no generation");
-    assert_eq!(p.patch("a", MERGE, json!({"metadata": {"resourceVersion": meta(&a, "resourceVersion")}, "spec": {"displayName": "Z"}})).await.code, 409);
+    assert_eq!(
+        p.patch(
+            "a",
+            MERGE,
+            json!({"metadata": {"resourceVersion": meta(&a, "resourceVersion")}, "spec": {"displayName": "Z"}})
+        )
+        .await
+        .code,
+        409
+    );
     assert_eq!(p.patch("a", MERGE, json!({"metadata": {"uid": "other"}})).await.code, 422);
     let mut other = p.get("a").await.body;
     other["metadata"]["uid"] = json!("other");
@@ -248,21 +284,36 @@ async fn deletion(s: &Server) {
     assert_eq!(p.delete("plain", Value::Null).await.code, 404);
     p.make("held", json!({"finalizers": ["x.test/y"]})).await;
     let d = p.delete("held", Value::Null).await;
-    assert_eq!((d.code, &d.body["kind"], meta(&d, "generation")), (200, &json!("Mailbox"), &json!(2)), "the mark is a generation");
+    assert_eq!(
+        (d.code, &d.body["kind"], meta(&d, "generation")),
+        (200, &json!("Mailbox"), &json!(2)),
+        "the mark is a generation"
+    );
     assert!(meta(&d, "deletionTimestamp").is_string());
     let again = p.delete("held", Value::Null).await;
-    assert_eq!((again.code, meta(&again, "generation"), meta(&again, "resourceVersion")), (200, &json!(2), meta(&d, "resourceVersion")));
+    assert_eq!(
+        (again.code, meta(&again, "generation"), meta(&again, "resourceVersion")),
+        (200, &json!(2), meta(&d, "resourceVersion"))
+    );
     assert_eq!(p.patch("held", MERGE, json!({"metadata": {"finalizers": ["x.test/y", "x.test/z"]}})).await.code, 422);
     let edited = p.patch("held", MERGE, json!({"spec": {"displayName": "E"}})).await;
     assert_eq!((edited.code, meta(&edited, "generation")), (200, &json!(3)));
     let status = p.patch("held/status", MERGE, json!({"status": {"address": "x"}})).await;
     assert_eq!((status.code, &status.body["status"]["address"]), (200, &json!("x")));
-    let mut w = s.watch(&p.path(&format!("?resourceVersion={}", status.body["metadata"]["resourceVersion"].as_str().unwrap())), "").await;
+    let mut w = s
+        .watch(
+            &p.path(&format!("?resourceVersion={}", status.body["metadata"]["resourceVersion"].as_str().unwrap())),
+            "",
+        )
+        .await;
     assert_eq!(p.patch("held", MERGE, json!({"metadata": {"finalizers": null}})).await.code, 200);
     assert_eq!(p.get("held").await.code, 404);
     let e = w.next().await;
     assert_eq!(e["type"], "DELETED");
-    assert!(e["object"]["metadata"]["deletionTimestamp"].is_string() && e["object"]["metadata"]["resourceVersion"] != status.body["metadata"]["resourceVersion"]);
+    assert!(
+        e["object"]["metadata"]["deletionTimestamp"].is_string()
+            && e["object"]["metadata"]["resourceVersion"] != status.body["metadata"]["resourceVersion"]
+    );
     for i in 0..3 {
         p.make(&format!("many{i}"), if i == 2 { json!({"finalizers": ["x.test/y"]}) } else { json!({}) }).await;
     }
@@ -280,10 +331,18 @@ async fn lists(s: &Server) {
     assert_eq!((names(&one), meta(&one, "remainingItemCount")), (vec!["n0", "n1"], &json!(3)));
     p.make("n9", json!({})).await;
     let next = one.body["metadata"]["continue"].as_str().unwrap().to_string();
-    let two = s.call(Req { query: [("limit".to_string(), "9".to_string()), ("continue".into(), next)].into(), ..Req::new("GET", &p.path(""), "", Value::Null) }).await;
+    let two = s
+        .call(Req {
+            query: [("limit".to_string(), "9".to_string()), ("continue".into(), next)].into(),
+            ..Req::new("GET", &p.path(""), "", Value::Null)
+        })
+        .await;
     assert_eq!(names(&two), ["n2", "n3", "n4"], "all pages are of one revision");
     assert_eq!(meta(&two, "resourceVersion"), meta(&one, "resourceVersion"));
-    let select = |field: &'static str, value: &'static str| Req { query: [(field.to_string(), value.to_string())].into(), ..Req::new("GET", &p.path(""), "", Value::Null) };
+    let select = |field: &'static str, value: &'static str| Req {
+        query: [(field.to_string(), value.to_string())].into(),
+        ..Req::new("GET", &p.path(""), "", Value::Null)
+    };
     for (field, value, count) in [
         ("labelSelector", "g=a", 2),
         ("labelSelector", "g!=a", 4),
@@ -325,13 +384,22 @@ async fn watches(s: &Server) {
     }
     let mut from_zero = s.watch(&p.path("?resourceVersion=0"), "").await;
     assert_eq!(from_zero.brief().await, word("ADDED", "old"));
-    let mut streaming = s.watch(&p.path("?sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true"), "").await;
+    let mut streaming = s
+        .watch(&p.path("?sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true"), "")
+        .await;
     assert_eq!(streaming.brief().await, word("ADDED", "old"));
     let end = streaming.next().await;
-    assert_eq!((&end["type"], end["object"]["metadata"]["annotations"]["k8s.io/initial-events-end"] == "true"), (&json!("BOOKMARK"), true));
+    assert_eq!(
+        (&end["type"], end["object"]["metadata"]["annotations"]["k8s.io/initial-events-end"] == "true"),
+        (&json!("BOOKMARK"), true)
+    );
     let mut ancient = s.watch(&p.path("?resourceVersion=1"), "").await;
     let e = ancient.next().await;
-    assert_eq!((&e["type"], &e["object"]["code"], &e["object"]["reason"]), (&json!("ERROR"), &json!(410), &json!("Expired")), "{e}");
+    assert_eq!(
+        (&e["type"], &e["object"]["code"], &e["object"]["reason"]),
+        (&json!("ERROR"), &json!(410), &json!("Expired")),
+        "{e}"
+    );
 }
 
 async fn applies(s: &Server) {
@@ -358,20 +426,43 @@ async fn applies(s: &Server) {
     let cond = |t: &str, status: &str| json!({"type": t, "status": status, "reason": "R", "message": "", "lastTransitionTime": "2026-01-01T00:00:00Z"});
     p.apply("a/status", "m", json!({"status": {"observedGeneration": 1, "address": "x", "conditions": [cond("A", "True"), cond("B", "True")]}})).await;
     p.apply("a/status", "other", json!({"status": {"conditions": [cond("C", "True")]}})).await;
-    let v = p.apply("a/status", "m", json!({"status": {"observedGeneration": 2, "conditions": [cond("A", "False")]}})).await;
+    let v = p
+        .apply("a/status", "m", json!({"status": {"observedGeneration": 2, "conditions": [cond("A", "False")]}}))
+        .await;
     let status = &v.body["status"];
-    let mut kinds: Vec<(&str, &str)> = status["conditions"].as_array().unwrap().iter().map(|c| (c["type"].as_str().unwrap(), c["status"].as_str().unwrap())).collect();
+    let mut kinds: Vec<(&str, &str)> = status["conditions"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|c| (c["type"].as_str().unwrap(), c["status"].as_str().unwrap()))
+        .collect();
     kinds.sort_unstable();
-    assert_eq!((kinds, &status["observedGeneration"], status.get("address")), (vec![("A", "False"), ("C", "True")], &json!(2), None));
-    let uid = p.apply("a/status", "m", json!({"metadata": {"uid": "other"}, "status": {"observedGeneration": 3}})).await;
+    assert_eq!(
+        (kinds, &status["observedGeneration"], status.get("address")),
+        (vec![("A", "False"), ("C", "True")], &json!(2), None)
+    );
+    let uid =
+        p.apply("a/status", "m", json!({"metadata": {"uid": "other"}, "status": {"observedGeneration": 3}})).await;
     assert_eq!(uid.code, 409, "{}", uid.body);
     let rv = p.apply("a/status", "m", json!({"metadata": {"resourceVersion": meta(&made, "resourceVersion")}, "status": {"observedGeneration": 3}})).await;
     assert_eq!(rv.code, 409, "{}", rv.body);
     assert_eq!(p.apply("nobody/status", "m", json!({"status": {"observedGeneration": 3}})).await.code, 404);
-    let unnamed = s.go("PATCH", &p.path("/a?force=true"), APPLY, json!({"apiVersion": "mailtenant.dev/v1alpha1", "kind": "Mailbox", "spec": {}})).await;
+    let unnamed = s
+        .go(
+            "PATCH",
+            &p.path("/a?force=true"),
+            APPLY,
+            json!({"apiVersion": "mailtenant.dev/v1alpha1", "kind": "Mailbox", "spec": {}}),
+        )
+        .await;
     assert!(matches!(unnamed.code, 400 | 422), "{}", unnamed.code);
     // Finalizers are a set that managers share.
-    p.apply("a", "one", json!({"metadata": {"finalizers": ["x.test/one"]}, "spec": {"domainRef": {"name": "d"}, "localPart": "a"}})).await;
+    p.apply(
+        "a",
+        "one",
+        json!({"metadata": {"finalizers": ["x.test/one"]}, "spec": {"domainRef": {"name": "d"}, "localPart": "a"}}),
+    )
+    .await;
     let both = p.apply("a", "two", json!({"metadata": {"finalizers": ["x.test/two"]}})).await;
     assert_eq!(meta(&both, "finalizers"), &json!(["x.test/one", "x.test/two"]));
     let left = p.apply("a", "one", json!({"spec": {"domainRef": {"name": "d"}, "localPart": "a"}})).await;
@@ -384,37 +475,71 @@ async fn partial_metadata(s: &Server) {
     p.make("a", json!({"labels": {"g": "a"}})).await;
     let with = |path: String, accept: &str| Req { accept: accept.into(), ..Req::new("GET", &path, "", Value::Null) };
     let one = s.call(with(p.path("/a"), META)).await;
-    assert_eq!((&one.body["kind"], &one.body["apiVersion"], one.body.get("spec")), (&json!("PartialObjectMetadata"), &json!("meta.k8s.io/v1"), None));
+    assert_eq!(
+        (&one.body["kind"], &one.body["apiVersion"], one.body.get("spec")),
+        (&json!("PartialObjectMetadata"), &json!("meta.k8s.io/v1"), None)
+    );
     assert_eq!(meta(&one, "labels"), &json!({"g": "a"}));
     let list = s.call(with(p.path(""), META_LIST)).await;
-    assert_eq!((&list.body["kind"], names(&list), list.body["items"][0].get("spec")), (&json!("PartialObjectMetadataList"), vec!["a"], None));
+    assert_eq!(
+        (&list.body["kind"], names(&list), list.body["items"][0].get("spec")),
+        (&json!("PartialObjectMetadataList"), vec!["a"], None)
+    );
     let rv = list.body["metadata"]["resourceVersion"].as_str().unwrap();
     let mut w = s.watch(&p.path(&format!("?resourceVersion={rv}")), META).await;
     p.patch("a", MERGE, json!({"metadata": {"labels": {"g": "b"}}})).await;
     let e = w.next().await;
-    assert_eq!((&e["type"], &e["object"]["kind"], e["object"].get("spec")), (&json!("MODIFIED"), &json!("PartialObjectMetadata"), None));
+    assert_eq!(
+        (&e["type"], &e["object"]["kind"], e["object"].get("spec")),
+        (&json!("MODIFIED"), &json!("PartialObjectMetadata"), None)
+    );
     let mut patch = Req::new("PATCH", &p.path("/a"), MERGE, json!({"metadata": {"labels": {"g": "c"}}}));
     patch.accept = META.into();
     let patched = s.call(patch).await;
-    assert_eq!((patched.code, &patched.body["kind"], meta(&patched, "labels")), (200, &json!("PartialObjectMetadata"), &json!({"g": "c"})));
+    assert_eq!(
+        (patched.code, &patched.body["kind"], meta(&patched, "labels")),
+        (200, &json!("PartialObjectMetadata"), &json!({"g": "c"}))
+    );
 }
 
 async fn built_in_kinds(s: &Server) {
     Place::new(s, "builtin").await;
     let secrets = "/api/v1/namespaces/builtin/secrets";
     let a = s.go("POST", secrets, "", json!({"metadata": {"name": "a"}, "stringData": {"k": "v"}})).await;
-    assert_eq!((a.code, &a.body["type"], &a.body["data"]["k"], a.body.get("stringData")), (201, &json!("Opaque"), &json!("dg=="), None));
+    assert_eq!(
+        (a.code, &a.body["type"], &a.body["data"]["k"], a.body.get("stringData")),
+        (201, &json!("Opaque"), &json!("dg=="), None)
+    );
     assert_eq!(a.body["metadata"].get("generation"), None, "Secrets have none");
-    let typed = s.go("POST", secrets, "", json!({"metadata": {"name": "b"}, "type": "mailtenant.dev/credentials", "data": {"k": "dg=="}})).await;
+    let typed = s
+        .go(
+            "POST",
+            secrets,
+            "",
+            json!({"metadata": {"name": "b"}, "type": "mailtenant.dev/credentials", "data": {"k": "dg=="}}),
+        )
+        .await;
     assert_eq!(typed.code, 201);
     let path = format!("{secrets}/a");
     assert_eq!(s.go("PATCH", &path, MERGE, json!({"type": "other"})).await.code, 422, "the type stays");
     let p = s.go("PATCH", &path, MERGE, json!({"stringData": {"k": "w"}})).await;
     assert_eq!((&p.body["data"]["k"], p.body.get("stringData")), (&json!("dw=="), None));
-    let selected = s.call(Req { query: [("fieldSelector".to_string(), "type=mailtenant.dev/credentials".to_string())].into(), ..Req::new("GET", secrets, "", Value::Null) }).await;
+    let selected = s
+        .call(Req {
+            query: [("fieldSelector".to_string(), "type=mailtenant.dev/credentials".to_string())].into(),
+            ..Req::new("GET", secrets, "", Value::Null)
+        })
+        .await;
     assert_eq!(names(&selected), ["b"]);
     let leases = "/apis/coordination.k8s.io/v1/namespaces/builtin/leases";
-    let l = s.go("POST", leases, "", json!({"metadata": {"name": "l"}, "spec": {"holderIdentity": "a", "leaseDurationSeconds": 15}})).await;
+    let l = s
+        .go(
+            "POST",
+            leases,
+            "",
+            json!({"metadata": {"name": "l"}, "spec": {"holderIdentity": "a", "leaseDurationSeconds": 15}}),
+        )
+        .await;
     assert_eq!(l.code, 201, "{}", l.body);
     let mut taken = l.body.clone();
     taken["spec"]["holderIdentity"] = json!("b");
@@ -427,13 +552,22 @@ async fn built_in_kinds(s: &Server) {
         .await;
     assert_eq!(e.code, 201, "{}", e.body);
     let series = s
-        .go("PATCH", "/apis/events.k8s.io/v1/namespaces/builtin/events/e", MERGE, json!({"series": {"count": 2, "lastObservedTime": "2026-01-01T00:00:01.000000Z"}}))
+        .go(
+            "PATCH",
+            "/apis/events.k8s.io/v1/namespaces/builtin/events/e",
+            MERGE,
+            json!({"series": {"count": 2, "lastObservedTime": "2026-01-01T00:00:01.000000Z"}}),
+        )
         .await;
     assert_eq!((series.code, &series.body["series"]["count"]), (200, &json!(2)), "{}", series.body);
     let ns = s.get("/api/v1/namespaces/builtin").await;
     assert_eq!(meta(&ns, "labels")["kubernetes.io/metadata.name"], "builtin");
     let crd = s.get("/apis/apiextensions.k8s.io/v1/customresourcedefinitions/mailboxes.mailtenant.dev").await;
-    let established = crd.body["status"]["conditions"].as_array().unwrap().iter().any(|c| c["type"] == "Established" && c["status"] == "True");
+    let established = crd.body["status"]["conditions"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .any(|c| c["type"] == "Established" && c["status"] == "True");
     assert!(established);
     assert!(s.get("/version").await.body["gitVersion"].as_str().unwrap().starts_with("v1."));
 }
@@ -450,7 +584,8 @@ async fn garbage_and_namespaces(s: &Server) {
     p.make("d", crate_merge(own, json!({"finalizers": ["x.test/y"]}))).await;
     let d = p.delete("c", json!({"propagationPolicy": "Foreground"})).await;
     assert_eq!(meta(&d, "finalizers"), &json!(["foregroundDeletion"]));
-    s.until("the child is told to go first", &p.path("/d"), |r| r.body["metadata"].get("deletionTimestamp").is_some()).await;
+    s.until("the child is told to go first", &p.path("/d"), |r| r.body["metadata"].get("deletionTimestamp").is_some())
+        .await;
     assert_eq!(p.get("c").await.code, 200, "held by its child");
     p.patch("d", MERGE, json!({"metadata": {"finalizers": null}})).await;
     s.until("then the owner", &p.path("/c"), |r| r.code == 404).await;
@@ -487,7 +622,17 @@ async fn all(s: &Server) {
             $(note(stringify!($test), std::panic::AssertUnwindSafe($test(s)).catch_unwind().await);)*
         };
     }
-    each!(creation, updates, deletion, lists, watches, applies, partial_metadata, built_in_kinds, garbage_and_namespaces);
+    each!(
+        creation,
+        updates,
+        deletion,
+        lists,
+        watches,
+        applies,
+        partial_metadata,
+        built_in_kinds,
+        garbage_and_namespaces
+    );
     assert!(failed.is_empty(), "{failed:?}");
 }
 

@@ -36,7 +36,9 @@ pub fn condition<'a>(v: &'a Value, name: &str) -> (&'a str, &'a str) {
 
 /// Ready=True, said of this very generation.
 pub fn ready(v: &Value) -> bool {
-    condition(v, "Ready").0 == "True" && v["status"]["observedGeneration"] == v["metadata"]["generation"] && !deleting(v)
+    condition(v, "Ready").0 == "True"
+        && v["status"]["observedGeneration"] == v["metadata"]["generation"]
+        && !deleting(v)
 }
 
 pub fn bytes(v: &Value) -> Option<u64> {
@@ -157,7 +159,11 @@ impl<'a> Declared<'a> {
             let list = at(a.object, "/spec/targets").and_then(Value::as_array);
             a.key.ns == self.key.ns && list.into_iter().flatten().any(|t| text(t, "/mailboxRef/name") == self.key.name)
         };
-        if self.key.res != "mailboxes" { vec![] } else { Declared::all(self.world, "mailaliases").filter(names).collect() }
+        if self.key.res != "mailboxes" {
+            vec![]
+        } else {
+            Declared::all(self.world, "mailaliases").filter(names).collect()
+        }
     }
 }
 

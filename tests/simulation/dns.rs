@@ -33,7 +33,10 @@ pub struct Server {
 /// The type with this word.
 pub fn rtype(word: &str) -> RecordType {
     use RecordType::*;
-    [MX, TXT, CNAME, SRV, TLSA, CAA, NS, SOA].into_iter().find(|t| t.as_str() == word).unwrap_or_else(|| panic!("no type {word}"))
+    [MX, TXT, CNAME, SRV, TLSA, CAA, NS, SOA]
+        .into_iter()
+        .find(|t| t.as_str() == word)
+        .unwrap_or_else(|| panic!("no type {word}"))
 }
 
 fn empty(key: &SetKey) -> RrSet {
@@ -84,7 +87,11 @@ impl Server {
                 return Err(BackendError::Rejected("a change must speak of one set".into()));
             }
             if canonical(&self.set(&c.before.name, c.before.rtype)) != canonical(&c.before) {
-                return Err(BackendError::Conflict(format!("{} {} is not as it was read", c.before.name, c.before.rtype.as_str())));
+                return Err(BackendError::Conflict(format!(
+                    "{} {} is not as it was read",
+                    c.before.name,
+                    c.before.rtype.as_str()
+                )));
             }
         }
         changes.iter().for_each(|c| self.put(ms, &c.after));
@@ -160,7 +167,12 @@ pub struct DnsClient {
 }
 
 impl DnsClient {
-    async fn call<T: Send + 'static>(&self, lane: Lane, what: String, f: impl FnOnce(&mut Server, u64) -> Result<T> + Send + 'static) -> Result<T> {
+    async fn call<T: Send + 'static>(
+        &self,
+        lane: Lane,
+        what: String,
+        f: impl FnOnce(&mut Server, u64) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
         let (host, key) = (self.host.clone(), self.key.clone());
         self.sim
             .backend(lane, format!("{host}: {what}"), move |w, _| {
@@ -176,7 +188,9 @@ impl DnsClient {
 }
 
 fn brief(changes: &[Change]) -> String {
-    let one = |c: &Change| format!("{} {} {:?} => {:?}", c.after.name, c.after.rtype.as_str(), c.before.values, c.after.values);
+    let one = |c: &Change| {
+        format!("{} {} {:?} => {:?}", c.after.name, c.after.rtype.as_str(), c.before.values, c.after.values)
+    };
     changes.iter().map(one).collect::<Vec<_>>().join("; ")
 }
 
@@ -193,7 +207,10 @@ impl DnsBackend for DnsClient {
     }
     async fn find_zone(&self, name: &str) -> Result<String> {
         let name = name.to_string();
-        self.call(Lane::DnsRead, format!("find_zone {name}"), move |s, _| s.zone_of(&name).ok_or(BackendError::NotFound(format!("zone of {name}")))).await
+        self.call(Lane::DnsRead, format!("find_zone {name}"), move |s, _| {
+            s.zone_of(&name).ok_or(BackendError::NotFound(format!("zone of {name}")))
+        })
+        .await
     }
     async fn read(&self, zone: &str, which: &[(String, RecordType)]) -> Result<Vec<RrSet>> {
         let which = which.to_vec();
@@ -219,7 +236,9 @@ impl Resolver for View {
     async fn lookup(&self, name: &str, rtype: RecordType) -> Result<Vec<RrSet>> {
         let (host, name) = (self.host.clone(), name.to_string());
         let what = format!("lookup {name} {}", rtype.as_str());
-        self.sim.backend(Lane::Lookup, what, move |w, _| Ok(w.dns.entry(host).or_default().views(w.ms, &name, rtype))).await
+        self.sim
+            .backend(Lane::Lookup, what, move |w, _| Ok(w.dns.entry(host).or_default().views(w.ms, &name, rtype)))
+            .await
     }
 }
 
@@ -231,7 +250,9 @@ impl Connect for DnsConnect {
         spec.powerdns.iter().map(|p| (p.api_key_secret_ref.name.clone(), p.api_key_secret_ref.key.clone())).collect()
     }
     fn connect(&self, settings: DnsSettings) -> Result<Arc<dyn DnsBackend>> {
-        let Some(pdns) = &settings.spec.powerdns else { return Err(BackendError::Unsupported("no provider block".into())) };
+        let Some(pdns) = &settings.spec.powerdns else {
+            return Err(BackendError::Unsupported("no provider block".into()));
+        };
         let secret = (pdns.api_key_secret_ref.name.clone(), pdns.api_key_secret_ref.key.clone());
         let key = settings.secrets.get(&secret).map(|s| s.expose().to_string()).unwrap_or_default();
         Ok(Arc::new(DnsClient { sim: self.0.clone(), host: pdns.url.clone(), key }))
@@ -248,13 +269,17 @@ pub struct Probe(pub Sim);
 #[async_trait]
 impl RecipientProbe for Probe {
     async fn ask(&self, servers: &[(String, u16)], addresses: &[String]) -> Result<Vec<Verdict>> {
-        let Some((host, _)) = servers.first().cloned() else { return Err(BackendError::unavailable("no server to ask")) };
+        let Some((host, _)) = servers.first().cloned() else {
+            return Err(BackendError::unavailable("no server to ask"));
+        };
         let addresses = addresses.to_vec();
         let what = format!("{host}: RCPT {addresses:?}");
         self.0
             .backend(Lane::Lookup, what, move |w, _| {
                 let server = w.groupware.entry(host).or_default();
-                let verdict = |a: &String| if server.accepts(a) { Verdict::Accepted } else { Verdict::Refused("550 5.1.1".into()) };
+                let verdict = |a: &String| {
+                    if server.accepts(a) { Verdict::Accepted } else { Verdict::Refused("550 5.1.1".into()) }
+                };
                 Ok(addresses.iter().map(verdict).collect())
             })
             .await

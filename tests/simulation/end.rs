@@ -34,8 +34,12 @@ pub fn check(w: &World) -> Result<(), String> {
 
 /// I5: while nothing changes, a backend is read by domain, and what is Ready is left alone.
 fn idle(w: &World) -> Result<(), String> {
-    let ready: BTreeSet<String> =
-        ["mailboxes", "mailaliases"].into_iter().flat_map(|k| Declared::all(w, k)).filter(|d| ready(d.object)).filter_map(|d| d.address()).collect();
+    let ready: BTreeSet<String> = ["mailboxes", "mailaliases"]
+        .into_iter()
+        .flat_map(|k| Declared::all(w, k))
+        .filter(|d| ready(d.object))
+        .filter_map(|d| d.address())
+        .collect();
     let about = |call: &String, word: &str| call.split(' ').skip_while(|x| *x != word).nth(1).map(String::from);
     for call in &w.notes.calls {
         for word in ["ensure_mailbox", "ensure_alias", "aliases_to"] {
@@ -90,7 +94,10 @@ fn causes_of_dns(d: &Declared) -> BTreeSet<&'static str> {
     let Some(backend) = d.dns_backend() else { return ["BackendNotFound"].into() };
     let mut why = BTreeSet::new();
     let name = text(backend, "/spec/powerdns/apiKeySecretRef/name");
-    match (secret(d.world, OPERATOR_NAMESPACE, name, text(backend, "/spec/powerdns/apiKeySecretRef/key")), d.dns_server()) {
+    match (
+        secret(d.world, OPERATOR_NAMESPACE, name, text(backend, "/spec/powerdns/apiKeySecretRef/key")),
+        d.dns_server(),
+    ) {
         (None, _) => why.extend(["SecretNotFound", "BackendUnreachable"]),
         (Some(p), Some(s)) if p != s.key => why.extend(["BackendUnauthorized", "BackendUnreachable"]),
         _ => {}
@@ -108,7 +115,10 @@ fn causes_of_dns(d: &Declared) -> BTreeSet<&'static str> {
     // A record of others in the place of one of ours.
     if let Some(s) = d.dns_server() {
         let ours = |n: &str| n.starts_with("_dmarc.") || n.contains("._domainkey.") || n == name;
-        if s.foreign.iter().any(|((n, _), set)| (n == &name || n.ends_with(&format!(".{name}"))) && ours(n) && !set.values.is_empty()) {
+        if s.foreign
+            .iter()
+            .any(|((n, _), set)| (n == &name || n.ends_with(&format!(".{name}"))) && ours(n) && !set.values.is_empty())
+        {
             why.insert("DNSConflict");
         }
     }
@@ -120,7 +130,9 @@ fn causes(d: &Declared) -> BTreeSet<&'static str> {
     let mut why = causes_of_backend(d);
     let w = d.world;
     let me = uid(d.object);
-    if annotation(d.object, "paused") == "true" || d.instance().is_some_and(|i| annotation(i.object, "paused") == "true") {
+    if annotation(d.object, "paused") == "true"
+        || d.instance().is_some_and(|i| annotation(i.object, "paused") == "true")
+    {
         why.insert("Paused");
     }
     if let (Some(i), Some(b)) = (d.instance(), d.backend()) {
@@ -140,7 +152,9 @@ fn causes(d: &Declared) -> BTreeSet<&'static str> {
         "maildomains" => {
             match &parent {
                 None => drop(why.insert("InstanceNotFound")),
-                Some(p) if condition(p.object, "Ready").0 != "True" || deleting(p.object) => why.extend(["InstanceNotReady", "InstanceNotFound", "Deleting"]),
+                Some(p) if condition(p.object, "Ready").0 != "True" || deleting(p.object) => {
+                    why.extend(["InstanceNotReady", "InstanceNotFound", "Deleting"])
+                }
                 _ => {}
             }
             why.extend(causes_of_dns(d));
@@ -155,7 +169,9 @@ fn causes(d: &Declared) -> BTreeSet<&'static str> {
             if children.is_empty() {
                 why.insert("AwaitingFirstAddress");
             }
-            let taken = |c: &Declared| ready(c.object) && c.address().is_some_and(|a| d.server().is_some_and(|s| s.accepts(&a)));
+            let taken = |c: &Declared| {
+                ready(c.object) && c.address().is_some_and(|a| d.server().is_some_and(|s| s.accepts(&a)))
+            };
             if !children.iter().all(taken) {
                 why.insert("AwaitingAcceptance");
             }
@@ -165,7 +181,13 @@ fn causes(d: &Declared) -> BTreeSet<&'static str> {
                 None => why.extend(["DomainNotFound", "InstanceNotFound"]),
                 // A domain that only waits for its addresses is ready for them.
                 Some(p) if condition(p.object, "Provisioned").0 != "True" || deleting(p.object) => {
-                    why.extend(["DomainNotReady", "DomainNotFound", "InstanceNotReady", "InstanceNotFound", "Deleting"]);
+                    why.extend([
+                        "DomainNotReady",
+                        "DomainNotFound",
+                        "InstanceNotReady",
+                        "InstanceNotFound",
+                        "Deleting",
+                    ]);
                 }
                 _ => {}
             }
@@ -175,7 +197,8 @@ fn causes(d: &Declared) -> BTreeSet<&'static str> {
                     why.insert("AddressInUse");
                 }
                 if let Some(s) = d.server() {
-                    let owner = s.mailboxes.get(&address).map(|m| &m.row.owner).or(s.aliases.get(&address).map(|a| &a.owner));
+                    let owner =
+                        s.mailboxes.get(&address).map(|m| &m.row.owner).or(s.aliases.get(&address).map(|a| &a.owner));
                     if owner.is_some_and(|o| o.as_deref() != Some(me)) {
                         why.extend(["ExistsAtBackend", "AddressInUse"]);
                     }
@@ -192,7 +215,9 @@ fn causes(d: &Declared) -> BTreeSet<&'static str> {
                 "" => drop(why.insert("ExternalForwardingDenied")),
                 name => match d.mailbox_named(name) {
                     None => drop(why.insert("MailboxNotFound")),
-                    Some(m) if condition(m.object, "Ready").0 != "True" || deleting(m.object) => why.extend(["MailboxNotReady", "MailboxNotFound"]),
+                    Some(m) if condition(m.object, "Ready").0 != "True" || deleting(m.object) => {
+                        why.extend(["MailboxNotReady", "MailboxNotFound"])
+                    }
                     _ => {}
                 },
             }
@@ -216,7 +241,9 @@ fn mailbox(d: &Declared, why: &mut BTreeSet<&'static str>) {
     }
     if let Some(i) = d.instance() {
         let all = || Declared::all(d.world, "mailboxes").filter(|m| m.instance().is_some_and(|x| x.key == i.key));
-        let booked: u64 = all().filter_map(|m| bytes(&m.object["spec"]["quota"]).or(bytes(&i.object["spec"]["defaultMailboxQuota"]))).sum();
+        let booked: u64 = all()
+            .filter_map(|m| bytes(&m.object["spec"]["quota"]).or(bytes(&i.object["spec"]["defaultMailboxQuota"])))
+            .sum();
         if bytes(&i.object["spec"]["storage"]).is_some_and(|s| booked > s) {
             why.insert("QuotaExceeded");
         }
@@ -236,10 +263,16 @@ fn there(d: &Declared) -> Result<(), String> {
         if why.contains(reason) && d.object["status"]["observedGeneration"] == d.object["metadata"]["generation"] {
             return Ok(());
         }
-        return Err(format!("end: {d} is Ready={status:?} for {reason:?}, right would be {why:?}; status {}", d.object["status"]));
+        return Err(format!(
+            "end: {d} is Ready={status:?} for {reason:?}, right would be {why:?}; status {}",
+            d.object["status"]
+        ));
     }
     if !ready(d.object) {
-        return Err(format!("end: {d} is Ready of generation {}, not of {}", d.object["status"]["observedGeneration"], d.object["metadata"]["generation"]));
+        return Err(format!(
+            "end: {d} is Ready of generation {}, not of {}",
+            d.object["status"]["observedGeneration"], d.object["metadata"]["generation"]
+        ));
     }
     if !held(d.object) {
         return Err(format!("end: {d} has no finalizer"));
@@ -261,7 +294,9 @@ fn w_forgotten(d: &Declared) -> bool {
 }
 
 fn password(d: &Declared) -> Result<(), String> {
-    if d.object["spec"]["password"].get("secretRef").is_some() || d.object["spec"]["password"].get("hashSecretRef").is_some() {
+    if d.object["spec"]["password"].get("secretRef").is_some()
+        || d.object["spec"]["password"].get("hashSecretRef").is_some()
+    {
         return Ok(());
     }
     let address = d.address().unwrap_or_default();
@@ -269,7 +304,11 @@ fn password(d: &Declared) -> Result<(), String> {
     let told = secret(d.world, &d.key.ns, &name, "password");
     let is = s.mailboxes.get(&address).map(|m| &m.password);
     if told.is_none() || told.as_ref() != is {
-        return Err(format!("end: the password of {address} is not the one in its Secret (there: {}, server: {})", told.is_some(), is.is_some()));
+        return Err(format!(
+            "end: the password of {address} is not the one in its Secret (there: {}, server: {})",
+            told.is_some(),
+            is.is_some()
+        ));
     }
     Ok(())
 }
@@ -291,23 +330,31 @@ fn gone(d: &Declared) -> Result<(), String> {
         let domains = s.domains.values().filter(|x| x.row.owner.as_deref() == Some(me) || x.row.tenant == tenant);
         let names: Vec<&String> = domains.clone().map(|x| &x.row.name).collect();
         let below = |a: &String| names.iter().any(|n| a.ends_with(&format!("@{n}")));
-        let owners = domains.map(|x| &x.row.owner).chain(s.mailboxes.values().filter(|m| below(&m.row.address)).map(|m| &m.row.owner));
+        let owners = domains
+            .map(|x| &x.row.owner)
+            .chain(s.mailboxes.values().filter(|m| below(&m.row.address)).map(|m| &m.row.owner));
         let mut owners = owners.chain(s.aliases.values().filter(|a| below(&a.address)).map(|a| &a.owner)).flatten();
         owners.any(|o| o != me && w.notes.abandoned(o))
     });
     if left_behind {
         return Ok(());
     }
-    let paused = annotation(d.object, "paused") == "true" || d.instance().is_some_and(|i| annotation(i.object, "paused") == "true");
+    let paused = annotation(d.object, "paused") == "true"
+        || d.instance().is_some_and(|i| annotation(i.object, "paused") == "true");
     let orphan = annotation(d.object, "orphan") == "true";
     let dns = d.key.res == "maildomains" && !causes_of_dns(d).is_empty();
     let unreachable = !reachable(d) || dns;
     if (blockers.is_empty() || orphan) && !(unreachable && !orphan) && !paused {
-        return Err(format!("stuck: {d} is still terminating; status {}; finalizers {}", d.object["status"], d.object["metadata"]["finalizers"]));
+        return Err(format!(
+            "stuck: {d} is still terminating; status {}; finalizers {}",
+            d.object["status"], d.object["metadata"]["finalizers"]
+        ));
     }
     let (status, reason) = condition(d.object, "DeletionBlocked");
     if status != "True" {
-        return Err(format!("end: {d} waits for {blockers:?} and does not say so (DeletionBlocked {status:?} {reason:?})"));
+        return Err(format!(
+            "end: {d} waits for {blockers:?} and does not say so (DeletionBlocked {status:?} {reason:?})"
+        ));
     }
     let right: BTreeSet<&str> = d
         .children()
@@ -318,7 +365,11 @@ fn gone(d: &Declared) -> Result<(), String> {
             _ => "HasAliases",
         })
         .chain((!d.referenced_by().is_empty() || !delivers.is_empty()).then_some("ReferencedByAlias"))
-        .chain(if unreachable { vec!["BackendUnreachable", "BackendUnauthorized", "BackendNotFound", "SecretNotFound"] } else { vec![] })
+        .chain(if unreachable {
+            vec!["BackendUnreachable", "BackendUnauthorized", "BackendNotFound", "SecretNotFound"]
+        } else {
+            vec![]
+        })
         .chain(paused.then_some("Paused"))
         .collect();
     if !right.contains(reason) {

@@ -126,7 +126,12 @@ impl Server {
     pub fn ensure_tenant(&mut self, want: &TenantWant) -> Result<(TenantRow, Made)> {
         let uid = &want.owner.uid;
         let mine = self.tenants.iter().find(|(_, t)| t.row.owner.as_ref() == Some(uid)).map(|(id, _)| id.clone());
-        let left = || self.tenants.iter().find(|(_, t)| t.row.owner.is_none() && t.origin == want.origin).map(|(id, _)| id.clone());
+        let left = || {
+            self.tenants
+                .iter()
+                .find(|(_, t)| t.row.owner.is_none() && t.origin == want.origin)
+                .map(|(id, _)| id.clone())
+        };
         let (id, adopted) = match mine {
             Some(id) => (id, false),
             None => match left().filter(|_| want.owner.adopt) {
@@ -191,7 +196,12 @@ impl Server {
         let inside = |a: &String| domain_of(a) == name;
         DomainSnapshot {
             domain: self.domains.get(name).map(|d| d.row.clone()),
-            mailboxes: self.mailboxes.iter().filter(|(a, _)| inside(a)).map(|(a, m)| (a.clone(), m.row.clone())).collect(),
+            mailboxes: self
+                .mailboxes
+                .iter()
+                .filter(|(a, _)| inside(a))
+                .map(|(a, m)| (a.clone(), m.row.clone()))
+                .collect(),
             aliases: self.aliases.iter().filter(|(a, _)| inside(a)).map(|(a, r)| (a.clone(), r.clone())).collect(),
             dkim: self.domains.get(name).map(|d| d.dkim.values().cloned().collect()).unwrap_or_default(),
         }
@@ -258,7 +268,9 @@ impl Server {
         let name = domain_of(address);
         match self.domains.get(name) {
             None => Err(absent("domain", name)),
-            Some(d) if d.row.tenant.as_deref() != Some(tenant) => Err(BackendError::Conflict(format!("domain {name} is not in tenant {tenant}"))),
+            Some(d) if d.row.tenant.as_deref() != Some(tenant) => {
+                Err(BackendError::Conflict(format!("domain {name} is not in tenant {tenant}")))
+            }
             Some(_) => Ok(()),
         }
     }
@@ -271,7 +283,9 @@ impl Server {
         let uid = &want.owner.uid;
         let password = match &want.password {
             PasswordWant::Keep => None,
-            PasswordWant::Plain { text, version, force, .. } | PasswordWant::Hash { text, version, force } => Some((text.expose().to_string(), version.clone(), *force)),
+            PasswordWant::Plain { text, version, force, .. } | PasswordWant::Hash { text, version, force } => {
+                Some((text.expose().to_string(), version.clone(), *force))
+            }
         };
         let half = std::mem::take(&mut self.half);
         let Some(m) = self.mailboxes.get_mut(&want.address) else {
@@ -292,10 +306,16 @@ impl Server {
                 used: 0,
             };
             // The first mail comes at once, so that whatever destroys this mailbox is seen to destroy mail.
-            let data = [format!("mail:{}", row.id), format!("contacts:{}", row.id), format!("calendar:{}", row.id)].into();
-            self.mailboxes.insert(want.address.clone(), Mailbox { row: row.clone(), stage: Stage::Live, password, data });
+            let data =
+                [format!("mail:{}", row.id), format!("contacts:{}", row.id), format!("calendar:{}", row.id)].into();
+            self.mailboxes
+                .insert(want.address.clone(), Mailbox { row: row.clone(), stage: Stage::Live, password, data });
             self.note(Verb::Created, "mailbox", &want.address, Some(uid));
-            return if half { Err(BackendError::unavailable("connection lost half-way")) } else { Ok((row, Made::Created)) };
+            return if half {
+                Err(BackendError::unavailable("connection lost half-way"))
+            } else {
+                Ok((row, Made::Created))
+            };
         };
         if m.stage != Stage::Live {
             return Err(match m.row.owner.as_ref() == Some(uid) {
@@ -323,7 +343,10 @@ impl Server {
     }
 
     fn mine(&mut self, owner: &str, address: &str) -> Result<&mut Mailbox> {
-        self.mailboxes.get_mut(address).filter(|m| m.row.owner.as_deref() == Some(owner)).ok_or_else(|| absent("mailbox", address))
+        self.mailboxes
+            .get_mut(address)
+            .filter(|m| m.row.owner.as_deref() == Some(owner))
+            .ok_or_else(|| absent("mailbox", address))
     }
 
     pub fn disable_mailbox(&mut self, owner: &str, address: &str) -> Result<()> {
@@ -396,7 +419,11 @@ impl Server {
             };
             self.aliases.insert(want.address.clone(), row.clone());
             self.note(Verb::Created, "alias", &want.address, Some(uid));
-            return if half { Err(BackendError::unavailable("connection lost half-way")) } else { Ok((row, Made::Created)) };
+            return if half {
+                Err(BackendError::unavailable("connection lost half-way"))
+            } else {
+                Ok((row, Made::Created))
+            };
         };
         let adopted = Self::may(&a.owner, &want.owner, "alias", &want.address)?;
         let before = a.clone();
@@ -411,7 +438,11 @@ impl Server {
     }
 
     pub fn remove_alias(&mut self, owner: &str, address: &str, retain: bool) -> Result<()> {
-        let a = self.aliases.get_mut(address).filter(|a| a.owner.as_deref() == Some(owner)).ok_or_else(|| absent("alias", address))?;
+        let a = self
+            .aliases
+            .get_mut(address)
+            .filter(|a| a.owner.as_deref() == Some(owner))
+            .ok_or_else(|| absent("alias", address))?;
         if retain {
             a.owner = None;
             a.settings.active = false;
@@ -425,17 +456,22 @@ impl Server {
 
     /// Owned aliases that deliver to an address.
     pub fn aliases_to(&self, address: &str) -> Vec<String> {
-        let hits = self.aliases.values().filter(|a| a.owner.is_some() && a.settings.targets.iter().any(|t| t == address));
+        let hits =
+            self.aliases.values().filter(|a| a.owner.is_some() && a.settings.targets.iter().any(|t| t == address));
         hits.map(|a| a.address.clone()).collect()
     }
 
     fn my_domain(&mut self, owner: &str, name: &str) -> Result<&mut Domain> {
-        self.domains.get_mut(name).filter(|d| d.row.owner.as_deref() == Some(owner)).ok_or_else(|| absent("domain", name))
+        self.domains
+            .get_mut(name)
+            .filter(|d| d.row.owner.as_deref() == Some(owner))
+            .ok_or_else(|| absent("domain", name))
     }
 
     pub fn ensure_dkim_key(&mut self, owner: &str, domain: &str, selector: &str, key: &DkimKey) -> Result<DkimRow> {
         let d = self.my_domain(owner, domain)?;
-        let fresh = DkimRow { selector: selector.into(), algorithm: key.algorithm, public: key.public.clone(), active: false };
+        let fresh =
+            DkimRow { selector: selector.into(), algorithm: key.algorithm, public: key.public.clone(), active: false };
         Ok(d.dkim.entry(selector.into()).or_insert(fresh).clone())
     }
 
@@ -498,7 +534,14 @@ impl Server {
     pub fn by_hand(&mut self, step: &ByHand) -> Vec<String> {
         match step {
             ByHand::ForeignDomain { name } => {
-                let row = DomainRow { name: name.clone(), owner: None, adopted: false, tenant: None, active: true, alias_of: None };
+                let row = DomainRow {
+                    name: name.clone(),
+                    owner: None,
+                    adopted: false,
+                    tenant: None,
+                    active: true,
+                    alias_of: None,
+                };
                 self.domains.entry(name.clone()).or_insert(Domain { row, dkim: BTreeMap::new() });
                 vec![]
             }
@@ -530,34 +573,48 @@ impl Server {
                     used: 42,
                 };
                 let data = [format!("mail:{id}")].into();
-                self.mailboxes.insert(address.clone(), Mailbox { row, stage: Stage::Live, password: "foreign".into(), data });
+                self.mailboxes
+                    .insert(address.clone(), Mailbox { row, stage: Stage::Live, password: "foreign".into(), data });
                 vec![]
             }
             ByHand::ForeignAlias { address, target } => {
                 if self.aliases.contains_key(address) || self.mailboxes.contains_key(address) {
                     return vec![];
                 }
-                let settings = AliasSettings { targets: vec![target.clone()], send_as: false, display_name: "Foreign".into(), active: true };
-                let row = AliasRow { address: address.clone(), owner: None, adopted: false, settings, effects_due: false };
+                let settings = AliasSettings {
+                    targets: vec![target.clone()],
+                    send_as: false,
+                    display_name: "Foreign".into(),
+                    active: true,
+                };
+                let row =
+                    AliasRow { address: address.clone(), owner: None, adopted: false, settings, effects_due: false };
                 self.aliases.insert(address.clone(), row);
                 vec![]
             }
-            ByHand::DropMailbox { address } => self.mailboxes.remove(address).map(|_| address.clone()).into_iter().collect(),
-            ByHand::EditMailbox { address, quota } => match self.mailboxes.get_mut(address).filter(|m| m.row.owner.is_some()) {
-                Some(m) => {
-                    m.row.settings.quota = *quota;
-                    vec![address.clone()]
+            ByHand::DropMailbox { address } => {
+                self.mailboxes.remove(address).map(|_| address.clone()).into_iter().collect()
+            }
+            ByHand::EditMailbox { address, quota } => {
+                match self.mailboxes.get_mut(address).filter(|m| m.row.owner.is_some()) {
+                    Some(m) => {
+                        m.row.settings.quota = *quota;
+                        vec![address.clone()]
+                    }
+                    None => vec![],
                 }
-                None => vec![],
-            },
-            ByHand::EditAlias { address, targets } => match self.aliases.get_mut(address).filter(|a| a.owner.is_some()) {
+            }
+            ByHand::EditAlias { address, targets } => match self.aliases.get_mut(address).filter(|a| a.owner.is_some())
+            {
                 Some(a) => {
                     a.settings.targets = targets.clone();
                     vec![address.clone()]
                 }
                 None => vec![],
             },
-            ByHand::DropAlias { address } => self.aliases.remove(address).map(|_| address.clone()).into_iter().collect(),
+            ByHand::DropAlias { address } => {
+                self.aliases.remove(address).map(|_| address.clone()).into_iter().collect()
+            }
             ByHand::SwitchOffDomain { name } => match self.domains.get_mut(name).filter(|d| d.row.owner.is_some()) {
                 Some(d) => {
                     d.row.active = false;
@@ -566,7 +623,14 @@ impl Server {
                 None => vec![],
             },
             ByHand::Empty => {
-                let all = self.mailboxes.keys().chain(self.aliases.keys()).chain(self.domains.keys()).chain(self.tenants.keys()).cloned().collect();
+                let all = self
+                    .mailboxes
+                    .keys()
+                    .chain(self.aliases.keys())
+                    .chain(self.domains.keys())
+                    .chain(self.tenants.keys())
+                    .cloned()
+                    .collect();
                 self.tenants.clear();
                 self.domains.clear();
                 self.mailboxes.clear();
@@ -590,7 +654,12 @@ pub struct GroupwareClient {
 }
 
 impl GroupwareClient {
-    async fn call<T: Send + 'static>(&self, lane: Lane, what: String, f: impl FnOnce(&mut Server) -> Result<T> + Send + 'static) -> Result<T> {
+    async fn call<T: Send + 'static>(
+        &self,
+        lane: Lane,
+        what: String,
+        f: impl FnOnce(&mut Server) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
         let (host, password) = (self.host.clone(), self.password.clone());
         self.sim
             .backend(lane, format!("{host}: {what}"), move |w, op| {
@@ -618,7 +687,17 @@ impl GroupwareBackend for GroupwareClient {
     async fn probe(&self) -> Result<ServerInfo> {
         use Capability::*;
         let all = [
-            TenantStorage, Suspend, SendAs, CatchAll, Forwarding, HashedPasswords, ProtocolAccess, Groupware, DkimRsa, DkimEd25519, AliasDisplayName,
+            TenantStorage,
+            Suspend,
+            SendAs,
+            CatchAll,
+            Forwarding,
+            HashedPasswords,
+            ProtocolAccess,
+            Groupware,
+            DkimRsa,
+            DkimEd25519,
+            AliasDisplayName,
         ];
         self.call(READ, "probe".into(), move |_| Ok(ServerInfo { version: "1".into(), capabilities: all.into() })).await
     }
@@ -640,15 +719,22 @@ impl GroupwareBackend for GroupwareClient {
     }
     async fn ensure_domain(&self, want: &DomainWant) -> Result<(DomainRow, Made)> {
         let want = want.clone();
-        self.call(WRITE, format!("ensure_domain {} in {}", want.name, want.tenant), move |s| s.ensure_domain(&want)).await
+        self.call(WRITE, format!("ensure_domain {} in {}", want.name, want.tenant), move |s| s.ensure_domain(&want))
+            .await
     }
     async fn remove_domain(&self, owner: &str, name: &str, retain: bool) -> Result<Left> {
         let (owner, name) = (owner.to_string(), name.to_string());
-        self.call(WRITE, format!("remove_domain {name} retain={retain}"), move |s| s.remove_domain(&owner, &name, retain)).await
+        self.call(WRITE, format!("remove_domain {name} retain={retain}"), move |s| {
+            s.remove_domain(&owner, &name, retain)
+        })
+        .await
     }
     async fn ensure_mailbox(&self, want: &MailboxWant) -> Result<(MailboxRow, Made)> {
         let want = want.clone();
-        self.call(WRITE, format!("ensure_mailbox {} quota={}", want.address, want.settings.quota), move |s| s.ensure_mailbox(&want)).await
+        self.call(WRITE, format!("ensure_mailbox {} quota={}", want.address, want.settings.quota), move |s| {
+            s.ensure_mailbox(&want)
+        })
+        .await
     }
     async fn disable_mailbox(&self, owner: &str, address: &str) -> Result<()> {
         let (owner, address) = (owner.to_string(), address.to_string());
@@ -668,11 +754,17 @@ impl GroupwareBackend for GroupwareClient {
     }
     async fn ensure_alias(&self, want: &AliasWant) -> Result<(AliasRow, Made)> {
         let want = want.clone();
-        self.call(WRITE, format!("ensure_alias {} -> {:?}", want.address, want.settings.targets), move |s| s.ensure_alias(&want)).await
+        self.call(WRITE, format!("ensure_alias {} -> {:?}", want.address, want.settings.targets), move |s| {
+            s.ensure_alias(&want)
+        })
+        .await
     }
     async fn remove_alias(&self, owner: &str, address: &str, retain: bool) -> Result<()> {
         let (owner, address) = (owner.to_string(), address.to_string());
-        self.call(WRITE, format!("remove_alias {address} retain={retain}"), move |s| s.remove_alias(&owner, &address, retain)).await
+        self.call(WRITE, format!("remove_alias {address} retain={retain}"), move |s| {
+            s.remove_alias(&owner, &address, retain)
+        })
+        .await
     }
     async fn aliases_to(&self, address: &str) -> Result<Vec<String>> {
         let address = address.to_string();
@@ -680,15 +772,22 @@ impl GroupwareBackend for GroupwareClient {
     }
     async fn ensure_dkim_key(&self, owner: &str, domain: &str, selector: &str, key: &DkimKey) -> Result<DkimRow> {
         let (owner, domain, selector, key) = (owner.to_string(), domain.to_string(), selector.to_string(), key.clone());
-        self.call(WRITE, format!("ensure_dkim_key {selector} {domain}"), move |s| s.ensure_dkim_key(&owner, &domain, &selector, &key)).await
+        self.call(WRITE, format!("ensure_dkim_key {selector} {domain}"), move |s| {
+            s.ensure_dkim_key(&owner, &domain, &selector, &key)
+        })
+        .await
     }
     async fn sign_with(&self, owner: &str, domain: &str, selectors: &[String]) -> Result<()> {
         let (owner, domain, selectors) = (owner.to_string(), domain.to_string(), selectors.to_vec());
-        self.call(WRITE, format!("sign_with {selectors:?} {domain}"), move |s| s.sign_with(&owner, &domain, &selectors)).await
+        self.call(WRITE, format!("sign_with {selectors:?} {domain}"), move |s| s.sign_with(&owner, &domain, &selectors))
+            .await
     }
     async fn remove_dkim_key(&self, owner: &str, domain: &str, selector: &str) -> Result<()> {
         let (owner, domain, selector) = (owner.to_string(), domain.to_string(), selector.to_string());
-        self.call(WRITE, format!("remove_dkim_key {selector} {domain}"), move |s| s.remove_dkim_key(&owner, &domain, &selector)).await
+        self.call(WRITE, format!("remove_dkim_key {selector} {domain}"), move |s| {
+            s.remove_dkim_key(&owner, &domain, &selector)
+        })
+        .await
     }
 }
 
@@ -707,4 +806,3 @@ impl Connect for GroupwareConnect {
         Ok(Arc::new(GroupwareClient { sim: self.0.clone(), host: sogo.database.host.clone(), password }))
     }
 }
-

@@ -37,7 +37,12 @@ fn subjects() -> BTreeMap<&'static str, Subject> {
 }
 
 /// Runs seeds `from..from + count` on two threads until one fails; the first failure by seed among those seen.
-fn hunt(subject: &Subject, from: u64, count: u64, mut each: impl FnMut(u64, &Outcome) + Send) -> Option<(u64, Outcome)> {
+fn hunt(
+    subject: &Subject,
+    from: u64,
+    count: u64,
+    mut each: impl FnMut(u64, &Outcome) + Send,
+) -> Option<(u64, Outcome)> {
     let next = AtomicU64::new(from);
     let stop = AtomicU64::new(u64::MAX);
     let found = Mutex::new(None::<(u64, Outcome)>);
@@ -90,9 +95,9 @@ fn report(name: &str, subject: &Subject, seed: u64, o: &Outcome) -> String {
 }
 
 /// Runs many schedules and fails with a shrunk one.
-fn soak(name: &str) {
+fn soak(name: &str, usual: u64) {
     let subject = &subjects()[name];
-    let (from, count) = (number("SEED", 1), number("SEEDS", 2_000));
+    let (from, count) = (number("SEED", 1), number("SEEDS", usual));
     let started = real_seconds();
     let mut sum = (0, 0, 0, 0, 0);
     let found = hunt(subject, from, count, |_, o| {
@@ -151,7 +156,7 @@ fn toy_repeats() {
 
 #[test]
 fn toy_holds() {
-    soak("toy");
+    soak("toy", 600);
 }
 
 #[test]
@@ -166,24 +171,14 @@ fn repeats_byte_for_byte() {
     repeats("operator");
 }
 
-#[test]
-fn holds() {
-    soak("operator");
-}
-
-#[test]
-fn planted_bugs_are_seen() {
-    for bug in Bug::ALL {
-        seen_within(&operator::subject(Some(bug)), bug, 1_000);
-    }
-}
-
 /// What was found once stays repaired.
 #[test]
 fn fixtures() {
     let subjects = subjects();
     for (file, fixture) in shrink::fixtures() {
-        let Some(subject) = subjects.get(fixture.subject.as_str()) else { panic!("{file}: no subject {}", fixture.subject) };
+        let Some(subject) = subjects.get(fixture.subject.as_str()) else {
+            panic!("{file}: no subject {}", fixture.subject)
+        };
         let o = run(&fixture.plan(), subject, fixture.user.clone());
         assert_eq!(o.bad, None, "{file}: {}\n{}", fixture.note, o.lines.join("\n"));
     }
@@ -233,7 +228,10 @@ fn show() {
     let (subjects, seed) = (subjects(), seed.parse().expect("a seed"));
     let subject = &subjects[name];
     if std::env::var_os("RUST_LOG").is_some() {
-        tracing_subscriber::fmt().with_env_filter(tracing_subscriber::EnvFilter::from_default_env()).with_ansi(false).init();
+        tracing_subscriber::fmt()
+            .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
+            .with_ansi(false)
+            .init();
     }
     let o = run(&Plan { record: true, ..Plan::new(seed) }, subject, (subject.user)(seed));
     o.lines.iter().for_each(|l| println!("{}", l.chars().take(400).collect::<String>()));

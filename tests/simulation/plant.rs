@@ -29,6 +29,7 @@ pub enum Bug {
 }
 
 impl Bug {
+    #[allow(dead_code)]
     pub const ALL: [Bug; 8] = [
         Bug::CleanupErrorIsDone,
         Bug::EnsureErrorIsDone,
@@ -50,7 +51,11 @@ struct Planted {
 impl Planted {
     fn cleanup<T>(&self, result: Result<T>, done: T) -> Result<T> {
         match result {
-            Err(BackendError::Unavailable { .. } | BackendError::Unauthorized(_)) if self.bug == Bug::CleanupErrorIsDone => Ok(done),
+            Err(BackendError::Unavailable { .. } | BackendError::Unauthorized(_))
+                if self.bug == Bug::CleanupErrorIsDone =>
+            {
+                Ok(done)
+            }
             other => other,
         }
     }
@@ -206,7 +211,8 @@ impl DnsBackend for PlantedDns {
         let mut changes = changes.to_vec();
         if self.bug == Bug::ReplacesSets {
             for c in &mut changes {
-                let new: Vec<String> = c.after.values.iter().filter(|v| !c.before.values.contains(v)).cloned().collect();
+                let new: Vec<String> =
+                    c.after.values.iter().filter(|v| !c.before.values.contains(v)).cloned().collect();
                 if !new.is_empty() {
                     c.after.values = new;
                 }

@@ -100,7 +100,12 @@ impl Properties {
             "maildomains" => (&["mailboxes", "mailaliases"], "/spec/domainRef/name"),
             _ => return Ok(()),
         };
-        let began = w.api.log.iter().find(|l| l.key == c.key && l.new.as_ref().is_some_and(|n| deleting(n) && uid(n) == uid(old))).map_or(0, |l| l.rv);
+        let began = w
+            .api
+            .log
+            .iter()
+            .find(|l| l.key == c.key && l.new.as_ref().is_some_and(|n| deleting(n) && uid(n) == uid(old)))
+            .map_or(0, |l| l.rv);
         for kind in kinds {
             let listed = |ns: &str| w.notes.live_lists.get(&(*kind, ns.to_string())).copied().unwrap_or(0);
             let at = listed("").max(listed(&c.key.ns));
@@ -108,7 +113,13 @@ impl Properties {
                 return Err(format!("I1: {} left without a live list of {kind} after its deletion began", c.key));
             }
             let child = w.of(kind).find(|(k, v)| {
-                let born = || w.api.log.iter().find(|l| l.key == **k && l.new.as_ref().is_some_and(|n| uid(n) == uid(v))).map_or(0, |l| l.rv);
+                let born = || {
+                    w.api
+                        .log
+                        .iter()
+                        .find(|l| l.key == **k && l.new.as_ref().is_some_and(|n| uid(n) == uid(v)))
+                        .map_or(0, |l| l.rv)
+                };
                 k.ns == c.key.ns && text(v, pointer) == c.key.name && born() <= at
             });
             if let Some((k, _)) = child {
@@ -132,16 +143,23 @@ impl Properties {
     fn entry(&mut self, w: &World, host: &str, e: &Entry) -> Verdict {
         let server = &w.groupware[host];
         let owner = e.owner.as_deref().unwrap_or_default();
-        if e.kind == "mailbox" && matches!(e.verb, Verb::Deleted | Verb::Released)
+        if e.kind == "mailbox"
+            && matches!(e.verb, Verb::Deleted | Verb::Released)
             && let Some(alias) = server.aliases_to(&e.name).first()
         {
             return Err(format!("I1: mailbox {} left the backend before alias {alias}", e.name));
         }
         if e.verb == Verb::Purged {
-            let Some((key, object)) = w.by_uid(owner) else { return Err(format!("I3: mail of {} was destroyed for an object that is gone", e.name)) };
+            let Some((key, object)) = w.by_uid(owner) else {
+                return Err(format!("I3: mail of {} was destroyed for an object that is gone", e.name));
+            };
             let policy = Declared { world: w, key, object }.deletion_policy();
             if !deleting(object) || policy == Some("Retain") {
-                return Err(format!("I3: mail of {} was destroyed; {key} is deleting: {}, policy {policy:?}", e.name, deleting(object)));
+                return Err(format!(
+                    "I3: mail of {} was destroyed; {key} is deleting: {}, policy {policy:?}",
+                    e.name,
+                    deleting(object)
+                ));
             }
         }
         if e.verb == Verb::Created {
@@ -159,7 +177,11 @@ impl Properties {
     /// I12: what was there before is made again only if little is missing, or a person said so.
     fn mass_loss(&self, w: &World, host: &str, e: &Entry) -> Verdict {
         let server = &w.groupware[host];
-        let (Some(emptied), Some((key, object))) = (w.notes.emptied.get(host), w.by_uid(e.owner.as_deref().unwrap_or_default())) else { return Ok(()) };
+        let (Some(emptied), Some((key, object))) =
+            (w.notes.emptied.get(host), w.by_uid(e.owner.as_deref().unwrap_or_default()))
+        else {
+            return Ok(());
+        };
         let mine = Declared { world: w, key, object };
         let Some(instance) = mine.instance() else { return Ok(()) };
         // Asked before the loss could be known: the same race as a restore a moment later.
@@ -171,13 +193,25 @@ impl Properties {
         if !told || !annotation(instance.object, "accept-mass-loss").is_empty() {
             return Ok(());
         }
-        let all: Vec<_> = Declared::all(w, "mailboxes").filter(|m| m.instance().is_some_and(|i| i.key == instance.key)).collect();
-        let all: Vec<_> = all.into_iter().filter(|m| !deleting(m.object) && self.made.contains_key(uid(m.object))).collect();
-        let there = |m: &Declared| m.address().is_some_and(|a| a != e.name && server.mailboxes.get(&a).is_some_and(|r| r.row.owner.as_deref() == Some(uid(m.object))));
+        let all: Vec<_> =
+            Declared::all(w, "mailboxes").filter(|m| m.instance().is_some_and(|i| i.key == instance.key)).collect();
+        let all: Vec<_> =
+            all.into_iter().filter(|m| !deleting(m.object) && self.made.contains_key(uid(m.object))).collect();
+        let there = |m: &Declared| {
+            m.address().is_some_and(|a| {
+                a != e.name && server.mailboxes.get(&a).is_some_and(|r| r.row.owner.as_deref() == Some(uid(m.object)))
+            })
+        };
         let missing = all.iter().filter(|m| !there(m)).count() as u64;
-        let limit = |name: &str, default| mine.backend().and_then(|b| b["spec"]["massLoss"][name].as_u64()).unwrap_or(default);
+        let limit =
+            |name: &str, default| mine.backend().and_then(|b| b["spec"]["massLoss"][name].as_u64()).unwrap_or(default);
         if missing >= limit("minimum", 10) && missing * 100 >= limit("percent", 20) * all.len() as u64 {
-            return Err(format!("I12: {} {} was made again while {missing} of {} mailboxes of {instance} are missing", e.kind, e.name, all.len()));
+            return Err(format!(
+                "I12: {} {} was made again while {missing} of {} mailboxes of {instance} are missing",
+                e.kind,
+                e.name,
+                all.len()
+            ));
         }
         Ok(())
     }
@@ -215,9 +249,24 @@ impl Properties {
         let mut now = BTreeMap::new();
         for (host, s) in &w.groupware {
             let id = |kind, name: &String| (host.clone(), kind, name.clone());
-            now.extend(s.domains.iter().filter(|(_, d)| d.row.owner.is_none()).map(|(n, d)| (id("domain", n), Foreign::Domain(d.clone()))));
-            now.extend(s.mailboxes.iter().filter(|(_, m)| m.row.owner.is_none()).map(|(n, m)| (id("mailbox", n), Foreign::Mailbox(m.clone()))));
-            now.extend(s.aliases.iter().filter(|(_, a)| a.owner.is_none()).map(|(n, a)| (id("alias", n), Foreign::Alias(a.clone()))));
+            now.extend(
+                s.domains
+                    .iter()
+                    .filter(|(_, d)| d.row.owner.is_none())
+                    .map(|(n, d)| (id("domain", n), Foreign::Domain(d.clone()))),
+            );
+            now.extend(
+                s.mailboxes
+                    .iter()
+                    .filter(|(_, m)| m.row.owner.is_none())
+                    .map(|(n, m)| (id("mailbox", n), Foreign::Mailbox(m.clone()))),
+            );
+            now.extend(
+                s.aliases
+                    .iter()
+                    .filter(|(_, a)| a.owner.is_none())
+                    .map(|(n, a)| (id("alias", n), Foreign::Alias(a.clone()))),
+            );
         }
         for (id, (was, count)) in &self.foreign {
             let (host, kind, name) = id;
@@ -231,7 +280,8 @@ impl Properties {
                 "mailbox" => s.mailboxes.get(name).and_then(|m| m.row.owner.clone()),
                 _ => s.aliases.get(name).and_then(|a| a.owner.clone()),
             };
-            let adopter = owner.as_deref().and_then(|o| w.by_uid(o)).map(|(_, v)| text(v, "/spec/adoptionPolicy").to_string());
+            let adopter =
+                owner.as_deref().and_then(|o| w.by_uid(o)).map(|(_, v)| text(v, "/spec/adoptionPolicy").to_string());
             let kept_mail = match (was, s.mailboxes.get(name)) {
                 (Foreign::Mailbox(m), Some(n)) => m.data.is_subset(&n.data),
                 _ => true,
@@ -241,7 +291,13 @@ impl Properties {
             }
         }
         let count = |name: &String| w.notes.drifted.get(name).copied().unwrap_or(0);
-        self.foreign = now.into_iter().map(|(id, row)| { let n = count(&id.2); (id, (row, n)) }).collect();
+        self.foreign = now
+            .into_iter()
+            .map(|(id, row)| {
+                let n = count(&id.2);
+                (id, (row, n))
+            })
+            .collect();
         Ok(())
     }
 
@@ -257,7 +313,10 @@ impl Properties {
                 let claim = w.of("maildomainclaims").find(|(k, _)| k.name == d.row.name);
                 let holder = claim.map(|(_, c)| text(c, "/spec/owner/uid"));
                 if holder != Some(owner) {
-                    return Err(format!("I9: {} is provisioned for {owner}, the claim is held by {holder:?}", d.row.name));
+                    return Err(format!(
+                        "I9: {} is provisioned for {owner}, the claim is held by {holder:?}",
+                        d.row.name
+                    ));
                 }
             }
         }
@@ -279,7 +338,10 @@ impl Properties {
                     && !w.notes.abandoned(uid(object.object))
                     && text(object.object, "/spec/managementPolicy") != "Observe"
                 {
-                    return Err(format!("I4: {object} is Ready at generation {}, but {lie}", object.object["metadata"]["generation"]));
+                    return Err(format!(
+                        "I4: {object} is Ready at generation {}, but {lie}",
+                        object.object["metadata"]["generation"]
+                    ));
                 }
             }
         }
@@ -309,7 +371,10 @@ impl Properties {
             "maildomains" => match server.domains.get(&d.name()) {
                 Some(r) if r.row.owner.as_deref() == Some(me) => {
                     let tenant = d.instance().map(|i| text(i.object, "/status/instanceId").to_string());
-                    (!r.row.active).then(|| "the domain is switched off".to_string()).or_else(|| (tenant.is_some() && r.row.tenant != tenant).then(|| format!("its tenant is {:?}", r.row.tenant)))
+                    (!r.row.active).then(|| "the domain is switched off".to_string()).or_else(|| {
+                        (tenant.is_some() && r.row.tenant != tenant)
+                            .then(|| format!("its tenant is {:?}", r.row.tenant))
+                    })
                 }
                 other => Some(format!("the domain's owner is {:?}", other.map(|o| &o.row.owner))),
             },
@@ -323,8 +388,10 @@ impl Properties {
                     if a.settings.targets != want {
                         return Some(format!("its targets are {:?}, not {want:?}", a.settings.targets));
                     }
-                    let send_as = d.object["spec"]["sendAs"].as_bool().unwrap_or(text(d.object, "/spec/localPart") != "*");
-                    (a.settings.send_as != send_as || !a.settings.active || a.effects_due).then(|| format!("it is {a:?}"))
+                    let send_as =
+                        d.object["spec"]["sendAs"].as_bool().unwrap_or(text(d.object, "/spec/localPart") != "*");
+                    (a.settings.send_as != send_as || !a.settings.active || a.effects_due)
+                        .then(|| format!("it is {a:?}"))
                 }
                 other => Some(format!("the alias' owner is {:?}", other.map(|o| &o.owner))),
             },
@@ -335,7 +402,12 @@ impl Properties {
         let s = &m.row.settings;
         let suspend = text(v, "/spec/suspend");
         let name = text(v, "/spec/displayName");
-        let mut forward: Vec<&str> = at(v, "/spec/forwarding/to").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect();
+        let mut forward: Vec<&str> = at(v, "/spec/forwarding/to")
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_str)
+            .collect();
         forward.sort_unstable();
         let wrong = [
             ("quota", bytes(&v["spec"]["quota"]).is_some_and(|q| q != s.quota)),
@@ -362,18 +434,37 @@ impl Properties {
                 if self.forgotten.iter().any(|n| over(n)) {
                     continue;
                 }
-                let managed = Declared::all(w, "maildomains").any(|d| (held(d.object) || w.notes.abandoned(uid(d.object))) && over(&d.name()));
+                let managed = Declared::all(w, "maildomains")
+                    .any(|d| (held(d.object) || w.notes.abandoned(uid(d.object))) && over(&d.name()));
                 if managed {
                     // MX and SPF there can be only one of: they are replaced and merged, and put back at the end.
-                    let kept = |v: &&String| key.1 == RecordType::MX || v.starts_with("v=spf1") || is.values.contains(v);
+                    let kept =
+                        |v: &&String| key.1 == RecordType::MX || v.starts_with("v=spf1") || is.values.contains(v);
                     if let Some(lost) = was.values.iter().find(|v| !kept(v)) {
                         return Err(format!("I8: {} {} {lost:?} is gone", key.0, key.1.as_str()));
                     }
-                    if key.1 != RecordType::MX && was.values.iter().any(|v| !v.starts_with("v=spf1")) && is.ttl != was.ttl {
-                        return Err(format!("I8: TTL of {} {} was {} and is {}", key.0, key.1.as_str(), was.ttl, is.ttl));
+                    if key.1 != RecordType::MX
+                        && was.values.iter().any(|v| !v.starts_with("v=spf1"))
+                        && is.ttl != was.ttl
+                    {
+                        return Err(format!(
+                            "I8: TTL of {} {} was {} and is {}",
+                            key.0,
+                            key.1.as_str(),
+                            was.ttl,
+                            is.ttl
+                        ));
                     }
                 } else if is != was {
-                    return Err(format!("I8: {} {} is {:?} ttl {}, of others are {:?} ttl {}, and no MailDomain is there", key.0, key.1.as_str(), is.values, is.ttl, was.values, was.ttl));
+                    return Err(format!(
+                        "I8: {} {} is {:?} ttl {}, of others are {:?} ttl {}, and no MailDomain is there",
+                        key.0,
+                        key.1.as_str(),
+                        is.values,
+                        is.ttl,
+                        was.values,
+                        was.ttl
+                    ));
                 }
             }
         }

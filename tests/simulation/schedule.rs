@@ -119,8 +119,24 @@ const HANG_MS: u64 = 60_000;
 const MAX_CRASHES: usize = 4;
 
 const FAULTS: &[&str] = &[
-    "", "500", "429", "409", "reset-before", "lost-reply", "hold-reply", "hang-unexecuted", "hang-executed", "CRASH-before",
-    "CRASH-after", "CRASH-all", "stale-list", "late", "unauthorized", "conflict", "retry-after", "half",
+    "",
+    "500",
+    "429",
+    "409",
+    "reset-before",
+    "lost-reply",
+    "hold-reply",
+    "hang-unexecuted",
+    "hang-executed",
+    "CRASH-before",
+    "CRASH-after",
+    "CRASH-all",
+    "stale-list",
+    "late",
+    "unauthorized",
+    "conflict",
+    "retry-after",
+    "half",
 ];
 const WATCH_FAULTS: &[&str] = &["", "closed", "410", "stall-10", "stall-40", "stall-150", "CRASH"];
 
@@ -128,16 +144,65 @@ const WATCH_FAULTS: &[&str] = &["", "closed", "410", "stall-10", "stall-40", "st
 fn faults(call: &Call, late: bool) -> Vec<u32> {
     let names: &[&str] = match call {
         Call::Watch(_) => &["500", "429", "reset-before", "hold-reply", "hang-unexecuted", "CRASH-before"],
-        Call::Api(r) if r.method == "GET" && r.query.get("resourceVersion").is_some_and(|v| v == "0") => {
-            &["500", "429", "reset-before", "hold-reply", "hang-unexecuted", "CRASH-before", "stale-list", "stale-list", "stale-list"]
-        }
-        Call::Api(r) if r.method == "GET" => &["500", "429", "reset-before", "lost-reply", "hold-reply", "hang-unexecuted", "CRASH-before", "CRASH-after"],
-        Call::Api(_) => &["500", "429", "409", "reset-before", "lost-reply", "hold-reply", "hang-unexecuted", "hang-executed", "CRASH-before", "CRASH-after", "CRASH-all", "late"],
-        Call::Backend { lane, .. } if lane.is_write() => &[
-            "reset-before", "lost-reply", "hold-reply", "hang-unexecuted", "hang-executed", "CRASH-before", "CRASH-after", "CRASH-all", "unauthorized", "conflict",
-            "retry-after", "half", "late",
+        Call::Api(r) if r.method == "GET" && r.query.get("resourceVersion").is_some_and(|v| v == "0") => &[
+            "500",
+            "429",
+            "reset-before",
+            "hold-reply",
+            "hang-unexecuted",
+            "CRASH-before",
+            "stale-list",
+            "stale-list",
+            "stale-list",
         ],
-        Call::Backend { .. } => &["reset-before", "hold-reply", "hang-unexecuted", "CRASH-before", "CRASH-after", "unauthorized", "retry-after"],
+        Call::Api(r) if r.method == "GET" => &[
+            "500",
+            "429",
+            "reset-before",
+            "lost-reply",
+            "hold-reply",
+            "hang-unexecuted",
+            "CRASH-before",
+            "CRASH-after",
+        ],
+        Call::Api(_) => &[
+            "500",
+            "429",
+            "409",
+            "reset-before",
+            "lost-reply",
+            "hold-reply",
+            "hang-unexecuted",
+            "hang-executed",
+            "CRASH-before",
+            "CRASH-after",
+            "CRASH-all",
+            "late",
+        ],
+        Call::Backend { lane, .. } if lane.is_write() => &[
+            "reset-before",
+            "lost-reply",
+            "hold-reply",
+            "hang-unexecuted",
+            "hang-executed",
+            "CRASH-before",
+            "CRASH-after",
+            "CRASH-all",
+            "unauthorized",
+            "conflict",
+            "retry-after",
+            "half",
+            "late",
+        ],
+        Call::Backend { .. } => &[
+            "reset-before",
+            "hold-reply",
+            "hang-unexecuted",
+            "CRASH-before",
+            "CRASH-after",
+            "unauthorized",
+            "retry-after",
+        ],
     };
     let index = |n: &&str| FAULTS.iter().position(|f| f == n).map(|i| i as u32);
     names.iter().filter(|n| late || **n != "late").filter_map(index).collect()
@@ -173,7 +238,15 @@ impl Chooser {
             p => (p, 40),
         };
         let demotions = (0..4).map(|_| rng.below(plan.fault_steps)).collect();
-        Chooser { rng, policy, fault_per_mille, priority: BTreeMap::new(), demotions, replay: plan.replay.clone(), log: vec![] }
+        Chooser {
+            rng,
+            policy,
+            fault_per_mille,
+            priority: BTreeMap::new(),
+            demotions,
+            replay: plan.replay.clone(),
+            log: vec![],
+        }
     }
 
     fn pick(&mut self, step: usize, acts: &[(Act, Arc<str>)]) -> usize {
@@ -197,7 +270,13 @@ impl Chooser {
         }
     }
 
-    fn choose(&mut self, step: usize, acts: &[(Act, Arc<str>)], plain: bool, faults_of: impl Fn(&Act) -> Vec<u32>) -> (usize, u32) {
+    fn choose(
+        &mut self,
+        step: usize,
+        acts: &[(Act, Arc<str>)],
+        plain: bool,
+        faults_of: impl Fn(&Act) -> Vec<u32>,
+    ) -> (usize, u32) {
         let (a, f) = match &self.replay {
             Some(r) => {
                 let at = |i: usize| r.get(i).copied().unwrap_or(0);
@@ -376,7 +455,8 @@ fn overdue(c: &mut Core) {
 /// All that can happen now, in a stable order.
 fn enabled(c: &mut Core, plain: bool) -> Vec<(Act, Arc<str>)> {
     let waiting = |o: &&Op| matches!(o.state, State::Arrived | State::Held(_));
-    let mut acts: Vec<(Act, Arc<str>)> = c.ops.iter().filter(waiting).map(|o| (Act::Op(o.id), o.lane.clone())).collect();
+    let mut acts: Vec<(Act, Arc<str>)> =
+        c.ops.iter().filter(waiting).map(|o| (Act::Op(o.id), o.lane.clone())).collect();
     c.streams.retain(|s| !s.tx.is_closed());
     for s in &mut c.streams {
         if (plain || s.stalled <= c.step) && c.world.api.has_event(&mut s.watch) {
@@ -482,7 +562,14 @@ fn event(c: &mut Core, id: u64, f: usize) -> bool {
     }
     if let Some(e) = send {
         let of = |p: &str| crate::api::text(&e, p).to_string();
-        c.trace(|| format!("watch {res} <- {} {} rv={}", of("/type"), of("/object/metadata/name"), of("/object/metadata/resourceVersion")));
+        c.trace(|| {
+            format!(
+                "watch {res} <- {} {} rv={}",
+                of("/type"),
+                of("/object/metadata/name"),
+                of("/object/metadata/resourceVersion")
+            )
+        });
         let _ = c.streams[i].tx.send(Bytes::from(format!("{e}\n")));
         if e["type"] == "ERROR" {
             c.streams.remove(i);
@@ -515,7 +602,9 @@ fn operation(c: &mut Core, id: u64, f: usize) -> bool {
         "429" if !backend => (Some(injected(429, "TooManyRequests")), None),
         "409" if !backend && !read => (Some(injected(409, "Conflict")), None),
         "unauthorized" if backend => (Some(Reply::Failed(BackendError::Unauthorized("injected".into()))), None),
-        "conflict" if backend => (Some(Reply::Failed(BackendError::Conflict("could not serialize access".into()))), None),
+        "conflict" if backend => {
+            (Some(Reply::Failed(BackendError::Conflict("could not serialize access".into()))), None)
+        }
         "retry-after" if backend => {
             let retry_after = Some(Duration::from_secs(7));
             (Some(Reply::Failed(BackendError::Unavailable { message: "busy".into(), retry_after })), None)

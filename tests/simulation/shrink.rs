@@ -29,7 +29,13 @@ impl Fixture {
             replay[step * 2] = *action;
             replay[step * 2 + 1] = *fault;
         }
-        Plan { replay: Some(replay), record: true, fault_steps: self.fault_steps, late: self.late, ..Plan::new(self.seed) }
+        Plan {
+            replay: Some(replay),
+            record: true,
+            fault_steps: self.fault_steps,
+            late: self.late,
+            ..Plan::new(self.seed)
+        }
     }
 }
 
@@ -177,7 +183,8 @@ pub fn shrink(plan: &Plan, subject: &Subject, user: Vec<User>, first: &Outcome, 
 impl Shrunk {
     pub fn fixture(&self, plan: &Plan, subject: &str) -> Fixture {
         let pairs = self.choices.chunks(2).enumerate();
-        let choices = pairs.map(|(i, c)| (i, c[0], c.get(1).copied().unwrap_or(0))).filter(|c| (c.1, c.2) != (0, 0)).collect();
+        let choices =
+            pairs.map(|(i, c)| (i, c[0], c.get(1).copied().unwrap_or(0))).filter(|c| (c.1, c.2) != (0, 0)).collect();
         Fixture {
             note: self.outcome.bad.clone().unwrap_or_default(),
             subject: subject.into(),

@@ -149,7 +149,8 @@ impl Core {
             }
             Call::Backend { run, what, .. } => match run.take() {
                 Some(run) => {
-                    self.world.notes.calls.push(what.clone()); Reply::Ran(run(&mut self.world, id))
+                    self.world.notes.calls.push(what.clone());
+                    Reply::Ran(run(&mut self.world, id))
                 }
                 None => Reply::Broken,
             },
@@ -241,7 +242,8 @@ impl Sim {
     /// The client as the process makes it: each request with a time limit, nothing retried behind the operator's back.
     /// `cached`: a planted bug, lists with a selector are taken from a cache.
     pub fn limited_client(&self, metrics: mailtenant::runtime::metrics::Metrics, cached: bool) -> kube::Client {
-        let layer = mailtenant::runtime::requests::RequestLayer { metrics, timeout: mailtenant::runtime::requests::TIMEOUT };
+        let layer =
+            mailtenant::runtime::requests::RequestLayer { metrics, timeout: mailtenant::runtime::requests::TIMEOUT };
         kube::Client::new(tower::ServiceBuilder::new().layer(layer).service(self.service(cached)), "default")
     }
 
@@ -254,7 +256,8 @@ impl Sim {
         Response = http::Response<UnsyncBoxBody<Bytes, BoxError>>,
         Error = BoxError,
         Future: Send,
-    > + Clone
+    >
+    + Clone
     + Send
     + 'static
     + use<> {
@@ -264,7 +267,8 @@ impl Sim {
             async move {
                 let (parts, body) = request.into_parts();
                 let body = body.collect().await?.to_bytes();
-                let header = |name: &str| parts.headers.get(name).and_then(|h| h.to_str().ok()).unwrap_or("").to_string();
+                let header =
+                    |name: &str| parts.headers.get(name).and_then(|h| h.to_str().ok()).unwrap_or("").to_string();
                 let mut r = Req {
                     method: parts.method.to_string(),
                     path: parts.uri.path().to_string(),
@@ -273,7 +277,11 @@ impl Sim {
                     accept: header("accept"),
                     body: if body.is_empty() { Value::Null } else { serde_json::from_slice(&body)? },
                 };
-                if cached && r.method == "GET" && r.query.contains_key("fieldSelector") && !r.query.contains_key("watch") {
+                if cached
+                    && r.method == "GET"
+                    && r.query.contains_key("fieldSelector")
+                    && !r.query.contains_key("watch")
+                {
                     r.query.insert("resourceVersion".into(), "0".into());
                 }
                 let lane = match r.method.as_str() {

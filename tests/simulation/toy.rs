@@ -40,7 +40,10 @@ enum Error {
 type Pass = Result<Action, Error>;
 
 impl Context {
-    async fn backend(&self, instance: &MailInstance) -> Result<Arc<dyn mailtenant::groupware::GroupwareBackend>, Error> {
+    async fn backend(
+        &self,
+        instance: &MailInstance,
+    ) -> Result<Arc<dyn mailtenant::groupware::GroupwareBackend>, Error> {
         let all: Api<mailtenant::api::GroupwareBackend> = Api::all(self.client.clone());
         let spec = all.get_opt(&instance.spec.backend_ref.name).await?.ok_or(Error::Waiting("backend"))?.spec;
         let mut secrets = BTreeMap::new();
@@ -61,14 +64,22 @@ where
     if on {
         list.push(FINALIZER.into());
     }
-    let patch = json!({"metadata": {"resourceVersion": object.resource_version(), "uid": object.uid(), "finalizers": list}});
+    let patch =
+        json!({"metadata": {"resourceVersion": object.resource_version(), "uid": object.uid(), "finalizers": list}});
     match api.patch_metadata(&object.name_any(), &PatchParams::default(), &Patch::Merge(&patch)).await {
         Err(kube::Error::Api(s)) if !on && s.code == 404 => Ok(()),
         other => Ok(other.map(drop)?),
     }
 }
 
-async fn status<K>(api: &Api<K>, object: &K, kind: &str, was: Option<Value>, mut status: Value, ready: bool) -> Result<(), Error>
+async fn status<K>(
+    api: &Api<K>,
+    object: &K,
+    kind: &str,
+    was: Option<Value>,
+    mut status: Value,
+    ready: bool,
+) -> Result<(), Error>
 where
     K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + serde::de::DeserializeOwned,
 {
@@ -132,8 +143,12 @@ async fn domain(seen: Arc<MailDomain>, cx: Arc<Context>) -> Pass {
     if live.meta().deletion_timestamp.is_some() {
         for kind in ["mailboxes", "mailaliases"] {
             let below = match kind {
-                "mailboxes" => Api::<Mailbox>::namespaced(cx.client.clone(), &ns).list(&ListParams::default()).await?.items.len(),
-                _ => Api::<MailAlias>::namespaced(cx.client.clone(), &ns).list(&ListParams::default()).await?.items.len(),
+                "mailboxes" => {
+                    Api::<Mailbox>::namespaced(cx.client.clone(), &ns).list(&ListParams::default()).await?.items.len()
+                }
+                _ => {
+                    Api::<MailAlias>::namespaced(cx.client.clone(), &ns).list(&ListParams::default()).await?.items.len()
+                }
             };
             if below > 0 {
                 return Ok(Action::requeue(SOON));
@@ -162,7 +177,9 @@ async fn domain(seen: Arc<MailDomain>, cx: Arc<Context>) -> Pass {
         return Ok(Action::requeue(LATER));
     }
     let was = live.status.as_ref().and_then(|s| serde_json::to_value(s).ok());
-    let Some(parent) = parent.filter(|p| p.status.as_ref().is_some_and(|s| s.instance_id.is_some())) else { return Ok(Action::requeue(SOON)) };
+    let Some(parent) = parent.filter(|p| p.status.as_ref().is_some_and(|s| s.instance_id.is_some())) else {
+        return Ok(Action::requeue(SOON));
+    };
     match claim {
         Some(_) if mine => {}
         Some(_) => {
@@ -170,7 +187,8 @@ async fn domain(seen: Arc<MailDomain>, cx: Arc<Context>) -> Pass {
             return Ok(Action::requeue(SOON));
         }
         None => {
-            let owner = mail_domain_claim::ClaimOwner { namespace: ns.clone(), name: live.name_any(), uid: uid.clone() };
+            let owner =
+                mail_domain_claim::ClaimOwner { namespace: ns.clone(), name: live.name_any(), uid: uid.clone() };
             claims.create(&PostParams::default(), &MailDomainClaim::new(&name, MailDomainClaimSpec { owner })).await?;
         }
     }
@@ -209,7 +227,10 @@ fn user(seed: u64) -> Vec<User> {
             let noise = r.body["metadata"]["annotations"].is_object() || r.path.contains("secrets/");
             !noise && !r.path.contains("/mailboxes") && !r.path.contains("/mailaliases")
         }
-        Step::Groupware { step, .. } => matches!(step, crate::groupware::ByHand::Password { password } if password == "pw") || matches!(step, crate::groupware::ByHand::ForeignDomain { .. }),
+        Step::Groupware { step, .. } => {
+            matches!(step, crate::groupware::ByHand::Password { password } if password == "pw")
+                || matches!(step, crate::groupware::ByHand::ForeignDomain { .. })
+        }
         Step::Dns { .. } => false,
     };
     crate::user::user(seed).into_iter().filter(known).collect()

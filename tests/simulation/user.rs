@@ -90,9 +90,15 @@ fn spec(o: Object, shape: &Shape, rng: &mut Rng) -> Value {
             json!({"domainRef": {"name": domain}, "localPart": o.2, "quota": "1Gi", "displayName": format!("The {}", o.2)})
         }
         _ => match o.2 {
-            "info" => json!({"domainRef": {"name": "main"}, "localPart": "info", "targets": [{"mailboxRef": {"name": "alice"}}, {"mailboxRef": {"name": "bob"}}]}),
-            "all" => json!({"domainRef": {"name": "main"}, "localPart": "*", "targets": [{"mailboxRef": {"name": "alice"}}]}),
-            _ => json!({"domainRef": {"name": "shared"}, "localPart": "sales", "targets": [{"mailboxRef": {"name": "dave"}}]}),
+            "info" => {
+                json!({"domainRef": {"name": "main"}, "localPart": "info", "targets": [{"mailboxRef": {"name": "alice"}}, {"mailboxRef": {"name": "bob"}}]})
+            }
+            "all" => {
+                json!({"domainRef": {"name": "main"}, "localPart": "*", "targets": [{"mailboxRef": {"name": "alice"}}]})
+            }
+            _ => {
+                json!({"domainRef": {"name": "shared"}, "localPart": "sales", "targets": [{"mailboxRef": {"name": "dave"}}]})
+            }
         },
     };
     spec["adoptionPolicy"] = json!(adopt);
@@ -103,7 +109,10 @@ fn spec(o: Object, shape: &Shape, rng: &mut Rng) -> Value {
 }
 
 fn create(o: Object, shape: &Shape, rng: &mut Rng) -> Step {
-    post(&format!("{GROUP}/namespaces/{}/{}", o.0, o.1), json!({"metadata": {"name": o.2}, "spec": spec(o, shape, rng)}))
+    post(
+        &format!("{GROUP}/namespaces/{}/{}", o.0, o.1),
+        json!({"metadata": {"name": o.2}, "spec": spec(o, shape, rng)}),
+    )
 }
 
 /// What the platform team sets up.
@@ -117,36 +126,57 @@ pub fn platform(rng: &mut Rng) -> Vec<Step> {
         namespace(SYSTEM),
         secret(SYSTEM, "berlin", json!({"username": "m", "password": "pw", "apiKey": "k"})),
         secret(SYSTEM, "pdns", json!({"key": ""})),
-        post(&format!("{GROUP}/groupwarebackends"), json!({"metadata": {"name": "berlin"}, "spec": {
+        post(
+            &format!("{GROUP}/groupwarebackends"),
+            json!({"metadata": {"name": "berlin"}, "spec": {
             "allowedNamespaces": {"from": "Selector", "selector": {"matchLabels": {"mail": "standard"}}},
             "hosts": {"mx": [{"host": "mx1.mail.example.net"}], "imap": {"host": "imap.mail.example.net", "port": 993},
                 "submission": {"host": "smtp.mail.example.net", "port": 465}, "webmail": "https://webmail.example.net/SOGo"},
             "spf": {"include": "_spf.mail.example.net"}, "delivery": {"address": GROUPWARE, "port": 25},
             "resync": {"interval": "5m"}, "massLoss": {"percent": 40, "minimum": 2},
             "sogo": {"database": {"host": GROUPWARE, "name": "mail", "tls": "Disable", "credentialsSecretRef": {"name": "berlin"}},
-                "doveadm": {"url": "http://dovecot:8080/doveadm/v1", "apiKeySecretRef": {"name": "berlin", "key": "apiKey"}}}}})),
-        post(&format!("{GROUP}/dnsbackends"), json!({"metadata": {"name": "pdns"}, "spec": {"allowedNamespaces": {"from": "All"},
+                "doveadm": {"url": "http://dovecot:8080/doveadm/v1", "apiKeySecretRef": {"name": "berlin", "key": "apiKey"}}}}}),
+        ),
+        post(
+            &format!("{GROUP}/dnsbackends"),
+            json!({"metadata": {"name": "pdns"}, "spec": {"allowedNamespaces": {"from": "All"},
             "zones": [{"name": "acme.test"}, {"name": "shared.test"}],
-            "powerdns": {"url": DNS, "apiKeySecretRef": {"name": "pdns", "key": "key"}}}})),
+            "powerdns": {"url": DNS, "apiKeySecretRef": {"name": "pdns", "key": "key"}}}}),
+        ),
     ];
     let txt = |name: &str, values: Vec<&str>| {
-        in_dns(InDns::Add { name: name.into(), rtype: "TXT".into(), ttl: 300, values: values.into_iter().map(String::from).collect() })
+        in_dns(InDns::Add {
+            name: name.into(),
+            rtype: "TXT".into(),
+            ttl: 300,
+            values: values.into_iter().map(String::from).collect(),
+        })
     };
     if rng.chance(500) {
         steps.push(txt("acme.test", vec!["google-site-verification=1", "v=spf1 include:_spf.other.example ~all"]));
     }
     if rng.chance(500) {
-        steps.push(in_dns(InDns::Add { name: "shared.test".into(), rtype: "MX".into(), ttl: 60, values: vec!["10 old.example.".into()] }));
+        steps.push(in_dns(InDns::Add {
+            name: "shared.test".into(),
+            rtype: "MX".into(),
+            ttl: 60,
+            values: vec!["10 old.example.".into()],
+        }));
         steps.push(txt("shared.test", vec!["something=else"]));
     }
     if rng.chance(100) {
         steps.push(at_server(AtServer::ForeignDomain { name: "acme.test".into() }));
     }
     if rng.chance(200) {
-        steps.push(at_server(AtServer::ForeignMailbox { address: rng.pick(&["bob@acme.test", "dave@shared.test", "info@acme.test"]).to_string() }));
+        steps.push(at_server(AtServer::ForeignMailbox {
+            address: rng.pick(&["bob@acme.test", "dave@shared.test", "info@acme.test"]).to_string(),
+        }));
     }
     if rng.chance(200) {
-        steps.push(at_server(AtServer::ForeignAlias { address: rng.pick(&["info@acme.test", "@acme.test", "alice@acme.test"]).to_string(), target: "x@y.example".into() }));
+        steps.push(at_server(AtServer::ForeignAlias {
+            address: rng.pick(&["info@acme.test", "@acme.test", "alice@acme.test"]).to_string(),
+            target: "x@y.example".into(),
+        }));
     }
     steps
 }
@@ -168,24 +198,42 @@ fn edit(rng: &mut Rng, n: usize) -> Vec<Step> {
         3 => patch(mailbox, json!({"spec": {"displayName": format!("Name {n}")}})),
         4 => patch(mailbox, json!({"spec": {"suspend": rng.pick(&["None", "Login", "All"])}})),
         5 | 6 => annotate(mailbox, "rotate-password", json!(format!("r{n}"))),
-        7 | 8 => patch(INFO, json!({"spec": {"targets": rng.pick(&[json!([{"mailboxRef": {"name": "alice"}}]), json!([{"mailboxRef": {"name": "bob"}}]),
-            json!([{"mailboxRef": {"name": "carol"}}, {"mailboxRef": {"name": "alice"}}])])}})),
+        7 | 8 => patch(
+            INFO,
+            json!({"spec": {"targets": rng.pick(&[json!([{"mailboxRef": {"name": "alice"}}]), json!([{"mailboxRef": {"name": "bob"}}]),
+            json!([{"mailboxRef": {"name": "carol"}}, {"mailboxRef": {"name": "alice"}}])])}}),
+        ),
         9 => annotate(any, "reconcile-requested-at", json!(format!("t{n}"))),
         10 => {
             return vec![annotate(any, "paused", json!("true")), annotate(any, "paused", Value::Null)];
         }
         11 => at_server(AtServer::DropMailbox { address }),
         12 => at_server(AtServer::EditMailbox { address, quota: 5 + n as u64 }),
-        13 => at_server(AtServer::EditAlias { address: "info@acme.test".into(), targets: vec!["evil@elsewhere.example".into()] }),
-        14 => at_server(AtServer::DropAlias { address: rng.pick(&["info@acme.test", "@acme.test", "sales@shared.test"]).to_string() }),
+        13 => at_server(AtServer::EditAlias {
+            address: "info@acme.test".into(),
+            targets: vec!["evil@elsewhere.example".into()],
+        }),
+        14 => at_server(AtServer::DropAlias {
+            address: rng.pick(&["info@acme.test", "@acme.test", "sales@shared.test"]).to_string(),
+        }),
         15 => at_server(AtServer::SwitchOffDomain { name: rng.pick(&["acme.test", "shared.test"]).to_string() }),
         16 => in_dns(InDns::DropOurs { name: "acme.test".into(), rtype: rng.pick(&["MX", "TXT"]).to_string() }),
-        17 => in_dns(InDns::Add { name: "acme.test".into(), rtype: "TXT".into(), ttl: 300, values: vec![format!("later={n}")] }),
+        17 => in_dns(InDns::Add {
+            name: "acme.test".into(),
+            rtype: "TXT".into(),
+            ttl: 300,
+            values: vec![format!("later={n}")],
+        }),
         18 => Step::Api(Req::new("DELETE", "/api/v1/namespaces/a/secrets/alice-mail", "", Value::Null)),
         19 => patch(any, json!({"metadata": {"finalizers": null}})),
         20 => patch(ACME, json!({"spec": {"storage": format!("{}Gi", 50 + n)}})),
         _ => {
-            let rotated = Step::Api(Req::new("PATCH", &format!("/api/v1/namespaces/{SYSTEM}/secrets/berlin"), MERGE, json!({"stringData": {"password": format!("pw{n}")}})));
+            let rotated = Step::Api(Req::new(
+                "PATCH",
+                &format!("/api/v1/namespaces/{SYSTEM}/secrets/berlin"),
+                MERGE,
+                json!({"stringData": {"password": format!("pw{n}")}}),
+            ));
             return vec![at_server(AtServer::Password { password: format!("pw{n}") }), rotated];
         }
     }]
@@ -198,14 +246,18 @@ fn deletions(rng: &mut Rng, shape: &Shape) -> Vec<Step> {
     for i in (1..shuffled.len()).rev() {
         shuffled.swap(i, rng.below(i + 1));
     }
-    let collection = |kind: &str| Step::Api(Req::new("DELETE", &format!("{GROUP}/namespaces/a/{kind}"), "", Value::Null));
+    let collection =
+        |kind: &str| Step::Api(Req::new("DELETE", &format!("{GROUP}/namespaces/a/{kind}"), "", Value::Null));
     match rng.below(10) {
         0 | 1 => vec![],
         // Children first; parents first; all at once, as a prune does.
         2 => OBJECTS.iter().rev().map(|o| delete(*o)).collect(),
         3 => OBJECTS.iter().map(|o| delete(*o)).collect(),
         4 => shuffled.into_iter().map(delete).collect(),
-        5 => ["a", "b"].iter().map(|ns| Step::Api(Req::new("DELETE", &format!("/api/v1/namespaces/{ns}"), "", Value::Null))).collect(),
+        5 => ["a", "b"]
+            .iter()
+            .map(|ns| Step::Api(Req::new("DELETE", &format!("/api/v1/namespaces/{ns}"), "", Value::Null)))
+            .collect(),
         6 => {
             let mut kinds = vec!["mailinstances", "maildomains", "mailboxes", "mailaliases"];
             for i in (1..kinds.len()).rev() {
@@ -222,7 +274,12 @@ fn deletions(rng: &mut Rng, shape: &Shape) -> Vec<Step> {
         }
         // A parent goes while children are added; then the children too.
         8 => {
-            let mut steps = vec![delete(("a", "maildomains", "main")), create(("a", "mailboxes", "bob"), shape, rng), create(INFO, shape, rng), delete(ACME)];
+            let mut steps = vec![
+                delete(("a", "maildomains", "main")),
+                create(("a", "mailboxes", "bob"), shape, rng),
+                create(INFO, shape, rng),
+                delete(ACME),
+            ];
             if rng.chance(700) {
                 steps.extend(of("a").into_iter().rev().map(delete));
             }
@@ -230,7 +287,12 @@ fn deletions(rng: &mut Rng, shape: &Shape) -> Vec<Step> {
         }
         // The secret or the backend went before its dependants: orphan is the way out.
         _ => {
-            let mut steps = vec![Step::Api(Req::new("DELETE", &format!("/api/v1/namespaces/{SYSTEM}/secrets/berlin"), "", Value::Null))];
+            let mut steps = vec![Step::Api(Req::new(
+                "DELETE",
+                &format!("/api/v1/namespaces/{SYSTEM}/secrets/berlin"),
+                "",
+                Value::Null,
+            ))];
             steps.extend(of("a").into_iter().rev().map(delete));
             steps.extend(of("a").into_iter().rev().map(|o| annotate(o, "orphan", json!("true"))));
             steps
@@ -274,13 +336,22 @@ pub fn user(seed: u64) -> Vec<User> {
             out.push(User { when: When::Settled, step: annotate(ALICE, "reconcile-requested-at", json!("after")) });
             if rng.chance(600) {
                 out.push(User { when: When::Settled, step: annotate(ACME, "accept-mass-loss", json!("yes")) });
-                out.push(User { when: When::Now, step: annotate(("b", "mailinstances", "beta"), "accept-mass-loss", json!("yes")) });
+                out.push(User {
+                    when: When::Now,
+                    step: annotate(("b", "mailinstances", "beta"), "accept-mass-loss", json!("yes")),
+                });
             }
         }
         let together = rng.chance(500);
         let first = when(&mut rng);
         for (i, step) in deletions(&mut rng, &shape).into_iter().enumerate() {
-            let when = if i == 0 { first } else if together { When::Now } else { when(&mut rng) };
+            let when = if i == 0 {
+                first
+            } else if together {
+                When::Now
+            } else {
+                when(&mut rng)
+            };
             out.push(User { when, step });
         }
     }

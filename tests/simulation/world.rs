@@ -78,7 +78,8 @@ impl World {
         self.ms = ms;
         let seconds = ms / 1000;
         let day = 1 + seconds / 86_400;
-        self.api.now = format!("2026-01-{day:02}T{:02}:{:02}:{:02}Z", seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);
+        self.api.now =
+            format!("2026-01-{day:02}T{:02}:{:02}:{:02}Z", seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);
     }
 
     /// The user does something; a line for the trace.
@@ -123,16 +124,24 @@ impl World {
             return (vec![], vec![]);
         }
         let here = |k: &Key| {
-            r.path.ends_with(&format!("/{}/{}", k.res, k.name)) && (k.ns.is_empty() || r.path.contains(&format!("/namespaces/{}/", k.ns)))
+            r.path.ends_with(&format!("/{}/{}", k.res, k.name))
+                && (k.ns.is_empty() || r.path.contains(&format!("/namespaces/{}/", k.ns)))
         };
-        let hits: Vec<String> = self.api.objs.iter().filter(|(k, _)| here(k)).map(|(_, v)| text(v, "/metadata/uid").to_string()).collect();
+        let hits: Vec<String> =
+            self.api.objs.iter().filter(|(k, _)| here(k)).map(|(_, v)| text(v, "/metadata/uid").to_string()).collect();
         if orphan { (hits, vec![]) } else { (vec![], hits) }
     }
 
     /// A finalizer that was put back makes its object whole again.
     pub fn made_whole(&mut self) {
         if !self.notes.bare.is_empty() {
-            let whole: Vec<String> = self.api.objs.values().filter(|v| crate::declared::held(v)).map(|v| text(v, "/metadata/uid").to_string()).collect();
+            let whole: Vec<String> = self
+                .api
+                .objs
+                .values()
+                .filter(|v| crate::declared::held(v))
+                .map(|v| text(v, "/metadata/uid").to_string())
+                .collect();
             self.notes.bare.retain(|uid| !whole.contains(uid));
         }
     }

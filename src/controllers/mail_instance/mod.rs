@@ -122,11 +122,6 @@ async fn reconcile(ctx: &Ctx, id: &ObjectId, instance: Arc<MailInstance>) -> Pas
     Ok(next)
 }
 
-/// Looked at again by itself: the right server may come back.
-fn held(name: &str) -> Hold {
-    Hold { next: Next::After(Duration::from_secs(60)), ..mass_loss::hold(name, None) }
-}
-
 fn resync(ctx: &Ctx, instance: &MailInstance) -> Duration {
     let world = ctx.world();
     let backend = world.groupware.get(&NamespacedName::new("", &instance.spec.backend_ref.name));
@@ -194,7 +189,7 @@ async fn steps(ctx: &Ctx, id: &ObjectId, instance: &Arc<MailInstance>) -> Step<D
     }
     let mass_loss = judge(ctx, &server, &family, have.is_none()).await?;
     if mass_loss == Some(MassLossState::Held) && have.is_none() {
-        return Err(held(&id.key.name).into());
+        return Err(mass_loss::hold(&id.key.name, None).into());
     }
     let capabilities = family.backend.status.clone().unwrap_or_default().capabilities;
     let bounded = capabilities.iter().any(|c| c == crate::groupware::Capability::TenantStorage.as_str());
@@ -221,7 +216,7 @@ async fn steps(ctx: &Ctx, id: &ObjectId, instance: &Arc<MailInstance>) -> Step<D
         _ => server.server.ensure_tenant(&want).await.map_err(failed)?,
     };
     let hold = if mass_loss == Some(MassLossState::Held) {
-        Some(held(&id.key.name))
+        Some(mass_loss::hold(&id.key.name, None))
     } else if short {
         Some(Hold::stalled(
             Reason::QuotaExceeded,
@@ -314,7 +309,7 @@ async fn way_out(ctx: &Ctx, instance: &MailInstance) -> Step<Cleanup<Hold>> {
         return Ok(deletion::observed(instance.status.as_ref().and_then(|s| s.ownership)));
     }
     if instance.status.as_ref().and_then(|s| s.mass_loss) == Some(MassLossState::Held) {
-        return Ok(Cleanup::Waiting(deletion::with_way_out(held(&key.name))));
+        return Ok(Cleanup::Waiting(deletion::with_way_out(mass_loss::hold(&key.name, None))));
     }
     let backend = match family::backend(&ctx.world(), instance, true) {
         Ok(backend) => backend,

@@ -140,7 +140,12 @@ async fn steps(ctx: &Ctx, mailbox: &Mailbox) -> Step<Cleanup<Hold>> {
 }
 
 /// Aliases that deliver to the mailbox at the backend: their passes come first, whether it is destroyed or kept (I1).
-async fn referenced(ctx: &Ctx, server: &Groupware, domain: &NamespacedName, address: &str) -> Result<Option<Hold>, BackendError> {
+async fn referenced(
+    ctx: &Ctx,
+    server: &Groupware,
+    domain: &NamespacedName,
+    address: &str,
+) -> Result<Option<Hold>, BackendError> {
     // An alias that was pointed elsewhere still names the mailbox at the backend until its own pass: the backend's
     // word counts, else its mail bounces.
     let aliases = server.server.aliases_to(address).await?;

@@ -29,7 +29,11 @@ impl Api {
             if (orphaned || with_owner) && !deleting(v) {
                 out.push(Cluster::Collect(k.clone()));
             }
-            if foreground(v) && !self.objs.values().any(|c| owners(c).iter().any(|o| o["uid"] == v["metadata"]["uid"] && o["blockOwnerDeletion"] == true)) {
+            if foreground(v)
+                && !self.objs.values().any(|c| {
+                    owners(c).iter().any(|o| o["uid"] == v["metadata"]["uid"] && o["blockOwnerDeletion"] == true)
+                })
+            {
                 out.push(Cluster::Collect(k.clone()));
             }
             if k.res == "namespaces" && deleting(v) {
@@ -50,7 +54,8 @@ impl Api {
                 let _ = self.delete(k, &Value::Null);
                 // Nobody watches Events: all of them at once, to keep schedules short.
                 if k.res == "events" {
-                    let rest: Vec<Key> = self.objs.keys().filter(|x| x.res == "events" && x.ns == k.ns).cloned().collect();
+                    let rest: Vec<Key> =
+                        self.objs.keys().filter(|x| x.res == "events" && x.ns == k.ns).cloned().collect();
                     rest.iter().for_each(|x| self.remove(x));
                 }
             }

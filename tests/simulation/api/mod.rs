@@ -238,7 +238,9 @@ impl Api {
             _ => return Err(unknown()),
         };
         let (ns, rest) = match rest {
-            ["namespaces", ns, rest @ ..] if !rest.is_empty() && !matches!(*rest, ["status"] | ["finalize"]) => (ns.to_string(), rest),
+            ["namespaces", ns, rest @ ..] if !rest.is_empty() && !matches!(*rest, ["status"] | ["finalize"]) => {
+                (ns.to_string(), rest)
+            }
             rest => (String::new(), rest),
         };
         let find = |plural: &str| kinds().iter().find(|k| k.plural == plural && k.gv == gv).ok_or_else(unknown);
@@ -264,8 +266,11 @@ impl Api {
 
     fn route(&mut self, r: &Req, stale: u64) -> Answer {
         if r.method == "GET" && r.path == "/version" {
-            return ok(200, json!({"major": "1", "minor": "36", "gitVersion": "v1.36.0", "gitCommit": "", "gitTreeState": "clean",
-                "buildDate": "2026-01-01T00:00:00Z", "goVersion": "", "compiler": "gc", "platform": "linux/amd64"}));
+            return ok(
+                200,
+                json!({"major": "1", "minor": "36", "gitVersion": "v1.36.0", "gitCommit": "", "gitTreeState": "clean",
+                "buildDate": "2026-01-01T00:00:00Z", "goVersion": "", "compiler": "gc", "platform": "linux/amd64"}),
+            );
         }
         if r.method == "GET"
             && let Some(answer) = Self::discovery(&r.path)
@@ -281,7 +286,9 @@ impl Api {
             ("PATCH", Target::One { kind, key, sub }) => self.patch(r, kind, &key, sub.as_deref()).map(shape),
             ("DELETE", Target::One { key, .. }) => self.delete(&key, &delete_options(r)),
             ("DELETE", Target::List { kind, ns }) => self.delete_collection(r, kind, &ns),
-            _ => Err(failure(405, "MethodNotAllowed", "the server does not allow this method on the requested resource")),
+            _ => {
+                Err(failure(405, "MethodNotAllowed", "the server does not allow this method on the requested resource"))
+            }
         }
     }
 
@@ -293,7 +300,9 @@ impl Api {
             .map(|k| json!({"name": k.plural, "singularName": k.kind.to_lowercase(), "namespaced": k.namespaced, "kind": k.kind,
                 "verbs": ["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"]}))
             .collect();
-        (!of.is_empty()).then(|| ok(200, json!({"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": gv, "resources": of})))
+        (!of.is_empty()).then(|| {
+            ok(200, json!({"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": gv, "resources": of}))
+        })
     }
 
     fn must(&self, key: &Key) -> Result<Obj, Resp> {
@@ -318,9 +327,7 @@ fn delete_options(r: &Req) -> Value {
 fn established(mut crd: Value) -> Value {
     let names = crd["spec"]["names"].clone();
     crd["spec"]["versions"][0]["schema"] = json!({"openAPIV3Schema": {"type": "object"}});
-    let condition = |t: &str, reason: &str| {
-        json!({"type": t, "status": "True", "reason": reason, "message": "", "lastTransitionTime": "2026-01-01T00:00:00Z"})
-    };
+    let condition = |t: &str, reason: &str| json!({"type": t, "status": "True", "reason": reason, "message": "", "lastTransitionTime": "2026-01-01T00:00:00Z"});
     crd["status"] = json!({"acceptedNames": names, "storedVersions": ["v1alpha1"],
         "conditions": [condition("NamesAccepted", "NoConflicts"), condition("Established", "InitialNamesAccepted")]});
     crd

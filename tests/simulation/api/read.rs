@@ -51,7 +51,11 @@ impl Api {
             None => (if any { stale.max(self.compacted) } else { self.rv }, None),
         };
         if at < self.compacted {
-            return Err(failure(410, "Expired", "The provided continue parameter is too old to display a consistent list result."));
+            return Err(failure(
+                410,
+                "Expired",
+                "The provided continue parameter is too old to display a consistent list result.",
+            ));
         }
         let old = (at < self.rv).then(|| self.snapshot(at));
         let objs = old.as_ref().unwrap_or(&self.objs);
@@ -105,8 +109,11 @@ impl Api {
             gone: cursor < self.compacted,
         };
         if from_now {
-            let known = self.objs.iter().filter(|(k, v)| k.res == kind.plural && (w.ns.is_empty() || k.ns == w.ns) && selected(v, &w.fields, &w.labels));
-            w.initial = known.map(|(_, v)| json!({"type": "ADDED", "object": partial(&w.accept, (**v).clone())})).collect();
+            let known = self.objs.iter().filter(|(k, v)| {
+                k.res == kind.plural && (w.ns.is_empty() || k.ns == w.ns) && selected(v, &w.fields, &w.labels)
+            });
+            w.initial =
+                known.map(|(_, v)| json!({"type": "ADDED", "object": partial(&w.accept, (**v).clone())})).collect();
             if streaming {
                 let mut end = self.bookmark(&w);
                 end["object"]["metadata"]["annotations"] = json!({"k8s.io/initial-events-end": "true"});

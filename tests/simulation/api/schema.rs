@@ -30,7 +30,11 @@ pub fn complete(kind: &Kind, v: &mut Value) -> Result<(), Resp> {
     if wrong.is_empty() {
         return Ok(());
     }
-    Err(failure(422, "Invalid", &format!("{} {:?} is invalid: {}", kind.kind, text(v, "/metadata/name"), wrong.join(", "))))
+    Err(failure(
+        422,
+        "Invalid",
+        &format!("{} {:?} is invalid: {}", kind.kind, text(v, "/metadata/name"), wrong.join(", ")),
+    ))
 }
 
 fn walk(v: &mut Value, schema: &Value, path: &str, wrong: &mut Vec<String>) {

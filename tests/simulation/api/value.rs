@@ -100,11 +100,19 @@ pub fn apply(live: &mut Value, last: &Value, new: &Value, others: &[&Value], pat
         }
         for (k, v) in fields {
             let shared: Vec<&Value> = others.iter().filter_map(|o| o.get(k)).collect();
-            apply(object.entry(k.clone()).or_insert(Value::Null), last.get(k).unwrap_or(&Value::Null), v, &shared, &format!("{path}/{k}"));
+            apply(
+                object.entry(k.clone()).or_insert(Value::Null),
+                last.get(k).unwrap_or(&Value::Null),
+                v,
+                &shared,
+                &format!("{path}/{k}"),
+            );
         }
     } else if let (Some(key), Value::Array(items)) = (list_key(path), new) {
         let mut out: Vec<Value> = live.as_array().cloned().unwrap_or_default();
-        out.retain(|x| by(last, key, x).is_none() || by(new, key, x).is_some() || others.iter().any(|o| by(o, key, x).is_some()));
+        out.retain(|x| {
+            by(last, key, x).is_none() || by(new, key, x).is_some() || others.iter().any(|o| by(o, key, x).is_some())
+        });
         for item in items {
             let before = by(last, key, item).cloned().unwrap_or_default();
             let shared: Vec<&Value> = others.iter().filter_map(|o| by(o, key, item)).collect();
@@ -133,12 +141,16 @@ pub fn apply(live: &mut Value, last: &Value, new: &Value, others: &[&Value], pat
 pub fn still_owned(last: &Value, live: &Value, path: &str) -> Option<Value> {
     match (last, live) {
         (Value::Object(l), Value::Object(v)) => Some(Value::Object(
-            l.iter().filter_map(|(k, x)| Some((k.clone(), still_owned(x, v.get(k)?, &format!("{path}/{k}"))?))).collect(),
+            l.iter()
+                .filter_map(|(k, x)| Some((k.clone(), still_owned(x, v.get(k)?, &format!("{path}/{k}"))?)))
+                .collect(),
         )),
         (Value::Array(l), Value::Array(_)) if let Some(key) = list_key(path) => {
             Some(Value::Array(l.iter().filter_map(|x| by(live, key, x).and_then(|y| still_owned(x, y, ""))).collect()))
         }
-        (Value::Array(l), Value::Array(v)) if is_set(path) => Some(Value::Array(l.iter().filter(|x| v.contains(x)).cloned().collect())),
+        (Value::Array(l), Value::Array(v)) if is_set(path) => {
+            Some(Value::Array(l.iter().filter(|x| v.contains(x)).cloned().collect()))
+        }
         (l, v) => (l == v).then(|| l.clone()),
     }
 }
@@ -153,7 +165,8 @@ pub fn selected(v: &Value, fields: &str, labels: &str) -> bool {
         })
     };
     let label = |l: &str| v["metadata"]["labels"].get(l).and_then(Value::as_str).map(String::from);
-    (fields.is_empty() || terms(fields).iter().all(|t| term(t, &field))) && (labels.is_empty() || terms(labels).iter().all(|t| term(t, &label)))
+    (fields.is_empty() || terms(fields).iter().all(|t| term(t, &field)))
+        && (labels.is_empty() || terms(labels).iter().all(|t| term(t, &label)))
 }
 
 /// Splits at commas that are not inside brackets.

@@ -23,7 +23,14 @@ use serde_json::Map;
 fn uid(n: u64) -> String {
     let mut state = n;
     let (a, b) = (crate::pin::splitmix(&mut state), crate::pin::splitmix(&mut state));
-    format!("{:08x}-{:04x}-4{:03x}-8{:03x}-{:012x}", a >> 32, a >> 16 & 0xffff, a & 0xfff, b >> 52, b & 0xffff_ffff_ffff)
+    format!(
+        "{:08x}-{:04x}-4{:03x}-8{:03x}-{:012x}",
+        a >> 32,
+        a >> 16 & 0xffff,
+        a & 0xfff,
+        b >> 52,
+        b & 0xffff_ffff_ffff
+    )
 }
 
 /// What the server itself makes of an object of a built-in kind.
@@ -73,7 +80,9 @@ impl Api {
             Some(v) => {
                 self.objs.insert(key.clone(), v.clone());
                 if old.is_some() {
-                    for (_, applied) in self.owned.range_mut((key.clone(), String::new(), false)..).take_while(|((k, ..), _)| k == key) {
+                    for (_, applied) in
+                        self.owned.range_mut((key.clone(), String::new(), false)..).take_while(|((k, ..), _)| k == key)
+                    {
                         *applied = still_owned(applied, v, "").unwrap_or_default();
                     }
                 }
@@ -91,7 +100,11 @@ impl Api {
         if kind.namespaced {
             let parent = self.must(&Key { res: "namespaces", ns: String::new(), name: ns.into() })?;
             if deleting(&parent) {
-                let mut f = failure(403, "Forbidden", &format!("unable to create new content in namespace {ns} because it is being terminated"));
+                let mut f = failure(
+                    403,
+                    "Forbidden",
+                    &format!("unable to create new content in namespace {ns} because it is being terminated"),
+                );
                 f.body["details"] = json!({"causes": [{"reason": "NamespaceTerminating", "message": format!("namespace {ns} is being terminated"), "field": "metadata.namespace"}]});
                 return Err(f);
             }
@@ -112,7 +125,9 @@ impl Api {
         if self.objs.contains_key(&key) {
             return Err(failure(409, "AlreadyExists", &format!("{} {:?} already exists", key.res, key.name)));
         }
-        if kind.status && let Some(o) = v.as_object_mut() {
+        if kind.status
+            && let Some(o) = v.as_object_mut()
+        {
             o.remove("status");
         }
         schema::complete(kind, &mut v)?;
@@ -139,7 +154,10 @@ impl Api {
     }
 
     pub(super) fn put(&mut self, kind: &'static Kind, key: &Key, sub: Option<&str>, body: Value) -> Answer {
-        if (kind.custom || kind.plural == "leases") && self.objs.contains_key(key) && text(&body, "/metadata/resourceVersion").is_empty() {
+        if (kind.custom || kind.plural == "leases")
+            && self.objs.contains_key(key)
+            && text(&body, "/metadata/resourceVersion").is_empty()
+        {
             return Err(invalid("metadata.resourceVersion: Invalid value: 0x0: must be specified for an update"));
         }
         self.update(kind, key, sub, |v| {
@@ -202,15 +220,25 @@ impl Api {
             for field in ["apiVersion", "kind"] {
                 out[field] = old[field].clone();
             }
-            if kind.status && let Some(o) = out.as_object_mut() {
+            if kind.status
+                && let Some(o) = out.as_object_mut()
+            {
                 o.remove("status");
                 if let Some(status) = old.get("status") {
                     o.insert("status".into(), status.clone());
                 }
             }
             let mut meta = out["metadata"].as_object().cloned().unwrap_or_default();
-            const SERVERS_OWN: [&str; 8] =
-                ["name", "namespace", "uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation", "resourceVersion"];
+            const SERVERS_OWN: [&str; 8] = [
+                "name",
+                "namespace",
+                "uid",
+                "creationTimestamp",
+                "deletionTimestamp",
+                "deletionGracePeriodSeconds",
+                "generation",
+                "resourceVersion",
+            ];
             for field in SERVERS_OWN {
                 match old["metadata"].get(field) {
                     Some(x) => drop(meta.insert(field.into(), x.clone())),
@@ -239,7 +267,9 @@ impl Api {
         if deleting(&old) {
             let before = finalizers(&old);
             if finalizers(&out).iter().any(|f| !before.contains(f)) {
-                return Err(invalid("metadata.finalizers: Forbidden: no new finalizers can be added if the object is being deleted"));
+                return Err(invalid(
+                    "metadata.finalizers: Forbidden: no new finalizers can be added if the object is being deleted",
+                ));
             }
             if finalizers(&out).is_empty() && key.res != "namespaces" {
                 // One DELETED event with the state before; the emptied list itself is never stored.
@@ -260,16 +290,23 @@ impl Api {
             "application/json-patch+json" => self.change(kind, key, sub, true, |v| {
                 let patch: json_patch::Patch =
                     serde_json::from_value(r.body.clone()).map_err(|e| failure(400, "BadRequest", &e.to_string()))?;
-                json_patch::patch(v, &patch).map_err(|_| invalid("the server rejected our request due to an error in our request"))
+                json_patch::patch(v, &patch)
+                    .map_err(|_| invalid("the server rejected our request due to an error in our request"))
             }),
             "application/apply-patch+yaml" | "application/apply-patch+json" => self.apply(r, kind, key, sub),
-            other => Err(failure(415, "UnsupportedMediaType", &format!("the body of the request was in an unknown format: {other}"))),
+            other => Err(failure(
+                415,
+                "UnsupportedMediaType",
+                &format!("the body of the request was in an unknown format: {other}"),
+            )),
         }
     }
 
     fn apply(&mut self, r: &Req, kind: &'static Kind, key: &Key, sub: Option<&str>) -> Answer {
         let Some(manager) = r.query.get("fieldManager") else {
-            return Err(invalid("PatchOptions.meta.k8s.io \"\" is invalid: fieldManager: Required value: is required for apply patch"));
+            return Err(invalid(
+                "PatchOptions.meta.k8s.io \"\" is invalid: fieldManager: Required value: is required for apply patch",
+            ));
         };
         let mut body = r.body.clone();
         if text(&body, "/apiVersion") != kind.gv || text(&body, "/kind") != kind.kind {
@@ -285,7 +322,11 @@ impl Api {
                 return Err(conflict("resourceVersion was given for an object that does not exist"));
             }
             if text(&body, "/metadata/name") != key.name {
-                return Err(failure(400, "BadRequest", "the name of the object (based on URL) was undeterminable: name must be provided"));
+                return Err(failure(
+                    400,
+                    "BadRequest",
+                    "the name of the object (based on URL) was undeterminable: name must be provided",
+                ));
             }
             let out = self.create(kind, &key.ns, body.clone())?;
             self.owned.insert((key.clone(), manager.clone(), false), body);
@@ -293,7 +334,8 @@ impl Api {
         }
         let id = (key.clone(), manager.clone(), sub.is_some());
         let last = self.owned.get(&id).cloned().unwrap_or_default();
-        let others: Vec<Value> = self.owned.iter().filter(|(k, _)| k.0 == *key && **k != id).map(|(_, v)| v.clone()).collect();
+        let others: Vec<Value> =
+            self.owned.iter().filter(|(k, _)| k.0 == *key && **k != id).map(|(_, v)| v.clone()).collect();
         // Names are not fields that anybody owns.
         let fields = |v: &Value| {
             let mut v = v.clone();
@@ -323,9 +365,14 @@ impl Api {
 
     pub(super) fn delete(&mut self, key: &Key, options: &Value) -> Answer {
         let old = self.must(key)?;
-        for (p, field) in [("/preconditions/uid", "/metadata/uid"), ("/preconditions/resourceVersion", "/metadata/resourceVersion")] {
+        for (p, field) in
+            [("/preconditions/uid", "/metadata/uid"), ("/preconditions/resourceVersion", "/metadata/resourceVersion")]
+        {
             if !text(options, p).is_empty() && text(options, p) != text(&old, field) {
-                return Err(conflict(&format!("Operation cannot be fulfilled on {} {:?}: the precondition does not match", key.res, key.name)));
+                return Err(conflict(&format!(
+                    "Operation cannot be fulfilled on {} {:?}: the precondition does not match",
+                    key.res, key.name
+                )));
             }
         }
         let mut v = (*old).clone();
@@ -339,8 +386,11 @@ impl Api {
         } else if kept.is_empty() {
             self.commit(key, None);
             let group = kind_of(key.res).gv.split_once('/').map_or("", |g| g.0);
-            return ok(200, json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success",
-                "details": {"name": key.name, "group": group, "kind": key.res, "uid": old["metadata"]["uid"]}}));
+            return ok(
+                200,
+                json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success",
+                "details": {"name": key.name, "group": group, "kind": key.res, "uid": old["metadata"]["uid"]}}),
+            );
         }
         if !deleting(&v) {
             v["metadata"]["deletionTimestamp"] = json!(self.now);
@@ -354,7 +404,11 @@ impl Api {
     }
 
     pub(super) fn delete_collection(&mut self, r: &Req, kind: &'static Kind, ns: &str) -> Answer {
-        let hit = |k: &Key, v: &Value| k.res == kind.plural && (ns.is_empty() || k.ns == ns) && selected(v, r.q("fieldSelector"), r.q("labelSelector"));
+        let hit = |k: &Key, v: &Value| {
+            k.res == kind.plural
+                && (ns.is_empty() || k.ns == ns)
+                && selected(v, r.q("fieldSelector"), r.q("labelSelector"))
+        };
         let keys: Vec<Key> = self.objs.iter().filter(|(k, v)| hit(k, v)).map(|(k, _)| k.clone()).collect();
         let mut items = vec![];
         for key in keys {
@@ -363,7 +417,10 @@ impl Api {
                 items.push((*v).clone());
             }
         }
-        ok(200, json!({"kind": format!("{}List", kind.kind), "apiVersion": kind.gv, "metadata": {"resourceVersion": self.rv.to_string()}, "items": items}))
+        ok(
+            200,
+            json!({"kind": format!("{}List", kind.kind), "apiVersion": kind.gv, "metadata": {"resourceVersion": self.rv.to_string()}, "items": items}),
+        )
     }
 
     /// Removes an object without asking its finalizers; for the cluster's own controllers.
