@@ -2,8 +2,8 @@
 //! their names, and this one's is the last.
 
 use crate::harness::kubectl::Kubectl;
-use crate::harness::world::{Platform, World};
 use crate::harness::secs;
+use crate::harness::world::{Platform, World};
 use serde_json::json;
 use std::collections::BTreeMap;
 
