@@ -407,8 +407,10 @@ async fn applies(s: &Server) {
     let spec = |name: &str| json!({"domainRef": {"name": "d"}, "localPart": "a", "displayName": name});
     let made = p.apply("a", "one", json!({"spec": spec("A")})).await;
     assert_eq!((made.code, meta(&made, "generation")), (201, &json!(1)), "{}", made.body);
+    // The first repeat in another second was once seen to move the stamp of the manager at the real server; then it rests.
+    let once = p.apply("a", "one", json!({"spec": spec("A")})).await;
     let same = p.apply("a", "one", json!({"spec": spec("A")})).await;
-    assert_eq!((same.code, meta(&same, "resourceVersion")), (200, meta(&made, "resourceVersion")), "nothing to do");
+    assert_eq!((same.code, meta(&same, "resourceVersion")), (200, meta(&once, "resourceVersion")), "nothing to do");
     let dropped = p.apply("a", "one", json!({"spec": {"domainRef": {"name": "d"}, "localPart": "a"}})).await;
     assert_eq!(dropped.body["spec"].get("displayName"), None, "what a manager no longer applies goes");
     // What somebody else has changed since is theirs.
