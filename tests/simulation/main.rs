@@ -162,7 +162,7 @@ fn toy_repeats() {
 
 #[test]
 fn toy_holds() {
-    soak("toy", 600);
+    soak("toy", 300);
 }
 
 #[test]
