@@ -148,6 +148,8 @@ words! {
         Draining,
         /// Kubernetes refused or failed a call.
         KubernetesError,
+        /// A pass took longer than it may, and was ended.
+        TimedOut,
         /// A fault in the operator: please report it.
         InternalError,
     }

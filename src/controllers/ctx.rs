@@ -21,7 +21,7 @@ use k8s_openapi::api::core::v1::{ObjectReference, Secret};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::core::object::HasStatus;
 use kube::{Api, Client, Resource};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -81,6 +81,8 @@ pub struct Ctx {
     written: Mutex<BTreeMap<NamespacedName, Written>>,
     mass_loss: Mutex<BTreeMap<String, LossSlot>>,
     probed: Mutex<BTreeMap<String, BTreeMap<String, Instant>>>,
+    /// Uids of objects whose last status write had no answer, or a bad one: it may have been carried out all the same.
+    unsure: Mutex<BTreeSet<String>>,
 }
 
 /// A Secret that a pass wrote: `uid/resourceVersion`, and whose pass.
@@ -124,6 +126,7 @@ impl Ctx {
             written: Mutex::default(),
             mass_loss: Mutex::default(),
             probed: Mutex::default(),
+            unsure: Mutex::default(),
         }
     }
 
@@ -191,6 +194,19 @@ impl Ctx {
     /// A MailDomain is live or gone.
     pub fn forget_probes(&self, uid: &str) {
         self.probed.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
+    }
+
+    fn is_unsure<K: Resource>(&self, object: &K) -> bool {
+        let all = self.unsure.lock().unwrap_or_else(PoisonError::into_inner);
+        !all.is_empty() && all.contains(&uid(object))
+    }
+    fn set_unsure<K: Resource>(&self, object: &K, unsure: bool) {
+        let mut all = self.unsure.lock().unwrap_or_else(PoisonError::into_inner);
+        if unsure {
+            all.insert(uid(object));
+        } else if !all.is_empty() {
+            all.remove(&uid(object));
+        }
     }
 
     /// Whether the last count of an instance's missing mailboxes found any.
@@ -301,8 +317,8 @@ fn version(meta: &ObjectMeta) -> String {
     format!("{}/{}", meta.uid.as_deref().unwrap_or_default(), meta.resource_version.as_deref().unwrap_or_default())
 }
 
-/// What a finished pass asks for.
-pub fn settle(result: Pass, id: &ObjectId) -> Next {
+/// What a finished pass asks for. What Kubernetes refused stands in the status afterwards.
+pub async fn settle(ctx: &Ctx, result: Pass, id: &ObjectId) -> Next {
     match result {
         Ok(next) => next,
         Err(kube::Error::Api(status)) if status.is_conflict() => {
@@ -311,6 +327,9 @@ pub fn settle(result: Pass, id: &ObjectId) -> Next {
         }
         Err(error) => {
             tracing::warn!(object = %id, %error, "Kubernetes did not take a call; again");
+            if let Some(hold) = super::trouble::refusal(&error) {
+                super::trouble::after(ctx, id, &hold).await;
+            }
             Next::Retry
         }
     }
@@ -345,7 +364,8 @@ where
     Ok(())
 }
 
-/// Writes a status if it differs.
+/// Writes a status if it differs, or if a write of one may have been carried out without our knowing: what the world has
+/// says nothing then, and what was written in between would stay.
 pub async fn write_status<K>(
     ctx: &Ctx,
     api: &Api<K>,
@@ -357,9 +377,15 @@ where
     K: Resource<DynamicType = ()> + HasStatus + Clone + std::fmt::Debug + serde::de::DeserializeOwned,
     K::Status: PartialEq + serde::Serialize,
 {
-    if object.status() != Some(&status)
-        && let Some(written) = crate::runtime::status::apply(api, object, &status, FIELD_MANAGER).await?
-    {
+    let unsure = ctx.is_unsure(object);
+    if object.status() == Some(&status) && !unsure {
+        return Ok(());
+    }
+    // Until the answer is here, and if none comes: a pass that is ended in between leaves it so.
+    ctx.set_unsure(object, true);
+    let applied = crate::runtime::status::apply(api, object, &status, FIELD_MANAGER).await?;
+    ctx.set_unsure(object, false);
+    if let Some(written) = applied {
         ctx.took(written, put);
     }
     Ok(())

@@ -3,7 +3,7 @@
 //! An object gets a pass from its own change, or from an *edge* of another one: only what a dependant can see of its
 //! parent (its facet) counts, so a parent's every status write does not wake ten thousand children.
 
-use super::world::{Kind, ObjectId, World, a_label, wants_capacity};
+use super::world::{Kind, ObjectId, World, a_label, dns_backends, wants_capacity};
 use crate::api::*;
 use crate::runtime::queue::Priority;
 use crate::runtime::store::{Delta, NamespacedName};
@@ -158,8 +158,8 @@ pub fn domain(world: &World, delta: &Delta<MailDomain>) -> Wakes {
         wakes.add(domains_of(world, &delta.key.sibling(&any.spec.instance_ref.name)), Priority::Low);
         let same = world.index.domains_by_name.of(&a_label(any));
         wakes.add(same.map(|d| ObjectId::new(Kind::MailDomain, d.clone())), Priority::Low);
-        if let Some(backend) = &any.spec.dns.backend_ref {
-            wakes.soon.push(ObjectId::new(Kind::DNSBackend, NamespacedName::new("", &backend.name)));
+        for backend in dns_backends(any) {
+            wakes.soon.push(ObjectId::new(Kind::DNSBackend, NamespacedName::new("", &backend)));
         }
         wakes.soon.push(ObjectId::new(Kind::MailDomainClaim, NamespacedName::new("", a_label(any))));
         if let Some(target) = &any.spec.alias_of {

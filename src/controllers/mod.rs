@@ -20,10 +20,10 @@ pub mod mailbox;
 pub mod mass_loss;
 pub mod observed;
 pub mod standing;
-pub mod undecodable;
+pub mod trouble;
 pub mod world;
 
-use crate::api::{Condition, ConditionType, conditions};
+use crate::api::{Condition, ConditionType, Reason, conditions};
 use crate::runtime::dispatch::{Ended, Next, Work};
 use ctx::Ctx;
 use hold::Hold;
@@ -40,7 +40,7 @@ impl Work<ObjectId> for Passes {
         let ctx = self.0.as_ref();
         let broken = ctx.world().broken.get(&id).cloned();
         if let Some(broken) = broken {
-            return undecodable::pass(ctx, &id, &broken).await;
+            return trouble::undecodable(ctx, &id, &broken).await;
         }
         match id.kind {
             Kind::GroupwareBackend => groupware_backend::pass(ctx, &id.key).await,
@@ -51,6 +51,21 @@ impl Work<ObjectId> for Passes {
             Kind::MailAlias => mail_alias::pass(ctx, &id.key).await,
             Kind::MailDomainClaim => mail_domain_claim::pass(ctx, &id.key).await,
         }
+    }
+
+    async fn failed(self: Arc<Self>, id: ObjectId, ended: Ended) {
+        let hold = match ended {
+            Ended::Panicked => {
+                let text = "a pass panicked: please report it with the operator's log. It is tried again.";
+                Hold::retry(Reason::InternalError, text)
+            }
+            _ => {
+                let text = "a pass took longer than 60 s and was ended: a backend or Kubernetes is slow, or there is more to do \
+                            than fits. It is tried again.";
+                Hold::retry(Reason::TimedOut, text)
+            }
+        };
+        trouble::after(&self.0, &id, &hold).await;
     }
 
     fn lane(&self, id: &ObjectId) -> String {

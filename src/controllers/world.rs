@@ -122,6 +122,13 @@ pub struct World {
     pub broken: BTreeMap<ObjectId, crate::runtime::watch::Undecodable>,
 }
 
+/// The DNSBackends that a domain is on: the one it names, and the one that has its records. They differ when
+/// `dns.backendRef` was changed.
+pub fn dns_backends(domain: &MailDomain) -> BTreeSet<String> {
+    let written = domain.status.as_ref().and_then(|s| s.dns.as_ref()).and_then(|d| d.backend.clone());
+    domain.spec.dns.backend_ref.iter().map(|r| r.name.clone()).chain(written).collect()
+}
+
 /// The name that a domain has in the DNS; as it is written if it is not a name at all.
 pub fn a_label(domain: &MailDomain) -> String {
     crate::dns::name::canonical(&domain.spec.domain).unwrap_or_else(|_| domain.spec.domain.clone())
@@ -279,7 +286,7 @@ impl World {
     fn index_domain(&mut self, d: &Delta<MailDomain>) {
         type Of<'a> = &'a Option<Arc<MailDomain>>;
         let instance = |o: Of| o.as_ref().map(|o| d.key.sibling(&o.spec.instance_ref.name));
-        let dns = |o: Of| o.as_ref().and_then(|o| o.spec.dns.backend_ref.as_ref()).map(|r| r.name.clone());
+        let dns = |o: Of| o.as_ref().map(|o| dns_backends(o)).unwrap_or_default();
         let name = |o: Of| o.as_ref().map(|o| a_label(o));
         let alias = |o: Of| o.as_ref().and_then(|o| o.spec.alias_of.as_ref()).map(|r| d.key.sibling(&r.name));
         let index = &mut self.index;

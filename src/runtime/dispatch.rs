@@ -28,6 +28,9 @@ pub enum Next {
 /// Longest pause that another side may ask for: a header can hold any number.
 const LONGEST: Duration = Duration::from_secs(3600);
 
+/// Time for what is said of a pass that took too long or panicked.
+const LAST_WORD: Duration = Duration::from_secs(10);
+
 /// How a pass ended, for metrics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ended {
@@ -43,6 +46,10 @@ pub enum Ended {
 pub trait Work<K>: Send + Sync + 'static {
     /// One pass.
     fn pass(self: Arc<Self>, key: K) -> impl Future<Output = Next> + Send;
+    /// A pass took too long or panicked: what can be said of that. Has a time limit of its own.
+    fn failed(self: Arc<Self>, _key: K, _ended: Ended) -> impl Future<Output = ()> + Send {
+        async {}
+    }
     /// Which lane a key belongs to now.
     fn lane(&self, key: &K) -> String;
     /// Told of every end, with how long it took.
@@ -187,14 +194,16 @@ impl<K: Ord + Clone + Send + Sync + 'static> Dispatcher<K> {
     }
 }
 
-async fn bounded<K, W: Work<K>>(work: Arc<W>, key: K, limit: Duration) -> (Ended, Duration) {
+async fn bounded<K: Clone, W: Work<K>>(work: Arc<W>, key: K, limit: Duration) -> (Ended, Duration) {
     let start = Instant::now();
-    let pass = AssertUnwindSafe(work.pass(key)).catch_unwind();
+    let pass = AssertUnwindSafe(work.clone().pass(key.clone())).catch_unwind();
     let ended = match tokio::time::timeout(limit, pass).await {
-        Ok(Ok(next)) => Ended::With(next),
+        Ok(Ok(next)) => return (Ended::With(next), start.elapsed()),
         Ok(Err(_)) => Ended::Panicked,
         Err(_) => Ended::TimedOut,
     };
+    let word = AssertUnwindSafe(work.failed(key, ended)).catch_unwind();
+    let _ = tokio::time::timeout(LAST_WORD, word).await;
     (ended, start.elapsed())
 }
 

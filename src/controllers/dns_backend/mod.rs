@@ -11,6 +11,7 @@ use crate::runtime::dispatch::Next;
 use crate::runtime::store::NamespacedName;
 use kube::api::ListParams;
 use kube::{Api, ResourceExt};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -35,7 +36,7 @@ pub async fn pass(ctx: &Ctx, key: &NamespacedName) -> Next {
     } else {
         reconcile(ctx, backend).await
     };
-    settle(result, &id)
+    settle(ctx, result, &id).await
 }
 
 async fn reconcile(ctx: &Ctx, backend: Arc<DNSBackend>) -> Pass {
@@ -101,8 +102,14 @@ async fn cleanup(ctx: &Ctx, backend: Arc<DNSBackend>) -> Pass {
     let users = domains
         .list_metadata(&ListParams::default().fields(&format!("spec.dns.backendRef.name={name}")).limit(50))
         .await?;
-    if users.items.is_empty() || orphan(backend.as_ref()) {
-        if !users.items.is_empty() {
+    let key = |d: &kube::core::PartialObjectMeta<MailDomain>| {
+        NamespacedName::new(&d.namespace().unwrap_or_default(), &d.name_any())
+    };
+    let mut users: BTreeSet<NamespacedName> = users.items.iter().map(key).collect();
+    // Those that name another one by now, while their records are still here: no selector finds them, the store does.
+    users.extend(ctx.world().index.domains_by_dns_backend.of(&name).cloned());
+    if users.is_empty() || orphan(backend.as_ref()) {
+        if !users.is_empty() {
             ctx.event(
                 backend.as_ref(),
                 true,
@@ -113,8 +120,7 @@ async fn cleanup(ctx: &Ctx, backend: Arc<DNSBackend>) -> Pass {
         without_finalizer(ctx, &api, backend.as_ref(), put::dns).await?;
         return Ok(Next::Settled);
     }
-    let names: Vec<String> =
-        users.items.iter().map(|i| format!("{}/{}", i.namespace().unwrap_or_default(), i.name_any())).collect();
+    let names: Vec<String> = users.iter().map(ToString::to_string).collect();
     let hold = deletion::blocked(Reason::HasDomains, "MailDomain", &names);
     let old = backend.status.clone().unwrap_or_default();
     super::tell_hold(ctx, backend.as_ref(), &old.conditions, &hold);

@@ -48,7 +48,7 @@ pub async fn pass(ctx: &Ctx, key: &NamespacedName) -> Next {
     } else {
         reconcile(ctx, backend).await
     };
-    settle(result, &id)
+    settle(ctx, result, &id).await
 }
 
 async fn reconcile(ctx: &Ctx, backend: Arc<GroupwareBackend>) -> Pass {

@@ -36,7 +36,7 @@ pub async fn pass(ctx: &Ctx, key: &NamespacedName) -> Next {
     } else {
         reconcile(ctx, &id, domain).await
     };
-    settle(result, &id)
+    settle(ctx, result, &id).await
 }
 
 async fn reconcile(ctx: &Ctx, id: &ObjectId, domain: Arc<MailDomain>) -> Pass {
@@ -238,12 +238,7 @@ async fn verify(ctx: &Ctx, p: &mut Progress, parents: &Parents) -> Step<()> {
             return Err(hold.into());
         }
         let namespace = p.object.metadata.namespace.clone().unwrap_or_default();
-        let above = {
-            let world = ctx.world();
-            let parent = name::parents(name).filter_map(|n| world.claims.get(&NamespacedName::new("", n)));
-            parent.map(|c| c.spec.owner.namespace.clone()).any(|n| n != namespace)
-        };
-        if above {
+        if claim::is_above(ctx, name, &namespace).await? {
             return Err(claimed(&format!("a domain above {name}")).into());
         }
         if parents.dns.object.spec.require_proof {

@@ -15,7 +15,7 @@ use std::time::Duration;
 pub async fn pass(ctx: &Ctx, key: &NamespacedName) -> Next {
     let id = ObjectId::new(Kind::MailDomainClaim, key.clone());
     let Some(claim) = ctx.world().claims.get(key) else { return Next::Settled };
-    settle(clear(ctx, &claim).await, &id)
+    settle(ctx, clear(ctx, &claim).await, &id).await
 }
 
 async fn clear(ctx: &Ctx, claim: &MailDomainClaim) -> Result<Next, kube::Error> {
@@ -48,6 +48,27 @@ pub enum Holder {
     Us,
     /// Somebody else.
     Other(ClaimOwner),
+}
+
+/// Whether a name above `name` is held from another namespace. A live look: who holds `acme.test` must not lose
+/// `sub.acme.test` to whoever comes while the watch is behind.
+pub async fn is_above(ctx: &Ctx, name: &str, namespace: &str) -> Result<bool, kube::Error> {
+    let foreign = |c: &MailDomainClaim| c.spec.owner.namespace != namespace;
+    let known = {
+        let world = ctx.world();
+        let above = crate::dns::name::parents(name).filter_map(|n| world.claims.get(&NamespacedName::new("", n)));
+        above.into_iter().any(|c| foreign(&c))
+    };
+    if known {
+        return Ok(true);
+    }
+    let api: Api<MailDomainClaim> = Api::all(ctx.client.clone());
+    for above in crate::dns::name::parents(name) {
+        if api.get_opt(above).await?.is_some_and(|c| foreign(&c)) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Takes a name for a MailDomain: creation is the lock. Whoever was first holds it.

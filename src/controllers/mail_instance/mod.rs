@@ -31,7 +31,7 @@ pub async fn pass(ctx: &Ctx, key: &NamespacedName) -> Next {
     } else {
         reconcile(ctx, &id, instance).await
     };
-    settle(result, &id)
+    settle(ctx, result, &id).await
 }
 
 /// What a pass that came through has to tell.

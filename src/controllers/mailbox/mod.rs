@@ -28,7 +28,7 @@ pub async fn pass(ctx: &Ctx, key: &NamespacedName) -> Next {
     } else {
         reconcile(ctx, &id, mailbox).await
     };
-    settle(result, &id)
+    settle(ctx, result, &id).await
 }
 
 async fn reconcile(ctx: &Ctx, id: &ObjectId, mailbox: Arc<Mailbox>) -> Pass {

@@ -1,0 +1,139 @@
+//! What an object says when its own pass could not say it: Kubernetes refused a call, the pass took too long or panicked,
+//! the object does not fit its type. Works on the object as Kubernetes has it now, of whatever kind and shape.
+
+use super::ctx::Ctx;
+use super::deletion;
+use super::edges::put;
+use super::hold::Hold;
+use super::world::{Kind, ObjectId};
+use crate::api::*;
+use crate::runtime::dispatch::Next;
+use kube::Resource;
+use kube::api::{DynamicObject, Patch, PatchParams};
+use kube::core::ApiResource;
+use serde_json::json;
+
+fn resource(kind: Kind) -> ApiResource {
+    match kind {
+        Kind::GroupwareBackend => ApiResource::erase::<GroupwareBackend>(&()),
+        Kind::DNSBackend => ApiResource::erase::<DNSBackend>(&()),
+        Kind::MailInstance => ApiResource::erase::<MailInstance>(&()),
+        Kind::MailDomain => ApiResource::erase::<MailDomain>(&()),
+        Kind::Mailbox => ApiResource::erase::<Mailbox>(&()),
+        Kind::MailAlias => ApiResource::erase::<MailAlias>(&()),
+        Kind::MailDomainClaim => ApiResource::erase::<MailDomainClaim>(&()),
+    }
+}
+
+/// The API of an object, whatever its kind.
+pub fn api(ctx: &Ctx, id: &ObjectId) -> kube::Api<DynamicObject> {
+    let resource = resource(id.kind);
+    if id.key.namespace.is_empty() {
+        kube::Api::all_with(ctx.client.clone(), &resource)
+    } else {
+        kube::Api::namespaced_with(ctx.client.clone(), &id.key.namespace, &resource)
+    }
+}
+
+/// What a refusal by Kubernetes means for the object, if it is one that no retry by itself heals: a missing permission,
+/// an admission webhook, a quota. Anything else says nothing: a server that is away takes no status either.
+pub fn refusal(error: &kube::Error) -> Option<Hold> {
+    let kube::Error::Api(status) = error else { return None };
+    let refused = (400..500).contains(&status.code) && !matches!(status.code, 404 | 409 | 410 | 429);
+    refused.then(|| {
+        let text = format!("Kubernetes refused a call of the operator ({}): {}", status.reason, status.message);
+        Hold::retry(Reason::KubernetesError, format!("{text}. The platform team has to look at the operator's rights."))
+    })
+}
+
+/// Says so in the status; a status that says it already is not written. What else it says stays.
+pub async fn say(ctx: &Ctx, id: &ObjectId, hold: &Hold) -> Result<(), kube::Error> {
+    if id.kind == Kind::MailDomainClaim {
+        return Ok(());
+    }
+    let api = api(ctx, id);
+    let Some(live) = api.get_opt(&id.key.name).await? else { return Ok(()) };
+    let mut status = live.data.get("status").cloned().unwrap_or_else(|| json!({}));
+    let old: Vec<Condition> = serde_json::from_value(status["conditions"].clone()).unwrap_or_default();
+    let generation = live.metadata.generation.unwrap_or_default();
+    let conditions = if live.metadata.deletion_timestamp.is_some() {
+        deletion::conditions(&live, &old, hold, ctx.clock.now())
+    } else {
+        let mut conditions = Conditions::new(&old, generation, ctx.clock.now());
+        hold.tell(&mut conditions);
+        conditions.into_vec()
+    };
+    if conditions == old && status["observedGeneration"] == generation {
+        return Ok(());
+    }
+    status["observedGeneration"] = json!(generation);
+    status["conditions"] = json!(conditions);
+    let resource = resource(id.kind);
+    // The resourceVersion: what was read a moment ago is written back, and must not undo what came between.
+    let patch = json!({
+        "apiVersion": resource.api_version, "kind": resource.kind, "status": status,
+        "metadata": {"name": id.key.name, "uid": live.metadata.uid, "resourceVersion": live.metadata.resource_version},
+    });
+    let params = PatchParams::apply(FIELD_MANAGER).force();
+    match api.patch_status(&id.key.name, &params, &Patch::Apply(&patch)).await {
+        Ok(written) => {
+            took(ctx, id.kind, written);
+            Ok(())
+        }
+        Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Without it the next pass would compare with a status that is not there any more, and leave this one standing.
+fn took(ctx: &Ctx, kind: Kind, written: DynamicObject) {
+    fn parsed<K>(ctx: &Ctx, written: DynamicObject, put: super::ctx::Put<K>)
+    where
+        K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + serde::de::DeserializeOwned,
+    {
+        // One that does not fit its type is in no store.
+        if let Ok(written) = written.try_parse::<K>() {
+            ctx.took(written, put);
+        }
+    }
+    match kind {
+        Kind::GroupwareBackend => parsed(ctx, written, put::groupware),
+        Kind::DNSBackend => parsed(ctx, written, put::dns),
+        Kind::MailInstance => parsed(ctx, written, put::instance),
+        Kind::MailDomain => parsed(ctx, written, put::domain),
+        Kind::Mailbox => parsed(ctx, written, put::mailbox),
+        Kind::MailAlias => parsed(ctx, written, put::alias),
+        Kind::MailDomainClaim => {}
+    }
+}
+
+/// A pass that ended without a word of its own: says why, as far as Kubernetes lets it.
+pub async fn after(ctx: &Ctx, id: &ObjectId, hold: &Hold) {
+    if let Err(error) = say(ctx, id, hold).await {
+        tracing::warn!(object = %id, %error, reason = %hold.reason, "cannot say in the status why the pass failed");
+    }
+}
+
+/// An object that does not fit its type, since it was written past the schema: it harms only itself. It is let go only
+/// when it is being deleted and orphaned.
+pub async fn undecodable(ctx: &Ctx, id: &ObjectId, broken: &crate::runtime::watch::Undecodable) -> Next {
+    let meta = &broken.metadata;
+    let noted = |name: &str| meta.annotations.as_ref().and_then(|a| a.get(name)).is_some_and(|v| v == "true");
+    let result = if meta.deletion_timestamp.is_some() && noted(annotations::ORPHAN) {
+        let rest: Vec<&String> = meta.finalizers.iter().flatten().filter(|f| *f != FINALIZER).collect();
+        let patch = json!({"metadata": {"resourceVersion": meta.resource_version, "finalizers": rest}});
+        api(ctx, id).patch_metadata(&id.key.name, &PatchParams::default(), &Patch::Merge(&patch)).await.map(drop)
+    } else {
+        let help = "correct the spec; if it is being deleted, the annotation mailtenant.dev/orphan: \"true\" lets it go without the backend";
+        let text = format!("the object does not fit its type ({}): {help}", broken.error);
+        say(ctx, id, &Hold::stalled(Reason::Undecodable, text)).await
+    };
+    match result {
+        Err(kube::Error::Api(status)) if status.is_not_found() => Next::Settled,
+        Err(error) => {
+            tracing::warn!(object = %id, %error, "cannot say that it cannot be decoded");
+            Next::Retry
+        }
+        Ok(()) => Next::Settled,
+    }
+}
