@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 export PATH := $(PATH):$(HOME)/.cargo/bin:/usr/local/go/bin:/usr/sbin:/sbin
 # Read by the tests; empty = their defaults.
-export SCENARIOS SEED SEEDS N IDLE KEEP
+export SCENARIOS SEED SEEDS SHOW TRIES WIDE N IDLE KEEP
 
 .PHONY: help
 help: ## This list
@@ -23,8 +23,8 @@ test: ## Every test: units, simulation, kube-apiserver, real servers. SCENARIOS=
 	RUST_TEST_THREADS=4 cargo test --no-fail-fast
 
 .PHONY: simulate
-simulate: ## Counts what the simulator finds in the operator, by class. SEEDS=100000 for that many schedules
-	SURVEY=operator cargo test --release --test simulation survey -- --nocapture
+simulate: ## The operator against models of everything. SEEDS=100000 schedules from SEED=1, SHOW=4711 for one, TRIES=1000 to shrink
+	cargo bench --bench simulate
 
 .PHONY: bench
 bench: ## One table of times and writes against a floor. N=10000 mailboxes, IDLE=600 seconds

@@ -71,7 +71,7 @@ pub enum Error {
 }
 
 /// Bounds of the passes. Each backend has its own bound besides (`spec.limits.concurrency`).
-const BOUNDS: Bounds = Bounds { concurrency: 48, lane: 16, pass: Duration::from_secs(60) };
+pub const BOUNDS: Bounds = Bounds { concurrency: 48, lane: 16, pass: Duration::from_secs(60) };
 
 /// Runs until the shutdown is asked for and the passes in flight have ended.
 pub async fn run(environment: Environment, events: Events) -> Result<(), Error> {
@@ -158,12 +158,22 @@ fn take<K: Resource>(ctx: &Ctx, synced: &Notify, sink: &Sink<K>, event: Event<K>
         Event::Deleted { key, .. } => Some(key.clone()),
         _ => None,
     };
+    let begins = matches!(event, Event::Init);
     let wakes: Vec<Wakes> = {
         let mut world = ctx.world_mut();
         let deltas = (sink.put)(&mut world, event);
         if let Some(kind) = sink.kind {
-            for key in deltas.iter().map(|d| d.key.clone()).chain(gone) {
+            // One that fell out of the store may have done so since it cannot be decoded any more.
+            let whole = deltas.iter().filter(|d| d.new.is_some()).map(|d| d.key.clone());
+            for key in whole.chain(gone) {
                 world.broken.remove(&ObjectId::new(kind, key));
+            }
+            if begins {
+                world.relisted.retain(|id| id.kind != kind);
+            }
+            if listed {
+                let World { broken, relisted, .. } = &mut *world;
+                broken.retain(|id, _| id.kind != kind || relisted.contains(id));
             }
         }
         deltas.iter().map(|d| (sink.edges)(ctx, &world, d)).collect()
@@ -221,7 +231,11 @@ where
                 )
             });
             let now = (meta.uid.clone(), meta.generation, meta.deletion_timestamp.clone(), meta.annotations.clone());
-            ctx.world_mut().broken.insert(id.clone(), object);
+            {
+                let mut world = ctx.world_mut();
+                world.relisted.insert(id.clone());
+                world.broken.insert(id.clone(), object);
+            }
             if known != Some(now) {
                 ctx.wake(Wakes { now: vec![(id, Priority::Normal)], ..Wakes::default() });
             }
@@ -249,7 +263,7 @@ fn watches(ctx: &Arc<Ctx>, synced: &Arc<Notify>) -> JoinSet<&'static str> {
     kind!(MailDomain, Kind::MailDomain, World::apply_domain, edges::domain);
     kind!(Mailbox, Kind::Mailbox, World::apply_mailbox, edges::mailbox);
     kind!(MailAlias, Kind::MailAlias, World::apply_alias, edges::alias);
-    kind!(MailDomainClaim, Kind::MailDomainClaim, |w, e| w.claims.apply(e), edges::claim);
+    kind!(MailDomainClaim, Kind::MailDomainClaim, World::apply_claim, edges::claim);
     watch_metadata::<Secret>(
         &mut tasks,
         ctx,

@@ -358,6 +358,12 @@ pub struct DomainDnsStatus {
     /// TTL of the MX set from before the cut-over, in seconds.
     #[serde(default, rename = "previousMXTTL", skip_serializing_if = "Option::is_none")]
     pub previous_mx_ttl: Option<i64>,
+    /// Time to live (seconds) of our MX, as it was written last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mx_ttl: Option<i64>,
+    /// Until when resolvers may keep an MX of ours with a longer time to live from before (RFC 3339).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mx_cached_until: Option<String>,
 }
 
 /// One record.

@@ -4,7 +4,7 @@
 use super::connections::Connections;
 use super::edges::Wakes;
 use super::hold::Hold;
-use super::observed::Observed;
+use super::observed::{Observed, Since};
 use super::world::{Kind, ObjectId, SecretMeta, World};
 use crate::api::FIELD_MANAGER;
 use crate::dns::RecipientProbe;
@@ -209,6 +209,11 @@ impl Ctx {
         }
     }
 
+    /// Keeps a count of an instance's missing mailboxes.
+    pub async fn counted_loss(&self, uid: &str, loss: super::mass_loss::Loss) {
+        *self.mass_loss_of(uid).lock().await = Some((Instant::now(), loss));
+    }
+
     /// Whether the last count of an instance's missing mailboxes found any.
     pub async fn suspects_loss(&self, uid: &str) -> bool {
         self.mass_loss_of(uid).lock().await.is_some_and(|(_, loss)| loss.missing > 0)
@@ -247,12 +252,12 @@ impl Ctx {
         server: &super::connections::Groupware,
         domain: &NamespacedName,
         name: &str,
-        refresh: bool,
+        since: Since,
         look: impl FnOnce(&DomainSnapshot) -> T,
     ) -> Result<T, BackendError> {
         let (value, changed) = self
             .observed
-            .with(server.server.as_ref(), &server.uid, name, refresh, |rows, changed| (look(rows), changed))
+            .with(server.server.as_ref(), &server.uid, name, since, |rows, changed| (look(rows), changed))
             .await
             .inspect_err(|e| self.trouble(server, e))?;
         if !changed.is_empty() {
@@ -282,6 +287,15 @@ impl Ctx {
             let id = ObjectId::new(Kind::GroupwareBackend, NamespacedName::new("", &server.name));
             self.queue.add_after(&id, SOON);
         }
+    }
+
+    /// The same for a DNS server; the words for the object that waits for it.
+    pub fn dns_failed(&self, dns: &super::connections::Dns, error: &BackendError) -> Hold {
+        if matches!(error, BackendError::Unavailable { .. } | BackendError::Unauthorized(_)) {
+            let id = ObjectId::new(Kind::DNSBackend, NamespacedName::new("", &dns.name));
+            self.queue.add_after(&id, SOON);
+        }
+        Hold::backend(&dns.label(), error)
     }
 
     /// Whether the regular look at an object is due; sets the next one. Base give or take 20 %, so that nothing runs in
@@ -365,30 +379,31 @@ where
 }
 
 /// Writes a status if it differs, or if a write of one may have been carried out without our knowing: what the world has
-/// says nothing then, and what was written in between would stay.
+/// says nothing then, and what was written in between would stay. False: the object is gone.
 pub async fn write_status<K>(
     ctx: &Ctx,
     api: &Api<K>,
     object: &K,
     status: K::Status,
     put: Put<K>,
-) -> Result<(), kube::Error>
+) -> Result<bool, kube::Error>
 where
     K: Resource<DynamicType = ()> + HasStatus + Clone + std::fmt::Debug + serde::de::DeserializeOwned,
     K::Status: PartialEq + serde::Serialize,
 {
     let unsure = ctx.is_unsure(object);
     if object.status() == Some(&status) && !unsure {
-        return Ok(());
+        return Ok(true);
     }
     // Until the answer is here, and if none comes: a pass that is ended in between leaves it so.
     ctx.set_unsure(object, true);
     let applied = crate::runtime::status::apply(api, object, &status, FIELD_MANAGER).await?;
     ctx.set_unsure(object, false);
+    let there = applied.is_some();
     if let Some(written) = applied {
         ctx.took(written, put);
     }
-    Ok(())
+    Ok(there)
 }
 
 /// `mailtenant.dev/paused: "true"`.

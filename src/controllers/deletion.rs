@@ -1,6 +1,6 @@
 //! What all kinds say while they are being deleted, and when their children may go.
 
-use super::ctx::{Ctx, Step, orphan};
+use super::ctx::{Ctx, Step, Stop, orphan};
 use super::family;
 use super::hold::Hold;
 use super::world::World;
@@ -60,7 +60,8 @@ pub fn observed(ownership: Option<Ownership>) -> Cleanup<Hold> {
 
 /// While an instance's mass loss is held, "not there" is no proof: it may be the wrong server (I2, I12).
 pub fn mass_loss(instance: &family::Instance) -> Option<Hold> {
-    let held = instance.object.status.as_ref().and_then(|s| s.mass_loss) == Some(mail_instance::MassLossState::Held);
+    let held = instance.object.status.as_ref().and_then(|s| s.mass_loss) == Some(mail_instance::MassLossState::Held)
+        && !super::mass_loss::accepted(&instance.object);
     held.then(|| with_way_out(super::mass_loss::hold(&instance.key.name, None)))
 }
 
@@ -78,6 +79,15 @@ pub async fn drains(ctx: &Ctx, domain: &family::Domain) -> Step<Option<Hold>> {
     Ok(live.and_then(|d| draining(&d, false, now)))
 }
 
+/// Something that was made is not there. That is proof only if the server is the one that we know: with a large part of
+/// the instance's mailboxes missing it may be a restored or a wrong one, and what is on the right one would be orphaned.
+pub async fn not_there(ctx: &Ctx, server: &super::connections::Groupware, instance: &family::Instance) -> Step<()> {
+    match super::mass_loss::allow(ctx, server, instance).await {
+        Err(Stop::Hold(hold)) => Err(with_way_out(hold).into()),
+        other => other,
+    }
+}
+
 fn mx_is_ours(domain: &MailDomain) -> bool {
     let ours = |r: &mail_domain::RecordStatus| r.purpose == Purpose::MX && r.ownership == Some(Ownership::Created);
     let dns = domain.status.as_ref().and_then(|s| s.dns.as_ref());
@@ -89,7 +99,8 @@ pub fn with_way_out(hold: Hold) -> Hold {
     let next = if hold.next == Next::Settled { Next::Retry } else { hold.next };
     let help =
         "If it will never come back, the annotation mailtenant.dev/orphan: \"true\" lets this object go without it.";
-    Hold { message: format!("{} {help}", hold.message), stalled: false, next, ..hold }
+    let stop = if hold.message.ends_with('.') { "" } else { "." };
+    Hold { message: format!("{}{stop} {help}", hold.message), stalled: false, next, ..hold }
 }
 
 /// While a domain is on its way out and resolvers may still send mail here, its mailboxes and aliases stay (I7).

@@ -3,6 +3,7 @@
 //! An object gets a pass from its own change, or from an *edge* of another one: only what a dependant can see of its
 //! parent (its facet) counts, so a parent's every status write does not wake ten thousand children.
 
+use super::groupware_backend::reason;
 use super::world::{Kind, ObjectId, World, a_label, dns_backends, wants_capacity};
 use crate::api::*;
 use crate::runtime::queue::Priority;
@@ -71,7 +72,7 @@ pub fn groupware(world: &World, delta: &Delta<GroupwareBackend>) -> Wakes {
     self_wake(&mut wakes, Kind::GroupwareBackend, delta);
     let facet = |b: &GroupwareBackend| {
         let status = b.status.clone().unwrap_or_default();
-        (b.metadata.uid.clone(), b.metadata.generation, ready(&status.conditions), status.capabilities)
+        (b.metadata.uid.clone(), b.metadata.generation, reason(&status.conditions), status.capabilities)
     };
     if differs(delta, facet) {
         for instance in world.index.instances_by_backend.of(&delta.key.name) {
@@ -89,7 +90,7 @@ pub fn dns(world: &World, delta: &Delta<DNSBackend>) -> Wakes {
     self_wake(&mut wakes, Kind::DNSBackend, delta);
     let facet = |b: &DNSBackend| {
         let conditions = b.status.clone().unwrap_or_default().conditions;
-        (b.metadata.uid.clone(), b.metadata.generation, ready(&conditions))
+        (b.metadata.uid.clone(), b.metadata.generation, reason(&conditions))
     };
     if differs(delta, facet) {
         let domains = world.index.domains_by_dns_backend.of(&delta.key.name);
@@ -116,6 +117,8 @@ pub fn instance(world: &World, delta: &Delta<MailInstance>) -> Wakes {
             status.instance_id,
             status.ownership,
             status.mass_loss,
+            // One that is being deleted does not judge any more: its word is for those below.
+            i.metadata.deletion_timestamp.as_ref().and_then(|_| flag(i, annotations::ACCEPT_MASS_LOSS)),
         )
     };
     if differs(delta, facet) {
@@ -320,12 +323,12 @@ pub fn claim(world: &World, delta: &Delta<MailDomainClaim>) -> Wakes {
     }
     if delta.new.is_none() {
         wakes.gone.push(ObjectId::new(Kind::MailDomainClaim, delta.key.clone()));
-        // Names below it were refused to others too.
-        let below = world.domains.iter().filter(|(_, d)| {
-            let name = a_label(d);
-            name == delta.key.name || name.ends_with(&format!(".{}", delta.key.name))
-        });
-        wakes.add(below.map(|(k, _)| ObjectId::new(Kind::MailDomain, k.clone())), Priority::Normal);
+        // Names below and above it were refused to others too.
+        let above = crate::dns::name::parents(&delta.key.name).map(String::from);
+        let same = std::iter::once(delta.key.name.clone()).chain(above);
+        let wanting = same.flat_map(|n| world.index.domains_by_name.of(&n).cloned().collect::<Vec<_>>());
+        let below = world.index.domains_below.of(&delta.key.name).cloned();
+        wakes.add(wanting.chain(below).map(|k| ObjectId::new(Kind::MailDomain, k)), Priority::Normal);
     }
     // What an instance holds decides which targets are outside of it.
     if (delta.old.is_none() || delta.new.is_none())

@@ -105,6 +105,9 @@ pub fn domain(world: &World, key: &NamespacedName, for_deletion: bool) -> Result
             ));
         }
         if !conditions::is_true(&status.conditions, ConditionType::Provisioned) {
+            if instance.object.status.as_ref().and_then(|s| s.mass_loss) == Some(mail_instance::MassLossState::Held) {
+                return Err(super::mass_loss::hold(&instance.key.name, None));
+            }
             return Err(Hold::waiting(
                 Reason::DomainNotReady,
                 format!("MailDomain {} is not provisioned yet: see its conditions", key.name),

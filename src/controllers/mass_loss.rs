@@ -2,15 +2,16 @@
 //! made again. It may be a restored or a wrong server, and new empty mailboxes would bury what is on the right one.
 
 use super::connections::Groupware;
-use super::ctx::{Ctx, Step, uid};
+use super::ctx::{Ctx, Step, annotation, uid};
+use super::deletion::never_made;
 use super::family;
 use super::hold::Hold;
+use super::observed::Since;
 use super::world::a_label;
 use crate::api::mail_instance::MassLossState;
 use crate::api::*;
 use crate::runtime::store::NamespacedName;
 use kube::ResourceExt;
-use std::collections::BTreeSet;
 
 /// What is missing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,9 +30,12 @@ impl Loss {
     }
 }
 
-/// Counts what is missing, from what the server has now: every domain of the instance is read again, since a loss
-/// seen domain by domain would look small until it is too late.
-pub async fn count(ctx: &Ctx, server: &Groupware, instance: &NamespacedName) -> Result<Loss, Hold> {
+/// Counts what is missing, from what the server has: in every domain of the instance, since a loss seen domain by domain
+/// would look small until it is too late.
+///
+/// Of a mailbox that is being deleted it is not known whether it was taken down already, unless its domain is missing
+/// too: that goes after its mailboxes, so whoever has them and not it is not the server that we know.
+pub async fn count(ctx: &Ctx, server: &Groupware, instance: &NamespacedName, since: Since) -> Result<Loss, Hold> {
     let domains: Vec<(NamespacedName, String)> = {
         let world = ctx.world();
         let keys = world.index.domains_by_instance.of(instance);
@@ -39,27 +43,28 @@ pub async fn count(ctx: &Ctx, server: &Groupware, instance: &NamespacedName) -> 
     };
     let mut loss = Loss { missing: 0, all: 0 };
     for (key, name) in domains {
-        let ours: BTreeSet<String> = {
+        // Address, and whether it is being deleted.
+        let ours: Vec<(String, bool)> = {
             let world = ctx.world();
             let mailboxes = world.index.mailboxes_by_domain.of(&key).filter_map(|k| world.mailboxes.get(k));
             mailboxes
-                .filter(|m| {
-                    let ownership = m.status.as_ref().and_then(|s| s.ownership);
-                    m.metadata.deletion_timestamp.is_none()
-                        && matches!(ownership, Some(Ownership::Created | Ownership::Adopted))
-                })
-                .map(|m| format!("{}@{name}", m.spec.local_part))
+                .filter(|m| !never_made(m.status.as_ref().and_then(|s| s.ownership)))
+                .map(|m| (format!("{}@{name}", m.spec.local_part), m.metadata.deletion_timestamp.is_some()))
                 .collect()
         };
         if ours.is_empty() {
             continue;
         }
-        let missing = ctx
-            .rows(server, &key, &name, true, |rows| ours.iter().filter(|a| !rows.mailboxes.contains_key(*a)).count())
+        let (missing, all) = ctx
+            .rows(server, &key, &name, since, |rows| {
+                let counted = ours.iter().filter(|(_, deleting)| !deleting || rows.domain.is_none());
+                let missing = counted.clone().filter(|(a, _)| !rows.mailboxes.contains_key(a)).count();
+                (missing, counted.count())
+            })
             .await
             .map_err(|e| Hold::backend(&server.label(), &e))?;
         loss.missing += missing;
-        loss.all += ours.len();
+        loss.all += all;
     }
     Ok(loss)
 }
@@ -77,11 +82,21 @@ pub fn hold(instance: &str, loss: Option<Loss>) -> Hold {
     )
 }
 
-/// Whether something that was there and is not now may be made again.
+/// Whether a person has said that what is missing is lost: a value of the annotation that was not spent before.
+pub fn accepted(instance: &MailInstance) -> bool {
+    let status = instance.status.clone().unwrap_or_default();
+    let wish = annotation(instance, annotations::ACCEPT_MASS_LOSS);
+    status.mass_loss == Some(MassLossState::Accepted) || (wish.is_some() && wish != status.accepted_mass_loss)
+}
+
+/// Whether something that was there and is not now may be made again, or be taken for deleted.
 pub async fn allow(ctx: &Ctx, server: &Groupware, instance: &family::Instance) -> Step<()> {
     let state = instance.object.status.as_ref().and_then(|s| s.mass_loss);
+    // An instance that is being deleted judges no more: the annotation alone has to do.
+    let going = instance.object.metadata.deletion_timestamp.is_some();
     match state {
         Some(MassLossState::Accepted) => return Ok(()),
+        _ if going && accepted(&instance.object) => return Ok(()),
         Some(MassLossState::Held) => return Err(hold(&instance.key.name, None).into()),
         None => {}
     }
@@ -91,7 +106,7 @@ pub async fn allow(ctx: &Ctx, server: &Groupware, instance: &family::Instance) -
         // A count serves to hold, never to let through: what was there a moment ago may be gone now.
         Some((at, loss)) if at.elapsed() < FRESH && loss.large(&instance.backend.spec.mass_loss) => loss,
         _ => {
-            let loss = count(ctx, server, &instance.key).await?;
+            let loss = count(ctx, server, &instance.key, Since::now()).await?;
             *known = Some((tokio::time::Instant::now(), loss));
             loss
         }

@@ -8,14 +8,42 @@
 use crate::groupware::{AliasRow, DomainSnapshot, GroupwareBackend, MailboxRow, Result};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 use tokio::sync::{Mutex as AsyncMutex, MutexGuard as AsyncGuard};
+use tokio::time::Instant;
 
 /// Rows of one domain.
 #[derive(Default)]
 pub struct Slot {
     snapshot: DomainSnapshot,
-    read: bool,
+    /// When the read that filled it was begun.
+    read: Option<Instant>,
     stale: bool,
+}
+
+/// How old what was seen may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Since {
+    /// As old as it is.
+    Ever,
+    /// Read at this moment or later. Whoever asks while another read goes on that began later than this waits for that
+    /// one: ten thousand objects that are asked to look again do not read their domain ten thousand times.
+    At(Instant),
+}
+
+impl Since {
+    /// From now on.
+    pub fn now() -> Self {
+        Since::At(Instant::now())
+    }
+    /// Now, if so.
+    pub fn now_if(asked: bool) -> Self {
+        if asked { Since::now() } else { Since::Ever }
+    }
+    /// Not longer ago than this.
+    pub fn within(age: Duration) -> Self {
+        Instant::now().checked_sub(age).map_or(Since::Ever, Since::At)
+    }
 }
 
 /// By the backend's uid and the domain's name.
@@ -64,13 +92,17 @@ impl Observed {
         server: &dyn GroupwareBackend,
         backend: &str,
         domain: &str,
-        refresh: bool,
+        since: Since,
         look: impl FnOnce(&DomainSnapshot, BTreeSet<String>) -> T,
     ) -> Result<T> {
         let slot = self.slot(backend, domain);
         let mut slot = slot.lock().await;
-        let changed =
-            if refresh || !slot.read || slot.stale { read(server, domain, &mut slot).await? } else { BTreeSet::new() };
+        let good = match (slot.read, since) {
+            (None, _) => false,
+            (Some(_), Since::Ever) => true,
+            (Some(read), Since::At(at)) => read >= at,
+        };
+        let changed = if good && !slot.stale { BTreeSet::new() } else { read(server, domain, &mut slot).await? };
         Ok(look(&slot.snapshot, changed))
     }
 
@@ -78,7 +110,7 @@ impl Observed {
     pub async fn update(&self, backend: &str, domain: &str, change: impl FnOnce(&mut DomainSnapshot)) {
         let slot = self.slot(backend, domain);
         let mut slot = slot.lock().await;
-        if slot.read {
+        if slot.read.is_some() {
             change(&mut slot.snapshot);
         }
     }
@@ -112,10 +144,11 @@ async fn read(
     domain: &str,
     slot: &mut AsyncGuard<'_, Slot>,
 ) -> Result<BTreeSet<String>> {
+    let begun = Instant::now();
     let fresh = server.read_domain(domain).await?;
-    let changed = if slot.read { changed(&slot.snapshot, &fresh) } else { BTreeSet::new() };
+    let changed = if slot.read.is_some() { changed(&slot.snapshot, &fresh) } else { BTreeSet::new() };
     slot.snapshot = fresh;
-    slot.read = true;
+    slot.read = Some(begun);
     slot.stale = false;
     Ok(changed)
 }

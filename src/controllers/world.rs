@@ -2,6 +2,7 @@
 //! [`super::edges`] says whom a change concerns.
 
 use crate::api::*;
+use crate::dns::name::parents;
 use crate::runtime::index::Multi;
 use crate::runtime::store::{Delta, Event, NamespacedName, Store};
 use k8s_openapi::api::core::v1::{Namespace, Secret};
@@ -83,6 +84,10 @@ pub struct Index {
     pub domains_by_dns_backend: Multi<String, NamespacedName>,
     pub domains_by_name: Multi<String, NamespacedName>,
     pub domains_by_alias_of: Multi<NamespacedName, NamespacedName>,
+    /// Domains by each name above theirs.
+    pub domains_below: Multi<String, NamespacedName>,
+    /// Claimed names by each name above them.
+    pub claims_below: Multi<String, String>,
     pub mailboxes_by_domain: Multi<NamespacedName, NamespacedName>,
     pub mailboxes_by_secret: Multi<NamespacedName, NamespacedName>,
     pub aliases_by_domain: Multi<NamespacedName, NamespacedName>,
@@ -120,6 +125,8 @@ pub struct World {
     pub granting: BTreeMap<String, u64>,
     /// Objects that cannot be decoded, with what is wrong.
     pub broken: BTreeMap<ObjectId, crate::runtime::watch::Undecodable>,
+    /// Those of them that were told of since their kind was listed last: the others are gone.
+    pub relisted: BTreeSet<ObjectId>,
 }
 
 /// The DNSBackends that a domain is on: the one it names, and the one that has its records. They differ when
@@ -293,7 +300,19 @@ impl World {
         index.domains_by_instance.update(&d.key, instance(&d.old), instance(&d.new));
         index.domains_by_dns_backend.update(&d.key, dns(&d.old), dns(&d.new));
         index.domains_by_name.update(&d.key, name(&d.old), name(&d.new));
+        let above = |o: Of| name(o).iter().flat_map(|n| parents(n).map(String::from)).collect::<Vec<_>>();
+        index.domains_below.update(&d.key, above(&d.old), above(&d.new));
         index.domains_by_alias_of.update(&d.key, alias(&d.old), alias(&d.new));
+    }
+
+    /// As [`World::apply_groupware`].
+    pub fn apply_claim(&mut self, event: Event<MailDomainClaim>) -> Vec<Delta<MailDomainClaim>> {
+        let deltas = self.claims.apply(event);
+        for d in &deltas {
+            let above = |there: bool| parents(&d.key.name).map(String::from).filter(move |_| there);
+            self.index.claims_below.update(&d.key.name, above(d.old.is_some()), above(d.new.is_some()));
+        }
+        deltas
     }
 
     /// As [`World::apply_groupware`].

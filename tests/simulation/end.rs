@@ -125,6 +125,23 @@ fn causes_of_dns(d: &Declared) -> BTreeSet<&'static str> {
     why
 }
 
+/// Whether the server of an object was emptied or lacks many mailboxes of its instance, and nobody has said yet that what
+/// was on it is lost.
+fn held_by_mass_loss(d: &Declared) -> bool {
+    let (Some(i), Some(b)) = (d.instance(), d.backend()) else { return false };
+    let emptied = d.world.notes.emptied.contains_key(text(b, "/spec/sogo/database/host"));
+    let absent = |m: &Declared| {
+        let there = |a: String| m.server().is_some_and(|s| s.mailboxes.contains_key(&a));
+        text(m.object, "/status/ownership") == "Created" && !m.address().is_some_and(there)
+    };
+    let minimum = b["spec"]["massLoss"]["minimum"].as_u64().unwrap_or(10);
+    let mine = |m: &Declared| m.instance().is_some_and(|x| x.key == i.key);
+    let missing = Declared::all(d.world, "mailboxes").filter(mine).filter(absent).count() as u64;
+    let word = annotation(i.object, "accept-mass-loss");
+    let spent = word.is_empty() || word == text(i.object, "/status/acceptedMassLoss");
+    (emptied || missing >= minimum) && spent && text(i.object, "/status/massLoss") != "Accepted"
+}
+
 /// Reasons that would be right for an object that is not Ready. None: it must be Ready.
 fn causes(d: &Declared) -> BTreeSet<&'static str> {
     let mut why = causes_of_backend(d);
@@ -135,12 +152,19 @@ fn causes(d: &Declared) -> BTreeSet<&'static str> {
     {
         why.insert("Paused");
     }
-    if let (Some(i), Some(b)) = (d.instance(), d.backend()) {
-        let host = text(b, "/spec/sogo/database/host");
-        let accepted = !annotation(i.object, "accept-mass-loss").is_empty() && !deleting(i.object);
-        if w.notes.emptied.contains_key(host) && !accepted {
-            why.insert("MassLossHeld");
-        }
+    if held_by_mass_loss(d) {
+        why.insert("MassLossHeld");
+    }
+    // Parents that are going, or held, are not made again: what is below them is told so by the server.
+    let no_parent = match (d.key.res, d.server()) {
+        ("maildomains", Some(s)) => d.instance().is_some_and(|i| s.tenant(uid(i.object)).is_none()),
+        ("mailboxes" | "mailaliases", Some(s)) => d.domain().is_some_and(|p| !s.domains.contains_key(&p.name())),
+        _ => false,
+    };
+    let above_waits = std::iter::successors(d.parent(), |p| p.parent())
+        .any(|p| deleting(p.object) || condition(p.object, "Ready").1 == "MassLossHeld");
+    if no_parent && above_waits {
+        why.insert("Progressing");
     }
     let parent = d.parent();
     match d.key.res {
@@ -344,7 +368,10 @@ fn gone(d: &Declared) -> Result<(), String> {
     let orphan = annotation(d.object, "orphan") == "true";
     let dns = d.key.res == "maildomains" && !causes_of_dns(d).is_empty();
     let unreachable = !reachable(d) || dns;
-    if (blockers.is_empty() || orphan) && !(unreachable && !orphan) && !paused {
+    // While much is missing at the backend nothing that is not there is taken for deleted.
+    let held = held_by_mass_loss(d);
+    // One that is told to forget the backend waits for its children all the same: they need it.
+    if blockers.is_empty() && (orphan || !(unreachable || held || paused)) {
         return Err(format!(
             "stuck: {d} is still terminating; status {}; finalizers {}",
             d.object["status"], d.object["metadata"]["finalizers"]
@@ -371,6 +398,9 @@ fn gone(d: &Declared) -> Result<(), String> {
             vec![]
         })
         .chain(paused.then_some("Paused"))
+        .chain(if held { vec!["MassLossHeld", "Draining"] } else { vec![] })
+        .chain(d.domain().is_none().then_some("DomainNotFound"))
+        .chain(d.instance().is_none().then_some("InstanceNotFound"))
         .collect();
     if !right.contains(reason) {
         return Err(format!("end: {d} says it waits for {reason}, right would be {right:?}"));

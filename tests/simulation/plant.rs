@@ -29,16 +29,16 @@ pub enum Bug {
 }
 
 impl Bug {
-    #[allow(dead_code)]
-    pub const ALL: [Bug; 8] = [
-        Bug::CleanupErrorIsDone,
-        Bug::EnsureErrorIsDone,
-        Bug::AlwaysAdopts,
-        Bug::ReleaseDestroys,
-        Bug::BlindRead,
-        Bug::NoAliasesTo,
-        Bug::CachedLists,
-        Bug::ReplacesSets,
+    /// Those that are planted in the operator, and the properties by which each is seen.
+    pub const OF_THE_OPERATOR: [(Bug, &str); 8] = [
+        (Bug::CleanupErrorIsDone, "I1 I2 I3 I10"),
+        (Bug::EnsureErrorIsDone, "I4 I9 I10 end"),
+        (Bug::AlwaysAdopts, "I3"),
+        (Bug::ReleaseDestroys, "I3"),
+        (Bug::BlindRead, "I10"),
+        (Bug::NoAliasesTo, "I1"),
+        (Bug::CachedLists, "I1"),
+        (Bug::ReplacesSets, "I8"),
     ];
 }
 

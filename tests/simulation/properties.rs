@@ -106,9 +106,13 @@ impl Properties {
             .iter()
             .find(|l| l.key == c.key && l.new.as_ref().is_some_and(|n| deleting(n) && uid(n) == uid(old)))
             .map_or(0, |l| l.rv);
+        let selector = format!("{}={}", pointer.trim_start_matches('/').replace('/', "."), c.key.name);
         for kind in kinds {
-            let listed = |ns: &str| w.notes.live_lists.get(&(*kind, ns.to_string())).copied().unwrap_or(0);
-            let at = listed("").max(listed(&c.key.ns));
+            let listed = |ns: &str, selector: &str| {
+                let key = (*kind, ns.to_string(), selector.to_string());
+                w.notes.live_lists.get(&key).copied().unwrap_or(0)
+            };
+            let at = listed("", "").max(listed(&c.key.ns, "")).max(listed(&c.key.ns, &selector));
             if at < began {
                 return Err(format!("I1: {} left without a live list of {kind} after its deletion began", c.key));
             }

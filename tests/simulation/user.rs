@@ -335,10 +335,13 @@ pub fn user(seed: u64) -> Vec<User> {
             out.push(User { when: When::Settled, step: at_server(AtServer::Empty) });
             out.push(User { when: When::Settled, step: annotate(ALICE, "reconcile-requested-at", json!("after")) });
             if rng.chance(600) {
-                out.push(User { when: When::Settled, step: annotate(ACME, "accept-mass-loss", json!("yes")) });
+                out.push(User {
+                    when: When::Settled,
+                    step: annotate(ACME, "accept-mass-loss", json!(format!("yes{round}"))),
+                });
                 out.push(User {
                     when: When::Now,
-                    step: annotate(("b", "mailinstances", "beta"), "accept-mass-loss", json!("yes")),
+                    step: annotate(("b", "mailinstances", "beta"), "accept-mass-loss", json!(format!("yes{round}"))),
                 });
             }
         }

@@ -24,8 +24,8 @@ pub struct Notes {
     pub orphaned: BTreeSet<String>,
     /// Uids whose finalizer a user took away, until it was put back.
     pub bare: BTreeSet<String>,
-    /// By resource and namespace ("" = all): the newest revision that the operator was shown by a live list.
-    pub live_lists: BTreeMap<(&'static str, String), u64>,
+    /// By resource, namespace ("" = all) and field selector: the newest revision that the operator was shown by a live list.
+    pub live_lists: BTreeMap<(&'static str, String, String), u64>,
     /// Calls of backends since anything last changed.
     pub calls: Vec<String>,
     /// Op at which each groupware server was emptied.
@@ -158,7 +158,8 @@ impl World {
             _ => return,
         };
         let kind = kind_of(res);
-        let (rv, key) = (self.api.rv, (kind.plural, ns.to_string()));
+        let selector = r.query.get("fieldSelector").cloned().unwrap_or_default();
+        let (rv, key) = (self.api.rv, (kind.plural, ns.to_string(), selector));
         self.notes.live_lists.insert(key, rv);
     }
 

@@ -19,6 +19,9 @@ const LOOK: Duration = Duration::from_secs(300);
 /// Pause between two looks at one that does not: short, since everything on it waits.
 const LOOK_AGAIN: Duration = Duration::from_secs(10);
 
+/// Passes of one backend at a time, whatever its `limits.concurrency` says: half of all, so that a slow one leaves room.
+const MOST_OF_ONE: usize = crate::operator::BOUNDS.concurrency / 2;
+
 /// Whether passes may use a backend: its own pass found it good. One that does not answer is asked by one pass, not by
 /// every object on it; when it is back, that wakes them all.
 pub fn usable(backend: &GroupwareBackend) -> Result<(), Hold> {
@@ -26,17 +29,25 @@ pub fn usable(backend: &GroupwareBackend) -> Result<(), Hold> {
     good(&format!("GroupwareBackend {name}"), &backend.status.clone().unwrap_or_default().conditions)
 }
 
+/// Why what is on a backend cannot go on; none if it can. Those that are on it are woken when this changes.
+pub fn reason(list: &[Condition]) -> Option<Reason> {
+    let ready = conditions::find(list, ConditionType::Ready);
+    if ready.is_some_and(|c| c.status == "True") {
+        return None;
+    }
+    let known = ready.and_then(|c| Reason::ALL.iter().copied().find(|r| r.as_str() == c.reason));
+    // What was wrong with a pass of the backend's is nothing to do with those that are on it.
+    let of_the_pass = [Reason::TimedOut, Reason::InternalError, Reason::KubernetesError];
+    Some(known.filter(|r| !of_the_pass.contains(r)).unwrap_or(Reason::BackendUnreachable))
+}
+
 /// The same for any backend's conditions.
 pub fn good(label: &str, list: &[Condition]) -> Result<(), Hold> {
-    match conditions::find(list, ConditionType::Ready) {
-        Some(c) if c.status == "True" => Ok(()),
-        Some(c) => {
-            let known = Reason::ALL.iter().copied().find(|r| r.as_str() == c.reason);
-            let reason = known.unwrap_or(Reason::BackendUnreachable);
-            Err(Hold::waiting(reason, format!("{label} is not ready: {}", c.message)))
-        }
-        None => Err(Hold::waiting(Reason::BackendUnreachable, format!("{label} was not looked at yet"))),
-    }
+    let Some(reason) = reason(list) else { return Ok(()) };
+    Err(match conditions::find(list, ConditionType::Ready) {
+        Some(c) => Hold::waiting(reason, format!("{label} is not ready: {}", c.message)),
+        None => Hold::waiting(reason, format!("{label} was not looked at yet")),
+    })
 }
 
 /// One pass.
@@ -54,7 +65,8 @@ pub async fn pass(ctx: &Ctx, key: &NamespacedName) -> Next {
 async fn reconcile(ctx: &Ctx, backend: Arc<GroupwareBackend>) -> Pass {
     let api: Api<GroupwareBackend> = Api::all(ctx.client.clone());
     let backend = with_finalizer(ctx, &api, backend, put::groupware).await?;
-    ctx.queue.set_limit(&backend.name_any(), backend.spec.limits.concurrency.max(1) as usize);
+    let concurrency = (backend.spec.limits.concurrency.max(1) as usize).min(MOST_OF_ONE);
+    ctx.queue.set_limit(&backend.name_any(), concurrency);
     examine(ctx, &api, &backend, None).await
 }
 

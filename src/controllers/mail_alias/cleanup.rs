@@ -6,7 +6,7 @@ use super::super::hold::Hold;
 use super::super::{deletion, family};
 use super::gather::address;
 use crate::api::*;
-use crate::groupware::BackendError;
+use crate::groupware::{BackendError, DomainSnapshot};
 use crate::runtime::dispatch::Next;
 use crate::runtime::finalizer::Cleanup;
 use crate::runtime::store::NamespacedName;
@@ -77,11 +77,22 @@ async fn steps(ctx: &Ctx, alias: &MailAlias) -> Step<Cleanup<Hold>> {
     let server = ctx.connections.groupware(ctx, &instance.spec.backend_ref.name).await?;
     let address = address(alias, &domain.name);
     let retain = alias.spec.deletion_policy == DeletionPolicy::Retain;
-    match server.server.remove_alias(&uid(alias), &address, retain).await {
-        Ok(()) | Err(BackendError::NotFound(_) | BackendError::Exists { .. }) => {
-            ctx.observed.update(&server.uid, &domain.name, |s| drop(s.aliases.remove(&address))).await;
+    let result = server.server.remove_alias(&uid(alias), &address, retain).await;
+    if matches!(result, Err(BackendError::NotFound(_)))
+        && !deletion::never_made(alias.status.as_ref().and_then(|s| s.ownership))
+    {
+        deletion::not_there(ctx, &server, &domain.instance).await?;
+    }
+    match result {
+        Ok(()) => {
+            let left = |s: &mut DomainSnapshot| match s.aliases.get_mut(&address) {
+                Some(row) if retain => row.owner = None,
+                _ => drop(s.aliases.remove(&address)),
+            };
+            ctx.observed.update(&server.uid, &domain.name, left).await;
             Ok(Cleanup::Done)
         }
+        Err(BackendError::NotFound(_) | BackendError::Exists { .. }) => Ok(Cleanup::Done),
         Err(error) => {
             ctx.trouble(&server, &error);
             ctx.observed.stale(&server.uid, &domain.name).await;

@@ -4,6 +4,7 @@ use super::super::connections::Groupware;
 use super::super::ctx::{Ctx, Step, annotation};
 use super::super::family::{self, Domain};
 use super::super::hold::Hold;
+use super::super::observed::Since;
 use super::super::standing::{self, Verdict};
 use super::super::world::{ObjectId, World, a_label};
 use crate::api::*;
@@ -118,7 +119,7 @@ pub async fn gather(ctx: &Ctx, id: &ObjectId, alias: &MailAlias) -> Step<Gathere
     let asked = annotation(alias, annotations::RECONCILE);
     let fresh = asked.is_some() && asked != alias.status.as_ref().and_then(|s| s.last_handled_reconcile_at.clone());
     let row = ctx
-        .rows(&server, &domain_key, &domain.name, fresh, |rows| rows.aliases.get(&address).cloned())
+        .rows(&server, &domain_key, &domain.name, Since::now_if(fresh), |rows| rows.aliases.get(&address).cloned())
         .await
         .map_err(|e| Hold::backend(&server.label(), &e))?;
     let capabilities = domain.instance.backend.status.clone().unwrap_or_default().capabilities.into_iter().collect();

@@ -103,7 +103,11 @@ async fn steps(ctx: &Ctx, p: &mut Progress) -> Step<Cleanup<Hold>> {
             let server =
                 ctx.connections.groupware(ctx, &instance.object.spec.backend_ref.name).await.map_err(way_out)?;
             let retain = domain.spec.deletion_policy == DeletionPolicy::Retain;
-            match server.server.remove_domain(&own, &name, retain).await {
+            let result = server.server.remove_domain(&own, &name, retain).await;
+            if matches!(result, Err(BackendError::NotFound(_))) && !deletion::never_made(p.status.ownership) {
+                deletion::not_there(ctx, &server, &instance).await?;
+            }
+            match result {
                 Ok(Left::Kept(n)) => {
                     let note = format!("{name} is switched off and stays at the backend, with {n} retained objects");
                     ctx.event(domain.as_ref(), false, "Retained", note);
@@ -194,8 +198,7 @@ async fn withdraw_mx(ctx: &Ctx, p: &mut Progress) -> Step<()> {
     let Some(ours) = mx(p) else { return Ok(()) };
     let Some((dns, zone)) = server(ctx, p).await? else { return Ok(()) };
     let which = [(ours.name.clone(), RecordType::MX)];
-    let failed = |e: BackendError| Hold::backend(&dns.label(), &e);
-    let mut ttl = p.object.spec.dns.ttl.max(1) as u32;
+    let failed = |e: BackendError| ctx.dns_failed(&dns, &e);
     for _ in 0..ROUNDS {
         let read = dns.server.read(&zone, &which).await;
         let zone_is_gone = matches!(read, Err(BackendError::NotFound(_)));
@@ -220,16 +223,14 @@ async fn withdraw_mx(ctx: &Ctx, p: &mut Progress) -> Step<()> {
                 p.journal().iter().any(|r| r.purpose == Purpose::MX && r.ownership == Some(Ownership::Created));
             p.set_journal(plan.journal, None);
             if was_ours && p.status.draining_until.is_none() {
-                let until = ctx.clock.now() + Duration::from_secs(u64::from(ttl));
-                p.status.draining_until = Some(until.strftime("%Y-%m-%dT%H:%M:%SZ").to_string());
+                p.status.draining_until = Some(p.mx_is_cached_until(ctx.clock.now()));
                 p.status.state = Some(DomainState::Draining);
                 p.conditions.set(ConditionType::CutOver, false, Reason::Draining, "MX has left");
                 p.write(ctx).await?;
             }
             return Ok(());
         }
-        ttl = ttl.max(live.ttl);
-        apply(&dns, &zone, &plan).await?;
+        apply(ctx, &dns, &zone, &plan).await?;
     }
     Err(Hold::retry(Reason::DNSConflict, format!("somebody else keeps changing MX of {}", ours.name)).into())
 }
@@ -251,10 +252,10 @@ async fn gone_everywhere(dns: &super::super::connections::Dns, name: &str, p: &P
     Ok(())
 }
 
-async fn apply(dns: &super::super::connections::Dns, zone: &str, plan: &Plan) -> Step<()> {
+async fn apply(ctx: &Ctx, dns: &super::super::connections::Dns, zone: &str, plan: &Plan) -> Step<()> {
     match dns.server.apply(zone, &plan.changes).await {
         Ok(()) | Err(BackendError::Conflict(_)) => Ok(()),
-        Err(e) => Err(Hold::backend(&dns.label(), &e).into()),
+        Err(e) => Err(ctx.dns_failed(dns, &e).into()),
     }
 }
 
@@ -265,7 +266,7 @@ async fn withdraw_rest(ctx: &Ctx, p: &mut Progress) -> Step<()> {
         let live = match dns.server.read(&zone, &which).await {
             // The zone itself is gone, by the server's own word: nothing of ours is in it.
             Err(BackendError::NotFound(_)) => return Ok(()),
-            live => live.map_err(|e| Hold::backend(&dns.label(), &e))?,
+            live => live.map_err(|e| ctx.dns_failed(&dns, &e))?,
         };
         let plan = merge::withdraw_rest(&p.journal(), &live);
         if plan.is_withdrawn() {
@@ -275,7 +276,7 @@ async fn withdraw_rest(ctx: &Ctx, p: &mut Progress) -> Step<()> {
             p.set_journal(plan.journal, None);
             continue;
         }
-        apply(&dns, &zone, &plan).await?;
+        apply(ctx, &dns, &zone, &plan).await?;
     }
     Err(Hold::retry(Reason::DNSConflict, "somebody else keeps changing the records").into())
 }

@@ -3,6 +3,7 @@
 
 use super::super::ctx::{Ctx, Step, annotation, uid};
 use super::super::hold::Hold;
+use super::super::observed::Since;
 use super::super::world::ObjectId;
 use super::Parents;
 use super::stage::Progress;
@@ -67,7 +68,7 @@ pub async fn ensure(ctx: &Ctx, id: &ObjectId, p: &mut Progress, parents: &Parent
         return Err(Hold::stalled(Reason::Unsupported, text).into());
     }
     let mut keys = ctx
-        .rows(server, &id.key, &parents.name, false, |rows| rows.dkim.clone())
+        .rows(server, &id.key, &parents.name, Since::Ever, |rows| rows.dkim.clone())
         .await
         .map_err(|e| Hold::backend(&server.label(), &e))?;
     let wish = annotation(p.object.as_ref(), annotations::ROTATE_DKIM);
@@ -149,7 +150,7 @@ pub async fn sign(ctx: &Ctx, id: &ObjectId, p: &mut Progress, parents: &Parents,
         }
         // Read back: what the status says of a key is what the signer has.
         let keys = ctx
-            .rows(server, &id.key, &parents.name, true, |rows| rows.dkim.clone())
+            .rows(server, &id.key, &parents.name, Since::now(), |rows| rows.dkim.clone())
             .await
             .map_err(|e| Hold::backend(&server.label(), &e))?;
         show(p, &Selectors { keys, newest: selectors.newest.clone() });

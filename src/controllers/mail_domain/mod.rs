@@ -13,6 +13,7 @@ use super::ctx::{Ctx, Pass, Step, Stop, annotation, paused, settle, uid, with_fi
 use super::edges::put;
 use super::hold::Hold;
 use super::mail_domain_claim::{self as claim, Holder};
+use super::observed::Since;
 use super::standing::{self, Verdict};
 use super::world::{Kind, ObjectId, World};
 use super::{deletion, family, mass_loss};
@@ -84,21 +85,67 @@ pub struct Parents {
 }
 
 async fn stages(ctx: &Ctx, id: &ObjectId, p: &mut Progress) -> Step<String> {
+    look(ctx, id, p).await?;
     if paused(p.object.as_ref()) {
         return Err(family::paused_itself().into());
     }
-    let (parents, refresh) = parents(ctx, id, p).await?;
-    if p.object.spec.management_policy == ManagementPolicy::Observe
-        || parents.instance.object.spec.management_policy == ManagementPolicy::Observe
-    {
-        return observe(ctx, id, p, &parents, refresh).await;
+    let parents = parents(ctx, id, p).await?;
+    if observes(p.object.as_ref(), &parents.instance.object) {
+        return observe(ctx, id, p, &parents).await;
     }
+    let held = holder(ctx, &parents.name) == p.object.metadata.uid;
     verify(ctx, p, &parents).await?;
-    provision(ctx, id, p, &parents, refresh).await?;
+    // What is known of the rows may be from whoever held the name before.
+    provision(ctx, id, p, &parents, Since::now_if(!held)).await?;
     let selectors = keys::ensure(ctx, id, p, &parents).await?;
     publish::all_but_mx(ctx, p, &parents, &selectors).await?;
     keys::sign(ctx, id, p, &parents, &selectors).await?;
     cutover::run(ctx, id, p, &parents, &selectors).await
+}
+
+fn observes(domain: &MailDomain, instance: &MailInstance) -> bool {
+    [domain.spec.management_policy, instance.spec.management_policy].contains(&ManagementPolicy::Observe)
+}
+
+/// Uid of the MailDomain that holds a name.
+fn holder(ctx: &Ctx, name: &str) -> Option<String> {
+    ctx.world().claims.get(&NamespacedName::new("", name)).map(|c| c.spec.owner.uid.clone())
+}
+
+/// The regular look at what the server has of the domain. It comes before all that may stand in the domain's own way, its
+/// DNS for one: nothing else watches its mailboxes.
+async fn look(ctx: &Ctx, id: &ObjectId, p: &mut Progress) -> Step<()> {
+    let domain = p.object.clone();
+    let Ok(name) = name::mail_domain(&domain.spec.domain) else { return Ok(()) };
+    let Ok(instance) = family::instance(&ctx.world(), &id.key.sibling(&domain.spec.instance_ref.name), false) else {
+        return Ok(());
+    };
+    if super::groupware_backend::usable(&instance.backend).is_err() {
+        return Ok(());
+    }
+    let held = holder(ctx, &name);
+    let asked = annotation(domain.as_ref(), annotations::RECONCILE);
+    if held == domain.metadata.uid || (held.is_none() && observes(&domain, &instance.object)) {
+        let every = super::mail_instance::interval(&instance.backend.spec.resync.interval);
+        let due = ctx.resync_due(id, every);
+        if due || (asked.is_some() && asked != p.status.last_handled_reconcile_at) {
+            let server = ctx.connections.groupware(ctx, &instance.object.spec.backend_ref.name).await?;
+            let there = ctx.rows(&server, &id.key, &name, Since::now(), |rows| rows.domain.is_some()).await;
+            let there = there.map_err(|e| Hold::backend(&server.label(), &e))?;
+            if !there
+                && conditions::is_true(
+                    &domain.status.clone().unwrap_or_default().conditions,
+                    ConditionType::Provisioned,
+                )
+            {
+                // Those in it wait for this pass to make it again, instead of asking the server each for itself.
+                let text = format!("{} does not have {name} any more", server.label());
+                p.conditions.set(ConditionType::Provisioned, false, Reason::Drifted, text);
+            }
+        }
+    }
+    p.status.last_handled_reconcile_at = asked;
+    Ok(())
 }
 
 /// Whether the DNS backend may be used for a name by a namespace.
@@ -131,7 +178,7 @@ fn dns_allowed(world: &World, backend: &DNSBackend, namespace: &str, domain: &st
     }
 }
 
-async fn parents(ctx: &Ctx, id: &ObjectId, p: &mut Progress) -> Step<(Parents, bool)> {
+async fn parents(ctx: &Ctx, id: &ObjectId, p: &mut Progress) -> Step<Parents> {
     let domain = p.object.clone();
     let name = name::mail_domain(&domain.spec.domain)
         .map_err(|e| Hold::stalled(Reason::InvalidSpec, format!("{}: {e}", domain.spec.domain)))?;
@@ -196,26 +243,16 @@ async fn parents(ctx: &Ctx, id: &ObjectId, p: &mut Progress) -> Step<(Parents, b
         return Err(Hold::stalled(Reason::InvalidSpec, text).into());
     }
     let server = ctx.connections.groupware(ctx, &instance.object.spec.backend_ref.name).await?;
-    let every = super::mail_instance::interval(&instance.backend.spec.resync.interval);
-    let asked = annotation(domain.as_ref(), annotations::RECONCILE);
-    let before = p.status.last_handled_reconcile_at.clone();
-    let refresh = ctx.resync_due(id, every) || (asked.is_some() && asked != before);
-    let held = ctx.world().claims.get(&NamespacedName::new("", &name)).map(|c| c.spec.owner.uid.clone());
-    if refresh && held == domain.metadata.uid {
-        // Before the DNS is asked: a DNS server that is away must not hide what becomes of the mailboxes.
-        ctx.rows(&server, &id.key, &name, true, |_| ()).await.map_err(|e| Hold::backend(&server.label(), &e))?;
-    }
-    p.status.last_handled_reconcile_at = asked;
     super::dns_backend::usable(&dns_backend)?;
     let dns = ctx.connections.dns(ctx, &dns_name).await?;
     let zone = dns.server.find_zone(&name).await.map_err(|e| match e {
         BackendError::NotFound(_) => {
             Hold::retry(Reason::ZoneNotFound, format!("{} has no zone for {name}: create it there", dns.label()))
         }
-        e => Hold::backend(&dns.label(), &e),
+        e => ctx.dns_failed(&dns, &e),
     })?;
     let tenant = instance.id.clone().unwrap_or_default();
-    Ok((Parents { name, instance, tenant, server, dns, zone }, refresh && held != domain.metadata.uid))
+    Ok(Parents { name, instance, tenant, server, dns, zone })
 }
 
 /// Proof, then claim (I9). A claim is held until the MailDomain goes; it is never looked past.
@@ -228,7 +265,7 @@ async fn verify(ctx: &Ctx, p: &mut Progress, parents: &Parents) -> Step<()> {
             format!("{what} is held by another tenant of this cluster: ask the platform team if it should be yours"),
         )
     };
-    let held = ctx.world().claims.get(&NamespacedName::new("", name)).map(|c| c.spec.owner.uid.clone());
+    let held = holder(ctx, name);
     if held.as_deref() != Some(own.as_str()) {
         p.status.state = Some(DomainState::Pending);
         p.conditions.set(ConditionType::OwnershipVerified, false, Reason::OwnershipUnproven, "not proven yet");
@@ -238,8 +275,8 @@ async fn verify(ctx: &Ctx, p: &mut Progress, parents: &Parents) -> Step<()> {
             return Err(hold.into());
         }
         let namespace = p.object.metadata.namespace.clone().unwrap_or_default();
-        if claim::is_above(ctx, name, &namespace).await? {
-            return Err(claimed(&format!("a domain above {name}")).into());
+        if let Some(relative) = claim::relative(ctx, name, &namespace).await? {
+            return Err(claimed(&relative).into());
         }
         if parents.dns.object.spec.require_proof {
             proof(p, parents).await?;
@@ -248,6 +285,11 @@ async fn verify(ctx: &Ctx, p: &mut Progress, parents: &Parents) -> Step<()> {
             let hold = claimed(name);
             p.conditions.set(ConditionType::OwnershipVerified, false, hold.reason, hold.message.clone());
             return Err(hold.into());
+        }
+        // Two that are above each other were looked for at the same moment: now that each has its claim, each sees the other.
+        if let Some(relative) = claim::relative(ctx, name, &namespace).await? {
+            claim::give_back(ctx, name, &own).await?;
+            return Err(Hold { next: Next::Retry, ..claimed(&relative) }.into());
         }
     }
     p.conditions.set(ConditionType::OwnershipVerified, true, Reason::Succeeded, format!("{name} is claimed"));
@@ -273,10 +315,10 @@ async fn proof(p: &mut Progress, parents: &Parents) -> Step<()> {
 /// Pause between two looks for a proof.
 const PROOF: std::time::Duration = std::time::Duration::from_secs(30);
 
-async fn provision(ctx: &Ctx, id: &ObjectId, p: &mut Progress, parents: &Parents, refresh: bool) -> Step<()> {
+async fn provision(ctx: &Ctx, id: &ObjectId, p: &mut Progress, parents: &Parents, since: Since) -> Step<()> {
     let server = &parents.server;
     let row = ctx
-        .rows(server, &id.key, &parents.name, refresh, |rows| rows.domain.clone())
+        .rows(server, &id.key, &parents.name, since, |rows| rows.domain.clone())
         .await
         .map_err(|e| Hold::backend(&server.label(), &e))?;
     let own = uid(p.object.as_ref());
@@ -324,14 +366,14 @@ async fn provision(ctx: &Ctx, id: &ObjectId, p: &mut Progress, parents: &Parents
     Ok(())
 }
 
-async fn observe(ctx: &Ctx, id: &ObjectId, p: &mut Progress, parents: &Parents, refresh: bool) -> Step<String> {
-    let other = ctx.world().claims.get(&NamespacedName::new("", &parents.name)).map(|c| c.spec.owner.uid.clone());
+async fn observe(ctx: &Ctx, id: &ObjectId, p: &mut Progress, parents: &Parents) -> Step<String> {
+    let other = holder(ctx, &parents.name);
     if other.as_ref().is_some_and(|u| *u != uid(p.object.as_ref())) {
         let text = format!("{} is held by another tenant of this cluster", parents.name);
         return Err(Hold::stalled(Reason::DomainClaimed, text).into());
     }
     let row = ctx
-        .rows(&parents.server, &id.key, &parents.name, refresh, |rows| rows.domain.clone())
+        .rows(&parents.server, &id.key, &parents.name, Since::Ever, |rows| rows.domain.clone())
         .await
         .map_err(|e| Hold::backend(&parents.server.label(), &e))?;
     let Some(row) = row else {
@@ -345,7 +387,10 @@ async fn observe(ctx: &Ctx, id: &ObjectId, p: &mut Progress, parents: &Parents, 
         let text = "nothing is written (managementPolicy: Observe), and the backend has no active domain of that name in this tenant";
         return Err(Hold::waiting(Reason::Drifted, text).into());
     }
-    p.status.ownership = Some(Ownership::Observed);
+    // What was made before stays known as ours: it has to be dealt with before the object may go.
+    if row.owner != p.object.metadata.uid {
+        p.status.ownership = Some(Ownership::Observed);
+    }
     // Children may look too.
     p.conditions.set(ConditionType::Provisioned, true, Reason::Succeeded, "observed at the backend");
     Ok("observed at the backend; nothing is written".into())

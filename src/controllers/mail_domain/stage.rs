@@ -1,12 +1,19 @@
 //! The status of a domain while its stages run: each puts in what it found, whatever becomes of the next.
 
-use super::super::ctx::{Ctx, write_status};
+use super::super::ctx::{Ctx, Step, write_status};
 use super::super::edges::put;
+use super::super::hold::Hold;
 use crate::api::mail_domain::DomainDnsStatus;
 use crate::api::*;
 use crate::dns::merge::PreviousMx;
+use crate::dns::{Change, RecordType};
 use crate::runtime::store::NamespacedName;
 use std::sync::Arc;
+
+/// RFC 3339 in whole seconds: texts of this form compare as the times do.
+fn stamp(at: jiff::Timestamp) -> String {
+    at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
 
 /// A status under construction.
 pub struct Progress {
@@ -24,7 +31,10 @@ impl Progress {
         let generation = object.metadata.generation.unwrap_or_default();
         let old = object.status.clone().unwrap_or_default();
         let mut conditions = Conditions::new(&old.conditions, generation, ctx.clock.now());
-        conditions.remove(ConditionType::DeletionBlocked);
+        // On the way out it is said anew by each pass, and must keep the time since when it holds.
+        if object.metadata.deletion_timestamp.is_none() {
+            conditions.remove(ConditionType::DeletionBlocked);
+        }
         Progress { status: MailDomainStatus { observed_generation: Some(generation), ..old }, conditions, object }
     }
 
@@ -55,8 +65,40 @@ impl Progress {
         }
     }
 
-    /// Writes the status as it is now, if it differs: at the end, and before the DNS is changed.
-    pub async fn write(&mut self, ctx: &Ctx) -> Result<(), kube::Error> {
+    /// Notes how long resolvers may keep the MX that is going to be written, and the one that it replaces: on the way out
+    /// both must have run out (I7), whatever the spec says by then. True if the status changed.
+    pub fn note_mx_ttl(&mut self, changes: &[Change], now: jiff::Timestamp) -> bool {
+        let Some(mx) = changes.iter().find(|c| c.after.rtype == RecordType::MX && !c.after.values.is_empty()) else {
+            return false;
+        };
+        let dns = self.dns();
+        let before = (dns.mx_ttl, dns.mx_cached_until.clone());
+        if let Some(old) = dns.mx_ttl.filter(|old| *old > i64::from(mx.after.ttl)) {
+            let until = stamp(now + jiff::SignedDuration::from_secs(old));
+            dns.mx_cached_until = dns.mx_cached_until.take().max(Some(until));
+        }
+        dns.mx_ttl = Some(i64::from(mx.after.ttl));
+        before != (dns.mx_ttl, dns.mx_cached_until.clone())
+    }
+
+    /// Until when resolvers may send mail here, once MX is seen to have left now.
+    pub fn mx_is_cached_until(&self, now: jiff::Timestamp) -> String {
+        let dns = self.status.dns.clone().unwrap_or_default();
+        let ttl = dns.mx_ttl.unwrap_or(i64::from(self.object.spec.dns.ttl)).max(1);
+        let until = stamp(now + jiff::SignedDuration::from_secs(ttl));
+        dns.mx_cached_until.filter(|old| *old > until).unwrap_or(until)
+    }
+
+    /// [`Progress::write`] of what must be known before the DNS is changed: nothing is changed for an object that is gone.
+    pub async fn write_first(&mut self, ctx: &Ctx) -> Step<()> {
+        if self.write(ctx).await? {
+            return Ok(());
+        }
+        Err(Hold::waiting(Reason::Progressing, "the MailDomain is gone").into())
+    }
+
+    /// Writes the status as it is now, if it differs: at the end, and before the DNS is changed. False: the object is gone.
+    pub async fn write(&mut self, ctx: &Ctx) -> Result<bool, kube::Error> {
         let mut status = self.status.clone();
         status.conditions = self.conditions.clone().into_vec();
         let key = NamespacedName::of(self.object.as_ref());

@@ -50,25 +50,29 @@ pub enum Holder {
     Other(ClaimOwner),
 }
 
-/// Whether a name above `name` is held from another namespace. A live look: who holds `acme.test` must not lose
-/// `sub.acme.test` to whoever comes while the watch is behind.
-pub async fn is_above(ctx: &Ctx, name: &str, namespace: &str) -> Result<bool, kube::Error> {
+/// A name above or below `name` that is held from another namespace, in words. Above by a live look: who holds `acme.test`
+/// must not lose `sub.acme.test` to whoever comes while the watch is behind. Below, since a tenant who could take the
+/// apex of a shared zone would keep all others out of it.
+pub async fn relative(ctx: &Ctx, name: &str, namespace: &str) -> Result<Option<String>, kube::Error> {
     let foreign = |c: &MailDomainClaim| c.spec.owner.namespace != namespace;
-    let known = {
+    {
         let world = ctx.world();
-        let above = crate::dns::name::parents(name).filter_map(|n| world.claims.get(&NamespacedName::new("", n)));
-        above.into_iter().any(|c| foreign(&c))
-    };
-    if known {
-        return Ok(true);
+        let claim = |n: &str| world.claims.get(&NamespacedName::new("", n));
+        if crate::dns::name::parents(name).filter_map(claim).any(|c| foreign(&c)) {
+            return Ok(Some(format!("a domain above {name}")));
+        }
+        let below = world.index.claims_below.of(&name.to_owned());
+        if below.filter_map(|n| claim(n)).any(|c| foreign(&c)) {
+            return Ok(Some(format!("a domain below {name}")));
+        }
     }
     let api: Api<MailDomainClaim> = Api::all(ctx.client.clone());
     for above in crate::dns::name::parents(name) {
         if api.get_opt(above).await?.is_some_and(|c| foreign(&c)) {
-            return Ok(true);
+            return Ok(Some(format!("a domain above {name}")));
         }
     }
-    Ok(false)
+    Ok(None)
 }
 
 /// Takes a name for a MailDomain: creation is the lock. Whoever was first holds it.

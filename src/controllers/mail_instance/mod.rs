@@ -6,6 +6,7 @@ use super::ctx::{
 };
 use super::edges::put;
 use super::hold::Hold;
+use super::observed::Since;
 use super::world::{Kind, ObjectId, bytes};
 use super::{deletion, family, mass_loss};
 use crate::api::mail_instance::{InstanceUsage, MassLossState};
@@ -248,13 +249,18 @@ async fn judge(
     if !suspect {
         return Ok(None);
     }
-    let loss = mass_loss::count(ctx, server, &family.key).await?;
+    // The regular reads of its domains are as good, unless a person asks.
+    let asked = annotation(family.object.as_ref(), annotations::RECONCILE);
+    let fresh = (asked.is_some() && asked != status.last_handled_reconcile_at) || status.mass_loss.is_none();
+    let age = interval(&family.backend.spec.resync.interval).mul_f64(1.25);
+    let since = if fresh { Since::now() } else { Since::within(age) };
+    let loss = mass_loss::count(ctx, server, &family.key, since).await?;
+    // With nothing missing any more there is nothing to suspect.
+    ctx.counted_loss(&uid(family.object.as_ref()), loss).await;
     if !loss.large(&family.backend.spec.mass_loss) {
         return Ok(None);
     }
-    let wish = annotation(family.object.as_ref(), annotations::ACCEPT_MASS_LOSS);
-    let accepted = status.mass_loss == Some(MassLossState::Accepted)
-        || (status.mass_loss == Some(MassLossState::Held) && wish.is_some() && wish != status.accepted_mass_loss);
+    let accepted = status.mass_loss.is_some() && mass_loss::accepted(&family.object);
     Ok(Some(if accepted { MassLossState::Accepted } else { MassLossState::Held }))
 }
 
@@ -272,10 +278,41 @@ async fn cleanup(ctx: &Ctx, instance: Arc<MailInstance>) -> Pass {
             let old = instance.status.clone().unwrap_or_default();
             super::tell_hold(ctx, instance.as_ref(), &old.conditions, &hold);
             let conditions = deletion::conditions(instance.as_ref(), &old.conditions, &hold, ctx.clock.now());
-            let status = MailInstanceStatus { observed_generation: instance.metadata.generation, conditions, ..old };
+            // Those below ask it, instead of the server each for itself.
+            let mass_loss = judge_while_waiting(ctx, &instance).await?;
+            let status = MailInstanceStatus {
+                observed_generation: instance.metadata.generation,
+                last_handled_reconcile_at: annotation(instance.as_ref(), annotations::RECONCILE),
+                conditions,
+                mass_loss,
+                ..old
+            };
             write_status(ctx, &api, instance.as_ref(), status, put::instance).await?;
-            Ok(hold.next)
+            Ok(match (mass_loss, hold.next) {
+                // What is missing may come back.
+                (Some(_), Next::Settled) => Next::After(ctx.random.around(resync(ctx, &instance), 20)),
+                (_, next) => next,
+            })
         }
+        Err(Stop::Kubernetes(error)) => Err(error),
+    }
+}
+
+/// [`judge`] of an instance that waits to go; what was known stays where the server cannot be asked.
+async fn judge_while_waiting(ctx: &Ctx, instance: &MailInstance) -> Result<Option<MassLossState>, kube::Error> {
+    let old = instance.status.as_ref().and_then(|s| s.mass_loss);
+    let family = family::instance(&ctx.world(), &NamespacedName::of(instance), true);
+    let Ok(family) = family else { return Ok(old) };
+    if super::groupware_backend::usable(&family.backend).is_err() {
+        return Ok(old);
+    }
+    let judged = async {
+        let server = ctx.connections.groupware(ctx, &instance.spec.backend_ref.name).await?;
+        judge(ctx, &server, &family, false).await
+    };
+    match judged.await {
+        Ok(state) => Ok(state),
+        Err(Stop::Hold(_)) => Ok(old),
         Err(Stop::Kubernetes(error)) => Err(error),
     }
 }
@@ -308,7 +345,8 @@ async fn way_out(ctx: &Ctx, instance: &MailInstance) -> Step<Cleanup<Hold>> {
     if instance.spec.management_policy == ManagementPolicy::Observe {
         return Ok(deletion::observed(instance.status.as_ref().and_then(|s| s.ownership)));
     }
-    if instance.status.as_ref().and_then(|s| s.mass_loss) == Some(MassLossState::Held) {
+    if instance.status.as_ref().and_then(|s| s.mass_loss) == Some(MassLossState::Held) && !mass_loss::accepted(instance)
+    {
         return Ok(Cleanup::Waiting(deletion::with_way_out(mass_loss::hold(&key.name, None))));
     }
     let backend = match family::backend(&ctx.world(), instance, true) {

@@ -5,10 +5,11 @@ use super::super::connections::Groupware;
 use super::super::ctx::{Ctx, Pass, Step, Stop, orphan, paused, uid, without_finalizer, write_status};
 use super::super::edges::{self, put};
 use super::super::hold::Hold;
+use super::super::observed::Since;
 use super::super::world::{Kind, ObjectId, World};
 use super::super::{deletion, family};
 use crate::api::*;
-use crate::groupware::BackendError;
+use crate::groupware::{BackendError, DomainSnapshot};
 use crate::runtime::dispatch::Next;
 use crate::runtime::finalizer::Cleanup;
 use crate::runtime::queue::Priority;
@@ -96,7 +97,7 @@ async fn steps(ctx: &Ctx, mailbox: &Mailbox) -> Step<Cleanup<Hold>> {
     let address = format!("{}@{}", mailbox.spec.local_part, domain.name);
     let own = uid(mailbox);
     // Whose row it is comes first: another tenant's address is none of our business, not even who delivers to it (I11).
-    let ours = ctx.rows(&server, &domain.key, &domain.name, false, |rows| {
+    let ours = ctx.rows(&server, &domain.key, &domain.name, Since::Ever, |rows| {
         rows.mailboxes.get(&address).is_some_and(|r| r.owner.as_ref() == Some(&own))
     });
     let ours = ours.await.map_err(|e| deletion::with_way_out(Hold::backend(&server.label(), &e)))?;
@@ -125,11 +126,15 @@ async fn steps(ctx: &Ctx, mailbox: &Mailbox) -> Step<Cleanup<Hold>> {
             released.map(|()| Cleanup::Done)
         }
     };
+    if matches!(result, Err(BackendError::NotFound(_))) && !deletion::never_made(status.ownership) {
+        deletion::not_there(ctx, &server, &domain.instance).await?;
+    }
     match result {
-        Ok(Cleanup::Done) | Err(BackendError::NotFound(_) | BackendError::Exists { .. }) => {
-            ctx.observed.update(&server.uid, &domain.name, |s| drop(s.mailboxes.remove(&address))).await;
+        Ok(Cleanup::Done) => {
+            ctx.observed.update(&server.uid, &domain.name, |s| left(s, &address, policy)).await;
             Ok(Cleanup::Done)
         }
+        Err(BackendError::NotFound(_) | BackendError::Exists { .. }) => Ok(Cleanup::Done),
         Ok(waiting) => Ok(waiting),
         Err(error) => {
             ctx.trouble(&server, &error);
@@ -170,6 +175,20 @@ async fn referenced(
         return Ok(Some(Hold { next: Next::Retry, ..hold }));
     }
     Ok(None)
+}
+
+/// The rows as they are afterwards: what differs from that at the next read is drift.
+fn left(rows: &mut DomainSnapshot, address: &str, policy: DeletionPolicy) {
+    match policy {
+        DeletionPolicy::Delete => drop(rows.mailboxes.remove(address)),
+        DeletionPolicy::Retain => {
+            if let Some(row) = rows.mailboxes.get_mut(address) {
+                row.owner = None;
+                row.settings.login = false;
+                row.settings.receive = false;
+            }
+        }
+    }
 }
 
 async fn destroy(server: &Groupware, owner: &str, address: &str) -> Result<Cleanup<Hold>, BackendError> {

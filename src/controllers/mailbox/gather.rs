@@ -4,6 +4,7 @@ use super::super::connections::Groupware;
 use super::super::ctx::{Ctx, Step, uid};
 use super::super::family::{self, Domain};
 use super::super::hold::Hold;
+use super::super::observed::Since;
 use super::super::standing::{self, Verdict};
 use super::super::world::{Kind, ObjectId, SecretMeta, credentials_secret};
 use super::secret::SecretSeen;
@@ -92,7 +93,7 @@ pub async fn gather(ctx: &Ctx, id: &ObjectId, mailbox: &Mailbox) -> Step<Gathere
     let asked = super::super::ctx::annotation(mailbox, annotations::RECONCILE);
     let fresh = asked.is_some() && asked != mailbox.status.as_ref().and_then(|s| s.last_handled_reconcile_at.clone());
     let row = ctx
-        .rows(&server, &domain_key, &domain.name, fresh, |rows| rows.mailboxes.get(&address).cloned())
+        .rows(&server, &domain_key, &domain.name, Since::now_if(fresh), |rows| rows.mailboxes.get(&address).cloned())
         .await
         .map_err(|e| Hold::backend(&server.label(), &e))?;
     let capabilities = domain.instance.backend.status.clone().unwrap_or_default().capabilities.into_iter().collect();
