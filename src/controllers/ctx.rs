@@ -268,6 +268,15 @@ impl Ctx {
         }
     }
 
+    /// The same for a DNS server, with what is said of it.
+    pub fn dns_trouble(&self, dns: &super::connections::Dns, error: &BackendError) -> Hold {
+        if matches!(error, BackendError::Unavailable { .. } | BackendError::Unauthorized(_)) {
+            let id = ObjectId::new(Kind::DNSBackend, NamespacedName::new("", &dns.name));
+            self.queue.add_after(&id, SOON);
+        }
+        Hold::backend(&dns.label(), error)
+    }
+
     /// Whether the regular look at an object is due; sets the next one. Base give or take 20 %, so that nothing runs in
     /// step.
     pub fn resync_due(&self, id: &ObjectId, base: Duration) -> bool {

@@ -61,6 +61,14 @@ fn ready(conditions: &[Condition]) -> bool {
     conditions::is_true(conditions, ConditionType::Ready)
 }
 
+/// Why something is not ready; none: it is.
+fn unready(list: &[Condition]) -> Option<String> {
+    match conditions::find(list, ConditionType::Ready) {
+        Some(c) if c.status == "True" => None,
+        c => Some(c.map(|c| c.reason.clone()).unwrap_or_default()),
+    }
+}
+
 fn flag<K: Resource>(object: &K, annotation: &str) -> Option<String> {
     object.annotations().get(annotation).cloned()
 }
@@ -73,23 +81,28 @@ pub fn groupware(world: &World, delta: &Delta<GroupwareBackend>) -> Wakes {
         let status = b.status.clone().unwrap_or_default();
         (b.metadata.uid.clone(), b.metadata.generation, ready(&status.conditions), status.capabilities)
     };
-    if differs(delta, facet) {
+    let all = differs(delta, facet);
+    // Why it is away is told by instances and domains; ten thousand mailboxes only point to it.
+    let why = |b: &GroupwareBackend| unready(&b.status.clone().unwrap_or_default().conditions);
+    if all || differs(delta, why) {
         for instance in world.index.instances_by_backend.of(&delta.key.name) {
             wakes.add([ObjectId::new(Kind::MailInstance, instance.clone())], Priority::Normal);
             wakes.add(domains_of(world, instance), Priority::Normal);
-            wakes.add(world.children_of(instance), Priority::Low);
+            if all {
+                wakes.add(world.children_of(instance), Priority::Low);
+            }
         }
     }
     wakes
 }
 
-/// A DNS backend: domains see its spec, and that it came back.
+/// A DNS backend: domains see its spec, that it came back, and why it is away.
 pub fn dns(world: &World, delta: &Delta<DNSBackend>) -> Wakes {
     let mut wakes = Wakes::default();
     self_wake(&mut wakes, Kind::DNSBackend, delta);
     let facet = |b: &DNSBackend| {
         let conditions = b.status.clone().unwrap_or_default().conditions;
-        (b.metadata.uid.clone(), b.metadata.generation, ready(&conditions))
+        (b.metadata.uid.clone(), b.metadata.generation, unready(&conditions))
     };
     if differs(delta, facet) {
         let domains = world.index.domains_by_dns_backend.of(&delta.key.name);
@@ -407,5 +420,44 @@ pub mod put {
     pub fn alias(world: &mut World, object: MailAlias) -> Option<Wakes> {
         let delta = world.observe_alias(object)?;
         Some(super::alias(world, &delta))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixtures;
+    use super::*;
+    use crate::runtime::store::Event;
+    use serde_json::json;
+
+    fn backend(version: &str, status: &str, reason: &str) -> GroupwareBackend {
+        let mut backend = (*fixtures::domain(json!({})).instance.backend).clone();
+        backend.metadata.namespace = None;
+        backend.metadata.resource_version = Some(version.into());
+        let condition = json!({"type": "Ready", "status": status, "reason": reason, "message": "",
+            "lastTransitionTime": "2026-01-01T00:00:00Z"});
+        backend.status = serde_json::from_value(json!({"conditions": [condition]})).unwrap();
+        backend
+    }
+
+    #[test]
+    fn why_a_server_is_away_is_told_by_domains_and_that_it_is_back_by_all() {
+        let mut world = World::default();
+        let domain = fixtures::domain(json!({}));
+        world.apply_instance(Event::Applied((*domain.instance.object).clone()));
+        world.apply_domain(Event::Applied((*domain.object).clone()));
+        world.apply_mailbox(Event::Applied(fixtures::mailbox(json!({}), json!({}))));
+        let mut told = |b: GroupwareBackend| -> Vec<Kind> {
+            let deltas = world.apply_groupware(Event::Applied(b));
+            let wakes = deltas.iter().flat_map(|d| groupware(&world, d).now);
+            let mut kinds: Vec<Kind> = wakes.map(|(id, _)| id.kind).filter(|k| *k != Kind::GroupwareBackend).collect();
+            kinds.sort();
+            kinds
+        };
+        let all = [Kind::MailInstance, Kind::MailDomain, Kind::Mailbox];
+        assert_eq!(told(backend("2", "False", "BackendUnreachable")), all);
+        assert_eq!(told(backend("3", "False", "BackendUnreachable")), Vec::<Kind>::new());
+        assert_eq!(told(backend("4", "False", "BackendUnauthorized")), [Kind::MailInstance, Kind::MailDomain]);
+        assert_eq!(told(backend("5", "True", "Succeeded")), all);
     }
 }

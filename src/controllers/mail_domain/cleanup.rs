@@ -194,7 +194,7 @@ async fn withdraw_mx(ctx: &Ctx, p: &mut Progress) -> Step<()> {
     let Some(ours) = mx(p) else { return Ok(()) };
     let Some((dns, zone)) = server(ctx, p).await? else { return Ok(()) };
     let which = [(ours.name.clone(), RecordType::MX)];
-    let failed = |e: BackendError| Hold::backend(&dns.label(), &e);
+    let failed = |e: BackendError| ctx.dns_trouble(&dns, &e);
     let mut ttl = p.object.spec.dns.ttl.max(1) as u32;
     for _ in 0..ROUNDS {
         let read = dns.server.read(&zone, &which).await;
@@ -229,7 +229,7 @@ async fn withdraw_mx(ctx: &Ctx, p: &mut Progress) -> Step<()> {
             return Ok(());
         }
         ttl = ttl.max(live.ttl);
-        apply(&dns, &zone, &plan).await?;
+        apply(ctx, &dns, &zone, &plan).await?;
     }
     Err(Hold::retry(Reason::DNSConflict, format!("somebody else keeps changing MX of {}", ours.name)).into())
 }
@@ -251,10 +251,10 @@ async fn gone_everywhere(dns: &super::super::connections::Dns, name: &str, p: &P
     Ok(())
 }
 
-async fn apply(dns: &super::super::connections::Dns, zone: &str, plan: &Plan) -> Step<()> {
+async fn apply(ctx: &Ctx, dns: &super::super::connections::Dns, zone: &str, plan: &Plan) -> Step<()> {
     match dns.server.apply(zone, &plan.changes).await {
         Ok(()) | Err(BackendError::Conflict(_)) => Ok(()),
-        Err(e) => Err(Hold::backend(&dns.label(), &e).into()),
+        Err(e) => Err(ctx.dns_trouble(dns, &e).into()),
     }
 }
 
@@ -265,7 +265,7 @@ async fn withdraw_rest(ctx: &Ctx, p: &mut Progress) -> Step<()> {
         let live = match dns.server.read(&zone, &which).await {
             // The zone itself is gone, by the server's own word: nothing of ours is in it.
             Err(BackendError::NotFound(_)) => return Ok(()),
-            live => live.map_err(|e| Hold::backend(&dns.label(), &e))?,
+            live => live.map_err(|e| ctx.dns_trouble(&dns, &e))?,
         };
         let plan = merge::withdraw_rest(&p.journal(), &live);
         if plan.is_withdrawn() {
@@ -275,7 +275,7 @@ async fn withdraw_rest(ctx: &Ctx, p: &mut Progress) -> Step<()> {
             p.set_journal(plan.journal, None);
             continue;
         }
-        apply(&dns, &zone, &plan).await?;
+        apply(ctx, &dns, &zone, &plan).await?;
     }
     Err(Hold::retry(Reason::DNSConflict, "somebody else keeps changing the records").into())
 }

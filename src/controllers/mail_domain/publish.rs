@@ -76,7 +76,7 @@ pub async fn publish(
         |p: &Progress| Policy { conflict: p.object.spec.dns.conflict_policy, switch_mx, previous_mx: p.previous_mx() };
     let which = merge::which(&wanted, &p.journal());
     for _ in 0..ROUNDS {
-        let live = read(parents, &which).await?;
+        let live = read(ctx, parents, &which).await?;
         let plan = merge::plan(&wanted, &p.journal(), &live, &policy(p));
         if plan.changes.is_empty() {
             let conflicts = plan.conflicts.clone();
@@ -98,9 +98,9 @@ pub async fn publish(
 }
 
 /// Reads sets at the server.
-pub async fn read(parents: &Parents, which: &[(String, RecordType)]) -> Step<Vec<RrSet>> {
+async fn read(ctx: &Ctx, parents: &Parents, which: &[(String, RecordType)]) -> Step<Vec<RrSet>> {
     let live = parents.dns.server.read(&parents.zone, which).await;
-    Ok(live.map_err(|e| Hold::backend(&parents.dns.label(), &e))?)
+    Ok(live.map_err(|e| ctx.dns_trouble(&parents.dns, &e))?)
 }
 
 /// Journal first, then the change.
@@ -117,7 +117,7 @@ pub async fn write(ctx: &Ctx, p: &mut Progress, parents: &Parents, plan: Plan) -
     match parents.dns.server.apply(&parents.zone, &plan.changes).await {
         // Somebody else was faster: the next round reads again.
         Ok(()) | Err(crate::dns::BackendError::Conflict(_)) => Ok(()),
-        Err(e) => Err(Hold::backend(&parents.dns.label(), &e).into()),
+        Err(e) => Err(ctx.dns_trouble(&parents.dns, &e).into()),
     }
 }
 
