@@ -16,12 +16,18 @@ fn url(stack: &Stack, zone: &str) -> String {
     )
 }
 
+/// PowerDNS on SQLite answers 500 to a change while another zone is being changed (measured: 183 of 480 with 8 writers).
+/// The operator has one writer a server; a test is one more, and so is each proxy.
 async fn call(stack: &Stack, request: reqwest::RequestBuilder) -> Value {
-    let answer = request.header("X-API-Key", stack.get("PDNS_KEY")).send().await.expect("PowerDNS answers");
-    let status = answer.status();
-    let text = answer.text().await.unwrap_or_default();
-    assert!(status.is_success(), "PowerDNS: {status}: {text}");
-    serde_json::from_str(&text).unwrap_or(Value::Null)
+    let request = request.header("X-API-Key", stack.get("PDNS_KEY"));
+    super::eventually("PowerDNS takes it", super::secs(20), || async {
+        let answer = request.try_clone().expect("a request").send().await.expect("PowerDNS answers");
+        let status = answer.status();
+        let text = answer.text().await.unwrap_or_default();
+        assert!(status.is_success() || status.as_u16() == 500, "PowerDNS: {status}: {text}");
+        if status.is_success() { Ok(serde_json::from_str(&text).unwrap_or(Value::Null)) } else { Err(text) }
+    })
+    .await
 }
 
 /// Makes a zone with records that belong to somebody else.

@@ -290,7 +290,7 @@ impl Ctx {
     }
 
     /// The same for a DNS server; the words for the object that waits for it.
-    pub fn dns_failed(&self, dns: &super::connections::Dns, error: &BackendError) -> Hold {
+    pub fn dns_trouble(&self, dns: &super::connections::Dns, error: &BackendError) -> Hold {
         if matches!(error, BackendError::Unavailable { .. } | BackendError::Unauthorized(_)) {
             let id = ObjectId::new(Kind::DNSBackend, NamespacedName::new("", &dns.name));
             self.queue.add_after(&id, SOON);

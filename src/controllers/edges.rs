@@ -84,7 +84,7 @@ pub fn groupware(world: &World, delta: &Delta<GroupwareBackend>) -> Wakes {
     wakes
 }
 
-/// A DNS backend: domains see its spec, and that it came back.
+/// A DNS backend: domains see its spec, that it came back, and why it is away.
 pub fn dns(world: &World, delta: &Delta<DNSBackend>) -> Wakes {
     let mut wakes = Wakes::default();
     self_wake(&mut wakes, Kind::DNSBackend, delta);
@@ -410,5 +410,46 @@ pub mod put {
     pub fn alias(world: &mut World, object: MailAlias) -> Option<Wakes> {
         let delta = world.observe_alias(object)?;
         Some(super::alias(world, &delta))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixtures;
+    use super::*;
+    use crate::runtime::store::Event;
+    use serde_json::json;
+
+    fn backend(version: &str, status: &str, reason: &str) -> GroupwareBackend {
+        let mut backend = (*fixtures::domain(json!({})).instance.backend).clone();
+        backend.metadata.namespace = None;
+        backend.metadata.resource_version = Some(version.into());
+        let condition = json!({"type": "Ready", "status": status, "reason": reason, "message": "",
+            "lastTransitionTime": "2026-01-01T00:00:00Z"});
+        backend.status = serde_json::from_value(json!({"conditions": [condition]})).unwrap();
+        backend
+    }
+
+    #[test]
+    fn why_a_server_is_away_and_that_it_is_back_is_told_by_all_that_is_on_it() {
+        let mut world = World::default();
+        let domain = fixtures::domain(json!({}));
+        world.apply_instance(Event::Applied((*domain.instance.object).clone()));
+        world.apply_domain(Event::Applied((*domain.object).clone()));
+        world.apply_mailbox(Event::Applied(fixtures::mailbox(json!({}), json!({}))));
+        let mut told = |b: GroupwareBackend| -> Vec<Kind> {
+            let deltas = world.apply_groupware(Event::Applied(b));
+            let wakes = deltas.iter().flat_map(|d| groupware(&world, d).now);
+            let mut kinds: Vec<Kind> = wakes.map(|(id, _)| id.kind).filter(|k| *k != Kind::GroupwareBackend).collect();
+            kinds.sort();
+            kinds
+        };
+        let all = [Kind::MailInstance, Kind::MailDomain, Kind::Mailbox];
+        assert_eq!(told(backend("2", "False", "BackendUnreachable")), all);
+        assert_eq!(told(backend("3", "False", "BackendUnreachable")), Vec::<Kind>::new());
+        assert_eq!(told(backend("4", "False", "BackendUnauthorized")), all);
+        assert_eq!(told(backend("5", "False", "BackendUnreachable")), all);
+        assert_eq!(told(backend("6", "False", "TimedOut")), Vec::<Kind>::new(), "that is about the backend's own pass");
+        assert_eq!(told(backend("7", "True", "Succeeded")), all);
     }
 }

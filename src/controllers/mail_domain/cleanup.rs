@@ -198,7 +198,7 @@ async fn withdraw_mx(ctx: &Ctx, p: &mut Progress) -> Step<()> {
     let Some(ours) = mx(p) else { return Ok(()) };
     let Some((dns, zone)) = server(ctx, p).await? else { return Ok(()) };
     let which = [(ours.name.clone(), RecordType::MX)];
-    let failed = |e: BackendError| ctx.dns_failed(&dns, &e);
+    let failed = |e: BackendError| ctx.dns_trouble(&dns, &e);
     for _ in 0..ROUNDS {
         let read = dns.server.read(&zone, &which).await;
         let zone_is_gone = matches!(read, Err(BackendError::NotFound(_)));
@@ -255,7 +255,7 @@ async fn gone_everywhere(dns: &super::super::connections::Dns, name: &str, p: &P
 async fn apply(ctx: &Ctx, dns: &super::super::connections::Dns, zone: &str, plan: &Plan) -> Step<()> {
     match dns.server.apply(zone, &plan.changes).await {
         Ok(()) | Err(BackendError::Conflict(_)) => Ok(()),
-        Err(e) => Err(ctx.dns_failed(dns, &e).into()),
+        Err(e) => Err(ctx.dns_trouble(dns, &e).into()),
     }
 }
 
@@ -266,7 +266,7 @@ async fn withdraw_rest(ctx: &Ctx, p: &mut Progress) -> Step<()> {
         let live = match dns.server.read(&zone, &which).await {
             // The zone itself is gone, by the server's own word: nothing of ours is in it.
             Err(BackendError::NotFound(_)) => return Ok(()),
-            live => live.map_err(|e| ctx.dns_failed(&dns, &e))?,
+            live => live.map_err(|e| ctx.dns_trouble(&dns, &e))?,
         };
         let plan = merge::withdraw_rest(&p.journal(), &live);
         if plan.is_withdrawn() {

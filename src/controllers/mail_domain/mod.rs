@@ -249,7 +249,7 @@ async fn parents(ctx: &Ctx, id: &ObjectId, p: &mut Progress) -> Step<Parents> {
         BackendError::NotFound(_) => {
             Hold::retry(Reason::ZoneNotFound, format!("{} has no zone for {name}: create it there", dns.label()))
         }
-        e => ctx.dns_failed(&dns, &e),
+        e => ctx.dns_trouble(&dns, &e),
     })?;
     let tenant = instance.id.clone().unwrap_or_default();
     Ok(Parents { name, instance, tenant, server, dns, zone })

@@ -100,7 +100,7 @@ pub async fn publish(
 /// Reads sets at the server.
 pub async fn read(ctx: &Ctx, parents: &Parents, which: &[(String, RecordType)]) -> Step<Vec<RrSet>> {
     let live = parents.dns.server.read(&parents.zone, which).await;
-    Ok(live.map_err(|e| ctx.dns_failed(&parents.dns, &e))?)
+    Ok(live.map_err(|e| ctx.dns_trouble(&parents.dns, &e))?)
 }
 
 /// Journal first, then the change.
@@ -118,7 +118,7 @@ pub async fn write(ctx: &Ctx, p: &mut Progress, parents: &Parents, plan: Plan) -
     match parents.dns.server.apply(&parents.zone, &plan.changes).await {
         // Somebody else was faster: the next round reads again.
         Ok(()) | Err(crate::dns::BackendError::Conflict(_)) => Ok(()),
-        Err(e) => Err(ctx.dns_failed(&parents.dns, &e).into()),
+        Err(e) => Err(ctx.dns_trouble(&parents.dns, &e).into()),
     }
 }
 

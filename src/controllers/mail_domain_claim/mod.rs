@@ -36,7 +36,8 @@ async fn drop_claim(ctx: &Ctx, claim: &MailDomainClaim) -> Result<(), kube::Erro
     let params = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
     match api.delete(&claim.name_any(), &params).await {
         Ok(_) => Ok(()),
-        Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => Ok(()),
+        // A conflict may mean that it is another claim by now, or that somebody wrote just then: whoever looks again sees.
+        Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
         Err(error) => Err(error),
     }
 }

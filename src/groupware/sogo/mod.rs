@@ -120,7 +120,12 @@ impl Sogo {
             None => return Err(BackendError::unavailable("the database gave no row for its version")),
         };
         let catalog = match self.managed {
-            true => schema::migrate(&mut conn, self.views_tried.swap(true, Ordering::Relaxed)).await?,
+            true => {
+                let catalog = schema::migrate(&mut conn, self.views_tried.load(Ordering::Relaxed)).await?;
+                // Not before: what broke off was no try.
+                self.views_tried.store(true, Ordering::Relaxed);
+                catalog
+            }
             false => Catalog::read(&mut conn).await?,
         };
         let features = self.keep(&catalog)?;

@@ -228,7 +228,7 @@ async fn run(conn: &mut Conn) -> Result<()> {
         conn.batch("SAVEPOINT view", MIGRATION_LIMIT).await?;
         match conn.batch(block, MIGRATION_LIMIT).await {
             Ok(()) => conn.batch("RELEASE view", MIGRATION_LIMIT).await?,
-            Err(_) if conn.usable() => conn.batch("ROLLBACK TO view", MIGRATION_LIMIT).await?,
+            Err(_) if conn.refused_for_good() => conn.batch("ROLLBACK TO view", MIGRATION_LIMIT).await?,
             Err(e) => return Err(e),
         }
     }
