@@ -35,7 +35,8 @@ use serde::{Deserialize, Serialize};
 pub struct MailboxSpec {
     /// The MailDomain. Immutable.
     pub domain_ref: LocalRef,
-    /// The part before the `@`, lower case (RFC 5321: at most 64 bytes). Immutable.
+    /// The part before the `@`, lower case (RFC 5321: at most 64 bytes). The address is the login too, so it holds only
+    /// what every server takes in one; for other characters make a MailAlias. Immutable.
     #[schemars(transform = rules::local_part)]
     pub local_part: String,
     /// The name that outgoing mail carries.

@@ -302,6 +302,15 @@ fn valid(want: &MailboxWant) -> Result<&str> {
     if address::canonical(&want.address).as_ref() != Ok(&want.address) {
         return refuse(&want.address);
     }
+    let (local, domain) = address::split(&want.address).unwrap_or_default();
+    // A login. `+` begins a subaddress, `?` and `*` are doveadm's wildcards, and SOGo 5.8 puts it into its SQL unquoted:
+    // a quote in it could read what belongs to another tenant (I11).
+    if local.starts_with('-') || !local.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b)) {
+        return Err(BackendError::Rejected(format!(
+            "{}: a mailbox' local part has letters, digits, '.', '_' and '-', which does not come first",
+            want.address
+        )));
+    }
     for to in &want.settings.forward_to {
         if address::canonical(to).as_ref() != Ok(to) {
             return refuse(to);
@@ -310,7 +319,7 @@ fn valid(want: &MailboxWant) -> Result<&str> {
     if want.settings.login && !want.settings.receive {
         return Err(BackendError::Unsupported("sign-in to a mailbox that takes no mail".into()));
     }
-    Ok(address::split(&want.address).map_or("", |(_, d)| d))
+    Ok(domain)
 }
 
 fn check(want: &MailboxWant, state: &State) -> Result<Made> {
