@@ -211,7 +211,7 @@ pub struct MailboxStatus {
     /// The full address.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub address: Option<String>,
-    /// What the backend calls it.
+    /// What the backend calls it. A mailbox that vanished there is made again under the same id if that is still free.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backend_id: Option<String>,
     /// How the mailbox at the backend came to be ours.

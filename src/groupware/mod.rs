@@ -263,6 +263,9 @@ pub struct MailboxWant {
     pub tenant: String,
     /// Full address, A-label.
     pub address: String,
+    /// [`MailboxRow::id`] that it had here before, if it is made again: it gets it back, and with it the data that still
+    /// lies there, unless another mailbox has it by now. Without meaning for one that is there.
+    pub former: Option<String>,
     /// All but the password.
     pub settings: MailboxSettings,
     /// The password.
@@ -293,7 +296,7 @@ pub struct MailboxSettings {
 pub struct MailboxRow {
     /// Full address, A-label.
     pub address: String,
-    /// What the server calls it: never used again for another one.
+    /// What the server calls it: never used again for another one, only for the same one made again.
     pub id: String,
     /// Uid of the owner; none: not ours, or retained.
     pub owner: Option<String>,

@@ -17,6 +17,8 @@ pub trait Hooks: Send + Sync {
     async fn writes(&self) -> i64;
     /// A user changes the own password.
     async fn change_password(&self, address: &str);
+    /// A mailbox vanishes at the server, but for its data.
+    async fn lose_mailbox(&self, address: &str);
 }
 
 pub fn owner(uid: &str) -> Owner {
@@ -62,6 +64,7 @@ pub fn mailbox(uid: &str, address: &str, tenant: &str, password: &str) -> Mailbo
         owner: owner(uid),
         tenant: tenant.into(),
         address: address.into(),
+        former: None,
         settings: settings(),
         password: plain(password, password),
     }
@@ -208,6 +211,17 @@ async fn mailboxes(b: &dyn GroupwareBackend, hooks: &dyn Hooks) {
         assert_eq!(b.read_domain("one.test").await.unwrap().mailboxes["alice@one.test"], now);
     }
     exists(b.ensure_mailbox(&MailboxWant { owner: adopting("m9"), ..want.clone() }).await, Some("m1"));
+    // made again after it vanished: the same one, if nobody is it by now
+    let bob = b.read_domain("one.test").await.unwrap().mailboxes["bob@one.test"].id.clone();
+    for (former, same) in [(Some(row.id.clone()), true), (Some(bob.clone()), false), (Some("../x".into()), false)] {
+        hooks.lose_mailbox("alice@one.test").await;
+        let (again, made) = b.ensure_mailbox(&MailboxWant { former: former.clone(), ..want.clone() }).await.unwrap();
+        assert_eq!((made, again.id == row.id), (Made::Created, same), "{former:?}");
+        assert!(same || Some(&again.id) != former.as_ref(), "{former:?}");
+    }
+    // of one that is there it changes nothing
+    let kept = MailboxWant { former: Some(row.id.clone()), ..want.clone() };
+    assert_eq!(b.ensure_mailbox(&kept).await.unwrap().1, Made::Unchanged);
     assert_eq!(b.read_domain("one.test").await.unwrap().mailboxes.len(), 2);
 }
 

@@ -242,6 +242,42 @@ async fn removal_leaves_nothing() {
     assert_eq!(in_sogo(&sql, BOB).await, 0);
 }
 
+/// Somebody deletes the rows of a mailbox; its mail and calendars lie there still. Made again under its id it has them.
+#[tokio::test]
+async fn a_row_that_vanished_comes_back_with_its_mail() {
+    let stack = Stack::up();
+    let out = Outside::new(&stack);
+    let b = stack.backend();
+    let sql = stack.sql("groupware").await;
+    acme(&*b).await;
+    let id = b.read_domain("acme.test").await.unwrap().mailboxes[ALICE].id.clone();
+    assert_eq!(out.mail(ALICE, "before").await, 250);
+    until("mail", async || out.inbox(ALICE, "alice-1").await.contains("before")).await;
+    assert_eq!(out.dav("PUT", ALICE, "alice-1", "Calendar/personal/e1.ics", ICS).await.0, 201);
+    let lost = format!("DELETE FROM mailbox WHERE username = '{ALICE}'; DELETE FROM alias WHERE address = '{ALICE}'");
+    sql.run(&lost).await;
+    let want = MailboxWant { former: Some(id.clone()), ..mailbox("alice", ALICE, "acme", "alice-1") };
+    assert_eq!(b.ensure_mailbox(&want).await.unwrap().0.id, id);
+    assert_eq!(out.signs_in(ALICE, "alice-1").await, [true; 3]);
+    assert!(out.inbox(ALICE, "alice-1").await.contains("before"));
+    assert_eq!(out.dav("GET", ALICE, "alice-1", "Calendar/personal/e1.ics", "").await.0, 200);
+    // one that was destroyed before its row went is empty
+    sql.run(&lost).await;
+    std::fs::remove_dir_all(stack.root().join("vmail").join(&id)).unwrap();
+    b.ensure_mailbox(&want).await.unwrap();
+    assert_eq!(out.inbox(ALICE, "alice-1").await, "");
+    // the id of another one, also of one that lives in a folder of that name, is not given away
+    let bob = b.read_domain("acme.test").await.unwrap().mailboxes[BOB].id.clone();
+    for taken in
+        ["store_uid = 'x', maildir = '{}'", "store_uid = 'x', maildir = '{}/'", "store_uid = 'x', maildir = '{}/a'"]
+    {
+        let taken = taken.replace("{}", &bob);
+        sql.run(&format!("{lost}; UPDATE mailbox SET {taken} WHERE username = '{BOB}'")).await;
+        let (row, _) = b.ensure_mailbox(&MailboxWant { former: Some(bob.clone()), ..want.clone() }).await.unwrap();
+        assert_ne!(row.id, bob, "{taken}");
+    }
+}
+
 /// A tenant that may forward to outside names a mailbox of another tenant: mail flows, and nothing else follows (I11).
 #[tokio::test]
 async fn tenants_apart() {

@@ -22,6 +22,13 @@ impl conformance::Hooks for Eyes {
     async fn change_password(&self, address: &str) {
         self.0.run(&format!("UPDATE mailbox SET password = '{{PLAIN}}own' WHERE username = '{address}'")).await;
     }
+    async fn lose_mailbox(&self, address: &str) {
+        self.0
+            .run(&format!(
+                "DELETE FROM mailbox WHERE username = '{address}'; DELETE FROM alias WHERE address = '{address}'"
+            ))
+            .await;
+    }
 }
 
 #[tokio::test]

@@ -292,10 +292,15 @@ impl Server {
             let Some((password, version, _)) = password else {
                 return Err(BackendError::Rejected("a new mailbox needs a password".into()));
             };
-            self.made += 1;
+            let taken = |id: &String| self.mailboxes.values().any(|m| m.row.id == *id);
+            let former = want.former.clone().filter(|id| id.starts_with("mbx-") && !taken(id));
+            let id = former.unwrap_or_else(|| {
+                self.made += 1;
+                format!("mbx-{}", self.made)
+            });
             let row = MailboxRow {
                 address: want.address.clone(),
-                id: format!("mbx-{}", self.made),
+                id,
                 owner: Some(uid.clone()),
                 adopted: false,
                 settings: want.settings.clone(),

@@ -425,6 +425,22 @@ fn forced(want: &PasswordWant) -> bool {
     }
 }
 
+/// A store id as the database makes them. What else a status may hold (it can be copied or written by hand) must not
+/// become a path.
+fn made_by_us(id: &str) -> bool {
+    let groups = [8, 4, 4, 4, 12];
+    id.split('-').map(str::len).eq(groups) && id.bytes().all(|b| b == b'-' || b.is_ascii_hexdigit())
+}
+
+/// Whether no mailbox lives in the home of this id. Holds the id until the end of the transaction: nothing but this lock
+/// keeps two mailboxes from getting it at the same moment.
+async fn free(conn: &mut Conn, id: &str) -> Result<bool> {
+    conn.query("SELECT pg_advisory_xact_lock(hashtextextended($1, 7236271))", &[&id]).await?;
+    let sql = "SELECT 1 FROM mailbox WHERE store_uid = $1 OR trim(trailing '/' from maildir) = $1 \
+               OR starts_with(maildir, $1 || '/') LIMIT 1";
+    Ok(conn.row(sql, &[&id]).await?.is_none())
+}
+
 #[allow(clippy::too_many_arguments, reason = "one transaction, read from top to bottom")]
 async fn write(
     conn: &mut Conn,
@@ -448,6 +464,11 @@ async fn write(
             sets.push(("username", Box::new(address.clone())));
             sets.push(("local_part", Box::new(local)));
             sets.push(("domain", Box::new(domain.to_owned())));
+            if let Some(id) = want.former.as_deref().filter(|id| made_by_us(id))
+                && free(conn, id).await?
+            {
+                sets.push(("store_uid", Box::new(id.to_owned())));
+            }
             let names: Vec<&str> = sets.iter().map(|(n, _)| *n).collect();
             let marks: Vec<String> = (1..=sets.len()).map(|i| format!("${i}")).collect();
             let params: Vec<&(dyn ToSql + Sync)> = sets.iter().map(|(_, v)| &**v as &(dyn ToSql + Sync)).collect();
@@ -492,6 +513,21 @@ async fn write(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn store_ids() {
+        assert!(made_by_us("6059e5bc-368c-4d4e-82d2-4b460284c7e3"));
+        for id in [
+            "",
+            "..",
+            "6059e5bc",
+            "6059e5bc-368c-4d4e-82d2-4b460284c7e",
+            "old.test/a",
+            "6059e5bc-368c-4d4e-82d2-4b460284c7/.",
+        ] {
+            assert!(!made_by_us(id), "{id}");
+        }
+    }
 
     #[test]
     fn own_alias_rows() {
