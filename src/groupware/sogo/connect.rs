@@ -3,7 +3,6 @@
 use super::db::{CLIENT_LIMIT, with_limits};
 use super::doveadm::Doveadm;
 use super::limit::Limit;
-use super::together::Together;
 use super::{AtomicBool, RwLock, Semaphore, Sogo};
 use crate::api::GroupwareBackendSpec;
 use crate::api::groupware_backend::{DatabaseTls, SchemaPolicy, Sogo as Spec};
@@ -85,8 +84,6 @@ pub fn connect(settings: Settings) -> Result<Arc<dyn GroupwareBackend>> {
         limit,
         features: RwLock::new(None),
         views_tried: AtomicBool::new(false),
-        forgets: Together::default(),
-        flushes: Together::default(),
         hashing: Arc::new(Semaphore::new(cores)),
     }))
 }

@@ -216,10 +216,11 @@ impl Sogo {
     }
 
     async fn follow(&self, address: &str, effects: Effects) -> Result<()> {
-        self.forgets.call(address, |users| async move { self.forget(&users).await }).await?;
+        let user = [address.to_owned()];
+        self.forget(&user).await?;
         match effects {
             Effects::None | Effects::Forget => Ok(()),
-            Effects::Flush => self.flushes.call(address, |users| async move { self.doveadm.flush(&users).await }).await,
+            Effects::Flush => self.doveadm.flush(&user).await,
             Effects::Kick => self.end_sessions(address).await,
         }
     }

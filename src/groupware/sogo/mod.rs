@@ -18,7 +18,6 @@ mod password;
 mod removal;
 pub mod schema;
 mod tenant;
-mod together;
 
 pub use connect::{connect, secrets};
 
@@ -30,7 +29,6 @@ use limit::Limit;
 use schema::{Catalog, Features};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{PoisonError, RwLock};
-use together::Together;
 use tokio::sync::Semaphore;
 
 /// The provider.
@@ -44,9 +42,6 @@ pub struct Sogo {
     features: RwLock<Option<Features>>,
     /// The migration met views that are not ours and could not be replaced.
     views_tried: AtomicBool,
-    /// Users of whom the caches must not know any more what they knew.
-    forgets: Together,
-    flushes: Together,
     /// Slow hashes at a time: each takes a core for 20 ms.
     hashing: Arc<Semaphore>,
 }
@@ -100,7 +95,7 @@ impl Sogo {
 
     /// Ends the sessions of a user, and waits until they are seen to be over.
     async fn end_sessions(&self, user: &str) -> Result<()> {
-        self.flushes.call(user, |users| async move { self.doveadm.flush(&users).await }).await?;
+        self.doveadm.flush(&[user.to_owned()]).await?;
         self.doveadm.kick(user).await?;
         // A kick takes effect a moment later; a session that is still open could write into a home that is being removed.
         for _ in 0..20 {
