@@ -308,7 +308,8 @@ pub struct MailboxRow {
     pub password_version: Option<String>,
     /// Whether the password was changed since by somebody else.
     pub password_drifted: bool,
-    /// A step that must follow a change (caches, sessions) is still due: the same `ensure` again does it.
+    /// Something that no other field shows is still due (caches, sessions, rows beside it): the same `ensure` again
+    /// does it.
     pub effects_due: bool,
     /// Removal has begun.
     pub removing: bool,

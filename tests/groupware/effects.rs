@@ -242,6 +242,35 @@ async fn removal_leaves_nothing() {
     assert_eq!(in_sogo(&sql, BOB).await, 0);
 }
 
+/// The row under a mailbox' own address in `alias` is what Postfix delivers by: what becomes of it is drift like any other.
+#[tokio::test]
+async fn the_row_that_mail_comes_by_is_put_back() {
+    let stack = Stack::up();
+    let out = Outside::new(&stack);
+    let b = stack.backend();
+    let sql = stack.sql("groupware").await;
+    acme(&*b).await;
+    b.ensure_alias(&alias("all", "@acme.test", "acme", &[BOB])).await.unwrap();
+    let want = mailbox("alice", ALICE, "acme", "alice-1");
+    let seen = async || b.read_domain("acme.test").await.unwrap().mailboxes[ALICE].effects_due;
+    let mut held = out.imap(ALICE, "alice-1").await.unwrap();
+    for (n, drift) in
+        ["DELETE FROM alias", "UPDATE alias SET active = false", "UPDATE alias SET owner = NULL"].iter().enumerate()
+    {
+        assert!(!seen().await, "{drift}");
+        sql.run(&format!("{drift} WHERE address = '{ALICE}'")).await;
+        assert!(seen().await, "{drift}");
+        let (row, made) = b.ensure_mailbox(&want).await.unwrap();
+        assert_eq!((made, row.effects_due), (Made::Changed, false), "{drift}");
+        assert_eq!(out.mail(ALICE, &format!("after-{n}")).await, 250);
+        until(drift, async || out.inbox(ALICE, "alice-1").await.contains(&format!("after-{n}"))).await;
+    }
+    assert!(held.noop().await, "nobody is signed out for it");
+    // of one that is nobody's, whatever it is like, nothing is due
+    sql.run(&format!("UPDATE mailbox SET owner = NULL WHERE username = '{ALICE}'")).await;
+    assert!(!seen().await);
+}
+
 /// Somebody deletes the rows of a mailbox; its mail and calendars lie there still. Made again under its id it has them.
 #[tokio::test]
 async fn a_row_that_vanished_comes_back_with_its_mail() {

@@ -22,7 +22,8 @@ fn columns(f: Features) -> String {
     format!(
         "m.username, m.store_uid, m.owner, m.adopted, m.name, m.quota, m.active, {login}, {access}, m.password_version, \
          (m.password_applied IS NOT NULL AND m.password <> m.password_applied), m.effects_due, m.removing, \
-         COALESCE(q.bytes, 0), s.goto"
+         COALESCE(q.bytes, 0), s.goto, \
+         (m.owner IS NOT NULL AND (s.address IS NULL OR s.active <> m.active OR s.owner IS DISTINCT FROM m.owner))"
     )
 }
 
@@ -61,7 +62,8 @@ pub(super) fn mailbox_row(r: &Row) -> MailboxRow {
         },
         password_version: r.get(13),
         password_drifted: r.get(14),
-        effects_due: r.get(15),
+        // A mailbox of ours whose own alias row is not there, off or another's gets no mail, whatever else is right.
+        effects_due: r.get::<_, bool>(15) || r.get::<_, bool>(19),
         removing: r.get(16),
         used: bytes(r.get(17)),
         address: username,
@@ -105,6 +107,8 @@ struct State {
     row: Option<MailboxRow>,
     /// `login_enabled` by itself.
     login_enabled: bool,
+    /// `effects_due` by itself.
+    due: bool,
     password: String,
     applied: Option<String>,
     home: Option<String>,
@@ -130,14 +134,15 @@ async fn read(conn: &mut Conn, f: Features, address: &str, domain: &str) -> Resu
     let r = r.ok_or_else(|| BackendError::unavailable("the database gave no row"))?;
     let there = r.get::<_, Option<&str>>(0).is_some();
     Ok(State {
-        domain_there: r.get::<_, Option<&str>>(19).is_some(),
-        tenant: r.get(20),
+        domain_there: r.get::<_, Option<&str>>(20).is_some(),
+        tenant: r.get(21),
         row: there.then(|| mailbox_row(&r)),
         login_enabled: there && r.get::<_, bool>(7),
-        password: r.get::<_, Option<String>>(21).unwrap_or_default(),
-        applied: r.get(22),
-        home: r.get(23),
-        own: r.get::<_, Option<String>>(18).map(|goto| OwnAlias { owner: r.get(24), goto, active: r.get(25) }),
+        due: there && r.get::<_, bool>(15),
+        password: r.get::<_, Option<String>>(22).unwrap_or_default(),
+        applied: r.get(23),
+        home: r.get(24),
+        own: r.get::<_, Option<String>>(18).map(|goto| OwnAlias { owner: r.get(25), goto, active: r.get(26) }),
     })
 }
 
@@ -175,7 +180,7 @@ impl Sogo {
                 || o.active != s.receive
                 || o.owner.as_deref() != Some(&want.owner.uid)
         });
-        let due = state.row.as_ref().is_some_and(|r| r.effects_due);
+        let due = state.due;
         if let (Made::Unchanged, Some(row)) = (made, &state.row)
             && sets.is_empty()
             && !own_differs
