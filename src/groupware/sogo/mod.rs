@@ -14,6 +14,7 @@ mod doveadm;
 mod limit;
 mod mailbox;
 mod memcached;
+mod migrate;
 mod password;
 mod removal;
 pub mod schema;
@@ -27,7 +28,6 @@ use db::Conn;
 use doveadm::Doveadm;
 use limit::Limit;
 use schema::{Catalog, Features};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{PoisonError, RwLock};
 use tokio::sync::Semaphore;
 
@@ -40,8 +40,6 @@ pub struct Sogo {
     limit: Arc<Limit>,
     /// What the tables can say, read once and by every probe.
     features: RwLock<Option<Features>>,
-    /// The migration met views that are not ours and could not be replaced.
-    views_tried: AtomicBool,
     /// Slow hashes at a time: each takes a core for 20 ms.
     hashing: Arc<Semaphore>,
 }
@@ -115,7 +113,7 @@ impl Sogo {
             None => return Err(BackendError::unavailable("the database gave no row for its version")),
         };
         let catalog = match self.managed {
-            true => schema::migrate(&mut conn, self.views_tried.swap(true, Ordering::Relaxed)).await?,
+            true => migrate::migrate(&mut conn).await?,
             false => Catalog::read(&mut conn).await?,
         };
         let features = self.keep(&catalog)?;
