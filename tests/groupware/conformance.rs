@@ -281,11 +281,16 @@ async fn keys(b: &dyn GroupwareBackend, hooks: &dyn Hooks) {
     let key = rsa();
     let row = b.ensure_dkim_key("d1", "one.test", "r1", &key).await.unwrap();
     assert_eq!((row.algorithm, &row.public, row.active), (DkimAlgorithm::RSA2048, &key.public, false));
+    assert_eq!(row.owner.as_deref(), Some("d1"));
     let before = hooks.writes().await;
     assert_eq!(b.ensure_dkim_key("d1", "one.test", "r1", &rsa()).await.unwrap(), row, "a key that is there stays");
     assert_eq!(hooks.writes().await, before, "a repeat writes");
     b.sign_with("d1", "one.test", &["r1".into()]).await.unwrap();
+    b.ensure_dkim_key("d1", "one.test", "r10", &rsa()).await.unwrap();
     b.ensure_dkim_key("d1", "one.test", "r2", &rsa()).await.unwrap();
+    let made: Vec<_> = b.read_domain("one.test").await.unwrap().dkim.into_iter().map(|k| k.selector).collect();
+    assert_eq!(made, ["r1", "r10", "r2"], "in the order in which they were made");
+    b.remove_dkim_key("d1", "one.test", "r10").await.unwrap();
     let active = async || -> Vec<String> {
         let all = b.read_domain("one.test").await.unwrap().dkim;
         all.into_iter().filter(|k| k.active).map(|k| k.selector).collect()

@@ -359,6 +359,40 @@ async fn tenants_apart() {
     assert_eq!(sql.count(&format!("SELECT count(*) FROM mailbox WHERE username = '{ALICE}'")).await, 0);
 }
 
+/// A domain with mailboxes of others goes on for them when its object goes, and so does its tenant.
+#[tokio::test]
+async fn those_of_others_go_on() {
+    let stack = Stack::up();
+    let out = Outside::new(&stack);
+    let b = stack.backend();
+    let sql = stack.sql("groupware").await;
+    acme(&*b).await;
+    // alice becomes somebody else's, with mail that comes and a session that is open; bob stays ours, and is kept
+    sql.run(&format!("UPDATE mailbox SET owner = NULL WHERE username = '{ALICE}'; UPDATE alias SET owner = NULL WHERE address = '{ALICE}'"))
+        .await;
+    let mut held = out.imap(ALICE, "alice-1").await.unwrap();
+    b.release_mailbox("bob", BOB).await.unwrap();
+    assert_eq!(b.remove_domain("d", "acme.test", false).await, Ok(Left::Used(1)));
+    assert_eq!(b.remove_tenant("t").await, Ok(Left::Used(1)));
+    assert_eq!(out.signs_in(ALICE, "alice-1").await, [true; 3]);
+    assert!(held.noop().await, "a session of somebody else was ended");
+    assert_eq!(out.mail(ALICE, "still-comes").await, 250);
+    assert_eq!(out.mail(BOB, "is-off").await, 550);
+    assert_eq!(out.signs_in(BOB, "bob-1").await, [false; 3]);
+    // nothing of it is ours any more, and no other tenant gets it
+    assert_eq!(b.read_domain("acme.test").await.unwrap().domain.unwrap().owner, None);
+    b.ensure_tenant(&tenant("t2", "beta")).await.unwrap();
+    let stolen = b.ensure_domain(&DomainWant { owner: adopting("d2"), ..domain("d2", "acme.test", "beta") }).await;
+    assert!(matches!(stolen, Err(BackendError::Exists { .. })), "{stolen:?}");
+    // the same place gets it back; without anybody who uses it it is switched off
+    b.ensure_tenant(&TenantWant { owner: adopting("t3"), ..tenant("t3", "acme") }).await.unwrap();
+    b.ensure_domain(&DomainWant { owner: adopting("d3"), ..domain("d3", "acme.test", "acme") }).await.unwrap();
+    sql.run(&format!("UPDATE mailbox SET active = false WHERE username = '{ALICE}'")).await;
+    assert_eq!(b.remove_domain("d3", "acme.test", false).await, Ok(Left::Kept(2)));
+    assert_eq!(b.remove_tenant("t3").await, Ok(Left::Kept(1)));
+    assert_eq!(out.mail("nobody@acme.test", "off").await / 100, 5);
+}
+
 /// With memcached away at the moment of a change the clearing stays due, and a repeat that finds the row right does it.
 #[tokio::test]
 async fn effects_stay_due() {

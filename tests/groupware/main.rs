@@ -7,6 +7,7 @@ mod conformance;
 mod effects;
 mod migration;
 mod outside;
+mod signing;
 mod stack;
 
 use async_trait::async_trait;
