@@ -38,6 +38,11 @@ async fn lacks(w: &World, sql: &Sql, kind: &str, object: &Value) -> Vec<String> 
                 must("name", row["name"] == object["spec"]["displayName"]);
                 must("active", row["active"] == true && row["login_enabled"] == (object["spec"]["suspend"] == "None"));
                 must("quota", row["quota"] == 10 << 20);
+                let own = format!(
+                    "address = '{local}@{zone}' AND active AND owner = '{}'",
+                    row["owner"].as_str().unwrap_or("?")
+                );
+                must("the row that mail comes by", sql.row("alias", &own).await.is_some());
             }
         },
         _ => match sql.row("alias", &format!("address = '{local}@{zone}' AND active")).await {
@@ -119,7 +124,8 @@ async fn ready_is_never_said_while_the_backend_lacks_it() {
         .run(&format!(
             "UPDATE mailbox SET name = 'drifted' WHERE username = 'm1@{zone}';
              UPDATE mailbox SET active = false WHERE username = 'm2@{zone}';
-             DELETE FROM alias WHERE address IN ('a1@{zone}', 'm3@{zone}'); DELETE FROM mailbox WHERE username = 'm3@{zone}';
+             DELETE FROM alias WHERE address IN ('a1@{zone}', 'm3@{zone}', 'm4@{zone}'); DELETE FROM mailbox WHERE username = 'm3@{zone}';
+             UPDATE alias SET active = false WHERE address = 'm5@{zone}';
              UPDATE alias SET goto = 'thief@away.example' WHERE address = 'a2@{zone}'"
         ))
         .await;
@@ -129,6 +135,8 @@ async fn ready_is_never_said_while_the_backend_lacks_it() {
         ("Mailbox", "m1"),
         ("Mailbox", "m2"),
         ("Mailbox", "m3"),
+        ("Mailbox", "m4"),
+        ("Mailbox", "m5"),
         ("MailAlias", "a1"),
         ("MailAlias", "a2"),
         ("MailDomain", "main"),

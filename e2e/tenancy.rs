@@ -162,7 +162,11 @@ async fn an_emptied_server_is_not_filled_again_before_a_person_says_so() {
     let zone = w.zone();
     let count = || async { w.sql.one(&format!("SELECT count(*) FROM mailbox WHERE domain = '{zone}'")).await };
     assert_eq!(count().await, "12");
-    // One that is missing is drift, and put back.
+    // One that is missing is drift, and put back: with its mail, under its own id, and with a word about it.
+    let m00 = (w.address("m00"), w.password("m00").await);
+    let login = (m00.0.as_str(), m00.1.as_str());
+    mail::send(w.stack, "sender@elsewhere.example", &m00.0, "before the loss", None).await.expect("taken");
+    mail::arrives(w.stack, login, "before the loss").await;
     w.sql
         .run(&format!(
             "DELETE FROM alias WHERE address = 'm00@{zone}'; DELETE FROM mailbox WHERE username = 'm00@{zone}'"
@@ -170,6 +174,14 @@ async fn an_emptied_server_is_not_filled_again_before_a_person_says_so() {
         .await;
     eventually("one missing mailbox is made again", secs(60), || async {
         if count().await == "12" { Ok(()) } else { Err("11") }
+    })
+    .await;
+    mail::arrives(w.stack, login, "before the loss").await;
+    eventually("an Event says so", secs(60), || async {
+        let events = w.k.list("Event").await;
+        let told = |e: &&serde_json::Value| e["reason"] == "Recreated" && e["regarding"]["name"] == "m00";
+        let told: Vec<_> = events.iter().filter(told).collect();
+        if told.len() == 1 && told[0]["type"] == "Warning" { Ok(()) } else { Err(told.len()) }
     })
     .await;
     w.sql.run(&format!("DELETE FROM alias WHERE domain = '{zone}'; DELETE FROM mailbox WHERE domain = '{zone}'")).await;
@@ -191,6 +203,5 @@ async fn an_emptied_server_is_not_filled_again_before_a_person_says_so() {
         w.k.ready("Mailbox", name, secs(120)).await;
     }
     assert_eq!(count().await, "12");
-    let (m00, password) = (w.address("m00"), w.password("m00").await);
-    assert!(mail::imap_login(w.stack, (&m00, &password)).await, "the passwords in the Secrets still hold");
+    assert!(mail::imap_login(w.stack, login).await, "the passwords in the Secrets still hold");
 }

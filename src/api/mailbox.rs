@@ -35,7 +35,8 @@ use serde::{Deserialize, Serialize};
 pub struct MailboxSpec {
     /// The MailDomain. Immutable.
     pub domain_ref: LocalRef,
-    /// The part before the `@`, lower case (RFC 5321: at most 64 bytes). Immutable.
+    /// The part before the `@`, lower case (RFC 5321: at most 64 bytes). The address is the login too, so it holds only
+    /// what every server takes in one; for other characters make a MailAlias. Immutable.
     #[schemars(transform = rules::local_part)]
     pub local_part: String,
     /// The name that outgoing mail carries.
@@ -210,7 +211,7 @@ pub struct MailboxStatus {
     /// The full address.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub address: Option<String>,
-    /// What the backend calls it.
+    /// What the backend calls it. A mailbox that vanished there is made again under the same id if that is still free.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backend_id: Option<String>,
     /// How the mailbox at the backend came to be ours.

@@ -12,6 +12,9 @@ use serde_json::{Map, Value, json};
 const ATEXT: &str = r"[a-z0-9!#$%&\x27*+/=?^_`{|}~-]";
 /// The same without those that mean something to mail servers: `*`, `/`, `%`, `!`, `|` and the back quote.
 const OWN_ATEXT: &str = r"[a-z0-9#$&\x27+=?^_{}~-]";
+/// What a login may hold: Dovecot's own `auth_username_chars`. Of the others `+` begins a subaddress, `?` and `*` are
+/// wildcards of doveadm, and SOGo 5.8 puts the login into its SQL unquoted, where a quote would end the text.
+const LOGIN: &str = "[a-z0-9_-]";
 /// One label of a host name.
 const LABEL: &str = "[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?";
 /// One label that may start with or hold an underscore: names of records and zones.
@@ -252,14 +255,17 @@ pub fn domain(s: &mut Schema) {
 
 // Addresses
 
+const LEADING_HYPHEN: &str = "localPart must not begin with -: mail servers refuse such an address";
+
 /// Local part of a mailbox.
 pub fn local_part(s: &mut Schema) {
     text(s, 1, 64);
     rule(s, "!self.matches(r'[A-Z]')", "localPart must be lower case: alice, not Alice");
+    rule(s, "!self.startsWith('-')", LEADING_HYPHEN);
     rule(
         s,
-        format!(r"self.matches(r'^([A-Z]|{OWN_ATEXT})+([.]([A-Z]|{OWN_ATEXT})+)*$')"),
-        "localPart must be words of letters a to z, digits and # $ & ' + = ? ^ _ { } ~ - joined by single dots, without quotes and without the domain, such as alice or alice.example; a catch-all (*) is a MailAlias",
+        format!(r"self.matches(r'^([A-Z]|{LOGIN})+([.]([A-Z]|{LOGIN})+)*$')"),
+        "localPart must be words of letters a to z, digits, _ and - joined by single dots, without quotes and without the domain, such as alice or alice.example: it is a login too. An address with other characters (o'brien, r&d, or * for a catch-all) is a MailAlias of the mailbox",
     );
 }
 
@@ -267,6 +273,7 @@ pub fn local_part(s: &mut Schema) {
 pub fn alias_local_part(s: &mut Schema) {
     text(s, 1, 64);
     rule(s, "!self.matches(r'[A-Z]')", "localPart must be lower case: info, not Info");
+    rule(s, "!self.startsWith('-')", LEADING_HYPHEN);
     rule(
         s,
         format!(r"self == '*' || self.matches(r'^([A-Z]|{OWN_ATEXT})+([.]([A-Z]|{OWN_ATEXT})+)*$')"),

@@ -340,7 +340,14 @@ pub async fn settle(ctx: &Ctx, result: Pass, id: &ObjectId) -> Next {
             Next::Retry
         }
         Err(error) => {
-            tracing::warn!(object = %id, %error, "Kubernetes did not take a call; again");
+            // serde's words quote what it met, which may be a part of a Secret (I6).
+            let said = match &error {
+                kube::Error::SerdeError(e) => {
+                    format!("an answer does not decode at line {}, column {}", e.line(), e.column())
+                }
+                other => other.to_string(),
+            };
+            tracing::warn!(object = %id, error = said, "Kubernetes did not take a call; again");
             if let Some(hold) = super::trouble::refusal(&error) {
                 super::trouble::after(ctx, id, &hold).await;
             }

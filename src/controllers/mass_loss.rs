@@ -76,7 +76,7 @@ pub fn hold(instance: &str, loss: Option<Loss>) -> Hold {
         Reason::MassLossHeld,
         format!(
             "{what} mailboxes of MailInstance {instance} are missing at the backend: is it the right server, was it restored? \
-             To have them made again, empty, set the annotation {} of the instance to a new value",
+             To have them made again, with what of their mail is still there, set the annotation {} of the instance to a new value",
             annotations::ACCEPT_MASS_LOSS
         ),
     )

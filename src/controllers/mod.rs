@@ -32,6 +32,10 @@ use std::sync::Arc;
 use std::time::Duration;
 use world::{Kind, ObjectId};
 
+/// Time limit of a backend's own pass: it may migrate a database. There are few of them, and what is on a backend waits
+/// for it anyway.
+pub const BACKEND_PASS: Duration = Duration::from_secs(300);
+
 /// All passes.
 pub struct Passes(pub Arc<Ctx>);
 
@@ -60,8 +64,8 @@ impl Work<ObjectId> for Passes {
                 Hold::retry(Reason::InternalError, text)
             }
             _ => {
-                let text = "a pass took longer than 60 s and was ended: a backend or Kubernetes is slow, or there is more to do \
-                            than fits. It is tried again.";
+                let text = "a pass took longer than it may and was ended: a backend or Kubernetes is slow, or there is more \
+                            to do than fits. It is tried again.";
                 Hold::retry(Reason::TimedOut, text)
             }
         };
@@ -70,6 +74,13 @@ impl Work<ObjectId> for Passes {
 
     fn lane(&self, id: &ObjectId) -> String {
         self.0.world().lane(id)
+    }
+
+    fn limit(&self, id: &ObjectId, usual: Duration) -> Duration {
+        match id.kind {
+            Kind::GroupwareBackend | Kind::DNSBackend => BACKEND_PASS,
+            _ => usual,
+        }
     }
 
     fn ended(&self, id: &ObjectId, ended: Ended, took: Duration) {

@@ -263,6 +263,9 @@ pub struct MailboxWant {
     pub tenant: String,
     /// Full address, A-label.
     pub address: String,
+    /// [`MailboxRow::id`] that it had here before, if it is made again: it gets it back, and with it the data that still
+    /// lies there, unless another mailbox has it by now. Without meaning for one that is there.
+    pub former: Option<String>,
     /// All but the password.
     pub settings: MailboxSettings,
     /// The password.
@@ -293,7 +296,7 @@ pub struct MailboxSettings {
 pub struct MailboxRow {
     /// Full address, A-label.
     pub address: String,
-    /// What the server calls it: never used again for another one.
+    /// What the server calls it: never used again for another one, only for the same one made again.
     pub id: String,
     /// Uid of the owner; none: not ours, or retained.
     pub owner: Option<String>,
@@ -305,7 +308,8 @@ pub struct MailboxRow {
     pub password_version: Option<String>,
     /// Whether the password was changed since by somebody else.
     pub password_drifted: bool,
-    /// A step that must follow a change (caches, sessions) is still due: the same `ensure` again does it.
+    /// Something that no other field shows is still due (caches, sessions, rows beside it): the same `ensure` again
+    /// does it.
     pub effects_due: bool,
     /// Removal has begun.
     pub removing: bool,
@@ -359,6 +363,8 @@ pub struct AliasRow {
 pub struct DkimRow {
     /// Selector.
     pub selector: String,
+    /// Uid of the owner; none: not ours.
+    pub owner: Option<String>,
     /// Algorithm.
     pub algorithm: DkimAlgorithm,
     /// Value of `p=` (base64).
@@ -398,6 +404,8 @@ pub enum Left {
     Gone,
     /// It was switched off and is owned by nobody now, since so many retained objects are below it.
     Kept(u64),
+    /// It is owned by nobody now and goes on as it is: so many objects of others below it are in use.
+    Used(u64),
 }
 
 /// A groupware server.
@@ -413,7 +421,7 @@ pub trait GroupwareBackend: Send + Sync {
     async fn ensure_tenant(&self, want: &TenantWant) -> Result<(TenantRow, Made)>;
     /// The tenant of an owner.
     async fn tenant(&self, owner: &str) -> Result<Option<TenantRow>>;
-    /// Ends the tenant of an owner; keeps and switches it off while something retained is below.
+    /// Ends the tenant of an owner; keeps it while something retained is below, switched off if no domain of others is on.
     /// [`BackendError::NotFound`]: the owner has none. [`BackendError::Conflict`]: owned domains are below.
     async fn remove_tenant(&self, owner: &str) -> Result<Left>;
 
@@ -421,9 +429,9 @@ pub trait GroupwareBackend: Send + Sync {
     async fn read_domain(&self, name: &str) -> Result<DomainSnapshot>;
     /// Makes the domain, or changes it into what is wanted. A domain of another tenant is never adopted.
     async fn ensure_domain(&self, want: &DomainWant) -> Result<(DomainRow, Made)>;
-    /// Ends a domain; keeps and switches it off while something retained, or something foreign, is below.
-    /// Signing keys go with it. [`BackendError::NotFound`]: the owner has none of that name.
-    /// With `retain` it is kept and switched off in any case.
+    /// Ends a domain; keeps it while something retained, or something foreign, is below. Kept it is switched off, unless
+    /// mailboxes or aliases of others below are in use: those go on. Own signing keys go with it.
+    /// [`BackendError::NotFound`]: the owner has none of that name. With `retain` it is kept in any case.
     /// [`BackendError::Conflict`]: owned mailboxes or aliases are below.
     async fn remove_domain(&self, owner: &str, name: &str, retain: bool) -> Result<Left>;
 
@@ -445,9 +453,10 @@ pub trait GroupwareBackend: Send + Sync {
     /// Addresses of owned aliases of the mailbox' own tenant that deliver to it, as the server has them now.
     async fn aliases_to(&self, address: &str) -> Result<Vec<String>>;
 
-    /// Gives the signer a key; a key of that selector that is there already stays, and is returned.
+    /// Gives the signer a key; an own one of that selector that is there already stays, and is returned.
     async fn ensure_dkim_key(&self, owner: &str, domain: &str, selector: &str, key: &DkimKey) -> Result<DkimRow>;
-    /// Signs with exactly these selectors from now on.
+    /// Signs with exactly these own keys from now on. Of a domain that was adopted, what nobody owns signs no more; any
+    /// other key that signs in the place of one of these is [`BackendError::Exists`].
     async fn sign_with(&self, owner: &str, domain: &str, selectors: &[String]) -> Result<()>;
     /// Takes a key away from the signer; one that is not there is fine.
     async fn remove_dkim_key(&self, owner: &str, domain: &str, selector: &str) -> Result<()>;

@@ -52,6 +52,10 @@ pub trait Work<K>: Send + Sync + 'static {
     }
     /// Which lane a key belongs to now.
     fn lane(&self, key: &K) -> String;
+    /// Time limit of a pass, where it is not the usual one.
+    fn limit(&self, _key: &K, usual: Duration) -> Duration {
+        usual
+    }
     /// Told of every end, with how long it took.
     fn ended(&self, key: &K, ended: Ended, took: Duration);
 }
@@ -75,7 +79,7 @@ pub struct Bounds {
     pub concurrency: usize,
     /// Passes at a time in a lane that has no bound of its own.
     pub lane: usize,
-    /// Time limit of a pass.
+    /// Time limit of a pass, if [`Work::limit`] says no other one.
     pub pass: Duration,
 }
 
@@ -141,7 +145,8 @@ impl<K: Ord + Clone + Send + Sync + 'static> Dispatcher<K> {
                 queue.wake(Instant::now(), |k| work.lane(k));
                 while running.len() < bounds.concurrency {
                     let Some(key) = queue.pop() else { break };
-                    let id = running.spawn(bounded(work.clone(), key.clone(), bounds.pass)).id();
+                    let limit = work.limit(&key, bounds.pass);
+                    let id = running.spawn(bounded(work.clone(), key.clone(), limit)).id();
                     keys.insert(id, key);
                 }
             }
@@ -219,11 +224,18 @@ mod tests {
                 1 => panic!("planted"),
                 2 => std::future::pending().await,
                 3 => Next::After(Duration::from_secs(7)),
+                5 => {
+                    tokio::time::sleep(Duration::from_secs(200)).await;
+                    Next::Settled
+                }
                 _ => Next::Settled,
             }
         }
         fn lane(&self, _: &u32) -> String {
             String::new()
+        }
+        fn limit(&self, key: &u32, usual: Duration) -> Duration {
+            if *key == 5 { Duration::from_secs(300) } else { usual }
         }
         fn ended(&self, key: &u32, ended: Ended, _: Duration) {
             lock(&self.0).push((*key, ended));
@@ -251,5 +263,23 @@ mod tests {
         assert!(seen.iter().filter(|(k, e)| *k == 1 && *e == Ended::Panicked).count() >= 3, "tried again with pauses");
         assert_eq!(seen.iter().filter(|(k, _)| *k == 3).count(), 11, "every 7 s");
         assert_eq!(seen.iter().filter(|(k, _)| *k == 4).count(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_key_may_have_a_time_limit_of_its_own() {
+        let bounds = Bounds { concurrency: 4, lane: 4, pass: Duration::from_secs(60) };
+        let d = Dispatcher::new(bounds);
+        let work = Arc::new(Fake(Mutex::default()));
+        d.add([2, 5].map(|k| (k, Priority::Normal, String::new())));
+        let (stop, rx) = watch::channel(false);
+        let run = d.run(work.clone(), bounds, Arc::new(SystemRandom), rx);
+        let watch = async {
+            tokio::time::sleep(Duration::from_secs(250)).await;
+            stop.send(true).expect("the dispatcher listens");
+        };
+        futures::join!(run, watch);
+        let seen = lock(&work.0).clone();
+        assert!(seen.contains(&(2, Ended::TimedOut)), "{seen:?}");
+        assert!(seen.contains(&(5, Ended::With(Next::Settled))), "{seen:?}");
     }
 }

@@ -3,8 +3,25 @@
 
 use clap::ValueEnum;
 use std::io::{IsTerminal, stderr};
+use tracing::{Subscriber, level_filters::LevelFilter};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::{FilterExt, Targets};
+use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::layer::{Layer, SubscriberExt};
+use tracing_subscriber::registry::Registry;
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
+
+/// Libraries that log what may be secret, and up to which level they may be heard, whatever is asked for. The others
+/// were read: they log addresses, names of methods, counts of bytes.
+const CAPS: &[(&str, LevelFilter)] = &[
+    // The whole body of an answer that does not decode, at `warn`: it may be a Secret. The modules below log none.
+    ("kube_client::client", LevelFilter::OFF),
+    ("kube_client::client::builder", LevelFilter::TRACE),
+    ("kube_client::client::tls", LevelFilter::TRACE),
+    // Every parameter of every statement, at `debug`: hashes and signing keys.
+    ("tokio_postgres", LevelFilter::WARN),
+    ("postgres_protocol", LevelFilter::WARN),
+];
 
 /// How a log line looks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -27,8 +44,8 @@ pub enum Error {
 }
 
 /// The filter that `level` stands for. A bare level below `info` holds for `own` (the crate's name) alone: libraries
-/// log requests and SQL texts there, which nobody asked for by saying `debug`, and which are outside of what the tests
-/// on secrets in logs can see. Directives (`info,kube=debug`) are taken as they are.
+/// log requests there, which nobody asked for by saying `debug`. Directives (`info,kube=debug`) are taken as they are,
+/// within [`CAPS`].
 pub fn filter(level: &str, own: &str) -> Result<EnvFilter, Error> {
     let directives = match level.trim().to_ascii_lowercase().as_str() {
         bare @ ("debug" | "trace") => format!("info,{own}={bare}"),
@@ -37,19 +54,96 @@ pub fn filter(level: &str, own: &str) -> Result<EnvFilter, Error> {
     Ok(EnvFilter::try_new(directives)?)
 }
 
+/// What writes the lines that `level` lets through, but never more of a library than [`CAPS`] says.
+fn subscriber<W>(
+    format: LogFormat,
+    level: &str,
+    own: &str,
+    writer: W,
+) -> Result<Box<dyn Subscriber + Send + Sync>, Error>
+where
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
+    let caps = Targets::new().with_default(LevelFilter::TRACE).with_targets(CAPS.iter().copied());
+    let allowed = filter(level, own)?.and(caps);
+    let lines = tracing_subscriber::fmt::layer().with_writer(writer);
+    let lines: Box<dyn Layer<Registry> + Send + Sync> = match format {
+        LogFormat::Text => lines.with_ansi(stderr().is_terminal()).boxed(),
+        LogFormat::Json => lines.json().flatten_event(true).with_current_span(true).boxed(),
+    };
+    Ok(Box::new(Registry::default().with(lines.with_filter(allowed))))
+}
+
 /// Sets up logging for the whole process. `own` is the crate's name, see [`filter`].
 pub fn init(format: LogFormat, level: &str, own: &str) -> Result<(), Error> {
-    let builder = tracing_subscriber::fmt().with_env_filter(filter(level, own)?).with_writer(stderr);
-    match format {
-        LogFormat::Text => builder.with_ansi(stderr().is_terminal()).finish().try_init()?,
-        LogFormat::Json => builder.json().flatten_event(true).with_current_span(true).finish().try_init()?,
-    }
-    Ok(())
+    Ok(subscriber(format, level, own, stderr)?.try_init()?)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::filter;
+    use super::*;
+    use k8s_openapi::api::core::v1::Secret;
+    use std::io::Write;
+    use std::sync::{Arc, Mutex};
+
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+    impl Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    impl Lines {
+        fn text(&self) -> String {
+            String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+        }
+    }
+
+    /// Answers that do not decode, of kube's own client, and what tokio-postgres would say, under every level.
+    #[tokio::test]
+    async fn bodies_and_parameters_are_never_logged() {
+        for format in [LogFormat::Text, LogFormat::Json] {
+            for level in [
+                "info",
+                "trace",
+                "trace,kube_client=trace,tokio_postgres=trace",
+                "kube_client::client=trace,tokio_postgres::query=debug,mailtenant=info",
+                "off,kube_client::client=warn",
+            ] {
+                let lines = Lines::default();
+                let kept = lines.clone();
+                let guard = tracing::subscriber::set_default(
+                    subscriber(format, level, "mailtenant", move || kept.clone()).unwrap(),
+                );
+                for body in [
+                    r#"{"kind": "Secret", "data": {"password": ["hunter2"]}}"#,
+                    r#"{"kind": "Status", "code": "hunter2"}"#,
+                ] {
+                    let service = tower::service_fn(move |_: http::Request<kube::client::Body>| async move {
+                        Ok::<_, std::convert::Infallible>(http::Response::new(kube::client::Body::from(
+                            body.as_bytes().to_vec(),
+                        )))
+                    });
+                    let api = kube::Api::<Secret>::default_namespaced(kube::Client::new(service, "default"));
+                    assert!(api.get("x").await.is_err());
+                    assert!(api.delete("x", &kube::api::DeleteParams::default()).await.is_err());
+                }
+                tracing::debug!(target: "tokio_postgres::query", "executing with parameters: hunter2");
+                tracing::error!(target: "kube_client::client::builder", "failed with an error");
+                tracing::info!(target: "mailtenant", "our own");
+                drop(guard);
+                let text = lines.text();
+                assert!(!text.contains("hunter2"), "{format:?} {level}: {text}");
+                // The rest goes on as it was asked for.
+                let rest = ["our own", "failed with an error"].iter().all(|t| text.contains(t));
+                assert!(rest || level.starts_with("off"), "{format:?} {level}: {text}");
+            }
+        }
+    }
 
     #[test]
     fn a_bare_debug_is_for_ourselves_only() {

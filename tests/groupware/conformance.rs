@@ -17,6 +17,8 @@ pub trait Hooks: Send + Sync {
     async fn writes(&self) -> i64;
     /// A user changes the own password.
     async fn change_password(&self, address: &str);
+    /// A mailbox vanishes at the server, but for its data.
+    async fn lose_mailbox(&self, address: &str);
 }
 
 pub fn owner(uid: &str) -> Owner {
@@ -62,6 +64,7 @@ pub fn mailbox(uid: &str, address: &str, tenant: &str, password: &str) -> Mailbo
         owner: owner(uid),
         tenant: tenant.into(),
         address: address.into(),
+        former: None,
         settings: settings(),
         password: plain(password, password),
     }
@@ -208,6 +211,17 @@ async fn mailboxes(b: &dyn GroupwareBackend, hooks: &dyn Hooks) {
         assert_eq!(b.read_domain("one.test").await.unwrap().mailboxes["alice@one.test"], now);
     }
     exists(b.ensure_mailbox(&MailboxWant { owner: adopting("m9"), ..want.clone() }).await, Some("m1"));
+    // made again after it vanished: the same one, if nobody is it by now
+    let bob = b.read_domain("one.test").await.unwrap().mailboxes["bob@one.test"].id.clone();
+    for (former, same) in [(Some(row.id.clone()), true), (Some(bob.clone()), false), (Some("../x".into()), false)] {
+        hooks.lose_mailbox("alice@one.test").await;
+        let (again, made) = b.ensure_mailbox(&MailboxWant { former: former.clone(), ..want.clone() }).await.unwrap();
+        assert_eq!((made, again.id == row.id), (Made::Created, same), "{former:?}");
+        assert!(same || Some(&again.id) != former.as_ref(), "{former:?}");
+    }
+    // of one that is there it changes nothing
+    let kept = MailboxWant { former: Some(row.id.clone()), ..want.clone() };
+    assert_eq!(b.ensure_mailbox(&kept).await.unwrap().1, Made::Unchanged);
     assert_eq!(b.read_domain("one.test").await.unwrap().mailboxes.len(), 2);
 }
 
@@ -267,11 +281,16 @@ async fn keys(b: &dyn GroupwareBackend, hooks: &dyn Hooks) {
     let key = rsa();
     let row = b.ensure_dkim_key("d1", "one.test", "r1", &key).await.unwrap();
     assert_eq!((row.algorithm, &row.public, row.active), (DkimAlgorithm::RSA2048, &key.public, false));
+    assert_eq!(row.owner.as_deref(), Some("d1"));
     let before = hooks.writes().await;
     assert_eq!(b.ensure_dkim_key("d1", "one.test", "r1", &rsa()).await.unwrap(), row, "a key that is there stays");
     assert_eq!(hooks.writes().await, before, "a repeat writes");
     b.sign_with("d1", "one.test", &["r1".into()]).await.unwrap();
+    b.ensure_dkim_key("d1", "one.test", "r10", &rsa()).await.unwrap();
     b.ensure_dkim_key("d1", "one.test", "r2", &rsa()).await.unwrap();
+    let made: Vec<_> = b.read_domain("one.test").await.unwrap().dkim.into_iter().map(|k| k.selector).collect();
+    assert_eq!(made, ["r1", "r10", "r2"], "in the order in which they were made");
+    b.remove_dkim_key("d1", "one.test", "r10").await.unwrap();
     let active = async || -> Vec<String> {
         let all = b.read_domain("one.test").await.unwrap().dkim;
         all.into_iter().filter(|k| k.active).map(|k| k.selector).collect()

@@ -8,8 +8,8 @@ use mailtenant::runtime::secret::SecretText;
 
 const ALICE: &str = "alice@acme.test";
 const BOB: &str = "bob@acme.test";
-const ICS: &str = "BEGIN:VCALENDAR\r\nVERSION:2.0\r\nPRODID:-//t//t\r\nBEGIN:VEVENT\r\nUID:e1\r\nDTSTAMP:20260101T000000Z\r\nDTSTART:20260102T100000Z\r\nDTEND:20260102T110000Z\r\nSUMMARY:Meet\r\nEND:VEVENT\r\nEND:VCALENDAR\r\n";
-const VCF: &str =
+pub const ICS: &str = "BEGIN:VCALENDAR\r\nVERSION:2.0\r\nPRODID:-//t//t\r\nBEGIN:VEVENT\r\nUID:e1\r\nDTSTAMP:20260101T000000Z\r\nDTSTART:20260102T100000Z\r\nDTEND:20260102T110000Z\r\nSUMMARY:Meet\r\nEND:VEVENT\r\nEND:VCALENDAR\r\n";
+pub const VCF: &str =
     "BEGIN:VCARD\r\nVERSION:3.0\r\nUID:c1\r\nFN:Carol\r\nN:;Carol;;;\r\nEMAIL:carol@ext.test\r\nEND:VCARD\r\n";
 
 /// Tenant acme with acme.test, alice and bob.
@@ -242,6 +242,71 @@ async fn removal_leaves_nothing() {
     assert_eq!(in_sogo(&sql, BOB).await, 0);
 }
 
+/// The row under a mailbox' own address in `alias` is what Postfix delivers by: what becomes of it is drift like any other.
+#[tokio::test]
+async fn the_row_that_mail_comes_by_is_put_back() {
+    let stack = Stack::up();
+    let out = Outside::new(&stack);
+    let b = stack.backend();
+    let sql = stack.sql("groupware").await;
+    acme(&*b).await;
+    b.ensure_alias(&alias("all", "@acme.test", "acme", &[BOB])).await.unwrap();
+    let want = mailbox("alice", ALICE, "acme", "alice-1");
+    let seen = async || b.read_domain("acme.test").await.unwrap().mailboxes[ALICE].effects_due;
+    let mut held = out.imap(ALICE, "alice-1").await.unwrap();
+    for (n, drift) in
+        ["DELETE FROM alias", "UPDATE alias SET active = false", "UPDATE alias SET owner = NULL"].iter().enumerate()
+    {
+        assert!(!seen().await, "{drift}");
+        sql.run(&format!("{drift} WHERE address = '{ALICE}'")).await;
+        assert!(seen().await, "{drift}");
+        let (row, made) = b.ensure_mailbox(&want).await.unwrap();
+        assert_eq!((made, row.effects_due), (Made::Changed, false), "{drift}");
+        assert_eq!(out.mail(ALICE, &format!("after-{n}")).await, 250);
+        until(drift, async || out.inbox(ALICE, "alice-1").await.contains(&format!("after-{n}"))).await;
+    }
+    assert!(held.noop().await, "nobody is signed out for it");
+    // of one that is nobody's, whatever it is like, nothing is due
+    sql.run(&format!("UPDATE mailbox SET owner = NULL WHERE username = '{ALICE}'")).await;
+    assert!(!seen().await);
+}
+
+/// Somebody deletes the rows of a mailbox; its mail and calendars lie there still. Made again under its id it has them.
+#[tokio::test]
+async fn a_row_that_vanished_comes_back_with_its_mail() {
+    let stack = Stack::up();
+    let out = Outside::new(&stack);
+    let b = stack.backend();
+    let sql = stack.sql("groupware").await;
+    acme(&*b).await;
+    let id = b.read_domain("acme.test").await.unwrap().mailboxes[ALICE].id.clone();
+    assert_eq!(out.mail(ALICE, "before").await, 250);
+    until("mail", async || out.inbox(ALICE, "alice-1").await.contains("before")).await;
+    assert_eq!(out.dav("PUT", ALICE, "alice-1", "Calendar/personal/e1.ics", ICS).await.0, 201);
+    let lost = format!("DELETE FROM mailbox WHERE username = '{ALICE}'; DELETE FROM alias WHERE address = '{ALICE}'");
+    sql.run(&lost).await;
+    let want = MailboxWant { former: Some(id.clone()), ..mailbox("alice", ALICE, "acme", "alice-1") };
+    assert_eq!(b.ensure_mailbox(&want).await.unwrap().0.id, id);
+    assert_eq!(out.signs_in(ALICE, "alice-1").await, [true; 3]);
+    assert!(out.inbox(ALICE, "alice-1").await.contains("before"));
+    assert_eq!(out.dav("GET", ALICE, "alice-1", "Calendar/personal/e1.ics", "").await.0, 200);
+    // one that was destroyed before its row went is empty
+    sql.run(&lost).await;
+    std::fs::remove_dir_all(stack.root().join("vmail").join(&id)).unwrap();
+    b.ensure_mailbox(&want).await.unwrap();
+    assert_eq!(out.inbox(ALICE, "alice-1").await, "");
+    // the id of another one, also of one that lives in a folder of that name, is not given away
+    let bob = b.read_domain("acme.test").await.unwrap().mailboxes[BOB].id.clone();
+    for taken in
+        ["store_uid = 'x', maildir = '{}'", "store_uid = 'x', maildir = '{}/'", "store_uid = 'x', maildir = '{}/a'"]
+    {
+        let taken = taken.replace("{}", &bob);
+        sql.run(&format!("{lost}; UPDATE mailbox SET {taken} WHERE username = '{BOB}'")).await;
+        let (row, _) = b.ensure_mailbox(&MailboxWant { former: Some(bob.clone()), ..want.clone() }).await.unwrap();
+        assert_ne!(row.id, bob, "{taken}");
+    }
+}
+
 /// A tenant that may forward to outside names a mailbox of another tenant: mail flows, and nothing else follows (I11).
 #[tokio::test]
 async fn tenants_apart() {
@@ -292,6 +357,40 @@ async fn tenants_apart() {
     b.purge_mailbox("alice", ALICE).await.unwrap();
     b.drop_mailbox("alice", ALICE).await.unwrap();
     assert_eq!(sql.count(&format!("SELECT count(*) FROM mailbox WHERE username = '{ALICE}'")).await, 0);
+}
+
+/// A domain with mailboxes of others goes on for them when its object goes, and so does its tenant.
+#[tokio::test]
+async fn those_of_others_go_on() {
+    let stack = Stack::up();
+    let out = Outside::new(&stack);
+    let b = stack.backend();
+    let sql = stack.sql("groupware").await;
+    acme(&*b).await;
+    // alice becomes somebody else's, with mail that comes and a session that is open; bob stays ours, and is kept
+    sql.run(&format!("UPDATE mailbox SET owner = NULL WHERE username = '{ALICE}'; UPDATE alias SET owner = NULL WHERE address = '{ALICE}'"))
+        .await;
+    let mut held = out.imap(ALICE, "alice-1").await.unwrap();
+    b.release_mailbox("bob", BOB).await.unwrap();
+    assert_eq!(b.remove_domain("d", "acme.test", false).await, Ok(Left::Used(1)));
+    assert_eq!(b.remove_tenant("t").await, Ok(Left::Used(1)));
+    assert_eq!(out.signs_in(ALICE, "alice-1").await, [true; 3]);
+    assert!(held.noop().await, "a session of somebody else was ended");
+    assert_eq!(out.mail(ALICE, "still-comes").await, 250);
+    assert_eq!(out.mail(BOB, "is-off").await, 550);
+    assert_eq!(out.signs_in(BOB, "bob-1").await, [false; 3]);
+    // nothing of it is ours any more, and no other tenant gets it
+    assert_eq!(b.read_domain("acme.test").await.unwrap().domain.unwrap().owner, None);
+    b.ensure_tenant(&tenant("t2", "beta")).await.unwrap();
+    let stolen = b.ensure_domain(&DomainWant { owner: adopting("d2"), ..domain("d2", "acme.test", "beta") }).await;
+    assert!(matches!(stolen, Err(BackendError::Exists { .. })), "{stolen:?}");
+    // the same place gets it back; without anybody who uses it it is switched off
+    b.ensure_tenant(&TenantWant { owner: adopting("t3"), ..tenant("t3", "acme") }).await.unwrap();
+    b.ensure_domain(&DomainWant { owner: adopting("d3"), ..domain("d3", "acme.test", "acme") }).await.unwrap();
+    sql.run(&format!("UPDATE mailbox SET active = false WHERE username = '{ALICE}'")).await;
+    assert_eq!(b.remove_domain("d3", "acme.test", false).await, Ok(Left::Kept(2)));
+    assert_eq!(b.remove_tenant("t3").await, Ok(Left::Kept(1)));
+    assert_eq!(out.mail("nobody@acme.test", "off").await / 100, 5);
 }
 
 /// With memcached away at the moment of a change the clearing stays due, and a repeat that finds the row right does it.

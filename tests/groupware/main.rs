@@ -2,10 +2,12 @@
 #![allow(missing_docs)]
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test may fail, and runs on the real clock")]
 
+mod addresses;
 mod conformance;
 mod effects;
 mod migration;
 mod outside;
+mod signing;
 mod stack;
 
 use async_trait::async_trait;
@@ -20,6 +22,13 @@ impl conformance::Hooks for Eyes {
     }
     async fn change_password(&self, address: &str) {
         self.0.run(&format!("UPDATE mailbox SET password = '{{PLAIN}}own' WHERE username = '{address}'")).await;
+    }
+    async fn lose_mailbox(&self, address: &str) {
+        self.0
+            .run(&format!(
+                "DELETE FROM mailbox WHERE username = '{address}'; DELETE FROM alias WHERE address = '{address}'"
+            ))
+            .await;
     }
 }
 

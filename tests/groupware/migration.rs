@@ -6,6 +6,8 @@ use mailtenant::groupware::connect::Providers;
 use mailtenant::groupware::*;
 use mailtenant::runtime::secret::SecretText;
 use serde_json::json;
+use std::time::Duration;
+use tokio::time::Instant;
 
 /// PostfixAdmin's own tables, as they are without our columns, with rows of others.
 const POSTFIXADMIN: &str = "
@@ -111,7 +113,7 @@ async fn beside_postfixadmin() {
     external.ensure_mailbox(&want).await.unwrap();
 }
 
-/// A view of the same name that is somebody else's stays.
+/// A view of the same name that is somebody else's stays, also one that could be replaced, and gives no capability.
 #[tokio::test]
 async fn beside_other_views() {
     let stack = Stack::up();
@@ -121,10 +123,76 @@ async fn beside_other_views() {
     let b = Providers.connect(stack.settings(json!({"database": {"name": "views"}}))).unwrap();
     for _ in 0..2 {
         let info = b.probe().await.unwrap();
-        assert!(!info.capabilities.contains(&Capability::ProtocolAccess));
-        assert!(info.capabilities.contains(&Capability::Suspend));
+        for c in [Capability::ProtocolAccess, Capability::Groupware] {
+            assert!(!info.capabilities.contains(&c), "{c:?}");
+        }
+        assert!(
+            info.capabilities.contains(&Capability::Suspend) && info.capabilities.contains(&Capability::TenantStorage)
+        );
     }
     assert_eq!(sql.count("SELECT theirs::bigint FROM sogo_users").await, 1);
+    sql.run("COMMENT ON VIEW mailbox_quota IS 'made by hand'").await;
+    let before = sql.text("SELECT xmin::text FROM pg_class WHERE relname = 'mailbox_quota'").await;
+    assert!(!b.probe().await.unwrap().capabilities.contains(&Capability::TenantStorage));
+    assert_eq!(sql.text("SELECT xmin::text FROM pg_class WHERE relname = 'mailbox_quota'").await, before);
+}
+
+/// A large database with readers: no row is written twice, no reader waits for long, and what could not be done is done
+/// by a later look.
+#[tokio::test]
+async fn a_large_database_that_is_read_all_the_time() {
+    let stack = Stack::up();
+    stack.sql("groupware").await.run("CREATE DATABASE large OWNER mailtenant").await;
+    let sql = stack.sql("large").await;
+    sql.run(&format!("SET ROLE mailtenant; {POSTFIXADMIN}; RESET ROLE")).await;
+    sql.run(
+        "INSERT INTO mailbox (username, maildir, domain, local_part) \
+         SELECT n || '@old.test', 'old.test/' || n || '/', 'old.test', n::text FROM generate_series(1, 30000) n",
+    )
+    .await;
+    let file = "SELECT pg_relation_filenode('mailbox')::text";
+    let before = (sql.text(file).await, sql.text(THEIRS).await);
+    let b = Providers.connect(stack.settings(json!({"database": {"name": "large"}}))).unwrap();
+    // A dump holds every table for as long as it lasts: the migration gives up, and meanwhile others read on.
+    let dump = stack.sql("large").await;
+    dump.run("BEGIN; SELECT count(*) FROM mailbox").await;
+    let reads = async {
+        let mut longest = Duration::ZERO;
+        for _ in 0..30 {
+            let start = Instant::now();
+            assert_eq!(sql.count("SELECT count(*) FROM mailbox WHERE username = '7@old.test'").await, 1);
+            longest = longest.max(start.elapsed());
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+        longest
+    };
+    let (held, longest) = tokio::join!(b.probe(), reads);
+    assert!(matches!(held, Err(BackendError::Unavailable { .. })), "{held:?}");
+    assert!(longest < Duration::from_secs(4), "a reader waited {longest:?}");
+    dump.run("COMMIT").await;
+    // It had stopped while rows were filled: some have no id yet, and the API says so instead of reading half of it.
+    sql.run("ALTER TABLE mailbox ADD COLUMN store_uid text; UPDATE mailbox SET store_uid = 'kept' WHERE username = '7@old.test'").await;
+    let early = b.read_domain("old.test").await;
+    assert!(matches!(early, Err(BackendError::Unavailable { .. })), "{early:?}");
+    let info = b.probe().await.unwrap();
+    assert!(info.capabilities.contains(&Capability::ProtocolAccess));
+    assert_eq!((sql.text(file).await, sql.text(THEIRS).await), before, "the table was rewritten, or rows of others");
+    assert_eq!(sql.count("SELECT count(DISTINCT store_uid) FROM mailbox").await, 30_002);
+    assert_eq!(sql.text("SELECT store_uid FROM mailbox WHERE username = '7@old.test'").await, "kept");
+    assert_eq!(sql.count("SELECT count(*) FROM pg_constraint WHERE conname LIKE 'mailtenant%'").await, 0);
+    // whoever goes on inserting rows without knowing the column gets an id
+    sql.run("INSERT INTO mailbox (username, domain, local_part) VALUES ('new@old.test', 'old.test', 'new')").await;
+    assert_eq!(
+        sql.count("SELECT count(*) FROM mailbox WHERE username = 'new@old.test' AND length(store_uid) = 36").await,
+        1
+    );
+    // An older view of ours that is in use just then is replaced later, without a restart.
+    sql.run("COMMENT ON VIEW domain_on IS 'mailtenant 1'").await;
+    dump.run("BEGIN; SELECT count(*) FROM domain_on").await;
+    assert!(!b.probe().await.unwrap().capabilities.contains(&Capability::ProtocolAccess));
+    dump.run("COMMIT").await;
+    assert!(b.probe().await.unwrap().capabilities.contains(&Capability::ProtocolAccess));
+    assert_eq!(sql.text("SELECT obj_description('domain_on'::regclass)").await, "mailtenant 2");
 }
 
 #[tokio::test]

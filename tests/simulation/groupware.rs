@@ -28,7 +28,8 @@ pub struct Tenant {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Domain {
     pub row: DomainRow,
-    pub dkim: BTreeMap<String, DkimRow>,
+    /// In the order in which they were made.
+    pub dkim: Vec<DkimRow>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -177,7 +178,7 @@ impl Server {
         if below.iter().any(|d| d.row.owner.is_some()) {
             return Err(BackendError::Conflict(format!("tenant {id} has domains")));
         }
-        let kept = below.len() as u64;
+        let (kept, used) = (below.len() as u64, below.iter().filter(|d| d.row.active).count() as u64);
         if kept == 0 {
             self.tenants.remove(&id);
             self.note(Verb::Deleted, "tenant", &id, Some(owner));
@@ -185,10 +186,10 @@ impl Server {
         }
         if let Some(t) = self.tenants.get_mut(&id) {
             t.row.owner = None;
-            t.row.active = false;
+            t.row.active &= used > 0;
         }
         self.note(Verb::Released, "tenant", &id, Some(owner));
-        Ok(Left::Kept(kept))
+        Ok(if used > 0 { Left::Used(used) } else { Left::Kept(kept) })
     }
 
     pub fn read_domain(&mut self, name: &str) -> DomainSnapshot {
@@ -203,7 +204,7 @@ impl Server {
                 .map(|(a, m)| (a.clone(), m.row.clone()))
                 .collect(),
             aliases: self.aliases.iter().filter(|(a, _)| inside(a)).map(|(a, r)| (a.clone(), r.clone())).collect(),
-            dkim: self.domains.get(name).map(|d| d.dkim.values().cloned().collect()).unwrap_or_default(),
+            dkim: self.domains.get(name).map(|d| d.dkim.clone()).unwrap_or_default(),
         }
     }
 
@@ -221,7 +222,7 @@ impl Server {
                 active: true,
                 alias_of: want.alias_of.clone(),
             };
-            self.domains.insert(want.name.clone(), Domain { row: row.clone(), dkim: BTreeMap::new() });
+            self.domains.insert(want.name.clone(), Domain { row: row.clone(), dkim: vec![] });
             self.note(Verb::Created, "domain", &want.name, Some(uid));
             return Ok((row, Made::Created));
         };
@@ -255,13 +256,17 @@ impl Server {
             self.note(Verb::Deleted, "domain", name, Some(owner));
             return Ok(Left::Gone);
         }
+        // What was retained is off: whatever is on is somebody else's.
+        let mailboxes = self.mailboxes.iter().filter(|(a, m)| domain_of(a) == name && m.row.settings.receive).count();
+        let aliases = self.aliases.iter().filter(|(a, r)| domain_of(a) == name && r.settings.active).count();
+        let used = (mailboxes + aliases) as u64;
         if let Some(d) = self.domains.get_mut(name) {
             d.row.owner = None;
-            d.row.active = false;
+            d.row.active &= used > 0;
             d.dkim.clear();
         }
         self.note(Verb::Released, "domain", name, Some(owner));
-        Ok(Left::Kept(below.len() as u64))
+        Ok(if used > 0 { Left::Used(used) } else { Left::Kept(below.len() as u64) })
     }
 
     fn in_tenant(&self, tenant: &str, address: &str) -> Result<()> {
@@ -292,10 +297,15 @@ impl Server {
             let Some((password, version, _)) = password else {
                 return Err(BackendError::Rejected("a new mailbox needs a password".into()));
             };
-            self.made += 1;
+            let taken = |id: &String| self.mailboxes.values().any(|m| m.row.id == *id);
+            let former = want.former.clone().filter(|id| id.starts_with("mbx-") && !taken(id));
+            let id = former.unwrap_or_else(|| {
+                self.made += 1;
+                format!("mbx-{}", self.made)
+            });
             let row = MailboxRow {
                 address: want.address.clone(),
-                id: format!("mbx-{}", self.made),
+                id,
                 owner: Some(uid.clone()),
                 adopted: false,
                 settings: want.settings.clone(),
@@ -470,24 +480,33 @@ impl Server {
 
     pub fn ensure_dkim_key(&mut self, owner: &str, domain: &str, selector: &str, key: &DkimKey) -> Result<DkimRow> {
         let d = self.my_domain(owner, domain)?;
-        let fresh =
-            DkimRow { selector: selector.into(), algorithm: key.algorithm, public: key.public.clone(), active: false };
-        Ok(d.dkim.entry(selector.into()).or_insert(fresh).clone())
+        if let Some(there) = d.dkim.iter().find(|k| k.selector == selector) {
+            return Ok(there.clone());
+        }
+        let fresh = DkimRow {
+            selector: selector.into(),
+            owner: Some(owner.into()),
+            algorithm: key.algorithm,
+            public: key.public.clone(),
+            active: false,
+        };
+        d.dkim.push(fresh.clone());
+        Ok(fresh)
     }
 
     pub fn sign_with(&mut self, owner: &str, domain: &str, selectors: &[String]) -> Result<()> {
         let d = self.my_domain(owner, domain)?;
-        if let Some(s) = selectors.iter().find(|s| !d.dkim.contains_key(*s)) {
+        if let Some(s) = selectors.iter().find(|s| !d.dkim.iter().any(|k| k.selector == **s)) {
             return Err(absent("signing key", s));
         }
-        for (name, key) in &mut d.dkim {
-            key.active = selectors.contains(name);
+        for key in &mut d.dkim {
+            key.active = selectors.contains(&key.selector);
         }
         Ok(())
     }
 
     pub fn remove_dkim_key(&mut self, owner: &str, domain: &str, selector: &str) -> Result<()> {
-        self.my_domain(owner, domain)?.dkim.remove(selector);
+        self.my_domain(owner, domain)?.dkim.retain(|k| k.selector != selector);
         Ok(())
     }
 
@@ -542,7 +561,7 @@ impl Server {
                     active: true,
                     alias_of: None,
                 };
-                self.domains.entry(name.clone()).or_insert(Domain { row, dkim: BTreeMap::new() });
+                self.domains.entry(name.clone()).or_insert(Domain { row, dkim: vec![] });
                 vec![]
             }
             ByHand::ForeignMailbox { address } => {

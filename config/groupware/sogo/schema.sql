@@ -2,9 +2,11 @@
 --
 -- The core has the names, types and meaning of PostfixAdmin 3.3 to 4.x on PostgreSQL; what mailtenant adds is marked
 -- "ext" and explained in docs/groupware-sogo.md. Every statement may be repeated and nothing that is there is dropped
--- or rewritten: the same text is run by the operator under `schema: Managed` (in one transaction) and by hand under
--- `schema: External`:
+-- or rewritten: the same statements are run by the operator under `schema: Managed` (those that are missing, each table
+-- by itself, so that no lock is held for long) and by hand under `schema: External`:
 --   psql -1 -v ON_ERROR_STOP=1 -d mail -f schema.sql -f views.sql -f grants.sql
+-- With hundreds of thousands of mailboxes leave out the -1 and put "SET lock_timeout = '2s';" first: the servers then
+-- never wait longer than that, and what fails is run again.
 
 CREATE TABLE IF NOT EXISTS tenant (                     -- ext
   name text PRIMARY KEY,
@@ -110,7 +112,6 @@ ALTER TABLE domain ADD COLUMN IF NOT EXISTS owner text;
 ALTER TABLE domain ADD COLUMN IF NOT EXISTS adopted boolean NOT NULL DEFAULT false;
 
 ALTER TABLE mailbox ADD COLUMN IF NOT EXISTS login_enabled boolean NOT NULL DEFAULT true; -- false: mail still arrives, nobody signs in
-ALTER TABLE mailbox ADD COLUMN IF NOT EXISTS store_uid text NOT NULL DEFAULT gen_random_uuid()::text;
 ALTER TABLE mailbox ADD COLUMN IF NOT EXISTS owner text;
 ALTER TABLE mailbox ADD COLUMN IF NOT EXISTS adopted boolean NOT NULL DEFAULT false;
 ALTER TABLE mailbox ADD COLUMN IF NOT EXISTS access_imap boolean NOT NULL DEFAULT true;
@@ -123,6 +124,13 @@ ALTER TABLE mailbox ADD COLUMN IF NOT EXISTS password_applied text;
 ALTER TABLE mailbox ADD COLUMN IF NOT EXISTS effects_due boolean NOT NULL DEFAULT false;
 ALTER TABLE mailbox ADD COLUMN IF NOT EXISTS removing boolean NOT NULL DEFAULT false;
 ALTER TABLE mailbox ADD COLUMN IF NOT EXISTS home_path text;
+
+-- The one default that differs by row: given together with the column it would rewrite the table under a lock that stops
+-- every mail server. The operator fills the rows in small transactions.
+ALTER TABLE mailbox ADD COLUMN IF NOT EXISTS store_uid text;
+ALTER TABLE mailbox ALTER COLUMN store_uid SET DEFAULT gen_random_uuid()::text;
+UPDATE mailbox SET store_uid = gen_random_uuid()::text WHERE store_uid IS NULL;
+ALTER TABLE mailbox ALTER COLUMN store_uid SET NOT NULL;
 
 ALTER TABLE alias ADD COLUMN IF NOT EXISTS send_as boolean NOT NULL DEFAULT true;
 ALTER TABLE alias ADD COLUMN IF NOT EXISTS owner text;

@@ -1,6 +1,6 @@
 -- The views that Dovecot, Postfix and SOGo read; run after schema.sql. The comment on a view says which version of this
--- file it is from: the operator replaces older ones, and leaves alone a view of the same name with other columns (its
--- capabilities are missing then). Blocks are separated by an empty line.
+-- file it is from: the operator replaces older ones, and leaves alone what has no such comment (the capabilities are
+-- missing then). Whoever writes a view of the same use gives it the comment. Blocks are separated by an empty line.
 
 -- A tenant's total limit: a mailbox may hold at most its own limit, and at most what it holds now plus what is left
 -- of the tenant's (usage from quota2). `home` is relative to the mail folder.

@@ -112,6 +112,12 @@ async fn steps(ctx: &Ctx, p: &mut Progress) -> Step<Cleanup<Hold>> {
                     let note = format!("{name} is switched off and stays at the backend, with {n} retained objects");
                     ctx.event(domain.as_ref(), false, "Retained", note);
                 }
+                Ok(Left::Used(n)) => {
+                    let note = format!(
+                        "{name} stays as it is at the backend: {n} mailboxes and aliases of others are in use below it"
+                    );
+                    ctx.event(domain.as_ref(), false, "Retained", note);
+                }
                 Ok(Left::Gone) | Err(BackendError::NotFound(_) | BackendError::Exists { .. }) => {}
                 Err(error) => {
                     ctx.trouble(&server, &error);

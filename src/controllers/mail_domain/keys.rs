@@ -37,6 +37,11 @@ fn capability(algorithm: DkimAlgorithm) -> Capability {
     }
 }
 
+/// Our own keys, and those of others: they are neither published nor signed with, and their names are taken.
+fn ours(keys: Vec<DkimRow>, uid: &str) -> (Vec<DkimRow>, Vec<DkimRow>) {
+    keys.into_iter().partition(|k| k.owner.as_deref() == Some(uid))
+}
+
 fn newest(keys: &[DkimRow], algorithms: &[DkimAlgorithm]) -> Vec<String> {
     let last: BTreeMap<DkimAlgorithm, &str> = keys.iter().map(|k| (k.algorithm, k.selector.as_str())).collect();
     algorithms.iter().filter_map(|a| last.get(a)).map(|s| (*s).to_owned()).collect()
@@ -67,10 +72,11 @@ pub async fn ensure(ctx: &Ctx, id: &ObjectId, p: &mut Progress, parents: &Parent
         );
         return Err(Hold::stalled(Reason::Unsupported, text).into());
     }
-    let mut keys = ctx
+    let all = ctx
         .rows(server, &id.key, &parents.name, Since::Ever, |rows| rows.dkim.clone())
         .await
         .map_err(|e| Hold::backend(&server.label(), &e))?;
+    let (mut keys, others) = ours(all, &uid(p.object.as_ref()));
     let wish = annotation(p.object.as_ref(), annotations::ROTATE_DKIM);
     let asked = wish.is_some() && wish != p.status.last_handled_rotate_dkim && !p.status.dkim.is_empty();
     // Keys that were there when the wish was seen first: a crash in between makes no second pair.
@@ -92,7 +98,8 @@ pub async fn ensure(ctx: &Ctx, id: &ObjectId, p: &mut Progress, parents: &Parent
         }
         let today = ctx.clock.now().to_zoned(jiff::tz::TimeZone::UTC).date();
         for algorithm in todo {
-            let taken: Vec<String> = keys.iter().map(|k| k.selector.clone()).chain(before.clone()).collect();
+            let taken: Vec<String> =
+                keys.iter().chain(&others).map(|k| k.selector.clone()).chain(before.clone()).collect();
             let selector = new_selector(today.year(), today.month(), algorithm, &taken);
             let key = ctx.keys.make(algorithm).await.map_err(failed)?;
             let made = server.server.ensure_dkim_key(&uid(p.object.as_ref()), &parents.name, &selector, &key).await;
@@ -105,7 +112,7 @@ pub async fn ensure(ctx: &Ctx, id: &ObjectId, p: &mut Progress, parents: &Parent
             };
             keys.push(row);
         }
-        let copy = keys.clone();
+        let copy = others.iter().chain(&keys).cloned().collect();
         ctx.observed.update(&server.uid, &parents.name, |s| s.dkim = copy).await;
     }
     if wish.is_some() {
@@ -149,10 +156,11 @@ pub async fn sign(ctx: &Ctx, id: &ObjectId, p: &mut Progress, parents: &Parents,
             return Err(Hold::backend(&server.label(), &error).into());
         }
         // Read back: what the status says of a key is what the signer has.
-        let keys = ctx
+        let all = ctx
             .rows(server, &id.key, &parents.name, Since::now(), |rows| rows.dkim.clone())
             .await
             .map_err(|e| Hold::backend(&server.label(), &e))?;
+        let (keys, _) = ours(all, &uid(p.object.as_ref()));
         show(p, &Selectors { keys, newest: selectors.newest.clone() });
     }
     Ok(())
@@ -163,7 +171,17 @@ mod tests {
     use super::*;
 
     fn key(selector: &str, algorithm: DkimAlgorithm, active: bool) -> DkimRow {
-        DkimRow { selector: selector.into(), algorithm, public: String::new(), active }
+        let owner = Some("uid".to_owned());
+        DkimRow { selector: selector.into(), owner, algorithm, public: String::new(), active }
+    }
+
+    #[test]
+    fn the_newest_is_the_one_that_was_made_last_and_never_another_ones() {
+        use DkimAlgorithm::RSA2048;
+        let foreign = DkimRow { owner: None, ..key("zz", RSA2048, true) };
+        let made = vec![key("s202611r9", RSA2048, true), key("s202611r10", RSA2048, false), foreign.clone()];
+        let (mine, others) = ours(made, "uid");
+        assert_eq!((newest(&mine, &[RSA2048]), others), (vec!["s202611r10".to_owned()], vec![foreign]));
     }
 
     #[test]

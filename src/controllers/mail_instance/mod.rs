@@ -369,6 +369,11 @@ async fn way_out(ctx: &Ctx, instance: &MailInstance) -> Step<Cleanup<Hold>> {
             );
             Ok(Cleanup::Done)
         }
+        Ok(Left::Used(n)) => {
+            let note = format!("the tenant stays as it is at the backend: {n} domains in it are in use by others");
+            ctx.event(instance, false, "Retained", note);
+            Ok(Cleanup::Done)
+        }
         Ok(Left::Gone) | Err(BackendError::NotFound(_) | BackendError::Exists { .. }) => Ok(Cleanup::Done),
         Err(error) => {
             ctx.trouble(&server, &error);

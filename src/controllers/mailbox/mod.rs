@@ -90,6 +90,7 @@ async fn steps(ctx: &Ctx, id: &ObjectId, mailbox: &Mailbox) -> Step<Done> {
     }
     if plan.recreates {
         mass_loss::allow(ctx, &server, &seen.domain.instance).await?;
+        status::tell_recreated(ctx, mailbox, &seen.address);
     }
     let password = secret::carry_out(ctx, mailbox, &seen, &plan).await?;
     let rotated = annotation(mailbox, annotations::ROTATE_PASSWORD).filter(|_| plan.source == plan::Source::Generated);
@@ -102,6 +103,7 @@ async fn steps(ctx: &Ctx, id: &ObjectId, mailbox: &Mailbox) -> Step<Done> {
             owner: Owner { uid: uid(mailbox), adopt: mailbox.spec.adoption_policy == AdoptionPolicy::IfUnowned },
             tenant: seen.tenant.clone(),
             address: seen.address.clone(),
+            former: plan.former,
             settings: plan.settings,
             password,
         };

@@ -51,6 +51,8 @@ pub struct Plan {
     pub settled: bool,
     /// The row was there once, by our own word, and is not now.
     pub recreates: bool,
+    /// What the server called it then.
+    pub former: Option<String>,
     /// Nothing may be written.
     pub observe: bool,
     /// What differs.
@@ -238,9 +240,25 @@ pub fn plan(mailbox: &Mailbox, seen: &Facts) -> Result<Plan, Hold> {
     let password =
         force || secret == SecretAction::Create || secret == SecretAction::Rotate || version.as_ref() != known;
     let settled = mine.is_some_and(|r| !r.removing && !r.effects_due && differences(r, &settings).is_empty());
-    let ownership = mailbox.status.as_ref().and_then(|s| s.ownership);
-    let recreates = seen.row.is_none() && matches!(ownership, Some(Ownership::Created | Ownership::Adopted));
-    Ok(Plan { settings, secret, source, password, force, settled, recreates, observe: false, drift: vec![], hold })
+    let status = mailbox.status.as_ref();
+    let recreates = seen.row.is_none()
+        && status.is_some_and(|s| matches!(s.ownership, Some(Ownership::Created | Ownership::Adopted)));
+    // Of the same address only: the domain's object may be another one by now, with another name.
+    let former = status.filter(|s| recreates && s.address.as_ref() == Some(&seen.address));
+    let former = former.and_then(|s| s.backend_id.clone());
+    Ok(Plan {
+        settings,
+        secret,
+        source,
+        password,
+        force,
+        settled,
+        recreates,
+        former,
+        observe: false,
+        drift: vec![],
+        hold,
+    })
 }
 
 impl Plan {
@@ -261,6 +279,7 @@ impl Plan {
             force: false,
             settled: true,
             recreates: false,
+            former: None,
             observe: false,
             drift: vec![],
             hold: None,

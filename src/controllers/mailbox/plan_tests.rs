@@ -163,9 +163,23 @@ fn rotation_is_asked_for_once() {
 
 #[test]
 fn what_was_there_once_is_made_again_only_with_leave() {
-    let m = fixtures::mailbox(json!({}), json!({"status": {"ownership": "Created"}}));
-    let f = facts(json!({}));
-    assert!(plan(&m, &f).unwrap().recreates);
+    let status = json!({"ownership": "Created", "address": "alice@acme.test", "backendId": "store-1"});
+    let m = fixtures::mailbox(json!({}), json!({"status": status}));
+    let mut f = facts(json!({}));
+    let p = plan(&m, &f).unwrap();
+    assert_eq!((p.recreates, p.former.as_deref()), (true, Some("store-1")));
+    // what another address was called is not asked for
+    f.address = "alice@other.test".into();
+    assert_eq!(plan(&m, &f).unwrap().former, None);
+    f.address = "alice@acme.test".into();
+    f.row = Some(row(&p));
+    let there = plan(&m, &f).unwrap();
+    assert_eq!((there.recreates, there.former), (false, None));
+    // neither is one that was only looked at
+    f.row = None;
+    let status = json!({"ownership": "Observed", "address": "alice@acme.test", "backendId": "store-1"});
+    let p = plan(&fixtures::mailbox(json!({}), json!({"status": status})), &f).unwrap();
+    assert_eq!((p.recreates, p.former), (false, None));
 }
 
 #[test]

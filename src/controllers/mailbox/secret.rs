@@ -132,6 +132,21 @@ fn length(mailbox: &Mailbox) -> usize {
     mailbox.spec.password.generate.clone().unwrap_or_default().length.clamp(22, 128) as usize
 }
 
+/// The credentials Secret after it was dealt with.
+struct Written {
+    secret: Secret,
+    /// Its password was made by this pass. Of any other one nobody can tell whether a person typed it, and what a person
+    /// types needs a slow hash.
+    generated: bool,
+}
+
+impl Written {
+    /// As it was found.
+    fn before(secret: Secret) -> Self {
+        Written { secret, generated: false }
+    }
+}
+
 /// Does what the plan says about the credentials Secret; returns the password to hand over.
 pub async fn carry_out(ctx: &Ctx, mailbox: &Mailbox, seen: &Facts, plan: &Plan) -> Step<PasswordWant> {
     let written = match plan.secret {
@@ -144,12 +159,12 @@ pub async fn carry_out(ctx: &Ctx, mailbox: &Mailbox, seen: &Facts, plan: &Plan) 
     }
     match &plan.source {
         Source::Generated => {
-            let secret = match written {
-                Some(secret) => secret,
-                None => own(ctx, mailbox).await?,
+            let Written { secret, generated } = match written {
+                Some(written) => written,
+                None => Written::before(own(ctx, mailbox).await?),
             };
             let text = value(&secret, "password")?;
-            Ok(PasswordWant::Plain { text, generated: true, version: secret_version(&secret), force: plan.force })
+            Ok(PasswordWant::Plain { text, generated, version: secret_version(&secret), force: plan.force })
         }
         Source::Plain(from) if plan.password => {
             let (text, version) = named(ctx, mailbox, from).await?;
@@ -176,9 +191,10 @@ fn not_owned(name: &str) -> Hold {
     )
 }
 
-async fn create(ctx: &Ctx, mailbox: &Mailbox, seen: &Facts, plan: &Plan) -> Step<Secret> {
+async fn create(ctx: &Ctx, mailbox: &Mailbox, seen: &Facts, plan: &Plan) -> Step<Written> {
     let mut data = data(&seen.settings);
-    if plan.source == Source::Generated {
+    let generated = plan.source == Source::Generated;
+    if generated {
         data.insert("password".into(), generate(ctx.random.as_ref(), length(mailbox)).expose().to_owned());
     }
     let secret = Secret {
@@ -196,9 +212,9 @@ async fn create(ctx: &Ctx, mailbox: &Mailbox, seen: &Facts, plan: &Plan) -> Step
     let api = ctx.api::<Secret>(&namespace(mailbox));
     let params = PostParams { field_manager: Some(FIELD_MANAGER.into()), ..PostParams::default() };
     match api.create(&params, &secret).await {
-        Ok(secret) => Ok(noted(ctx, mailbox, secret)),
+        Ok(secret) => Ok(Written { secret: noted(ctx, mailbox, secret), generated }),
         // Made by a pass whose reply was lost, or by somebody else just now.
-        Err(kube::Error::Api(status)) if status.is_already_exists() => own(ctx, mailbox).await,
+        Err(kube::Error::Api(status)) if status.is_already_exists() => Ok(Written::before(own(ctx, mailbox).await?)),
         Err(error) => Err(error.into()),
     }
 }
@@ -220,11 +236,12 @@ async fn own(ctx: &Ctx, mailbox: &Mailbox) -> Step<Secret> {
 }
 
 /// Writes access data, and a new password if asked for, over the version that was read.
-async fn update(ctx: &Ctx, mailbox: &Mailbox, seen: &Facts, plan: &Plan) -> Step<Secret> {
+async fn update(ctx: &Ctx, mailbox: &Mailbox, seen: &Facts, plan: &Plan) -> Step<Written> {
     let have = own(ctx, mailbox).await?;
     let mut data: BTreeMap<String, Option<ByteString>> =
         have.data.iter().flatten().filter(|(k, _)| *k != "password").map(|(k, _)| (k.clone(), None)).collect();
     data.extend(self::data(&seen.settings).into_iter().map(|(k, v)| (k, Some(ByteString(v.into_bytes())))));
+    let mut generated = false;
     let lacks = !have.data.iter().flatten().any(|(k, v)| k == "password" && !v.0.is_empty());
     if plan.source != Source::Generated {
         data.insert("password".into(), None);
@@ -233,6 +250,7 @@ async fn update(ctx: &Ctx, mailbox: &Mailbox, seen: &Facts, plan: &Plan) -> Step
             && have.annotations().get(ROTATED_FOR) != annotation(mailbox, annotations::ROTATE_PASSWORD).as_ref())
     {
         // Read just now: a pass whose write the watch has not told of yet is not repeated.
+        generated = true;
         let text = generate(ctx.random.as_ref(), length(mailbox));
         data.insert("password".into(), Some(ByteString(text.expose().as_bytes().to_vec())));
     }
@@ -248,7 +266,7 @@ async fn update(ctx: &Ctx, mailbox: &Mailbox, seen: &Facts, plan: &Plan) -> Step
     let written: Secret = api.patch(&have.name_any(), &params, &Patch::Merge(&patch)).await?;
     let meta: SecretMeta = written.metadata.clone().into_response_partial();
     ctx.took(meta, |world, meta| world.secrets.observe(meta).map(|_| super::super::edges::Wakes::default()));
-    Ok(written)
+    Ok(Written { secret: written, generated })
 }
 
 fn value(secret: &Secret, key: &str) -> Result<SecretText, Hold> {

@@ -66,11 +66,29 @@ fn within_quota(conditions: &mut Conditions, hold: Option<&Hold>) {
     }
 }
 
+/// Said before it is done: whether it was is in the row alone after a call that failed half-way.
+pub fn tell_recreated(ctx: &Ctx, mailbox: &Mailbox, address: &str) {
+    ctx.event(
+        mailbox,
+        true,
+        "Recreated",
+        format!(
+            "{address} is missing at the backend and is made again, with what still lies there under its backendId: \
+             whatever a user changed (password) is as declared again"
+        ),
+    );
+}
+
 /// Events of transitions. A mailbox that simply came up makes none: ten thousand of them would be ten thousand writes.
 pub fn tell(ctx: &Ctx, mailbox: &Mailbox, outcome: &Result<Done, Hold>) {
     let old = mailbox.status.clone().unwrap_or_default();
     match outcome {
         Ok(done) => {
+            let other = done.row.as_ref().map(|r| &r.id).filter(|id| old.backend_id.as_ref() != Some(id));
+            if let (Some(Made::Created), Some(was), Some(id)) = (done.made, &old.backend_id, other) {
+                let note = format!("{} starts empty as {id}: what was in {was} is not brought back", done.address);
+                ctx.event(mailbox, true, "Recreated", note);
+            }
             if done.made == Some(Made::Adopted) {
                 ctx.event(mailbox, false, "Adopted", format!("{} was at the backend and is taken over", done.address));
             }

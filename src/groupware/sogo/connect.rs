@@ -3,8 +3,7 @@
 use super::db::{CLIENT_LIMIT, with_limits};
 use super::doveadm::Doveadm;
 use super::limit::Limit;
-use super::together::Together;
-use super::{AtomicBool, RwLock, Semaphore, Sogo};
+use super::{RwLock, Semaphore, Sogo};
 use crate::api::GroupwareBackendSpec;
 use crate::api::groupware_backend::{DatabaseTls, SchemaPolicy, Sogo as Spec};
 use crate::groupware::{BackendError, GroupwareBackend, Result, Settings};
@@ -84,9 +83,6 @@ pub fn connect(settings: Settings) -> Result<Arc<dyn GroupwareBackend>> {
         managed: spec.schema == SchemaPolicy::Managed,
         limit,
         features: RwLock::new(None),
-        views_tried: AtomicBool::new(false),
-        forgets: Together::default(),
-        flushes: Together::default(),
         hashing: Arc::new(Semaphore::new(cores)),
     }))
 }

@@ -30,25 +30,22 @@ pub struct Conn {
     /// A statement was sent and its answer not seen to the end.
     busy: bool,
     in_transaction: bool,
-    /// Class of the last statement's SQLSTATE, if the server refused it.
-    refused: Option<String>,
 }
 
 impl Conn {
     /// Takes a connection, or makes one.
     pub async fn open(pool: &Pool) -> Result<Conn> {
         match pool.get().await {
-            Ok(object) => Ok(Conn { object: Some(object), busy: false, in_transaction: false, refused: None }),
+            Ok(object) => Ok(Conn { object: Some(object), busy: false, in_transaction: false }),
             Err(PoolError::Backend(e)) => Err(typed(&e)),
             Err(PoolError::Timeout(_)) => Err(BackendError::unavailable("no database connection in time")),
             Err(_) => Err(BackendError::unavailable("no database connection")),
         }
     }
 
-    /// Whether the server refused the last statement for what it says (class 42: wrong kind of object, not its owner):
-    /// it would refuse it again, and the connection is in order.
-    pub fn refused_for_good(&self) -> bool {
-        !self.busy && self.refused.as_deref() == Some("42")
+    /// Whether the connection is in order; false after a lost answer or a broken line.
+    pub fn usable(&self) -> bool {
+        !self.busy && self.object.is_some()
     }
 
     fn client(&self) -> Result<&Object> {
@@ -57,7 +54,6 @@ impl Conn {
 
     /// What came back, or did not.
     fn settle<T>(&mut self, answer: Result<Result<T, tokio_postgres::Error>, Elapsed>) -> Result<T> {
-        self.refused = None;
         match answer {
             Ok(Ok(value)) => {
                 self.busy = false;
@@ -66,7 +62,6 @@ impl Conn {
             Ok(Err(e)) => {
                 // An error of the server leaves the connection in order; anything else does not.
                 self.busy = e.as_db_error().is_none();
-                self.refused = e.code().and_then(|c| c.code().get(..2)).map(str::to_owned);
                 Err(typed(&e))
             }
             Err(_) => Err(BackendError::unavailable("the database did not answer in time")),

@@ -49,17 +49,17 @@ fn algorithm(said: Option<&str>, public: &str) -> DkimAlgorithm {
 
 fn row(r: &Row) -> DkimRow {
     let public = public(r.get::<_, Option<&str>>(2).unwrap_or_default());
-    DkimRow { selector: r.get(0), algorithm: algorithm(r.get(1), &public), public, active: r.get(3) }
+    DkimRow { selector: r.get(0), owner: r.get(4), algorithm: algorithm(r.get(1), &public), public, active: r.get(3) }
 }
 
-/// Keys of a domain, without their private halves.
+/// Keys of a domain in the order in which they were made, without their private halves.
 pub(super) async fn rows(conn: &mut Conn, f: Features, domain: &str) -> Result<Vec<DkimRow>> {
     let signs: Vec<String> = signing_tables(f)
         .iter()
         .map(|t| format!("EXISTS (SELECT FROM {t} s WHERE s.dkim_id = k.id AND s.author = k.domain_name)"))
         .collect();
     let sql = format!(
-        "SELECT k.selector, k.algorithm, k.public_key, {} FROM dkim k WHERE k.domain_name = $1 ORDER BY k.selector, k.id",
+        "SELECT k.selector, k.algorithm, k.public_key, {}, k.owner FROM dkim k WHERE k.domain_name = $1 ORDER BY k.id",
         signs.join(" OR ")
     );
     Ok(conn.query(&sql, &[&domain]).await?.iter().map(row).collect())
@@ -103,8 +103,13 @@ impl Sogo {
         let done = async {
             // The lock is what keeps a selector unique: PostfixAdmin's table has no such constraint.
             lock(&mut conn, owner, domain).await?;
-            if rows(&mut conn, f, domain).await?.iter().any(|r| r.selector == selector) {
-                return Ok(());
+            if let Some(there) = rows(&mut conn, f, domain).await?.into_iter().find(|r| r.selector == selector) {
+                return match there.owner.as_deref() == Some(owner) {
+                    true => Ok(()),
+                    false => {
+                        Err(BackendError::Exists { what: format!("key {selector} of {domain}"), owner: there.owner })
+                    }
+                };
             }
             conn.execute(
                 "INSERT INTO dkim (domain_name, description, selector, private_key, public_key, owner, algorithm) \
@@ -134,7 +139,8 @@ impl Sogo {
             let have = rows(&mut conn, f, domain).await?;
             let mut wanted: Vec<(&String, DkimAlgorithm)> = Vec::new();
             for selector in selectors {
-                let Some(key) = have.iter().find(|r| r.selector == *selector) else {
+                let ours = |r: &&DkimRow| r.selector == *selector && r.owner.as_deref() == Some(owner);
+                let Some(key) = have.iter().find(ours) else {
                     return Err(BackendError::NotFound(format!("key {selector} of {domain}")));
                 };
                 Self::signs(f, key.algorithm)?;
@@ -148,16 +154,29 @@ impl Sogo {
             if now == wanted.iter().map(|(s, _)| *s).collect() {
                 return Ok(());
             }
+            let adopted = conn.row("SELECT adopted FROM domain WHERE domain = $1", &[&domain]).await?;
+            let adopted = adopted.is_some_and(|r| r.get(0));
             for t in signing_tables(f) {
-                conn.execute(&format!("DELETE FROM {t} WHERE author = $1"), &[&domain]).await?;
+                // A key of somebody else stays, and so does what says that it signs, but where the domain with all that
+                // it does was taken over.
+                let sql = format!(
+                    "DELETE FROM {t} s USING dkim k WHERE k.id = s.dkim_id AND s.author = $1 AND (k.owner = $2 OR (k.owner IS NULL AND $3))"
+                );
+                conn.execute(&sql, &[&domain, &owner, &adopted]).await?;
             }
             for (selector, algorithm) in wanted {
+                let t = table(algorithm);
+                // With two rows for an author opendkim signs with either.
+                let sql = format!("SELECT k.selector, k.owner FROM {t} s JOIN dkim k ON k.id = s.dkim_id WHERE s.author = $1 LIMIT 1");
+                if let Some(other) = conn.row(&sql, &[&domain]).await? {
+                    let what = format!("a key that signs for {domain} ({})", other.get::<_, &str>(0));
+                    return Err(BackendError::Exists { what, owner: other.get(1) });
+                }
                 let sql = format!(
-                    "INSERT INTO {} (author, dkim_id) SELECT domain_name, id FROM dkim \
-                     WHERE domain_name = $1 AND selector = $2 ORDER BY id LIMIT 1",
-                    table(algorithm)
+                    "INSERT INTO {t} (author, dkim_id) SELECT domain_name, id FROM dkim \
+                     WHERE domain_name = $1 AND selector = $2 AND owner = $3 ORDER BY id LIMIT 1"
                 );
-                conn.execute(&sql, &[&domain, selector]).await?;
+                conn.execute(&sql, &[&domain, selector, &owner]).await?;
             }
             Ok(())
         }

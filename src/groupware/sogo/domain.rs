@@ -87,23 +87,7 @@ impl Sogo {
         let f = self.features(&mut conn).await?;
         conn.begin().await?;
         let done = remove(&mut conn, f, owner, name, retain).await;
-        let (left, off) = conn.end(done).await?;
-        if left == Left::Gone {
-            return Ok(left);
-        }
-        // Kept: whoever could sign in until now must not be able to any longer. Only then the domain is let go, so that
-        // a repeat after an error finds it and does this again.
-        drop(conn);
-        self.forget(&off).await?;
-        if !off.is_empty() {
-            self.doveadm.flush(&off).await?;
-        }
-        for user in &off {
-            self.doveadm.kick(user).await?;
-        }
-        let mut conn = self.again().await?;
-        conn.execute("UPDATE domain SET owner = NULL WHERE domain = $1 AND owner = $2", &[&name, &owner]).await?;
-        Ok(left)
+        conn.end(done).await
     }
 }
 
@@ -163,7 +147,7 @@ async fn put(conn: &mut Conn, want: &DomainWant, have: Option<&DomainRow>, made:
     Ok(())
 }
 
-async fn remove(conn: &mut Conn, f: Features, owner: &str, name: &str, retain: bool) -> Result<(Left, Vec<String>)> {
+async fn remove(conn: &mut Conn, f: Features, owner: &str, name: &str, retain: bool) -> Result<Left> {
     lock(conn, owner, name).await?;
     let below = conn
         .row(
@@ -183,21 +167,33 @@ async fn remove(conn: &mut Conn, f: Features, owner: &str, name: &str, retain: b
             "{name} still has {m} mailboxes, {a} aliases and {d} alias domains"
         )));
     }
-    let kept = n(1) + n(3) + n(5);
+    let mut kept = n(1) + n(3) + n(5);
     if f.dkim {
-        let mine = "SELECT id FROM dkim WHERE domain_name = $1 AND (owner IS NOT NULL OR $2)";
-        let gone = kept == 0 && !retain;
+        let mine = "SELECT id FROM dkim WHERE domain_name = $1 AND owner IS NOT NULL";
         for table in dkim::signing_tables(f) {
-            conn.execute(&format!("DELETE FROM {table} WHERE dkim_id IN ({mine})"), &[&name, &gone]).await?;
+            conn.execute(&format!("DELETE FROM {table} WHERE dkim_id IN ({mine})"), &[&name]).await?;
         }
-        conn.execute("DELETE FROM dkim WHERE domain_name = $1 AND (owner IS NOT NULL OR $2)", &[&name, &gone]).await?;
+        conn.execute("DELETE FROM dkim WHERE domain_name = $1 AND owner IS NOT NULL", &[&name]).await?;
+        // A key of somebody else would go with the domain's row.
+        let left = conn.row("SELECT count(*) FROM dkim WHERE domain_name = $1", &[&name]).await?;
+        kept += left.map_or(0, |r| r.get::<_, i64>(0));
     }
     if kept > 0 || retain {
-        let off = conn.query("SELECT username FROM mailbox WHERE domain = $1 AND active", &[&name]).await?;
-        conn.execute("UPDATE domain SET active = false, modified = now() WHERE domain = $1", &[&name]).await?;
-        return Ok((Left::Kept(bytes(kept)), off.iter().map(|r| r.get(0)).collect()));
+        // What we let go is off by itself, so whatever is on is somebody else's and in use: it goes on (I3). Otherwise
+        // nobody can be signed in, and nobody's session has to end.
+        let used = conn
+            .row(
+                "SELECT (SELECT count(*) FROM mailbox WHERE domain = $1 AND active) + (SELECT count(*) FROM alias a \
+                 WHERE domain = $1 AND active AND NOT EXISTS (SELECT FROM mailbox m WHERE m.username = a.address))",
+                &[&name],
+            )
+            .await?
+            .map_or(0, |r| r.get::<_, i64>(0));
+        let sql = "UPDATE domain SET active = active AND $2, owner = NULL, modified = now() WHERE domain = $1";
+        conn.execute(sql, &[&name, &(used > 0)]).await?;
+        return Ok(if used > 0 { Left::Used(bytes(used)) } else { Left::Kept(bytes(kept)) });
     }
     conn.execute("DELETE FROM alias_domain WHERE alias_domain = $1", &[&name]).await?;
     conn.execute("DELETE FROM domain WHERE domain = $1", &[&name]).await?;
-    Ok((Left::Gone, Vec::new()))
+    Ok(Left::Gone)
 }

@@ -22,7 +22,8 @@ fn columns(f: Features) -> String {
     format!(
         "m.username, m.store_uid, m.owner, m.adopted, m.name, m.quota, m.active, {login}, {access}, m.password_version, \
          (m.password_applied IS NOT NULL AND m.password <> m.password_applied), m.effects_due, m.removing, \
-         COALESCE(q.bytes, 0), s.goto"
+         COALESCE(q.bytes, 0), s.goto, \
+         (m.owner IS NOT NULL AND (s.address IS NULL OR s.active <> m.active OR s.owner IS DISTINCT FROM m.owner))"
     )
 }
 
@@ -61,7 +62,8 @@ pub(super) fn mailbox_row(r: &Row) -> MailboxRow {
         },
         password_version: r.get(13),
         password_drifted: r.get(14),
-        effects_due: r.get(15),
+        // A mailbox of ours whose own alias row is not there, off or another's gets no mail, whatever else is right.
+        effects_due: r.get::<_, bool>(15) || r.get::<_, bool>(19),
         removing: r.get(16),
         used: bytes(r.get(17)),
         address: username,
@@ -105,6 +107,8 @@ struct State {
     row: Option<MailboxRow>,
     /// `login_enabled` by itself.
     login_enabled: bool,
+    /// `effects_due` by itself.
+    due: bool,
     password: String,
     applied: Option<String>,
     home: Option<String>,
@@ -130,14 +134,15 @@ async fn read(conn: &mut Conn, f: Features, address: &str, domain: &str) -> Resu
     let r = r.ok_or_else(|| BackendError::unavailable("the database gave no row"))?;
     let there = r.get::<_, Option<&str>>(0).is_some();
     Ok(State {
-        domain_there: r.get::<_, Option<&str>>(19).is_some(),
-        tenant: r.get(20),
+        domain_there: r.get::<_, Option<&str>>(20).is_some(),
+        tenant: r.get(21),
         row: there.then(|| mailbox_row(&r)),
         login_enabled: there && r.get::<_, bool>(7),
-        password: r.get::<_, Option<String>>(21).unwrap_or_default(),
-        applied: r.get(22),
-        home: r.get(23),
-        own: r.get::<_, Option<String>>(18).map(|goto| OwnAlias { owner: r.get(24), goto, active: r.get(25) }),
+        due: there && r.get::<_, bool>(15),
+        password: r.get::<_, Option<String>>(22).unwrap_or_default(),
+        applied: r.get(23),
+        home: r.get(24),
+        own: r.get::<_, Option<String>>(18).map(|goto| OwnAlias { owner: r.get(25), goto, active: r.get(26) }),
     })
 }
 
@@ -175,7 +180,7 @@ impl Sogo {
                 || o.active != s.receive
                 || o.owner.as_deref() != Some(&want.owner.uid)
         });
-        let due = state.row.as_ref().is_some_and(|r| r.effects_due);
+        let due = state.due;
         if let (Made::Unchanged, Some(row)) = (made, &state.row)
             && sets.is_empty()
             && !own_differs
@@ -216,10 +221,11 @@ impl Sogo {
     }
 
     async fn follow(&self, address: &str, effects: Effects) -> Result<()> {
-        self.forgets.call(address, |users| async move { self.forget(&users).await }).await?;
+        let user = [address.to_owned()];
+        self.forget(&user).await?;
         match effects {
             Effects::None | Effects::Forget => Ok(()),
-            Effects::Flush => self.flushes.call(address, |users| async move { self.doveadm.flush(&users).await }).await,
+            Effects::Flush => self.doveadm.flush(&user).await,
             Effects::Kick => self.end_sessions(address).await,
         }
     }
@@ -302,6 +308,15 @@ fn valid(want: &MailboxWant) -> Result<&str> {
     if address::canonical(&want.address).as_ref() != Ok(&want.address) {
         return refuse(&want.address);
     }
+    let (local, domain) = address::split(&want.address).unwrap_or_default();
+    // A login. `+` begins a subaddress, `?` and `*` are doveadm's wildcards, and SOGo 5.8 puts it into its SQL unquoted:
+    // a quote in it could read what belongs to another tenant (I11).
+    if local.starts_with('-') || !local.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b)) {
+        return Err(BackendError::Rejected(format!(
+            "{}: a mailbox' local part has letters, digits, '.', '_' and '-', which does not come first",
+            want.address
+        )));
+    }
     for to in &want.settings.forward_to {
         if address::canonical(to).as_ref() != Ok(to) {
             return refuse(to);
@@ -310,7 +325,7 @@ fn valid(want: &MailboxWant) -> Result<&str> {
     if want.settings.login && !want.settings.receive {
         return Err(BackendError::Unsupported("sign-in to a mailbox that takes no mail".into()));
     }
-    Ok(address::split(&want.address).map_or("", |(_, d)| d))
+    Ok(domain)
 }
 
 fn check(want: &MailboxWant, state: &State) -> Result<Made> {
@@ -416,6 +431,22 @@ fn forced(want: &PasswordWant) -> bool {
     }
 }
 
+/// A store id as the database makes them. What else a status may hold (it can be copied or written by hand) must not
+/// become a path.
+fn made_by_us(id: &str) -> bool {
+    let groups = [8, 4, 4, 4, 12];
+    id.split('-').map(str::len).eq(groups) && id.bytes().all(|b| b == b'-' || b.is_ascii_hexdigit())
+}
+
+/// Whether no mailbox lives in the home of this id. Holds the id until the end of the transaction: nothing but this lock
+/// keeps two mailboxes from getting it at the same moment.
+async fn free(conn: &mut Conn, id: &str) -> Result<bool> {
+    conn.query("SELECT pg_advisory_xact_lock(hashtextextended($1, 7236271))", &[&id]).await?;
+    let sql = "SELECT 1 FROM mailbox WHERE store_uid = $1 OR trim(trailing '/' from maildir) = $1 \
+               OR starts_with(maildir, $1 || '/') LIMIT 1";
+    Ok(conn.row(sql, &[&id]).await?.is_none())
+}
+
 #[allow(clippy::too_many_arguments, reason = "one transaction, read from top to bottom")]
 async fn write(
     conn: &mut Conn,
@@ -439,6 +470,11 @@ async fn write(
             sets.push(("username", Box::new(address.clone())));
             sets.push(("local_part", Box::new(local)));
             sets.push(("domain", Box::new(domain.to_owned())));
+            if let Some(id) = want.former.as_deref().filter(|id| made_by_us(id))
+                && free(conn, id).await?
+            {
+                sets.push(("store_uid", Box::new(id.to_owned())));
+            }
             let names: Vec<&str> = sets.iter().map(|(n, _)| *n).collect();
             let marks: Vec<String> = (1..=sets.len()).map(|i| format!("${i}")).collect();
             let params: Vec<&(dyn ToSql + Sync)> = sets.iter().map(|(_, v)| &**v as &(dyn ToSql + Sync)).collect();
@@ -483,6 +519,21 @@ async fn write(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn store_ids() {
+        assert!(made_by_us("6059e5bc-368c-4d4e-82d2-4b460284c7e3"));
+        for id in [
+            "",
+            "..",
+            "6059e5bc",
+            "6059e5bc-368c-4d4e-82d2-4b460284c7e",
+            "old.test/a",
+            "6059e5bc-368c-4d4e-82d2-4b460284c7/.",
+        ] {
+            assert!(!made_by_us(id), "{id}");
+        }
+    }
 
     #[test]
     fn own_alias_rows() {

@@ -14,11 +14,11 @@ mod doveadm;
 mod limit;
 mod mailbox;
 mod memcached;
+mod migrate;
 mod password;
 mod removal;
 pub mod schema;
 mod tenant;
-mod together;
 
 pub use connect::{connect, secrets};
 
@@ -28,9 +28,7 @@ use db::Conn;
 use doveadm::Doveadm;
 use limit::Limit;
 use schema::{Catalog, Features};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{PoisonError, RwLock};
-use together::Together;
 use tokio::sync::Semaphore;
 
 /// The provider.
@@ -42,11 +40,6 @@ pub struct Sogo {
     limit: Arc<Limit>,
     /// What the tables can say, read once and by every probe.
     features: RwLock<Option<Features>>,
-    /// The migration met views that are not ours and could not be replaced.
-    views_tried: AtomicBool,
-    /// Users of whom the caches must not know any more what they knew.
-    forgets: Together,
-    flushes: Together,
     /// Slow hashes at a time: each takes a core for 20 ms.
     hashing: Arc<Semaphore>,
 }
@@ -100,7 +93,7 @@ impl Sogo {
 
     /// Ends the sessions of a user, and waits until they are seen to be over.
     async fn end_sessions(&self, user: &str) -> Result<()> {
-        self.flushes.call(user, |users| async move { self.doveadm.flush(&users).await }).await?;
+        self.doveadm.flush(&[user.to_owned()]).await?;
         self.doveadm.kick(user).await?;
         // A kick takes effect a moment later; a session that is still open could write into a home that is being removed.
         for _ in 0..20 {
@@ -120,12 +113,7 @@ impl Sogo {
             None => return Err(BackendError::unavailable("the database gave no row for its version")),
         };
         let catalog = match self.managed {
-            true => {
-                let catalog = schema::migrate(&mut conn, self.views_tried.load(Ordering::Relaxed)).await?;
-                // Not before: what broke off was no try.
-                self.views_tried.store(true, Ordering::Relaxed);
-                catalog
-            }
+            true => migrate::migrate(&mut conn).await?,
             false => Catalog::read(&mut conn).await?,
         };
         let features = self.keep(&catalog)?;

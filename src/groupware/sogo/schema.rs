@@ -1,23 +1,19 @@
-//! The tables: which columns there must be, which give a capability, and the migration that makes them.
-//!
-//! The text that is run is `config/groupware/sogo/schema.sql` and `views.sql`, the same that platform teams run by hand
-//! under `schema: External`. It only adds.
+//! The tables: which columns there must be, and which give a capability. What makes them is in `migrate`.
 
 use super::db::Conn;
-use crate::groupware::{BackendError, Capability, Result};
+use crate::groupware::{Capability, Result};
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
 
 /// Tables, columns and indexes.
 pub const SCHEMA: &str = include_str!("../../../config/groupware/sogo/schema.sql");
 /// Views; blocks are separated by an empty line.
 pub const VIEWS: &str = include_str!("../../../config/groupware/sogo/views.sql");
 /// What the comment on a view of this version says.
-const VIEW_VERSION: &str = "mailtenant 2";
-/// Two operators (one going, one coming) may migrate at the same moment: the second waits for this lock.
-const LOCK: &str = "SELECT pg_advisory_xact_lock(7236271430271561)";
-/// A new column with a default that is computed by row rewrites the table: 10 s are too short for a big one.
-const MIGRATION_LIMIT: Duration = Duration::from_secs(120);
+pub(super) const VIEW_VERSION: &str = "mailtenant 2";
+/// What the comment on any view of ours begins with.
+const OUR_VIEW: &str = "mailtenant ";
+/// A column that counts as there only when it is NOT NULL: rows are filled after it was added.
+const FILLED: (&str, &str) = ("mailbox", "store_uid");
 
 /// What nothing works without.
 const NEEDED: &[(&str, &[&str])] = &[
@@ -62,7 +58,7 @@ const OPTIONAL: &[(&str, &[&str])] = &[
     ("app_password", &["username"]),
     ("import_job", &["username"]),
 ];
-const VIEW_NAMES: &[&str] = &["mailbox_quota", "mailbox_login", "domain_on", "sogo_users"];
+pub(super) const VIEW_NAMES: &[&str] = &["mailbox_quota", "mailbox_login", "domain_on", "sogo_users"];
 const INDEXES: &[&str] =
     &["tenant_owner_idx", "domain_tenant_idx", "mailbox_domain_idx", "alias_domain_idx", "alias_goto_idx"];
 
@@ -116,7 +112,7 @@ impl Features {
 }
 
 /// What the database has.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub struct Catalog {
     /// Columns by table or view; an index has none.
     columns: BTreeMap<String, BTreeSet<String>>,
@@ -131,7 +127,7 @@ impl Catalog {
         let names: Vec<&str> = tables.chain(VIEW_NAMES.iter().copied()).chain(INDEXES.iter().copied()).collect();
         let rows = conn
             .query(
-                "SELECT c.relname::text, a.attname::text, obj_description(c.oid, 'pg_class') FROM pg_class c \
+                "SELECT c.relname::text, a.attname::text, obj_description(c.oid, 'pg_class'), a.attnotnull FROM pg_class c \
                  JOIN pg_namespace n ON n.oid = c.relnamespace \
                  LEFT JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped \
                  WHERE n.nspname = ANY(current_schemas(false)) AND c.relname::text = ANY($1)",
@@ -144,17 +140,37 @@ impl Catalog {
             if let Some(comment) = row.get::<_, Option<String>>(2) {
                 catalog.comments.insert(relation.clone(), comment);
             }
-            catalog.columns.entry(relation).or_default().extend(row.get::<_, Option<String>>(1));
+            let column: Option<String> = row.get(1);
+            let filling = (relation.as_str(), column.as_deref().unwrap_or_default()) == FILLED
+                && row.get::<_, Option<bool>>(3) != Some(true);
+            catalog.columns.entry(relation).or_default().extend(column.filter(|_| !filling));
         }
         Ok(catalog)
     }
 
-    fn has(&self, table: &str, columns: &[&str]) -> bool {
+    /// Whether a table, or an index or view, is there.
+    pub(super) fn there(&self, relation: &str) -> bool {
+        self.columns.contains_key(relation)
+    }
+
+    /// Whether a table has all of these columns.
+    pub(super) fn has(&self, table: &str, columns: &[&str]) -> bool {
         self.columns.get(table).is_some_and(|have| columns.iter().all(|c| have.contains(*c)))
     }
 
+    /// Whether a view is ours, of this version.
     fn view(&self, name: &str) -> bool {
         self.comments.get(name).is_some_and(|c| c == VIEW_VERSION)
+    }
+
+    /// Whether a view is ours, of any version.
+    fn our_view(&self, name: &str) -> bool {
+        self.comments.get(name).is_some_and(|c| c.starts_with(OUR_VIEW))
+    }
+
+    /// Whether a view has to be made or replaced: it is not there, or ours of another version. One of somebody else stays.
+    pub(super) fn wants_view(&self, name: &str) -> bool {
+        !self.there(name) || (self.our_view(name) && !self.view(name))
     }
 
     /// The first thing that is missing and that nothing works without.
@@ -162,19 +178,11 @@ impl Catalog {
         for (table, columns) in NEEDED {
             let Some(have) = self.columns.get(*table) else { return Some(format!("table {table}")) };
             if let Some(column) = columns.iter().find(|c| !have.contains(**c)) {
-                return Some(format!("column {table}.{column}"));
+                let filled = if (*table, *column) == FILLED { " NOT NULL" } else { "" };
+                return Some(format!("column {table}.{column}{filled}"));
             }
         }
         None
-    }
-
-    /// Whether a migration would change anything. With `views_tried` a view that is not ours is no reason: it did not
-    /// let itself be replaced.
-    fn complete(&self, views_tried: bool) -> bool {
-        self.lacks().is_none()
-            && OPTIONAL.iter().all(|(t, c)| self.has(t, c))
-            && INDEXES.iter().all(|i| self.columns.contains_key(*i))
-            && VIEW_NAMES.iter().all(|v| self.view(v) || (views_tried && self.columns.contains_key(*v)))
     }
 
     /// What the tables can say.
@@ -194,45 +202,21 @@ impl Catalog {
             ed25519: self.has("dkim_signing_ed25519", &["author", "dkim_id"]),
             app_password: self.has("app_password", &["username"]),
             import_job: self.has("import_job", &["username"]),
-            quota_view: self.columns.contains_key("mailbox_quota"),
+            quota_view: self.our_view("mailbox_quota"),
             login_views: self.view("mailbox_login") && self.view("domain_on") && self.view("sogo_users"),
-            sogo_view: self.columns.contains_key("sogo_users"),
+            sogo_view: self.our_view("sogo_users"),
         }
     }
 }
 
-/// Makes what is missing, beside what is there, in one transaction. Changes nothing where nothing is missing.
-pub async fn migrate(conn: &mut Conn, views_tried: bool) -> Result<Catalog> {
-    let catalog = Catalog::read(conn).await?;
-    if catalog.complete(views_tried) {
-        return Ok(catalog);
+#[cfg(test)]
+impl Catalog {
+    /// One that has a column (or, with an empty name, a relation).
+    pub(super) fn with(mut self, table: &str, column: &str) -> Catalog {
+        let columns = self.columns.entry(table.into()).or_default();
+        columns.extend((!column.is_empty()).then(|| column.to_owned()));
+        self
     }
-    conn.begin().await?;
-    let done = run(conn).await;
-    conn.end(done).await?;
-    let catalog = Catalog::read(conn).await?;
-    match catalog.lacks() {
-        None => Ok(catalog),
-        Some(what) => Err(BackendError::Rejected(format!("the database still lacks {what} after the migration"))),
-    }
-}
-
-async fn run(conn: &mut Conn) -> Result<()> {
-    let ms = MIGRATION_LIMIT.as_millis();
-    conn.batch(&format!("SET LOCAL statement_timeout = {ms}; SET LOCAL lock_timeout = '30s'; {LOCK}"), MIGRATION_LIMIT)
-        .await?;
-    conn.batch(SCHEMA, MIGRATION_LIMIT * 2).await?;
-    for block in VIEWS.split("\n\n").filter(|b| b.contains("CREATE OR REPLACE VIEW")) {
-        // A view of the same name with other columns is somebody else's: it stays, and the capabilities that need ours
-        // are missing.
-        conn.batch("SAVEPOINT view", MIGRATION_LIMIT).await?;
-        match conn.batch(block, MIGRATION_LIMIT).await {
-            Ok(()) => conn.batch("RELEASE view", MIGRATION_LIMIT).await?,
-            Err(_) if conn.refused_for_good() => conn.batch("ROLLBACK TO view", MIGRATION_LIMIT).await?,
-            Err(e) => return Err(e),
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]
@@ -260,23 +244,6 @@ mod tests {
         }
     }
 
-    /// The migration only adds.
-    #[test]
-    fn nothing_is_dropped_or_rewritten() {
-        for text in [SCHEMA, VIEWS] {
-            let code: String = text.lines().map(|l| l.split("--").next().unwrap()).collect::<Vec<_>>().join("\n");
-            for statement in code.split(';').map(str::trim).filter(|s| !s.is_empty()) {
-                let adds = statement.starts_with("CREATE TABLE IF NOT EXISTS ")
-                    || (statement.starts_with("ALTER TABLE ") && statement.contains(" ADD COLUMN IF NOT EXISTS "))
-                    || statement.starts_with("CREATE INDEX IF NOT EXISTS ")
-                    || statement.starts_with("CREATE UNIQUE INDEX IF NOT EXISTS ")
-                    || statement.starts_with("CREATE OR REPLACE VIEW ")
-                    || statement.starts_with("COMMENT ON VIEW ");
-                assert!(adds, "{statement}");
-            }
-        }
-    }
-
     #[test]
     fn missing_columns_are_missing_capabilities() {
         let mut catalog = Catalog::default();
@@ -285,7 +252,6 @@ mod tests {
             catalog.columns.insert((*table).into(), columns.iter().map(|c| (*c).into()).collect());
         }
         assert_eq!(catalog.lacks(), None);
-        assert!(!catalog.complete(false));
         let bare = catalog.features().capabilities();
         assert_eq!(
             bare.into_iter().collect::<Vec<_>>(),
@@ -294,20 +260,26 @@ mod tests {
         for (table, columns) in OPTIONAL {
             catalog.columns.entry((*table).into()).or_default().extend(columns.iter().map(|c| (*c).into()));
         }
+        // views of somebody else give nothing and stay, older ones of ours do not know protocol access
+        let by_views = [Capability::TenantStorage, Capability::Groupware, Capability::ProtocolAccess];
+        let given = |c: &Catalog| by_views.map(|v| c.features().capabilities().contains(&v));
+        let wanted = |c: &Catalog| VIEW_NAMES.iter().filter(|v| c.wants_view(v)).count();
+        assert_eq!((given(&catalog), wanted(&catalog)), ([false; 3], 4));
         for view in VIEW_NAMES {
             catalog.columns.insert((*view).into(), BTreeSet::new());
         }
-        // views of an older version or of somebody else do not know protocol access
-        assert!(!catalog.features().capabilities().contains(&Capability::ProtocolAccess));
+        assert_eq!((given(&catalog), wanted(&catalog)), ([false; 3], 0));
+        for view in VIEW_NAMES {
+            catalog.comments.insert((*view).into(), "mailtenant 1".into());
+        }
+        assert_eq!((given(&catalog), wanted(&catalog)), ([true, true, false], 4));
         for view in VIEW_NAMES {
             catalog.comments.insert((*view).into(), VIEW_VERSION.into());
         }
-        for index in INDEXES {
-            catalog.columns.insert((*index).into(), BTreeSet::new());
-        }
-        assert!(catalog.complete(false));
-        assert!(catalog.features().capabilities().contains(&Capability::ProtocolAccess));
+        assert_eq!((given(&catalog), wanted(&catalog)), ([true; 3], 0));
         catalog.columns.get_mut("mailbox").unwrap().remove("owner");
         assert_eq!(catalog.lacks().as_deref(), Some("column mailbox.owner"));
+        catalog.columns.get_mut("mailbox").unwrap().remove("store_uid");
+        assert_eq!(catalog.lacks().as_deref(), Some("column mailbox.store_uid NOT NULL"));
     }
 }

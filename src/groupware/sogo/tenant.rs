@@ -136,8 +136,12 @@ async fn remove(conn: &mut Conn, owner: &str) -> Result<Left> {
         return Err(BackendError::Conflict(format!("tenant {name} still has {owned} domains")));
     }
     if all > 0 {
-        conn.execute("UPDATE tenant SET active = false, owner = NULL WHERE name = $1", &[&name]).await?;
-        return Ok(Left::Kept(bytes(all)));
+        // A domain that is on was left so for those of others below it.
+        let used = conn.row("SELECT count(*) FROM domain WHERE tenant = $1 AND active", &[&name]).await?;
+        let used = used.map_or(0, |r| r.get::<_, i64>(0));
+        let sql = "UPDATE tenant SET active = active AND $2, owner = NULL WHERE name = $1";
+        conn.execute(sql, &[&name, &(used > 0)]).await?;
+        return Ok(if used > 0 { Left::Used(bytes(used)) } else { Left::Kept(bytes(all)) });
     }
     conn.execute("DELETE FROM tenant WHERE name = $1", &[&name]).await?;
     Ok(Left::Gone)

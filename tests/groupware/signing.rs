@@ -1,0 +1,60 @@
+//! Signing keys of ours beside those of others.
+
+use crate::conformance::*;
+use crate::stack::Stack;
+use mailtenant::groupware::*;
+
+#[tokio::test]
+async fn keys_of_others_stay() {
+    let stack = Stack::up();
+    let b = stack.backend();
+    let sql = stack.sql("groupware").await;
+    b.probe().await.unwrap();
+    b.ensure_tenant(&tenant("t", "acme")).await.unwrap();
+    // one domain is made, one was there
+    sql.run("INSERT INTO domain (domain) VALUES ('old.test')").await;
+    b.ensure_domain(&domain("new", "new.test", "acme")).await.unwrap();
+    b.ensure_domain(&DomainWant { owner: adopting("old"), ..domain("old", "old.test", "acme") }).await.unwrap();
+    // each has a key of somebody else, which signs for the domain and for one address
+    sql.run(
+        "INSERT INTO dkim (domain_name, selector, private_key, public_key) VALUES \
+           ('new.test', 'zz', 'theirs', 'MIIB'), ('old.test', 'zz', 'theirs', 'MIIB'); \
+         INSERT INTO dkim_signing (author, dkim_id) SELECT domain_name, id FROM dkim; \
+         INSERT INTO dkim_signing (author, dkim_id) SELECT 'ceo@' || domain_name, id FROM dkim",
+    )
+    .await;
+    let signs = async |name: &str| {
+        sql.texts(&format!(
+            "SELECT s.author || ' ' || k.selector FROM dkim_signing s JOIN dkim k ON k.id = s.dkim_id \
+             WHERE k.domain_name = '{name}' ORDER BY 1"
+        ))
+        .await
+    };
+    for (uid, name) in [("new", "new.test"), ("old", "old.test")] {
+        let taken = b.ensure_dkim_key(uid, name, "zz", &rsa()).await;
+        assert!(matches!(taken, Err(BackendError::Exists { owner: None, .. })), "{taken:?}");
+        b.ensure_dkim_key(uid, name, "r1", &rsa()).await.unwrap();
+        let rows: Vec<_> = b.read_domain(name).await.unwrap().dkim.into_iter().map(|k| (k.selector, k.owner)).collect();
+        assert_eq!(rows, [("zz".to_owned(), None), ("r1".to_owned(), Some(uid.to_owned()))]);
+        let theirs = b.sign_with(uid, name, &["zz".into()]).await;
+        assert!(matches!(theirs, Err(BackendError::NotFound(_))), "{theirs:?}");
+    }
+    // of the one that we made nothing of theirs is switched off
+    let refused = b.sign_with("new", "new.test", &["r1".into()]).await;
+    assert!(matches!(refused, Err(BackendError::Exists { owner: None, .. })), "{refused:?}");
+    assert_eq!(signs("new.test").await, ["ceo@new.test zz", "new.test zz"]);
+    sql.run("DELETE FROM dkim_signing WHERE author = 'new.test'").await;
+    b.sign_with("new", "new.test", &["r1".into()]).await.unwrap();
+    assert_eq!(signs("new.test").await, ["ceo@new.test zz", "new.test r1"]);
+    // the other was taken over with its signing; the key and what an address signs with stay
+    b.sign_with("old", "old.test", &["r1".into()]).await.unwrap();
+    assert_eq!(signs("old.test").await, ["ceo@old.test zz", "old.test r1"]);
+    b.sign_with("old", "old.test", &[]).await.unwrap();
+    assert_eq!(signs("old.test").await, ["ceo@old.test zz"]);
+    // and the domain's row, with which the key would go, stays when our object goes
+    for (uid, name) in [("new", "new.test"), ("old", "old.test")] {
+        assert_eq!(b.remove_domain(uid, name, false).await, Ok(Left::Kept(1)));
+        assert_eq!(sql.texts(&format!("SELECT selector FROM dkim WHERE domain_name = '{name}'")).await, ["zz"]);
+        assert_eq!(signs(name).await, [format!("ceo@{name} zz")]);
+    }
+}
