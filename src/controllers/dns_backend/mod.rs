@@ -103,7 +103,7 @@ async fn cleanup(ctx: &Ctx, backend: Arc<DNSBackend>) -> Pass {
         .list_metadata(&ListParams::default().fields(&format!("spec.dns.backendRef.name={name}")).limit(50))
         .await?;
     let key = |d: &kube::core::PartialObjectMeta<MailDomain>| {
-        NamespacedName::new(&d.namespace().unwrap_or_default(), &d.name_any())
+        NamespacedName::new(d.namespace().unwrap_or_default(), d.name_any())
     };
     let mut users: BTreeSet<NamespacedName> = users.items.iter().map(key).collect();
     // Those that name another one by now, while their records are still here: no selector finds them, the store does.
