@@ -7,12 +7,17 @@
 
 mod harness;
 
+mod cutover;
+mod draining;
 mod faults;
 mod idle;
 mod mail;
 mod order;
+mod ownership;
+mod process;
 mod ready;
 mod servers;
 mod strangers;
 mod tenancy;
+mod upkeep;
 mod whole_run;

@@ -1,6 +1,6 @@
 //! I9, I11, I12, tried as somebody would who wants what is not theirs, and with a server that was emptied.
 
-use crate::harness::kubectl::is_ready;
+use crate::harness::kubectl::{condition_of, is_ready};
 use crate::harness::world::{World, dns_backend};
 use crate::harness::{dns, eventually, mail, secs};
 use serde_json::json;
@@ -87,7 +87,8 @@ async fn a_tenant_reaches_only_what_allows_its_namespace() {
     let outcast = w.k.within(&format!("{}-outcast", w.ns));
     outcast.apply(json!({"kind": "Namespace", "metadata": {"name": outcast.namespace}})).await;
     outcast.apply(w.instance("acme")).await;
-    outcast.not_ready("MailInstance", "acme", "BackendNotAllowed", secs(60)).await;
+    let refused = outcast.not_ready("MailInstance", "acme", "BackendNotAllowed", secs(60)).await;
+    assert!(condition_of(&refused, "WithinLimits").is_none(), "nothing was judged: {refused}");
 
     // One that may use the server: not the other tenant's zone, nor a name below it, nor the other tenant's instance.
     let thief = w.k.within(&format!("{}-thief", w.ns));

@@ -37,6 +37,7 @@ pub fn resource(kind: &str) -> (ApiResource, bool) {
         "Secret" => ("", "v1", "secrets", true),
         "ConfigMap" => ("", "v1", "configmaps", true),
         "Event" => ("events.k8s.io", "v1", "events", true),
+        "Lease" => ("coordination.k8s.io", "v1", "leases", true),
         "Namespace" => ("", "v1", "namespaces", false),
         "CustomResourceDefinition" => ("apiextensions.k8s.io", "v1", "customresourcedefinitions", false),
         other => panic!("the tests do not know the kind {other}"),
@@ -172,6 +173,39 @@ impl Kubectl {
     /// Waits for `Ready=False` with this reason.
     pub async fn not_ready(&self, kind: &str, name: &str, reason: &str, limit: Duration) -> Value {
         self.condition(kind, name, "Ready", ("False", reason), limit).await
+    }
+
+    /// Waits for an Event about an object whose note has all these words; gives the note.
+    pub async fn event(&self, kind: &str, name: &str, reason: &str, words: &[&str], limit: Duration) -> String {
+        // Events of objects without a namespace live in `default`.
+        let events = if resource(kind).1 { self.clone() } else { self.within("default") };
+        eventually(&format!("an Event {reason} of {kind}/{name} with {words:?}"), limit, || async {
+            let all = events.list("Event").await;
+            let about = |e: &&Value| e["regarding"]["kind"] == kind && e["regarding"]["name"] == name;
+            let notes: Vec<(String, String)> = all
+                .iter()
+                .filter(about)
+                .map(|e| {
+                    (e["reason"].as_str().unwrap_or_default().into(), e["note"].as_str().unwrap_or_default().into())
+                })
+                .collect();
+            let fits = |(r, n): &&(String, String)| r == reason && words.iter().all(|w| n.contains(w));
+            notes.iter().find(fits).map(|(_, n)| n.clone()).ok_or(notes)
+        })
+        .await
+    }
+
+    /// Waits for `DeletionBlocked` for this reason, in a condition that has all these words.
+    pub async fn blocked(&self, kind: &str, name: &str, reason: &str, words: &[&str], limit: Duration) {
+        eventually(&format!("{kind}/{name} is blocked: {reason} {words:?}"), limit, || async {
+            let Some(object) = self.get(kind, name).await else { return Err("it is gone".to_string()) };
+            let said = condition_of(&object, "DeletionBlocked").filter(|c| c["status"] == "True").cloned();
+            let message = said.as_ref().and_then(|c| c["message"].as_str()).unwrap_or_default();
+            let fits =
+                said.as_ref().is_some_and(|c| c["reason"] == reason) && words.iter().all(|w| message.contains(w));
+            if fits { Ok(()) } else { Err(conditions(&object)) }
+        })
+        .await
     }
 
     /// A key of a Secret, decoded.

@@ -2,8 +2,10 @@
 //! world's view of both (mail, IMAP, DAV, SQL, DNS, Kubernetes). Nothing here knows how the operator works inside.
 #![allow(dead_code, reason = "each test uses a part of it")]
 
+pub mod audit;
 pub mod dav;
 pub mod dns;
+pub mod gate;
 pub mod kubectl;
 pub mod kubeproxy;
 pub mod mail;

@@ -4,6 +4,8 @@ use super::{eventually, secs, stack::Stack};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 /// A running operator.
 pub struct Operator {
@@ -14,6 +16,10 @@ pub struct Operator {
     /// Where it answers `/healthz`, `/readyz`, `/metrics`.
     pub http: u16,
     child: Mutex<Child>,
+    /// A test has it ended: it will be started again.
+    ending: AtomicBool,
+    /// Held by a test that ends it and starts it again, or that must not see that.
+    pub alone: tokio::sync::Mutex<()>,
 }
 
 impl Operator {
@@ -27,7 +33,8 @@ impl Operator {
         let log = stack.root.join(format!("log/operator-{name}.log"));
         let http = stack.free_port();
         let child = Mutex::new(spawn(stack, kubeconfig, &log, http));
-        Operator { stack, kubeconfig: kubeconfig.to_path_buf(), log, http, child }
+        let (ending, alone) = (AtomicBool::new(false), tokio::sync::Mutex::default());
+        Operator { stack, kubeconfig: kubeconfig.to_path_buf(), log, http, child, ending, alone }
     }
 
     /// SIGKILL, and started again at once: no destructor runs, no Lease is given back. One at a time.
@@ -41,18 +48,23 @@ impl Operator {
     /// SIGTERM; gives how it ended. It must drain within half a minute.
     pub async fn terminate(&self) -> ExitStatus {
         let pid = self.pid();
+        self.ending.store(true, Ordering::SeqCst);
         let sent = Command::new("kill").arg(pid.to_string()).status().expect("kill can be started");
         assert!(sent.success(), "the operator had ended before");
-        eventually("the operator ends on SIGTERM", secs(30), || async {
-            self.child.lock().expect("no poison").try_wait().expect("a child").ok_or("it still runs")
-        })
-        .await
+        eventually("the operator ends on SIGTERM", secs(30), || async { self.ended().ok_or("it still runs") }).await
     }
 
-    /// Starts it again after [`Operator::terminate`].
+    /// Waits until it has ended for a reason of its own that a test knows of, called before that; gives how.
+    pub async fn ends(&self, limit: Duration) -> ExitStatus {
+        self.ending.store(true, Ordering::SeqCst);
+        eventually("the operator ends", limit, || async { self.ended().ok_or("it still runs") }).await
+    }
+
+    /// Starts it again after [`Operator::terminate`] or [`Operator::ends`].
     pub fn restart(&self) {
         let mut child = self.child.lock().expect("no poison");
         *child = spawn(self.stack, &self.kubeconfig, &self.log, self.http);
+        self.ending.store(false, Ordering::SeqCst);
     }
 
     /// Its process id.
@@ -74,7 +86,7 @@ impl Operator {
     /// Waits until it says that it is ready.
     pub async fn ready(&self) {
         eventually("the operator is ready", secs(60), || async {
-            if let Some(status) = self.ended() {
+            if let Some(status) = self.ended().filter(|_| !self.ending.load(Ordering::SeqCst)) {
                 panic!("the operator ended ({status}):\n{}", self.tail(30));
             }
             match self.page("/readyz").await {
@@ -103,6 +115,17 @@ impl Operator {
         let text = std::fs::read_to_string(&self.log).unwrap_or_default();
         let all: Vec<_> = text.lines().collect();
         all[all.len().saturating_sub(lines)..].join("\n")
+    }
+}
+
+/// Starts the operator again when a test that ended it does not get so far.
+pub struct Again<'a>(pub &'a Operator);
+
+impl Drop for Again<'_> {
+    fn drop(&mut self) {
+        if self.0.ended().is_some() {
+            self.0.restart();
+        }
     }
 }
 

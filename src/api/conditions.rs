@@ -39,6 +39,7 @@ pub enum ConditionType {
     CutOver,
     WithinQuota,
     WithinLimits,
+    FieldsIgnored,
     DeletionBlocked,
 }
 
@@ -167,6 +168,7 @@ impl ConditionType {
         ConditionType::CutOver,
         ConditionType::WithinQuota,
         ConditionType::WithinLimits,
+        ConditionType::FieldsIgnored,
         ConditionType::DeletionBlocked,
     ];
 
@@ -182,6 +184,7 @@ impl ConditionType {
             ConditionType::CutOver => "CutOver",
             ConditionType::WithinQuota => "WithinQuota",
             ConditionType::WithinLimits => "WithinLimits",
+            ConditionType::FieldsIgnored => "FieldsIgnored",
             ConditionType::DeletionBlocked => "DeletionBlocked",
         }
     }

@@ -4,6 +4,7 @@
 use super::connections::Connections;
 use super::edges::Wakes;
 use super::hold::Hold;
+use super::mail_domain::cutover::Answers;
 use super::observed::{Observed, Since};
 use super::world::{Kind, ObjectId, SecretMeta, World};
 use crate::api::FIELD_MANAGER;
@@ -65,6 +66,8 @@ pub struct Ctx {
     pub connections: Connections,
     /// Asks mail servers about recipients.
     pub probe: Arc<dyn RecipientProbe>,
+    /// What they said.
+    pub answers: Answers,
     /// Makes signing keys.
     pub keys: Arc<dyn KeyMaker>,
     /// Time.
@@ -80,7 +83,6 @@ pub struct Ctx {
     resync: Mutex<BTreeMap<ObjectId, Instant>>,
     written: Mutex<BTreeMap<NamespacedName, Written>>,
     mass_loss: Mutex<BTreeMap<String, LossSlot>>,
-    probed: Mutex<BTreeMap<String, BTreeMap<String, Instant>>>,
     /// Uids of objects whose last status write had no answer, or a bad one: it may have been carried out all the same.
     unsure: Mutex<BTreeSet<String>>,
 }
@@ -116,6 +118,7 @@ impl Ctx {
             observed: Observed::default(),
             connections: p.connections,
             probe: p.probe,
+            answers: Answers::default(),
             keys: p.keys,
             clock: p.clock,
             random: p.random,
@@ -125,7 +128,6 @@ impl Ctx {
             resync: Mutex::default(),
             written: Mutex::default(),
             mass_loss: Mutex::default(),
-            probed: Mutex::default(),
             unsure: Mutex::default(),
         }
     }
@@ -177,23 +179,6 @@ impl Ctx {
     /// Where the last count of an instance's missing mailboxes is kept.
     pub fn mass_loss_of(&self, uid: &str) -> LossSlot {
         self.mass_loss.lock().unwrap_or_else(PoisonError::into_inner).entry(uid.to_owned()).or_default().clone()
-    }
-
-    /// Addresses of a MailDomain that its server was not found to take mail for in the last minutes.
-    pub fn unprobed(&self, uid: &str, addresses: &[String]) -> Vec<String> {
-        let mut all = self.probed.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = all.entry(uid.to_owned()).or_default();
-        known.retain(|_, at| at.elapsed() < PROBED);
-        addresses.iter().filter(|a| !known.contains_key(*a)).cloned().collect()
-    }
-    /// A server takes mail for these addresses.
-    pub fn probed(&self, uid: &str, addresses: impl Iterator<Item = String>) {
-        let mut all = self.probed.lock().unwrap_or_else(PoisonError::into_inner);
-        all.entry(uid.to_owned()).or_default().extend(addresses.map(|a| (a, Instant::now())));
-    }
-    /// A MailDomain is live or gone.
-    pub fn forget_probes(&self, uid: &str) {
-        self.probed.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
     }
 
     fn is_unsure<K: Resource>(&self, object: &K) -> bool {
@@ -321,8 +306,6 @@ impl Ctx {
     }
 }
 
-/// How long an answer of a mail server about a recipient counts.
-const PROBED: Duration = Duration::from_secs(600);
 /// Pause before passes that take in many changes at once.
 const SOON: Duration = Duration::from_secs(1);
 

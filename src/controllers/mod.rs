@@ -12,6 +12,7 @@ pub mod family;
 pub(crate) mod fixtures;
 pub mod groupware_backend;
 pub mod hold;
+pub mod ignored;
 pub mod mail_alias;
 pub mod mail_domain;
 pub mod mail_domain_claim;

@@ -20,6 +20,7 @@ use crate::runtime::secret::SecretText;
 use async_trait::async_trait;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Type of a record, of those that the operator reads or writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -127,8 +128,9 @@ pub enum Verdict {
 /// Asks a mail server by SMTP whether it takes recipients, without sending mail.
 #[async_trait]
 pub trait RecipientProbe: Send + Sync {
-    /// One verdict an address, in their order. `servers` are tried in order until one answers.
-    async fn ask(&self, servers: &[(String, u16)], addresses: &[String]) -> Result<Vec<Verdict>>;
+    /// One verdict an address, in their order, for as many of them as the server answers for within `time`: at least
+    /// one, which may take longer. An error: not even one. `server` is host and port.
+    async fn ask(&self, server: &(String, u16), addresses: &[String], time: Duration) -> Result<Vec<Verdict>>;
 }
 
 /// What a provider is built from.

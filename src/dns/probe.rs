@@ -8,9 +8,10 @@ use lettre::transport::smtp::Error as SmtpError;
 use lettre::transport::smtp::client::AsyncSmtpConnection;
 use lettre::transport::smtp::commands::{Mail, Rcpt, Rset};
 use lettre::transport::smtp::extension::ClientId;
+use std::collections::VecDeque;
 use std::error::Error as _;
 use std::time::Duration;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 /// Recipients a connection: well below the 100 that every server must take in one transaction (RFC 5321, 4.5.3.1.8).
 const BATCH: usize = 50;
@@ -43,8 +44,9 @@ impl SmtpProbe {
         SmtpProbe { timeout, ..self }
     }
 
-    /// Verdicts for as many of the addresses as one connection gives, from the first on. An error: not even one.
-    async fn batch(&self, server: &(String, u16), addresses: &[Address]) -> Result<Vec<Verdict>> {
+    /// Verdicts for as many of the addresses as one connection gives until `end`, from the first on. An error: not even
+    /// one.
+    async fn batch(&self, server: &(String, u16), addresses: &[Address], end: Instant) -> Result<Vec<Verdict>> {
         let late = |_| BackendError::unavailable(format!("{}:{} takes too long", server.0, server.1));
         // The time limit stands outside: the client's own covers only connecting.
         let connect = AsyncSmtpConnection::connect_tokio1(
@@ -60,6 +62,9 @@ impl SmtpProbe {
         mail.map_err(|e| broken(server, &e))?;
         let mut verdicts = Vec::new();
         for address in addresses {
+            if !verdicts.is_empty() && Instant::now() >= end {
+                break;
+            }
             let answer = match timeout(self.timeout, connection.command(Rcpt::new(address.clone(), vec![]))).await {
                 Err(elapsed) if verdicts.is_empty() => return Err(late(elapsed)),
                 Err(_) => return Ok(verdicts),
@@ -88,37 +93,26 @@ impl SmtpProbe {
 
 #[async_trait]
 impl RecipientProbe for SmtpProbe {
-    async fn ask(&self, servers: &[(String, u16)], addresses: &[String]) -> Result<Vec<Verdict>> {
-        let mut out: Vec<Option<Verdict>> = vec![None; addresses.len()];
-        let mut left = Vec::new();
-        for (i, address) in addresses.iter().enumerate() {
-            // What is no address is never sent: it could carry a line break, and with it a command.
-            match address.parse::<Address>() {
-                Ok(parsed) if address.is_ascii() => left.push((i, parsed)),
-                _ => out[i] = Some(Verdict::Refused("not an address".into())),
-            }
-        }
-        let mut error = BackendError::unavailable("no mail server to ask");
-        let mut servers = servers.iter();
-        let mut server = servers.next();
-        while let (Some(at), false) = (server, left.is_empty()) {
-            let count = left.len().min(BATCH);
-            let batch: Vec<Address> = left[..count].iter().map(|(_, a)| a.clone()).collect();
-            match self.batch(at, &batch).await {
+    async fn ask(&self, server: &(String, u16), addresses: &[String], time: Duration) -> Result<Vec<Verdict>> {
+        let end = Instant::now() + time;
+        // What is no address is never sent: it could carry a line break, and with it a command.
+        let parsed: Vec<Option<Address>> = addresses.iter().map(|a| a.parse().ok().filter(|_| a.is_ascii())).collect();
+        let sent: Vec<Address> = parsed.iter().flatten().cloned().collect();
+        let mut answers: VecDeque<Verdict> = VecDeque::new();
+        while answers.len() < sent.len() && (answers.is_empty() || Instant::now() < end) {
+            let batch = &sent[answers.len()..sent.len().min(answers.len() + BATCH)];
+            match self.batch(server, batch, end).await {
                 // At least one a connection: this ends.
-                Ok(verdicts) if !verdicts.is_empty() => {
-                    for ((i, _), verdict) in left.drain(..verdicts.len()).zip(verdicts) {
-                        out[i] = Some(verdict);
-                    }
-                }
-                Ok(_) => server = servers.next(),
-                Err(e) => {
-                    error = e;
-                    server = servers.next();
-                }
+                Ok(verdicts) => answers.extend(verdicts),
+                Err(error) if answers.is_empty() => return Err(error),
+                Err(_) => break,
             }
         }
-        if left.is_empty() { Ok(out.into_iter().flatten().collect()) } else { Err(error) }
+        let verdict = |address: &Option<Address>| match address {
+            Some(_) => answers.pop_front(),
+            None => Some(Verdict::Refused("not an address".into())),
+        };
+        Ok(parsed.iter().map_while(verdict).collect())
     }
 }
 

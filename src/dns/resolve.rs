@@ -5,7 +5,7 @@ use super::value::{mx, txt_text};
 use super::{BackendError, RecordType, Resolver, Result, RrSet, name};
 use async_trait::async_trait;
 use futures::StreamExt;
-use futures::stream::FuturesOrdered;
+use futures::stream::{FuturesOrdered, FuturesUnordered};
 use hickory_resolver::proto::op::{Message, Query, ResponseCode};
 use hickory_resolver::proto::rr::{Name, RData, RecordType as WireType};
 use std::collections::BTreeSet;
@@ -13,10 +13,17 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UdpSocket, lookup_host};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 /// How long one server may take, UDP and TCP together.
 const TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a server of a walk is waited for before the next one is asked too. 13 roots that are all out of reach, one
+/// after the other, took 65 s: more than a pass has, so that it could not even say so.
+const HEDGE: Duration = Duration::from_millis(250);
+/// How long one walk from the root may take with all its names inside names. A pass looks up several sets, and has 60 s.
+const WALK: Duration = Duration::from_secs(15);
+/// What helps where the Internet's servers are out of reach.
+const HELP: &str = "set resolvers or dnsAddress of the DNSBackend if the root servers cannot be reached from here";
 /// When a question over UDP is asked once more: datagrams get lost.
 const ASK_AGAIN: Duration = Duration::from_millis(1500);
 
@@ -217,25 +224,17 @@ impl RootResolver {
 
     /// The servers that answer for `name` themselves.
     async fn authoritative(&self, name: &Name, rtype: WireType, depth: usize) -> Result<Vec<SocketAddr>> {
-        let lost = || BackendError::unavailable(format!("the authoritative servers of {name} were not found"));
+        let lost = || BackendError::unavailable(format!("the authoritative servers of {name} were not found: {HELP}"));
         if depth > MAX_DEPTH {
             return Err(lost());
         }
         let mut servers = self.roots.clone();
         let mut zone = Name::root();
         for _ in 0..MAX_STEPS {
-            let mut referral = None;
-            for server in &servers {
-                match ask(*server, name, rtype, false).await {
-                    Ok(answer) if answer.metadata.authoritative && is_answer(&answer) => return Ok(servers),
-                    Ok(answer) if is_answer(&answer) => {
-                        referral = Some(answer);
-                        break;
-                    }
-                    _ => {}
-                }
+            let answer = first(&servers, name, rtype).await.ok_or_else(lost)?;
+            if answer.metadata.authoritative {
+                return Ok(servers);
             }
-            let answer = referral.ok_or_else(lost)?;
             // Only downwards: a referral to the side or up is a server that does not know the zone.
             let next = answer.authorities.iter().filter(|r| {
                 r.record_type() == WireType::NS && zone.zone_of(&r.name) && r.name != zone && r.name.zone_of(name)
@@ -269,19 +268,62 @@ impl RootResolver {
 
     async fn addresses(&self, host: &Name, depth: usize) -> Vec<IpAddr> {
         let Ok(servers) = self.authoritative(host, WireType::A, depth).await else { return vec![] };
-        for server in servers {
-            if let Ok(answer) = ask(server, host, WireType::A, false).await {
-                return answer.answers.iter().filter(|r| r.name == *host).filter_map(|r| r.data.ip_addr()).collect();
-            }
-        }
-        vec![]
+        let Some(answer) = first(&servers, host, WireType::A).await else { return vec![] };
+        answer.answers.iter().filter(|r| r.name == *host).filter_map(|r| r.data.ip_addr()).collect()
     }
+}
+
+/// The first server's answer, whichever that is: each is asked a moment after the one before, without waiting for it.
+async fn first(servers: &[SocketAddr], name: &Name, rtype: WireType) -> Option<Message> {
+    let mut running: FuturesUnordered<_> = (0u32..)
+        .zip(servers)
+        .map(|(n, server)| async move {
+            sleep(HEDGE * n).await;
+            ask(*server, name, rtype, false).await
+        })
+        .collect();
+    while let Some(answer) = running.next().await {
+        if let Some(answer) = answer.ok().filter(is_answer) {
+            return Some(answer);
+        }
+    }
+    None
 }
 
 #[async_trait]
 impl Resolver for RootResolver {
     async fn lookup(&self, name: &str, rtype: RecordType) -> Result<Vec<RrSet>> {
-        let servers = self.authoritative(&wire_name(name)?, wire_type(rtype), 0).await?;
-        ask_all(&servers, name, rtype).await
+        let walk = async {
+            let servers = self.authoritative(&wire_name(name)?, wire_type(rtype), 0).await?;
+            ask_all(&servers, name, rtype).await
+        };
+        let late = |_| {
+            let seconds = WALK.as_secs();
+            BackendError::unavailable(format!("no DNS server answered for {name} within {seconds} s: {HELP}"))
+        };
+        timeout(WALK, walk).await.unwrap_or_else(|elapsed| Err(late(elapsed)))
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may fail")]
+mod tests {
+    use super::*;
+    use tokio::time::Instant;
+
+    /// Roots that take every question and answer none, as behind a firewall.
+    async fn silent(count: usize) -> Vec<UdpSocket> {
+        futures::future::join_all((0..count).map(|_| async { UdpSocket::bind("127.0.0.1:0").await.unwrap() })).await
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn without_the_internet_a_lookup_ends_well_within_a_pass_and_says_what_helps() {
+        let roots = silent(ROOTS.len()).await;
+        let resolver = RootResolver::from_roots(roots.iter().map(|r| r.local_addr().unwrap()).collect(), 53);
+        let start = Instant::now();
+        let error = resolver.lookup("acme.test", RecordType::TXT).await.unwrap_err();
+        assert!(start.elapsed() <= WALK, "{:?}", start.elapsed());
+        assert!(matches!(error, BackendError::Unavailable { .. }), "{error}");
+        assert!(error.to_string().contains("set resolvers or dnsAddress"), "{error}");
     }
 }

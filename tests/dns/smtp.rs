@@ -58,6 +58,9 @@ fn probe() -> SmtpProbe {
     SmtpProbe::new("operator.test").with_timeout(Duration::from_secs(2))
 }
 
+/// More time than any of these takes.
+const AMPLE: Duration = Duration::from_secs(60);
+
 fn list(names: &[&str]) -> Vec<String> {
     names.iter().map(|n| format!("{n}@acme.test")).collect()
 }
@@ -74,7 +77,7 @@ fn assert_no_data(log: &Log) {
 async fn each_answer_has_its_verdict() {
     let (at, log) = scripted(usual).await;
     let verdicts =
-        probe().ask(&[at], &list(&["good", "moved", "full", "over", "grey", "none"])).await.expect("verdicts");
+        probe().ask(&at, &list(&["good", "moved", "full", "over", "grey", "none"]), AMPLE).await.expect("verdicts");
     use Verdict::*;
     let want = [
         Accepted,
@@ -94,7 +97,7 @@ async fn each_answer_has_its_verdict() {
 async fn fifty_a_connection_and_no_more() {
     let (at, log) = scripted(usual).await;
     let addresses: Vec<String> = (0..120).map(|n| format!("n{n}@acme.test")).collect();
-    assert_eq!(probe().ask(&[at], &addresses).await.expect("verdicts"), vec![Verdict::Accepted; 120]);
+    assert_eq!(probe().ask(&at, &addresses, AMPLE).await.expect("verdicts"), vec![Verdict::Accepted; 120]);
     let log_lines = log.lock().expect("log").clone();
     assert_eq!(log_lines.iter().filter(|l| *l == "(connected)").count(), 3);
     let per: Vec<usize> = log_lines
@@ -107,7 +110,7 @@ async fn fifty_a_connection_and_no_more() {
 }
 
 #[tokio::test]
-async fn the_next_server_is_asked_when_one_does_not_answer() {
+async fn a_server_that_does_not_answer_gives_no_verdicts() {
     let gone = {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         ("127.0.0.1".to_string(), listener.local_addr().expect("address").port())
@@ -118,29 +121,48 @@ async fn the_next_server_is_asked_when_one_does_not_answer() {
         scripted(|l| if l.starts_with("MAIL") { Some("550 5.7.1 no empty senders\r\n".into()) } else { usual(l) })
             .await;
     let (silent, _) = scripted(|l| if l.starts_with("RCPT") { Some(String::new()) } else { usual(l) }).await;
-    let (good, log) = scripted(usual).await;
     let probe = SmtpProbe::new("operator.test").with_timeout(Duration::from_millis(400));
     let bad = [gone, rude, wary, silent];
-    let verdicts = probe.ask(&[&bad[..], &[good]].concat(), &list(&["good", "none"])).await.expect("verdicts");
-    assert!(matches!(verdicts.as_slice(), [Verdict::Accepted, Verdict::Refused(_)]));
-    assert_no_data(&log);
     for server in bad {
-        let result = probe.ask(&[server], &list(&["good"])).await;
+        let result = probe.ask(&server, &list(&["good"]), AMPLE).await;
         assert!(matches!(result, Err(BackendError::Unavailable { .. })), "{result:?}");
     }
-    assert!(matches!(probe.ask(&[], &list(&["good"])).await, Err(BackendError::Unavailable { .. })));
 }
 
 #[tokio::test]
 async fn goes_on_where_a_connection_ended() {
-    // Takes two recipients a connection, then closes.
-    let (at, log) = scripted(|l| if l == "RCPT TO:<closing@acme.test>" { None } else { usual(l) }).await;
-    let (other, _) = scripted(|l| if l.starts_with("RCPT") { Some("250 Ok\r\n".into()) } else { usual(l) }).await;
-    let verdicts = probe().ask(&[at, other], &list(&["good", "none", "closing", "good"])).await.expect("verdicts");
-    assert!(
-        matches!(verdicts.as_slice(), [Verdict::Accepted, Verdict::Refused(_), Verdict::Accepted, Verdict::Accepted]),
-        "{verdicts:?}"
-    );
+    // Takes no more than two recipients a connection, then closes.
+    let count = Arc::new(Mutex::new(0));
+    let (at, log) = scripted(move |l| {
+        let mut count = count.lock().expect("no poison");
+        *count = if l.starts_with("EHLO") { 0 } else { *count + usize::from(l.starts_with("RCPT")) };
+        if *count > 2 { None } else { usual(l) }
+    })
+    .await;
+    let verdicts = probe().ask(&at, &list(&["good", "none", "good", "none", "good"]), AMPLE).await.expect("verdicts");
+    use Verdict::*;
+    assert!(matches!(verdicts.as_slice(), [Accepted, Refused(_), Accepted, Refused(_), Accepted]), "{verdicts:?}");
+    assert_no_data(&log);
+    // And where it ends at each first one, what was answered before counts.
+    let (at, _) = scripted(|l| if l == "RCPT TO:<closing@acme.test>" { None } else { usual(l) }).await;
+    let verdicts = probe().ask(&at, &list(&["good", "closing", "good"]), AMPLE).await.expect("verdicts");
+    assert_eq!(verdicts, [Accepted]);
+}
+
+#[tokio::test]
+async fn a_slow_server_is_asked_for_as_many_as_there_is_time_for() {
+    let slow = |l: &str| {
+        if l.starts_with("RCPT") {
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        usual(l)
+    };
+    let (at, log) = scripted(slow).await;
+    let addresses: Vec<String> = (0..100).map(|n| format!("n{n}@acme.test")).collect();
+    let some = probe().ask(&at, &addresses, Duration::from_millis(400)).await.expect("verdicts");
+    assert!((1..20).contains(&some.len()), "{}", some.len());
+    // Also without any time at all it gets on.
+    assert_eq!(probe().ask(&at, &addresses, Duration::ZERO).await.expect("verdicts"), [Verdict::Accepted]);
     assert_no_data(&log);
 }
 
@@ -149,7 +171,7 @@ async fn what_is_no_address_is_never_sent() {
     let (at, log) = scripted(usual).await;
     let bad = ["a@b.test>\r\nDATA\r\n<", "no-at", "a b@acme.test", "é@acme.test", ""];
     let addresses: Vec<String> = bad.iter().map(|s| s.to_string()).chain(list(&["good"])).collect();
-    let verdicts = probe().ask(&[at], &addresses).await.expect("verdicts");
+    let verdicts = probe().ask(&at, &addresses, AMPLE).await.expect("verdicts");
     assert!(verdicts[..bad.len()].iter().all(|v| matches!(v, Verdict::Refused(_))), "{verdicts:?}");
     assert_eq!(verdicts.last(), Some(&Verdict::Accepted));
     assert_no_data(&log);

@@ -41,8 +41,12 @@ pub struct Done {
     pub drift: Vec<String>,
     /// Full address.
     pub address: String,
-    /// All was done, and still it is not as declared.
+    /// All that can be was done, and still it is not as declared.
     pub hold: Option<super::hold::Hold>,
+    /// Fields that have no effect.
+    pub ignored: Vec<&'static str>,
+    /// The server's name for messages.
+    pub label: String,
 }
 
 async fn reconcile(ctx: &Ctx, id: &ObjectId, alias: Arc<MailAlias>) -> Pass {
@@ -69,9 +73,10 @@ async fn steps(ctx: &Ctx, id: &ObjectId, alias: &MailAlias) -> Step<Done> {
     }
     let gather::Gathered { facts: seen, server } = gather::gather(ctx, id, alias).await?;
     let plan = plan::plan(alias, &seen)?;
-    let address = seen.address;
+    let (address, label) = (seen.address, seen.label);
+    let ignored = super::ignored::of_alias(alias, &seen.capabilities);
     if plan.observe || plan.settled {
-        return Ok(Done { row: seen.row, made: None, drift: plan.drift, address, hold: plan.hold });
+        return Ok(Done { row: seen.row, made: None, drift: plan.drift, address, hold: plan.hold, ignored, label });
     }
     if plan.recreates {
         mass_loss::allow(ctx, &server, &seen.domain.instance).await?;
@@ -87,7 +92,7 @@ async fn steps(ctx: &Ctx, id: &ObjectId, alias: &MailAlias) -> Step<Done> {
             let copy = row.clone();
             let put = |s: &mut crate::groupware::DomainSnapshot| drop(s.aliases.insert(copy.address.clone(), copy));
             ctx.observed.update(&server.uid, &seen.domain.name, put).await;
-            Ok(Done { row: Some(row), made: Some(made), drift: vec![], address, hold: plan.hold })
+            Ok(Done { row: Some(row), made: Some(made), drift: vec![], address, hold: plan.hold, ignored, label })
         }
         Err(error) => {
             ctx.trouble(&server, &error);

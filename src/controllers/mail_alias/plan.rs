@@ -21,7 +21,7 @@ pub struct Plan {
     pub observe: bool,
     /// What differs.
     pub drift: Vec<String>,
-    /// All is done, and still it is not as declared.
+    /// All that can be is done, and still it is not as declared.
     pub hold: Option<Hold>,
 }
 
@@ -42,6 +42,38 @@ fn unsupported(alias: &MailAlias, seen: &Facts) -> Option<Hold> {
     };
     let message = format!("{what} is not supported with {}: take it out of the spec", seen.label);
     Some(Hold::stalled(Reason::Unsupported, message))
+}
+
+/// Where mail goes, whether it does at all, and why not everywhere that is declared. What is denied is left out at once;
+/// when nobody is left the alias is off, with its targets, since a server has none without. For what else cannot be had
+/// an alias that is there stays as it is: a target that is being made must not cost the others their mail.
+fn targets(mine: Option<&AliasRow>, seen: &Facts) -> (Vec<String>, bool, Option<Hold>) {
+    let results: Vec<Result<String, Hold>> = seen.targets.iter().map(|t| resolve(t, seen)).collect();
+    // What is denied comes first: it is what somebody has to change.
+    let refusal = results.iter().flatten().find_map(|address| refuse(address, seen));
+    let waits = results.iter().find_map(|r| r.as_ref().err().cloned());
+    let mut all: Vec<String> = match mine {
+        Some(row) if waits.is_some() => row.settings.targets.clone(),
+        _ => results.into_iter().flatten().collect(),
+    };
+    all.sort();
+    all.dedup();
+    let allowed: Vec<String> = all.iter().filter(|t| refuse(t, seen).is_none()).cloned().collect();
+    let active = !allowed.is_empty();
+    (if active { allowed } else { all }, active, refusal.or(waits))
+}
+
+/// Why mail may not go to an address.
+fn refuse(address: &str, seen: &Facts) -> Option<Hold> {
+    let outside = !seen.own_domains.contains(address.rsplit('@').next().unwrap_or_default());
+    let denied = outside && seen.domain.instance.object.spec.external_forwarding == ExternalForwarding::Deny;
+    denied.then(|| {
+        let text = format!(
+            "{address} is outside MailInstance {}: name one of its mailboxes, or set its externalForwarding: Allow",
+            seen.domain.instance.key.name
+        );
+        Hold::stalled(Reason::ExternalForwardingDenied, text)
+    })
 }
 
 fn resolve(target: &Target, seen: &Facts) -> Result<String, Hold> {
@@ -65,15 +97,6 @@ fn resolve(target: &Target, seen: &Facts) -> Result<String, Hold> {
         Target::Address(text) => {
             let address = crate::groupware::address::canonical(text)
                 .map_err(|e| Hold::stalled(Reason::InvalidSpec, format!("targets: {text}: {e}")))?;
-            let outside = !seen.own_domains.contains(address.rsplit('@').next().unwrap_or_default());
-            if outside && seen.domain.instance.object.spec.external_forwarding == ExternalForwarding::Deny {
-                return Err(Hold::stalled(
-                    Reason::ExternalForwardingDenied,
-                    format!(
-                        "{address} is outside MailInstance {instance}: name one of its mailboxes, or set its externalForwarding: Allow"
-                    ),
-                ));
-            }
             if address == seen.address {
                 return Err(Hold::stalled(Reason::InvalidSpec, "targets names the alias itself: name a mailbox"));
             }
@@ -94,28 +117,26 @@ pub fn differences(row: &AliasRow, settings: &AliasSettings) -> Vec<String> {
     pairs.iter().filter(|(_, differs)| *differs).map(|(name, _)| (*name).to_owned()).collect()
 }
 
-/// Plans.
+/// Plans. What stands against an alias that is there stands against that part of it alone; one that is not there is not
+/// made in parts.
 pub fn plan(alias: &MailAlias, seen: &Facts) -> Result<Plan, Hold> {
-    if let Some(hold) = unsupported(alias, seen) {
-        return Err(hold);
+    let mine = seen.row.as_ref().filter(|r| r.owner.as_deref() == Some(&uid(alias)));
+    let (targets, active, refused) = targets(mine, seen);
+    let hold = unsupported(alias, seen).or(refused).or(short(seen));
+    if let (Some(hold), None) = (&hold, mine) {
+        return Err(hold.clone());
     }
-    let mut targets = vec![];
-    for target in &seen.targets {
-        targets.push(resolve(target, seen)?);
-    }
-    targets.sort();
-    targets.dedup();
     let settings = AliasSettings {
         targets,
         send_as: send_as(alias),
         display_name: alias.spec.display_name.clone().unwrap_or_default(),
-        active: true,
+        active,
     };
     let observe = alias.spec.management_policy == ManagementPolicy::Observe
         || seen.domain.instance.object.spec.management_policy == ManagementPolicy::Observe;
     if observe {
         let drift = seen.row.as_ref().map_or_else(|| vec!["missing".to_owned()], |row| differences(row, &settings));
-        let hold = (!drift.is_empty()).then(|| {
+        let drifted = (!drift.is_empty()).then(|| {
             Hold::waiting(
                 Reason::Drifted,
                 format!(
@@ -124,28 +145,21 @@ pub fn plan(alias: &MailAlias, seen: &Facts) -> Result<Plan, Hold> {
                 ),
             )
         });
-        return Ok(Plan { settings, settled: true, recreates: false, observe, drift, hold });
-    }
-    let mine = seen.row.as_ref().filter(|r| r.owner.as_deref() == Some(&uid(alias)));
-    let hold = match &seen.verdict {
-        Verdict::Number { what, limit } => Some(Hold::stalled(
-            Reason::LimitExceeded,
-            format!(
-                "MailInstance {} allows {limit} {what}: raise spec.limits.{what}, or delete one",
-                seen.domain.instance.key.name
-            ),
-        )),
-        _ => None,
-    };
-    if let Some(hold) = &hold
-        && mine.is_none()
-    {
-        return Err(hold.clone());
+        return Ok(Plan { settings, settled: true, recreates: false, observe, drift, hold: drifted.or(hold) });
     }
     let settled = mine.is_some_and(|r| !r.effects_due && differences(r, &settings).is_empty());
     let ownership = alias.status.as_ref().and_then(|s| s.ownership);
     let recreates = seen.row.is_none() && matches!(ownership, Some(Ownership::Created | Ownership::Adopted));
     Ok(Plan { settings, settled, recreates, observe: false, drift: vec![], hold })
+}
+
+fn short(seen: &Facts) -> Option<Hold> {
+    let Verdict::Number { what, limit } = &seen.verdict else { return None };
+    let text = format!(
+        "MailInstance {} allows {limit} {what}: raise spec.limits.{what}, or delete one",
+        seen.domain.instance.key.name
+    );
+    Some(Hold::stalled(Reason::LimitExceeded, text))
 }
 
 #[cfg(test)]

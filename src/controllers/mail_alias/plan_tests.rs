@@ -59,6 +59,75 @@ fn what_is_refused_and_with_which_reason() {
     assert_eq!(plan(&fixtures::alias(json!({})), &f).unwrap().settings.targets, ["x@other.example"]);
 }
 
+/// What is refused of an alias that is there is refused alone: everything else is carried out.
+#[test]
+fn what_can_be_is_carried_out_for_an_alias_that_is_there() {
+    let outside = || Target::Address("x@other.example".into());
+    let bob = || Target::Mailbox("bob@acme.test".into());
+    type Case = (&'static str, Vec<Target>, &'static [&'static str], Reason, &'static [&'static str], bool);
+    let cases: Vec<Case> = vec![
+        (
+            "a target that is not allowed any more",
+            vec![alice().remove(0), outside()],
+            &["alice@acme.test", "x@other.example"],
+            Reason::ExternalForwardingDenied,
+            &["alice@acme.test"],
+            true,
+        ),
+        (
+            "nobody is left: off",
+            vec![outside()],
+            &["alice@acme.test", "x@other.example"],
+            Reason::ExternalForwardingDenied,
+            &["x@other.example"],
+            false,
+        ),
+        (
+            "one is denied and one is not ready: the others keep their mail",
+            vec![bob(), Target::NotReady("carol".into()), outside()],
+            &["alice@acme.test", "x@other.example"],
+            Reason::ExternalForwardingDenied,
+            &["alice@acme.test"],
+            true,
+        ),
+        (
+            "one is not there yet: nothing changes",
+            vec![Target::NoMailbox("carol".into())],
+            &["alice@acme.test"],
+            Reason::MailboxNotFound,
+            &["alice@acme.test"],
+            true,
+        ),
+        (
+            "the only one is denied, and another one is not there yet",
+            vec![Target::NoMailbox("carol".into()), outside()],
+            &["x@other.example"],
+            Reason::ExternalForwardingDenied,
+            &["x@other.example"],
+            false,
+        ),
+    ];
+    for (name, targets, has, reason, want, active) in cases {
+        let mut f = facts(json!({}), targets);
+        let list = |l: &[&str]| l.iter().map(|t| (*t).to_owned()).collect::<Vec<_>>();
+        let settings = AliasSettings { targets: list(has), send_as: true, display_name: String::new(), active: true };
+        f.row = Some(AliasRow {
+            address: f.address.clone(),
+            owner: Some("uid-info".into()),
+            adopted: false,
+            settings,
+            effects_due: false,
+        });
+        let p = plan(&fixtures::alias(json!({})), &f).unwrap();
+        assert_eq!((p.settings.targets.clone(), p.settings.active), (list(want), active), "{name}");
+        assert_eq!(p.hold.as_ref().map(|h| h.reason), Some(reason), "{name}");
+        // Once it was carried out there is nothing more to do, and it is still said.
+        let row = f.row.take().map(|r| AliasRow { settings: p.settings, ..r });
+        let again = plan(&fixtures::alias(json!({})), &Facts { row, ..f }).unwrap();
+        assert!(again.settled && again.hold.is_some(), "{name}: {again:?}");
+    }
+}
+
 #[test]
 fn there_is_nothing_to_do_only_for_our_own_equal_row() {
     let alias = fixtures::alias(json!({}));

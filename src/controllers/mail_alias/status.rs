@@ -2,6 +2,7 @@
 
 use super::super::ctx::{Ctx, annotation, uid};
 use super::super::hold::Hold;
+use super::super::ignored;
 use super::Done;
 use crate::api::*;
 use crate::groupware::Made;
@@ -20,6 +21,7 @@ pub fn status(alias: &MailAlias, outcome: Result<Done, Hold>, now: Timestamp) ->
                 Some(hold) => hold.tell(&mut conditions),
                 None => conditions.ready(format!("{} is as declared", done.address)),
             }
+            ignored::say(&mut conditions, &done.ignored, &done.label);
             if let Some(row) = &done.row {
                 let observed = row.owner.as_deref() != Some(&uid(alias));
                 status.ownership = Some(match (observed, row.adopted) {
@@ -48,7 +50,9 @@ pub fn tell(ctx: &Ctx, alias: &MailAlias, outcome: &Result<Done, Hold>) {
                 ctx.event(alias, false, "Adopted", format!("{} was at the backend and is taken over", done.address));
             }
             let same = old.observed_generation == alias.metadata.generation;
-            if done.made == Some(Made::Changed) && same && conditions::is_true(&old.conditions, ConditionType::Ready) {
+            let was_ready = conditions::is_true(&old.conditions, ConditionType::Ready);
+            // Nor is it drift when what may be changed, and the alias with it.
+            if done.made == Some(Made::Changed) && same && was_ready && done.hold.is_none() {
                 ctx.event(
                     alias,
                     true,
@@ -56,6 +60,7 @@ pub fn tell(ctx: &Ctx, alias: &MailAlias, outcome: &Result<Done, Hold>) {
                     format!("{} differed at the backend and was put back", done.address),
                 );
             }
+            ignored::tell(ctx, alias, &old.conditions, &done.ignored, &done.label);
             done.hold.as_ref()
         }
         Err(hold) => Some(hold),

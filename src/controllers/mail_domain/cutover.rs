@@ -11,10 +11,13 @@ use super::stage::Progress;
 use crate::api::mail_domain::{CutoverMode, DomainState};
 use crate::api::mailbox::Suspend;
 use crate::api::*;
-use crate::dns::Verdict;
+use crate::dns::{RecipientProbe, Verdict};
 use crate::runtime::store::NamespacedName;
 use kube::ResourceExt;
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+use tokio::time::Instant;
 
 /// What is declared in a domain.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -80,7 +83,7 @@ pub async fn run(ctx: &Ctx, id: &ObjectId, p: &mut Progress, parents: &Parents, 
         }
         return Err(stop);
     }
-    ctx.forget_probes(&super::super::ctx::uid(p.object.as_ref()));
+    ctx.answers.forget(&super::super::ctx::uid(p.object.as_ref()));
     p.status.state = Some(DomainState::Live);
     p.conditions.set(ConditionType::CutOver, true, Reason::Succeeded, "MX is ours");
     ctx.event(
@@ -115,48 +118,171 @@ async fn accepted(ctx: &Ctx, id: &ObjectId, p: &Progress, parents: &Parents) -> 
         Some(d) => vec![(d.address.clone(), port(d.port))],
         None => spec.hosts.mx.iter().map(|m| (m.host.clone(), 25)).collect(),
     };
-    ask(ctx, p, parents, &servers, &declared.addresses).await.map(|()| true)
+    let uid = super::super::ctx::uid(p.object.as_ref());
+    let backend = &parents.server.name;
+    ask(ctx.probe.as_ref(), &ctx.answers, backend, &uid, &servers, &declared.addresses).await.map(|()| true)
 }
 
-/// Recipients that are asked for in one go.
-const CHUNK: usize = 100;
-/// How long one pass may ask: well below the time limit of a pass, which would forget all answers.
+/// How long an answer of a mail server about a recipient counts.
+const COUNTS: Duration = Duration::from_secs(600);
+/// Longest pause between two answers of a server that is still being asked.
+const PAUSE: Duration = Duration::from_secs(60);
+
+/// What mail servers said, by the uid of a MailDomain: `host:port` and an address that it takes mail for. Kept from pass
+/// to pass, so that a domain with thousands of addresses gets through, and a server that thinks about each.
+#[derive(Default)]
+pub struct Answers(Mutex<BTreeMap<String, BTreeMap<(String, String), Instant>>>);
+
+impl Answers {
+    fn all(&self) -> MutexGuard<'_, BTreeMap<String, BTreeMap<(String, String), Instant>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Addresses that `server` was not found to take mail for in the last minutes. While answers keep coming none is
+    /// forgotten: a slow server with many addresses would never be through.
+    fn missing(&self, uid: &str, server: &str, addresses: &[String]) -> Vec<String> {
+        let mut all = self.all();
+        let known = all.entry(uid.to_owned()).or_default();
+        if known.values().all(|at| at.elapsed() > PAUSE) {
+            known.retain(|_, at| at.elapsed() < COUNTS);
+        }
+        addresses.iter().filter(|a| !known.contains_key(&(server.to_owned(), (*a).clone()))).cloned().collect()
+    }
+
+    fn note(&self, uid: &str, server: &str, addresses: impl Iterator<Item = String>) {
+        let now = Instant::now();
+        self.all().entry(uid.to_owned()).or_default().extend(addresses.map(|a| ((server.to_owned(), a), now)));
+    }
+
+    /// The domain is live or gone.
+    pub fn forget(&self, uid: &str) {
+        self.all().remove(uid);
+    }
+}
+
+/// How long one pass may ask: well below the time limit of a pass.
 const BUDGET: Duration = Duration::from_secs(20);
 
-/// Asks the server for every address. Answers are kept from pass to pass, so that a domain with thousands of addresses
-/// gets through.
+/// Asks every server for every address: mail may come to any of them.
 async fn ask(
-    ctx: &Ctx,
-    p: &Progress,
-    parents: &Parents,
+    probe: &dyn RecipientProbe,
+    answers: &Answers,
+    backend: &str,
+    uid: &str,
     servers: &[(String, u16)],
     addresses: &[String],
 ) -> Result<(), Hold> {
-    let server = format!("mail server of GroupwareBackend {}", parents.server.name);
-    let uid = super::super::ctx::uid(p.object.as_ref());
-    let start = tokio::time::Instant::now();
-    let left: Vec<String> = ctx.unprobed(&uid, addresses);
-    for (n, chunk) in left.chunks(CHUNK).enumerate() {
-        if start.elapsed() > BUDGET {
-            let asked = addresses.len() - left.len() + n * CHUNK;
-            let text = format!("the {server} takes mail for {asked} of {} addresses so far", addresses.len());
-            return Err(Hold::after(Reason::AwaitingAcceptance, text, Duration::from_secs(1)));
-        }
-        let verdicts = ctx.probe.ask(servers, chunk).await.map_err(|e| Hold::backend(&server, &e))?;
-        if verdicts.len() != chunk.len() {
-            return Err(Hold::retry(
-                Reason::AwaitingAcceptance,
-                format!("the {server} did not answer for every address"),
-            ));
-        }
-        let (good, bad): (Vec<_>, Vec<_>) = chunk.iter().zip(verdicts).partition(|(_, v)| *v == Verdict::Accepted);
-        ctx.probed(&uid, good.into_iter().map(|(a, _)| a.clone()));
-        if let Some((address, Verdict::Later(why) | Verdict::Refused(why))) = bad.into_iter().next() {
-            return Err(Hold::retry(
-                Reason::AwaitingAcceptance,
-                format!("the {server} does not take mail for {address} yet: {why}"),
-            ));
+    let end = Instant::now() + BUDGET;
+    for server in servers {
+        let at = format!("{}:{}", server.0, server.1);
+        let label = format!("mail server {at} of GroupwareBackend {backend}");
+        let mut left = answers.missing(uid, &at, addresses);
+        while !left.is_empty() {
+            let time = end.saturating_duration_since(Instant::now());
+            if time.is_zero() {
+                let asked = addresses.len() - left.len();
+                let text = format!("the {label} takes mail for {asked} of {} addresses so far", addresses.len());
+                return Err(Hold::after(Reason::AwaitingAcceptance, text, Duration::from_secs(1)));
+            }
+            let verdicts = probe.ask(server, &left, time).await.map_err(|e| Hold::backend(&label, &e))?;
+            if verdicts.is_empty() || verdicts.len() > left.len() {
+                let text = format!("the {label} did not answer for every address");
+                return Err(Hold::retry(Reason::AwaitingAcceptance, text));
+            }
+            let answered: Vec<String> = left.drain(..verdicts.len()).collect();
+            let (good, bad): (Vec<_>, Vec<_>) =
+                answered.into_iter().zip(verdicts).partition(|(_, v)| *v == Verdict::Accepted);
+            answers.note(uid, &at, good.into_iter().map(|(a, _)| a));
+            if let Some((address, Verdict::Later(why) | Verdict::Refused(why))) = bad.into_iter().next() {
+                let text = format!("the {label} does not take mail for {address} yet: {why}");
+                return Err(Hold::retry(Reason::AwaitingAcceptance, text));
+            }
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may fail")]
+mod tests {
+    use super::*;
+    use crate::dns::BackendError;
+    use crate::runtime::dispatch::Next;
+
+    /// Thinks `0` about each recipient; knows all of them but those in `1`, and is not there at all when that is none.
+    struct Server(Duration, Option<Vec<String>>);
+    /// Servers by host, and who was asked for whom.
+    struct Model(BTreeMap<String, Server>, Mutex<Vec<(String, String)>>);
+
+    #[async_trait::async_trait]
+    impl RecipientProbe for Model {
+        async fn ask(
+            &self,
+            server: &(String, u16),
+            addresses: &[String],
+            time: Duration,
+        ) -> crate::dns::Result<Vec<Verdict>> {
+            let Server(pause, unknown) = &self.0[&server.0];
+            let Some(unknown) = unknown else { return Err(BackendError::unavailable("nobody listens")) };
+            let (start, mut out) = (Instant::now(), vec![]);
+            for address in addresses {
+                if !out.is_empty() && start.elapsed() >= time {
+                    break;
+                }
+                tokio::time::sleep(*pause).await;
+                self.1.lock().unwrap().push((server.0.clone(), address.clone()));
+                let known = !unknown.contains(address);
+                out.push(if known { Verdict::Accepted } else { Verdict::Refused("550 no".into()) });
+            }
+            Ok(out)
+        }
+    }
+
+    fn addresses(count: usize) -> Vec<String> {
+        (0..count).map(|n| format!("a{n}@acme.test")).collect()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_server_that_thinks_about_each_recipient_gets_through_in_passes_that_end() {
+        let model =
+            Model([("mx".to_owned(), Server(Duration::from_millis(600), Some(vec![])))].into(), Mutex::default());
+        let (answers, servers, all) = (Answers::default(), [("mx".to_owned(), 25)], addresses(2000));
+        for pass in 0.. {
+            let start = Instant::now();
+            let outcome = ask(&model, &answers, "b", "uid", &servers, &all).await;
+            assert!(start.elapsed() < Duration::from_secs(30), "{:?}", start.elapsed());
+            match outcome {
+                Ok(()) => break,
+                Err(hold) => assert_eq!(hold.reason, Reason::AwaitingAcceptance, "{}", hold.message),
+            }
+            assert!(pass < 100, "never through");
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+        assert_eq!(model.1.lock().unwrap().len(), all.len(), "nobody is asked for twice");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn every_mx_host_must_take_every_address() {
+        let all = addresses(3);
+        let servers = [("mx1".to_owned(), 25), ("mx2".to_owned(), 25)];
+        let cases: [(Option<Vec<String>>, Option<Reason>); 3] = [
+            (Some(vec![]), None),
+            (Some(vec!["a1@acme.test".into()]), Some(Reason::AwaitingAcceptance)),
+            (None, Some(Reason::BackendUnreachable)),
+        ];
+        for (second, want) in cases {
+            let hosts = [
+                ("mx1".to_owned(), Server(Duration::ZERO, Some(vec![]))),
+                ("mx2".to_owned(), Server(Duration::ZERO, second)),
+            ];
+            let model = Model(hosts.into(), Mutex::default());
+            let outcome = ask(&model, &Answers::default(), "b", "uid", &servers, &all).await;
+            assert_eq!(outcome.as_ref().err().map(|h| h.reason), want);
+            if let Err(hold) = outcome {
+                assert!(hold.message.contains("mx2:25") && hold.next == Next::Retry, "{hold:?}");
+            } else {
+                assert_eq!(model.1.lock().unwrap().len(), 6);
+            }
+        }
+    }
 }

@@ -16,7 +16,7 @@ use super::mail_domain_claim::{self as claim, Holder};
 use super::observed::Since;
 use super::standing::{self, Verdict};
 use super::world::{Kind, ObjectId, World};
-use super::{deletion, family, mass_loss};
+use super::{deletion, family, ignored, mass_loss};
 use crate::api::mail_domain::{Challenge, DnsMode, DomainState};
 use crate::api::*;
 use crate::dns::{name, records};
@@ -45,6 +45,9 @@ async fn reconcile(ctx: &Ctx, id: &ObjectId, domain: Arc<MailDomain>) -> Pass {
     let domain = with_finalizer(ctx, &api, domain, put::domain).await?;
     let before = domain.status.clone().unwrap_or_default();
     let mut p = Progress::new(ctx, domain);
+    let fields = ignored::of_domain(&p.object);
+    ignored::tell(ctx, p.object.as_ref(), &before.conditions, &fields, ignored::RELEASE);
+    ignored::say(&mut p.conditions, &fields, ignored::RELEASE);
     let next = match stages(ctx, id, &mut p).await {
         Ok(message) => {
             p.conditions.ready(message);

@@ -42,6 +42,24 @@ struct Done {
     mass_loss: Option<MassLossState>,
     used: u64,
     hold: Option<Hold>,
+    /// Whether what was given fits what was booked, if that was judged.
+    within: Option<Result<(), Hold>>,
+}
+
+/// `WithinLimits`, if this pass judged it; what an earlier one said stays.
+fn within_limits(conditions: &mut Conditions, within: Option<Result<(), Hold>>) {
+    match within {
+        Some(Ok(())) => {
+            conditions.set(
+                ConditionType::WithinLimits,
+                true,
+                Reason::Succeeded,
+                "what is declared fits what was booked",
+            );
+        }
+        Some(Err(hold)) => conditions.set(ConditionType::WithinLimits, false, hold.reason, hold.message),
+        None => {}
+    }
 }
 
 async fn reconcile(ctx: &Ctx, id: &ObjectId, instance: Arc<MailInstance>) -> Pass {
@@ -79,6 +97,7 @@ async fn reconcile(ctx: &Ctx, id: &ObjectId, instance: Arc<MailInstance>) -> Pas
                 // Handled: while nothing is held, a value is spent as it stands.
                 status.accepted_mass_loss = annotation(instance.as_ref(), annotations::ACCEPT_MASS_LOSS);
             }
+            within_limits(&mut conditions, done.within);
             done.hold
         }
         Err(hold) => {
@@ -88,16 +107,6 @@ async fn reconcile(ctx: &Ctx, id: &ObjectId, instance: Arc<MailInstance>) -> Pas
             Some(hold)
         }
     };
-    let limited = |h: &&Hold| matches!(h.reason, Reason::QuotaExceeded | Reason::LimitExceeded);
-    match hold.as_ref().filter(limited) {
-        Some(h) => conditions.set(ConditionType::WithinLimits, false, h.reason, h.message.clone()),
-        None => conditions.set(
-            ConditionType::WithinLimits,
-            true,
-            Reason::Succeeded,
-            "what is declared fits what was booked",
-        ),
-    }
     let next = match &hold {
         Some(hold) => {
             super::tell_hold(ctx, instance.as_ref(), &old.conditions, hold);
@@ -186,7 +195,7 @@ async fn steps(ctx: &Ctx, id: &ObjectId, instance: &Arc<MailInstance>) -> Step<D
         );
         let tenant = have.ok_or(hold)?;
         let used = tenant.used;
-        return Ok(Done { tenant, made: Made::Unchanged, mass_loss: None, used, hold: None });
+        return Ok(Done { tenant, made: Made::Unchanged, mass_loss: None, used, hold: None, within: None });
     }
     let mass_loss = judge(ctx, &server, &family, have.is_none()).await?;
     if mass_loss == Some(MassLossState::Held) && have.is_none() {
@@ -216,22 +225,21 @@ async fn steps(ctx: &Ctx, id: &ObjectId, instance: &Arc<MailInstance>) -> Step<D
         Some(tenant) if same => (tenant, Made::Unchanged),
         _ => server.server.ensure_tenant(&want).await.map_err(failed)?,
     };
-    let hold = if mass_loss == Some(MassLossState::Held) {
-        Some(mass_loss::hold(&id.key.name, None))
-    } else if short {
-        Some(Hold::stalled(
+    let short = short.then(|| {
+        Hold::stalled(
             Reason::QuotaExceeded,
             format!(
                 "mailboxes were given {}, more than spec.storage {}: lower their quotas first, or raise spec.storage",
                 Quantity::from_bytes(tally.granted).0,
                 instance.spec.storage.0
             ),
-        ))
-    } else {
-        None
-    };
+        )
+    });
+    let held = (mass_loss == Some(MassLossState::Held)).then(|| mass_loss::hold(&id.key.name, None));
+    let hold = held.or(short.clone());
+    let within = Some(short.map_or(Ok(()), Err));
     let used = tenant.used;
-    Ok(Done { tenant, made, mass_loss, used, hold })
+    Ok(Done { tenant, made, mass_loss, used, hold, within })
 }
 
 /// Where the instance stands with what it misses: looked at when something of it is known to be missing.
@@ -379,5 +387,26 @@ async fn way_out(ctx: &Ctx, instance: &MailInstance) -> Step<Cleanup<Hold>> {
             ctx.trouble(&server, &error);
             Ok(Cleanup::Waiting(deletion::with_way_out(Hold::backend(&server.label(), &error))))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn within_limits_is_said_of_what_was_judged() {
+        let now = jiff::Timestamp::UNIX_EPOCH;
+        let said = |old: &[Condition], within| {
+            let mut conditions = Conditions::new(old, 1, now);
+            within_limits(&mut conditions, within);
+            conditions.into_vec()
+        };
+        let short = Hold::stalled(Reason::QuotaExceeded, "too little");
+        assert_eq!(said(&[], None), [], "nothing was judged, nothing is said");
+        let short = said(&[], Some(Err(short)));
+        assert_eq!((short[0].status.as_str(), short[0].reason.as_str()), ("False", "QuotaExceeded"));
+        assert_eq!(said(&short, None), short, "a server that is away makes no room");
+        assert_eq!(said(&short, Some(Ok(())))[0].status, "True");
     }
 }

@@ -12,7 +12,7 @@ use super::edges::put;
 use super::world::{Kind, ObjectId};
 use super::{family, mass_loss};
 use crate::api::*;
-use crate::groupware::{Made, MailboxRow, MailboxWant, Owner};
+use crate::groupware::{Made, MailboxRow, MailboxWant, Owner, PasswordWant};
 use crate::runtime::dispatch::Next;
 use crate::runtime::store::NamespacedName;
 use std::sync::Arc;
@@ -66,8 +66,10 @@ pub struct Done {
     pub address: String,
     /// How to reach the services.
     pub settings: ClientSettings,
-    /// All was done, and still it is not as declared.
+    /// All that can be was done, and still it is not as declared.
     pub hold: Option<super::hold::Hold>,
+    /// What stands against its number or quota.
+    pub short: Option<super::hold::Hold>,
 }
 
 async fn steps(ctx: &Ctx, id: &ObjectId, mailbox: &Mailbox) -> Step<Done> {
@@ -86,15 +88,23 @@ async fn steps(ctx: &Ctx, id: &ObjectId, mailbox: &Mailbox) -> Step<Done> {
             address: seen.address,
             settings: seen.settings,
             hold: plan.hold,
+            short: plan.short,
         });
     }
     if plan.recreates {
         mass_loss::allow(ctx, &server, &seen.domain.instance).await?;
         status::tell_recreated(ctx, mailbox, &seen.address);
     }
-    let password = secret::carry_out(ctx, mailbox, &seen, &plan).await?;
-    let rotated = annotation(mailbox, annotations::ROTATE_PASSWORD).filter(|_| plan.source == plan::Source::Generated);
-    let handed_over = !matches!(password, crate::groupware::PasswordWant::Keep);
+    let (password, lacking) = match secret::carry_out(ctx, mailbox, &seen, &plan).await {
+        Ok(password) => (password, None),
+        // One that is there goes on with the password it has; what else was declared does not wait for a Secret.
+        Err(Stop::Hold(hold)) if plan.there => (PasswordWant::Keep, Some(hold)),
+        Err(stop) => return Err(stop),
+    };
+    let renews = plan.source == plan::Source::Generated && lacking.is_none();
+    let rotated = annotation(mailbox, annotations::ROTATE_PASSWORD)
+        .filter(|_| renews && seen.credentials != secret::SecretSeen::Foreign);
+    let handed_over = !matches!(password, PasswordWant::Keep);
     let settled = plan.settled && !handed_over;
     let (row, made) = if settled {
         (seen.row, None)
@@ -118,7 +128,8 @@ async fn steps(ctx: &Ctx, id: &ObjectId, mailbox: &Mailbox) -> Step<Done> {
         drift: vec![],
         address: seen.address,
         settings: seen.settings,
-        hold: plan.hold,
+        hold: plan.hold.or(lacking),
+        short: plan.short,
     })
 }
 

@@ -57,8 +57,12 @@ pub struct Plan {
     pub observe: bool,
     /// What differs.
     pub drift: Vec<String>,
-    /// All is done, and still it is not as declared.
+    /// All that can be is done, and still it is not as declared.
     pub hold: Option<Hold>,
+    /// What stands against its number or quota.
+    pub short: Option<Hold>,
+    /// The row is ours.
+    pub there: bool,
 }
 
 /// Source of the password.
@@ -71,34 +75,41 @@ pub fn source(mailbox: &Mailbox) -> Source {
     }
 }
 
-fn unsupported(mailbox: &Mailbox, seen: &Facts) -> Option<Hold> {
+/// Takes what the server cannot do out of the settings; the first of it is said.
+fn unsupported(mailbox: &Mailbox, seen: &Facts, settings: &mut MailboxSettings) -> Option<Hold> {
     let spec = &mailbox.spec;
     let can = |c: Capability| seen.capabilities.contains(c.as_str());
-    let what = if spec.auto_reply.is_some() && !can(Capability::AutoReply) {
-        "autoReply"
-    } else if !spec.send_access_data_to.is_empty() {
-        "sendAccessDataTo"
-    } else if spec.suspend == Suspend::Login && !can(Capability::Suspend) {
-        "suspend: Login"
-    } else if spec.forwarding.is_some() && !can(Capability::Forwarding) {
-        "forwarding"
-    } else if spec.password.hash_secret_ref.is_some() && !can(Capability::HashedPasswords) {
-        "password.hashSecretRef"
-    } else if spec.access != mailbox::Access::default() && !can(Capability::ProtocolAccess) {
-        "access"
-    } else {
-        return None;
-    };
-    Some(Hold::stalled(
-        Reason::Unsupported,
-        format!("{what} is not supported with {}: take it out of the spec", seen.label),
-    ))
+    let mut what = vec![];
+    if spec.auto_reply.is_some() && !can(Capability::AutoReply) {
+        what.push("autoReply");
+    }
+    if !spec.send_access_data_to.is_empty() {
+        what.push("sendAccessDataTo");
+    }
+    if spec.suspend == Suspend::Login && !can(Capability::Suspend) {
+        what.push("suspend: Login");
+        settings.login = true;
+    }
+    if spec.forwarding.is_some() && !can(Capability::Forwarding) {
+        what.push("forwarding");
+        (settings.forward_to, settings.keep_copy) = (vec![], true);
+    }
+    if spec.password.hash_secret_ref.is_some() && !can(Capability::HashedPasswords) {
+        what.push("password.hashSecretRef");
+    }
+    if spec.access != mailbox::Access::default() && !can(Capability::ProtocolAccess) {
+        what.push("access");
+        settings.access = mailbox::Access::default();
+    }
+    let text = format!("not supported with {}: take it out of the spec", seen.label);
+    let is = if what.len() > 1 { "are" } else { "is" };
+    (!what.is_empty()).then(|| Hold::stalled(Reason::Unsupported, format!("{} {is} {text}", what.join(", "))))
 }
 
-fn forwards(mailbox: &Mailbox, seen: &Facts) -> Result<(Vec<String>, bool), Hold> {
-    let Some(forwarding) = &mailbox.spec.forwarding else { return Ok((vec![], true)) };
-    let mut to = vec![];
-    for text in &forwarding.to {
+/// Where mail goes on to, without what may not be; why not. Whenever something is left out the mailbox keeps its mail.
+fn forwards(mailbox: &Mailbox, seen: &Facts) -> (Vec<String>, bool, Option<Hold>) {
+    let Some(forwarding) = &mailbox.spec.forwarding else { return (vec![], true, None) };
+    let one = |text: &String| {
         let address = crate::groupware::address::canonical(text)
             .map_err(|e| Hold::stalled(Reason::InvalidSpec, format!("forwarding.to {text}: {e}")))?;
         let domain = address.rsplit('@').next().unwrap_or_default();
@@ -115,11 +126,19 @@ fn forwards(mailbox: &Mailbox, seen: &Facts) -> Result<(Vec<String>, bool), Hold
         if address == seen.address {
             return Err(Hold::stalled(Reason::InvalidSpec, "forwarding.to names the mailbox itself: use keepCopy"));
         }
-        to.push(address);
+        Ok(address)
+    };
+    let (mut to, mut hold) = (vec![], None);
+    for result in forwarding.to.iter().map(one) {
+        match result {
+            Ok(address) => to.push(address),
+            Err(why) => hold = hold.or(Some(why)),
+        }
     }
     to.sort();
     to.dedup();
-    Ok((to, forwarding.keep_copy))
+    let keep_copy = forwarding.keep_copy || hold.is_some();
+    (to, keep_copy, hold)
 }
 
 /// The words for what stands against a mailbox.
@@ -159,31 +178,28 @@ pub fn differences(row: &MailboxRow, settings: &MailboxSettings) -> Vec<String> 
     names
 }
 
-/// Plans.
+/// Plans. What stands against a mailbox that is there stands against that part of it alone: a suspension, or a forward
+/// that was taken out, does not wait for it. One that is not there is not made in parts.
 pub fn plan(mailbox: &Mailbox, seen: &Facts) -> Result<Plan, Hold> {
-    if let Some(hold) = unsupported(mailbox, seen) {
-        return Err(hold);
-    }
-    let (forward_to, keep_copy) = forwards(mailbox, seen)?;
     let mine = seen.row.as_ref().filter(|r| r.owner.as_deref() == Some(&uid(mailbox)));
-    let hold = short(&seen.verdict, &seen.domain.instance.key.name);
-    let mut quota = seen.quota;
-    if let Some(hold) = &hold {
-        // What is there goes on with what it has; what is not is not made.
-        let Some(row) = mine else { return Err(hold.clone()) };
-        if matches!(seen.verdict, Verdict::Storage { .. }) {
-            quota = row.settings.quota;
-        }
-    }
-    let settings = MailboxSettings {
+    let short = short(&seen.verdict, &seen.domain.instance.key.name);
+    let kept = matches!(seen.verdict, Verdict::Storage { .. }).then_some(mine).flatten();
+    let (forward_to, keep_copy, forbidden) = forwards(mailbox, seen);
+    let mut settings = MailboxSettings {
         display_name: mailbox.spec.display_name.clone().unwrap_or_default(),
-        quota,
+        quota: kept.map_or(seen.quota, |row| row.settings.quota),
         login: mailbox.spec.suspend == Suspend::None,
         receive: mailbox.spec.suspend != Suspend::All,
         access: mailbox.spec.access,
         forward_to,
         keep_copy,
     };
+    let unsupported = unsupported(mailbox, seen, &mut settings);
+    let hold = unsupported.or(forbidden).or(short.clone());
+    let there = mine.is_some();
+    if let (Some(hold), false) = (&hold, there) {
+        return Err(hold.clone());
+    }
     let observe = mailbox.spec.management_policy == ManagementPolicy::Observe
         || seen.domain.instance.object.spec.management_policy == ManagementPolicy::Observe;
     if observe {
@@ -191,7 +207,7 @@ pub fn plan(mailbox: &Mailbox, seen: &Facts) -> Result<Plan, Hold> {
             Some(row) => differences(row, &settings),
             None => vec!["missing".into()],
         };
-        let hold = (!drift.is_empty()).then(|| {
+        let drifted = (!drift.is_empty()).then(|| {
             Hold::waiting(
                 Reason::Drifted,
                 format!(
@@ -200,21 +216,17 @@ pub fn plan(mailbox: &Mailbox, seen: &Facts) -> Result<Plan, Hold> {
                 ),
             )
         });
-        return Ok(Plan { settings, observe, drift, hold, ..Plan::nothing() });
+        return Ok(Plan { settings, observe, drift, hold: drifted.or(hold), short, there, ..Plan::nothing() });
     }
     let source = source(mailbox);
     let rotate = annotation(mailbox, annotations::ROTATE_PASSWORD);
     let mark = settings_mark(&seen.settings, &source);
+    let mut refused = None;
     let secret = match &seen.credentials {
         SecretSeen::Missing => SecretAction::Create,
         SecretSeen::Foreign => {
-            return Err(Hold::stalled(
-                Reason::SecretNotOwned,
-                format!(
-                    "Secret {} exists and does not belong to this Mailbox: remove it, or name another one in spec.credentialsSecret",
-                    super::super::world::credentials_secret(mailbox)
-                ),
-            ));
+            refused = Some(super::secret::not_owned(&super::super::world::credentials_secret(mailbox)));
+            SecretAction::Keep
         }
         SecretSeen::Own { rotated_for, .. }
             if source == Source::Generated && rotate.is_some() && *rotated_for != rotate =>
@@ -227,18 +239,24 @@ pub fn plan(mailbox: &Mailbox, seen: &Facts) -> Result<Plan, Hold> {
     let version = match (&source, &seen.credentials) {
         (Source::Generated, SecretSeen::Own { version, .. }) => Some(version.clone()),
         (Source::Generated, _) => None,
-        (Source::Plain(r) | Source::Hash(r), _) => Some(seen.source.clone().ok_or_else(|| {
-            Hold::waiting(
-                Reason::SecretNotFound,
-                format!("Secret {} is not there: create it with the key {}", r.name, r.key),
-            )
-        })?),
+        (Source::Plain(r) | Source::Hash(r), _) => {
+            if seen.source.is_none() {
+                refused = refused.or(Some(super::secret::not_there(r)));
+            }
+            seen.source.clone()
+        }
     };
-    let enforce = mailbox.spec.password.management == PasswordManagement::Enforce;
-    let force = enforce && mine.is_some_and(|r| r.password_drifted);
+    if let (Some(hold), false) = (&refused, there) {
+        return Err(hold.clone());
+    }
+    // A password that cannot be had, or not be written, is no reason to take away the one that is there.
     let known = mine.and_then(|r| r.password_version.as_ref());
-    let password =
-        force || secret == SecretAction::Create || secret == SecretAction::Rotate || version.as_ref() != known;
+    let taken = !matches!(source, Source::Hash(_)) || seen.capabilities.contains(Capability::HashedPasswords.as_str());
+    let can_have = refused.is_none() && taken;
+    let enforce = mailbox.spec.password.management == PasswordManagement::Enforce;
+    let force = can_have && enforce && mine.is_some_and(|r| r.password_drifted);
+    let renewed = matches!(secret, SecretAction::Create | SecretAction::Rotate);
+    let password = can_have && (force || renewed || version.as_ref() != known);
     let settled = mine.is_some_and(|r| !r.removing && !r.effects_due && differences(r, &settings).is_empty());
     let status = mailbox.status.as_ref();
     let recreates = seen.row.is_none()
@@ -246,8 +264,8 @@ pub fn plan(mailbox: &Mailbox, seen: &Facts) -> Result<Plan, Hold> {
     // Of the same address only: the domain's object may be another one by now, with another name.
     let former = status.filter(|s| recreates && s.address.as_ref() == Some(&seen.address));
     let former = former.and_then(|s| s.backend_id.clone());
+    let hold = hold.or(refused);
     Ok(Plan {
-        settings,
         secret,
         source,
         password,
@@ -255,9 +273,11 @@ pub fn plan(mailbox: &Mailbox, seen: &Facts) -> Result<Plan, Hold> {
         settled,
         recreates,
         former,
-        observe: false,
-        drift: vec![],
+        settings,
         hold,
+        short,
+        there,
+        ..Plan::nothing()
     })
 }
 
@@ -283,6 +303,8 @@ impl Plan {
             observe: false,
             drift: vec![],
             hold: None,
+            short: None,
+            there: false,
         }
     }
 }

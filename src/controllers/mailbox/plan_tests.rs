@@ -134,6 +134,107 @@ fn what_is_refused_and_with_which_reason() {
     }
 }
 
+/// What is refused of a mailbox that is there is refused alone: everything else is carried out.
+#[test]
+fn what_can_be_is_carried_out_for_a_mailbox_that_is_there() {
+    type Case = (&'static str, Value, fn(&mut Facts), Reason, fn(&Plan) -> bool);
+    let deny = |f: &mut Facts| f.domain = fixtures::domain(json!({"externalForwarding": "Deny"}));
+    let cases: &[Case] = &[
+        (
+            "autoReply",
+            json!({"suspend": "All", "autoReply": {"subject": "a", "message": "b"}}),
+            |_| {},
+            Reason::Unsupported,
+            |p| !p.settings.login && !p.settings.receive && !p.settled,
+        ),
+        (
+            "sign-in alone cannot be switched off",
+            json!({"suspend": "Login", "displayName": "New"}),
+            |f| {
+                f.capabilities.remove("Suspend");
+            },
+            Reason::Unsupported,
+            |p| p.settings.login && p.settings.receive && p.settings.display_name == "New",
+        ),
+        (
+            "protocols",
+            json!({"suspend": "All", "access": {"imap": false}}),
+            |f| {
+                f.capabilities.remove("ProtocolAccess");
+            },
+            Reason::Unsupported,
+            |p| p.settings.access == mailbox::Access::default() && !p.settings.receive,
+        ),
+        (
+            "no forwarding at all",
+            json!({"forwarding": {"to": ["bob@acme.test"], "keepCopy": false}}),
+            |f| {
+                f.capabilities.remove("Forwarding");
+            },
+            Reason::Unsupported,
+            |p| p.settings.forward_to.is_empty() && p.settings.keep_copy,
+        ),
+        (
+            "hashes",
+            json!({"suspend": "All", "password": {"hashSecretRef": {"name": "p", "key": "k"}}}),
+            |f| {
+                f.capabilities.remove("HashedPasswords");
+                f.source = Some("p/7".into());
+            },
+            Reason::Unsupported,
+            |p| !p.password && !p.settings.receive,
+        ),
+        (
+            "a forward that is not allowed any more",
+            json!({"suspend": "All", "forwarding": {"to": ["bob@acme.test", "x@other.example"], "keepCopy": false}}),
+            deny,
+            Reason::ExternalForwardingDenied,
+            |p| p.settings.forward_to == ["bob@acme.test"] && p.settings.keep_copy && !p.settings.receive,
+        ),
+        (
+            "a forward to itself",
+            json!({"forwarding": {"to": ["alice@acme.test"], "keepCopy": false}}),
+            |_| {},
+            Reason::InvalidSpec,
+            |p| p.settings.forward_to.is_empty() && p.settings.keep_copy,
+        ),
+        (
+            "somebody else's Secret",
+            json!({"suspend": "All"}),
+            |f| f.credentials = SecretSeen::Foreign,
+            Reason::SecretNotOwned,
+            |p| !p.settings.receive && !p.password && p.secret == SecretAction::Keep,
+        ),
+        (
+            "no Secret",
+            json!({"suspend": "All", "password": {"secretRef": {"name": "p", "key": "k"}, "management": "Enforce"}}),
+            |f| f.row.as_mut().unwrap().password_drifted = true,
+            Reason::SecretNotFound,
+            |p| !p.settings.receive && !p.password && !p.force,
+        ),
+        (
+            "one too many, and a forbidden forward",
+            json!({"forwarding": {"to": ["x@other.example"]}}),
+            |f| f.verdict = Verdict::Number { what: "mailboxes", limit: 1 },
+            Reason::ExternalForwardingDenied,
+            |p| p.settings.forward_to.is_empty() && p.short.as_ref().unwrap().reason == Reason::LimitExceeded,
+        ),
+    ];
+    for (name, spec, change, reason, check) in cases {
+        let mut f = facts(json!({}));
+        f.row = Some(row(&plan(&fixtures::mailbox(json!({}), json!({})), &f).unwrap()));
+        f.credentials = own(&f, &Source::Generated);
+        change(&mut f);
+        let p = plan(&fixtures::mailbox(spec.clone(), json!({})), &f).unwrap();
+        assert_eq!(p.hold.as_ref().map(|h| h.reason), Some(*reason), "{name}");
+        assert!(check(&p), "{name}: {p:?}");
+        // Once it was carried out there is nothing more to do, and it is still said.
+        let again = MailboxRow { password_drifted: false, ..row(&p) };
+        let again = plan(&fixtures::mailbox(spec.clone(), json!({})), &Facts { row: Some(again), ..f }).unwrap();
+        assert!(again.settled && again.hold.is_some(), "{name}: {again:?}");
+    }
+}
+
 #[test]
 fn a_quota_that_does_not_fit_keeps_what_is_there() {
     let m = fixtures::mailbox(json!({"displayName": "New"}), json!({}));

@@ -182,7 +182,8 @@ fn namespace(mailbox: &Mailbox) -> String {
     mailbox.namespace().unwrap_or_default()
 }
 
-fn not_owned(name: &str) -> Hold {
+/// A Secret in the place of the credentials is somebody else's.
+pub fn not_owned(name: &str) -> Hold {
     Hold::stalled(
         Reason::SecretNotOwned,
         format!(
@@ -286,13 +287,14 @@ fn value(secret: &Secret, key: &str) -> Result<SecretText, Hold> {
     })
 }
 
+/// The Secret that is named as source is not there.
+pub fn not_there(from: &SecretKeyRef) -> Hold {
+    let text = format!("Secret {} is not there: create it with the key {}", from.name, from.key);
+    Hold::waiting(Reason::SecretNotFound, text)
+}
+
 async fn named(ctx: &Ctx, mailbox: &Mailbox, from: &SecretKeyRef) -> Step<(SecretText, String)> {
     let secret = ctx.api::<Secret>(&namespace(mailbox)).get_opt(&from.name).await?;
-    let secret = secret.ok_or_else(|| {
-        Hold::waiting(
-            Reason::SecretNotFound,
-            format!("Secret {} is not there: create it with the key {}", from.name, from.key),
-        )
-    })?;
+    let secret = secret.ok_or_else(|| not_there(from))?;
     Ok((value(&secret, &from.key)?, secret_version(&secret)))
 }

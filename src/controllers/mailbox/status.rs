@@ -27,7 +27,7 @@ pub fn status(mailbox: &Mailbox, outcome: Result<Done, Hold>, now: Timestamp) ->
                 Some(hold) => hold.tell(&mut conditions),
                 None => conditions.ready(format!("{} is as declared", done.address)),
             }
-            within_quota(&mut conditions, done.hold.as_ref());
+            within_quota(&mut conditions, done.short.as_ref());
             if let Some(row) = &done.row {
                 let observed = row.owner.as_deref() != Some(&uid(mailbox));
                 status.ownership = Some(match (observed, row.adopted) {
@@ -92,9 +92,11 @@ pub fn tell(ctx: &Ctx, mailbox: &Mailbox, outcome: &Result<Done, Hold>) {
             if done.made == Some(Made::Adopted) {
                 ctx.event(mailbox, false, "Adopted", format!("{} was at the backend and is taken over", done.address));
             }
+            // Nor is it drift when what may be changed, and the mailbox with it.
             if done.made == Some(Made::Changed)
                 && old.observed_generation == mailbox.metadata.generation
                 && !done.handed_over
+                && done.hold.is_none()
             {
                 let note = format!("{} differed at the backend and was put back", done.address);
                 if conditions::is_true(&old.conditions, ConditionType::Ready) {

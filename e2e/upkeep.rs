@@ -1,0 +1,296 @@
+//! What somebody changes behind the operator's back is put back, and nothing else: passwords that users may change,
+//! objects that are paused, values of others beside ours. And what is used reaches the statuses.
+
+use crate::harness::kubectl::{TENANT_KINDS, condition_of, is_ready};
+use crate::harness::world::World;
+use crate::harness::{dns, eventually, mail, secs, sink};
+use serde_json::{Value, json};
+use std::process::Command;
+
+fn hash(password: &str) -> String {
+    let out = Command::new("doveadm").args(["pw", "-s", "SHA512-CRYPT", "-p", password]).output().expect("doveadm pw");
+    String::from_utf8(out.stdout).expect("text").trim().to_string()
+}
+
+async fn row(w: &World, local: &str) -> Value {
+    w.sql.row("mailbox", &format!("username = '{}'", w.address(local))).await.expect("a row")
+}
+
+fn bytes(quantity: &Value) -> u64 {
+    mailtenant::api::Quantity(quantity.as_str().unwrap_or("0").into()).bytes().expect("a quantity")
+}
+
+#[tokio::test]
+async fn mailboxes_are_kept_as_declared_where_that_was_asked_for() {
+    let w = World::new("upkeep").await;
+    w.tenant(&["free", "idle"]).await;
+    // Use is told in steps of 1 % of what was booked.
+    w.k.patch("MailInstance", "acme", json!({"spec": {"storage": "100Mi"}})).await;
+    let mut strict = w.mailbox("strict", "main");
+    strict["spec"]["password"] = json!({"management": "Enforce"});
+    w.k.apply(strict).await;
+    w.k.apply(w.alias("info", "main", "info", &["free"])).await;
+    w.k.ready("Mailbox", "strict", secs(60)).await;
+    w.k.ready("MailAlias", "info", secs(60)).await;
+    let (strict, free) = (w.address("strict"), w.address("free"));
+    let (ps, pf) = (w.password("strict").await, w.password("free").await);
+    w.platform.recorder.note("chosen-by-the-User-7");
+
+    // Paused: neither the spec nor the server's rows lead to a write.
+    w.k.annotate("Mailbox", "idle", "mailtenant.dev/paused", "true").await;
+    w.k.not_ready("Mailbox", "idle", "Paused", secs(30)).await;
+    w.k.patch("Mailbox", "idle", json!({"spec": {"displayName": "not yet"}})).await;
+    w.k.not_ready("Mailbox", "idle", "Paused", secs(30)).await;
+
+    // Users change their passwords (as SOGo writes it: the column alone), and a hand changes a name of the paused one.
+    let own = hash("chosen-by-the-User-7");
+    w.sql
+        .run(&format!(
+            "UPDATE mailbox SET password = '{own}' WHERE username IN ('{strict}', '{free}');
+             UPDATE mailbox SET name = 'by hand' WHERE username = '{}'",
+            w.address("idle")
+        ))
+        .await;
+    let by_hand = row(&w, "idle").await;
+    // Mail comes in.
+    let body = "x".repeat(76) + "\r\n";
+    mail::send_body(w.stack, "x@elsewhere.example", &free, "big", &body.repeat(2 * 1024 * 1024 / 78 + 1000), None)
+        .await
+        .expect("mail is taken");
+
+    // Finalizers are lost.
+    let objects = [("MailInstance", "acme"), ("MailDomain", "main"), ("Mailbox", "free"), ("MailAlias", "info")];
+    for (kind, name) in objects {
+        w.k.patch(kind, name, json!({"metadata": {"finalizers": []}})).await;
+    }
+    for (kind, name) in objects {
+        eventually(&format!("the finalizer of {kind} is put back"), secs(30), || async {
+            let object = w.k.get(kind, name).await.expect("it is there");
+            let have = object["metadata"]["finalizers"].clone();
+            if have == json!(["mailtenant.dev/finalizer"]) { Ok(()) } else { Err(have) }
+        })
+        .await;
+    }
+
+    // One read of the domain sees all of it: once `strict` is put back, the others were seen too.
+    eventually("the enforced password is put back", secs(60), || async {
+        mail::inbox(w.stack, (&strict, &ps)).await.map(|_| ())
+    })
+    .await;
+    assert!(!mail::imap_login(w.stack, (&strict, "chosen-by-the-User-7")).await);
+    eventually("what is used reaches the statuses", secs(60), || async {
+        let mailbox = w.k.get("Mailbox", "free").await.expect("it is there");
+        let instance = w.k.get("MailInstance", "acme").await.expect("it is there");
+        let used = bytes(&mailbox["status"]["usedStorage"]);
+        let sum = bytes(&instance["status"]["usage"]["storageUsed"]);
+        let right = |n: &u64| (2 << 20..4 << 20).contains(n);
+        if right(&used) && right(&sum) { Ok(()) } else { Err((used, sum)) }
+    })
+    .await;
+    assert!(mail::imap_login(w.stack, (&free, "chosen-by-the-User-7")).await, "OnChange: users may change theirs");
+    assert!(!mail::imap_login(w.stack, (&free, &pf)).await);
+    assert_eq!(row(&w, "idle").await, by_hand, "written although it is paused");
+    w.k.patch("Mailbox", "idle", json!({"metadata": {"annotations": {"mailtenant.dev/paused": null}}})).await;
+    w.k.ready("Mailbox", "idle", secs(60)).await;
+    assert_eq!(row(&w, "idle").await["name"], "not yet");
+}
+
+#[tokio::test]
+async fn nothing_below_a_paused_instance_is_written() {
+    let w = World::new("paused").await;
+    w.tenant(&["alice"]).await;
+    w.k.apply(w.alias("info", "main", "info", &["alice"])).await;
+    w.k.apply(w.alias("old", "main", "old", &["alice"])).await;
+    w.k.ready("MailAlias", "info", secs(60)).await;
+    w.k.ready("MailAlias", "old", secs(60)).await;
+    let pattern = format!("%{}%", w.ns);
+    let (rows, records) = (w.sql.snapshot(&pattern).await, dns::snapshot(w.stack, &w.zone()).await);
+    w.k.annotate("MailInstance", "acme", "mailtenant.dev/paused", "true").await;
+    w.k.not_ready("MailInstance", "acme", "Paused", secs(30)).await;
+    let edits = [
+        ("MailInstance", "acme", json!({"storage": "20Gi"})),
+        ("MailDomain", "main", json!({"dns": {"dmarc": {"policy": "Reject"}}})),
+        ("Mailbox", "alice", json!({"displayName": "Paused", "suspend": "Login"})),
+        ("MailAlias", "info", json!({"sendAs": false})),
+    ];
+    for (kind, name, spec) in &edits {
+        w.k.patch(kind, name, json!({"spec": spec})).await;
+    }
+    w.k.delete("MailAlias", "old").await;
+    w.k.apply(w.mailbox("bob", "main")).await;
+    // Also somebody who asks for a pass gets none that writes.
+    w.k.annotate("MailDomain", "main", "mailtenant.dev/reconcile-requested-at", "now").await;
+    for (kind, name, _) in &edits {
+        w.k.not_ready(kind, name, "Paused", secs(30)).await;
+    }
+    w.k.not_ready("Mailbox", "bob", "Paused", secs(30)).await;
+    w.k.blocked("MailAlias", "old", "Paused", &["acme"], secs(30)).await;
+    assert_eq!(w.sql.snapshot(&pattern).await, rows);
+    assert_eq!(dns::snapshot(w.stack, &w.zone()).await, records);
+    assert!(w.k.get("Secret", "bob-mail").await.is_none());
+
+    w.k.patch("MailInstance", "acme", json!({"metadata": {"annotations": {"mailtenant.dev/paused": null}}})).await;
+    for (kind, name, _) in &edits {
+        w.k.ready(kind, name, secs(60)).await;
+    }
+    w.k.ready("Mailbox", "bob", secs(60)).await;
+    w.k.gone("MailAlias", "old", secs(60)).await;
+    assert_eq!(row(&w, "alice").await["login_enabled"], false);
+}
+
+/// What is refused of an object that is there is refused alone: the rest of it is carried out all the same.
+#[tokio::test]
+async fn what_is_not_allowed_any_more_ends_and_all_else_is_carried_out() {
+    let w = World::new("partly").await;
+    let outside = sink::outside(w.stack);
+    w.tenant(&["alice"]).await;
+    let mut bob = w.mailbox("bob", "main");
+    bob["spec"]["forwarding"] = json!({"to": ["bob@away.example"], "keepCopy": false});
+    w.k.apply(bob).await;
+    let alias = |name: &str, targets: Value| {
+        json!({"kind": "MailAlias", "metadata": {"name": name}, "spec": {
+            "domainRef": {"name": "main"}, "localPart": name, "displayName": "The Office", "targets": targets}})
+    };
+    let out = json!({"address": "out@away.example"});
+    w.k.apply(alias("both", json!([{"mailboxRef": {"name": "alice"}}, out]))).await;
+    w.k.apply(alias("out", json!([out]))).await;
+    for (kind, name) in [("Mailbox", "bob"), ("MailAlias", "both"), ("MailAlias", "out")] {
+        w.k.ready(kind, name, secs(60)).await;
+    }
+    // What has no effect is said beside Ready=True.
+    w.k.condition("MailAlias", "both", "FieldsIgnored", ("True", "Unsupported"), secs(10)).await;
+    w.k.event("MailAlias", "both", "FieldsIgnored", &["displayName"], secs(30)).await;
+    w.k.patch("MailDomain", "main", json!({"spec": {"dns": {"mtaSts": {"mode": "Testing"}}}})).await;
+    let domain = w.k.condition("MailDomain", "main", "FieldsIgnored", ("True", "Unsupported"), secs(30)).await;
+    assert!(condition_of(&domain, "FieldsIgnored").expect("said")["message"].to_string().contains("dns.mtaSts"));
+    w.k.ready("MailDomain", "main", secs(30)).await;
+    w.k.patch("MailDomain", "main", json!({"spec": {"dns": {"mtaSts": {"mode": "None"}}}})).await;
+    eventually("it goes with the field", secs(30), || async {
+        let domain = w.k.get("MailDomain", "main").await.expect("it is there");
+        let gone = condition_of(&domain, "FieldsIgnored").is_none();
+        if gone && is_ready(&domain) { Ok(()) } else { Err(domain["status"]["conditions"].clone()) }
+    })
+    .await;
+
+    w.k.patch("MailInstance", "acme", json!({"spec": {"externalForwarding": "Deny"}})).await;
+    for (kind, name) in [("Mailbox", "bob"), ("MailAlias", "both"), ("MailAlias", "out")] {
+        w.k.not_ready(kind, name, "ExternalForwardingDenied", secs(60)).await;
+    }
+    let left = |address: &'static str| {
+        outside.lock().expect("no poison").iter().filter(|m| m.to.iter().any(|t| t == address)).count()
+    };
+    let before = (left("out@away.example"), left("bob@away.example"));
+    let (alice, bob) = (w.address("alice"), w.address("bob"));
+    let (pa, pb) = (w.password("alice").await, w.password("bob").await);
+    for (to, subject) in [(&w.address("both"), "inside alone"), (&bob, "kept at home")] {
+        mail::send(w.stack, "x@elsewhere.example", to, subject, None).await.expect("mail is taken");
+    }
+    mail::arrives(w.stack, (&alice, &pa), "inside alone").await;
+    mail::arrives(w.stack, (&bob, &pb), "kept at home").await;
+    let refused = mail::send(w.stack, "x@elsewhere.example", &w.address("out"), "nowhere", None).await;
+    assert_eq!(refused.expect_err("nobody is left").0, 550);
+    assert_eq!((left("out@away.example"), left("bob@away.example")), before, "mail left the instance");
+
+    // A suspension does not wait for that, nor for a Secret that is not there.
+    w.k.patch("Mailbox", "bob", json!({"spec": {"suspend": "All"}})).await;
+    w.k.patch(
+        "Mailbox",
+        "alice",
+        json!({"spec": {
+        "suspend": "Login", "password": {"secretRef": {"name": "lost", "key": "password"}}}}),
+    )
+    .await;
+    w.k.not_ready("Mailbox", "bob", "ExternalForwardingDenied", secs(60)).await;
+    w.k.not_ready("Mailbox", "alice", "SecretNotFound", secs(60)).await;
+    assert!(!mail::imap_login(w.stack, (&alice, &pa)).await, "suspended");
+    let refused = mail::send(w.stack, "x@elsewhere.example", &bob, "refused", None).await.expect_err("suspended");
+    assert_eq!(refused.0, 550, "{refused:?}");
+    w.k.patch("Mailbox", "alice", json!({"spec": {"suspend": "None"}})).await;
+    w.k.not_ready("Mailbox", "alice", "SecretNotFound", secs(60)).await;
+    assert!(mail::imap_login(w.stack, (&alice, &pa)).await, "it keeps the password that it has");
+
+    w.k.patch("MailInstance", "acme", json!({"spec": {"externalForwarding": "Allow"}})).await;
+    w.k.ready("MailAlias", "out", secs(60)).await;
+    mail::send(w.stack, "x@elsewhere.example", &w.address("out"), "out again", None).await.expect("mail is taken");
+    eventually("mail leaves again", secs(30), || async {
+        if left("out@away.example") > before.0 { Ok(()) } else { Err("none") }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn records_are_put_back_beside_those_of_others_and_keys_change_without_a_gap() {
+    let w = World::new("rekey").await;
+    w.tenant(&["alice", "bob"]).await;
+    let zone = w.zone();
+    let (alice, bob) = (w.address("alice"), w.address("bob"));
+    let (pa, pb) = (w.password("alice").await, w.password("bob").await);
+    let keys = async |state: &str| {
+        let domain = w.k.get("MailDomain", "main").await.expect("it is there");
+        let all = domain["status"]["dkim"].as_array().cloned().unwrap_or_default();
+        let mut names: Vec<String> =
+            all.iter().filter(|k| k["state"] == state).filter_map(|k| Some(k["selector"].as_str()?.into())).collect();
+        names.sort();
+        names
+    };
+    let signed = async |subject: &str| {
+        mail::send(w.stack, &alice, &bob, subject, Some((&alice, &pa))).await.expect("sent");
+        mail::arrives(w.stack, (&bob, &pb), subject).await
+    };
+    let good = async |message: &str| {
+        let all = mail::dkim_signatures(w.stack, message);
+        assert!(all.iter().all(|s| s.good && s.domain == zone), "{all:?}");
+        let mut names: Vec<String> = all.into_iter().map(|s| s.selector).collect();
+        names.sort();
+        names
+    };
+    let old = keys("Active").await;
+    assert_eq!(old.len(), 2);
+    let first = signed("by the old keys").await;
+    assert_eq!(good(&first).await, old);
+
+    // By hand: ours are gone, and values of somebody else stand in their place.
+    let theirs = "\"hand-made=1\"";
+    let dkim = format!("{}._domainkey.{zone}", old[0]);
+    let was = dns::snapshot(w.stack, &zone).await;
+    dns::put(w.stack, &zone, &format!("_dmarc.{zone}"), "TXT", 1, &[]).await;
+    dns::put(w.stack, &zone, &dkim, "TXT", 1, &[]).await;
+    dns::put(w.stack, &zone, &zone, "TXT", 300, &["\"site-verification=4711\"", theirs]).await;
+    eventually("the records are put back", secs(60), || async {
+        let now = dns::snapshot(w.stack, &zone).await;
+        let mut want = was.clone();
+        let apex = want.get_mut(&(format!("{zone}."), "TXT".into())).expect("SPF was there");
+        apex.1.push(theirs.into());
+        apex.1.sort();
+        let same = now.iter().map(|(k, (_, v))| (k, v)).eq(want.iter().map(|(k, (_, v))| (k, v)));
+        if same { Ok(()) } else { Err(now) }
+    })
+    .await;
+
+    // New keys: the old records stay for mail that is on its way, the new ones sign.
+    w.k.annotate("MailDomain", "main", "mailtenant.dev/rotate-dkim", "now").await;
+    eventually("new keys sign", secs(90), || async {
+        let domain = w.k.get("MailDomain", "main").await.expect("it is there");
+        let active = keys("Active").await;
+        let done = domain["status"]["lastHandledRotateDkim"] == "now"
+            && active.len() == 2
+            && active.iter().all(|k| !old.contains(k))
+            && is_ready(&domain);
+        if done { Ok(()) } else { Err(domain["status"].clone()) }
+    })
+    .await;
+    assert_eq!(keys("Retiring").await, old);
+    let second = signed("by the new keys").await;
+    assert_eq!(good(&second).await, keys("Active").await);
+    assert_eq!(good(&first).await, old, "mail that was signed before still verifies");
+
+    for kind in TENANT_KINDS {
+        w.k.delete_all(kind).await;
+    }
+    w.empty(secs(60)).await;
+    let left = dns::snapshot(w.stack, &zone).await;
+    let texts: Vec<_> = left.iter().filter(|((_, t), _)| t == "TXT").map(|((n, _), (_, v))| (n, v.clone())).collect();
+    let mut others = vec!["\"site-verification=4711\"".to_string(), theirs.to_string()];
+    others.sort();
+    assert_eq!(texts, [(&format!("{zone}."), others)], "all keys' records go with the domain");
+}
