@@ -1,9 +1,7 @@
 //! Runs many schedules on every core, and makes of a failure what a person can read and keep.
 
-use crate::plant::Bug;
 use crate::schedule::{Outcome, Plan, Subject, run};
-use crate::{operator, shrink, toy};
-use std::collections::BTreeMap;
+use crate::shrink;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -17,15 +15,6 @@ pub fn number(name: &str, default: u64) -> u64 {
 pub fn real_seconds() -> f64 {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     now.map(|d| d.as_secs_f64()).unwrap_or_default()
-}
-
-/// What can be run, with or without a bug planted.
-pub fn subject(name: &str, bug: Option<Bug>) -> Subject {
-    match name {
-        "toy" => toy::subject(bug),
-        "operator" => operator::subject(bug),
-        other => panic!("there is no subject {other}: toy or operator"),
-    }
 }
 
 /// Runs seeds `from..from + count` on every core; `each` hears of all, and says whether to go on.
@@ -98,13 +87,13 @@ impl Tally {
 }
 
 /// Shrinks a failure, writes it to `target/simulation/`, and gives what to print.
-pub fn report(name: &str, subject: &Subject, seed: u64, o: &Outcome, tries: u64) -> String {
+pub fn report(subject: &Subject, seed: u64, o: &Outcome, tries: u64) -> String {
     let plan = Plan::new(seed);
     let small = shrink::shrink(&plan, subject, (subject.user)(seed), o, tries as usize);
-    let fixture = small.fixture(&plan, name);
+    let fixture = small.fixture(&plan);
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("target/simulation");
     std::fs::create_dir_all(&folder).unwrap();
-    let file = folder.join(format!("{name}-{seed}.json"));
+    let file = folder.join(format!("{seed}.json"));
     std::fs::write(&file, serde_json::to_string_pretty(&fixture).unwrap()).unwrap();
     let lines: Vec<String> = small.outcome.lines.iter().map(|l| l.chars().take(260).collect()).collect();
     format!(
@@ -118,42 +107,4 @@ pub fn report(name: &str, subject: &Subject, seed: u64, o: &Outcome, tries: u64)
         small.outcome.bad.as_deref().unwrap_or_default(),
         file.display()
     )
-}
-
-/// Failures by class: how many, and those that took the fewest steps.
-#[derive(Default)]
-pub struct Classes(BTreeMap<String, (u64, Vec<(usize, u64, Outcome)>)>);
-
-impl Classes {
-    pub fn add(&mut self, seed: u64, o: &Outcome) {
-        let Some(bad) = &o.bad else { return };
-        let class = bad.split_whitespace().take(3).collect::<Vec<_>>().join(" ");
-        let (count, list) = self.0.entry(class).or_default();
-        *count += 1;
-        list.push((o.steps, seed, o.clone()));
-        list.sort_by_key(|(steps, seed, _)| (*steps, *seed));
-        list.truncate(3);
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    /// A paragraph a class.
-    pub fn lines(&self) -> String {
-        let mut out = String::new();
-        for (class, (count, list)) in &self.0 {
-            out += &format!("{class}: {count}\n");
-            for (steps, seed, o) in list {
-                let bad: String = o.bad.iter().flat_map(|b| b.chars()).take(600).collect();
-                out += &format!("    seed {seed} ({steps} steps): {bad}\n");
-            }
-        }
-        out
-    }
-
-    /// The easiest failure of each class.
-    pub fn easiest(&self) -> impl Iterator<Item = (u64, &Outcome)> {
-        self.0.values().filter_map(|(_, list)| list.first().map(|(_, seed, o)| (*seed, o)))
-    }
 }

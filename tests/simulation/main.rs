@@ -25,18 +25,18 @@ mod properties;
 mod schedule;
 mod shrink;
 mod sim;
-mod toy;
 mod user;
 mod world;
 
-use hunt::{Tally, first_failure, number, real_seconds, report, run_all, subject};
+use hunt::{Tally, first_failure, number, real_seconds, report, run_all};
 use plant::Bug;
 use schedule::{Outcome, Plan, run};
 
-/// Runs many schedules and fails with a shrunk one.
-fn soak(name: &str, usual: u64) {
-    let subject = subject(name, None);
-    let (from, count, started) = (number("SEED", 1), number("SEEDS", usual), real_seconds());
+/// I1 to I5, I8 to I10 and I12, in many schedules.
+#[test]
+fn holds() {
+    let subject = operator::subject(None);
+    let (from, count, started) = (number("SEED", 1), number("SEEDS", 2_000), real_seconds());
     let (mut tally, mut found) = (Tally::default(), None::<(u64, Outcome)>);
     run_all(&subject, from, count, |seed, o| {
         tally.add(o);
@@ -45,26 +45,27 @@ fn soak(name: &str, usual: u64) {
         }
         o.bad.is_none()
     });
-    println!("{name} from seed {from}: {}", tally.line(started));
+    println!("from seed {from}: {}", tally.line(started));
     if let Some((seed, o)) = found {
-        panic!("{}", report(name, &subject, seed, &o, 1500));
+        panic!("{}", report(&subject, seed, &o, 1500));
     }
 }
 
-/// How many schedules it takes to see a bug; it must be among those that `class` says.
-fn seen_within(name: &str, bug: Bug, class: &str, limit: u64) {
-    let (subject, from) = (subject(name, Some(bug)), number("SEED", 1));
+/// How many schedules it takes to see a bug; it must be seen by one of the properties that `class` says.
+fn seen_within(bug: Bug, class: &str, limit: u64) {
+    let (subject, from) = (operator::subject(Some(bug)), number("SEED", 1));
     let Some((seed, o)) = first_failure(&subject, from, limit) else {
         panic!("{bug:?} was not found within {limit} schedules from seed {from}")
     };
     let bad = o.bad.unwrap_or_default();
-    println!("{name}, {bug:?}: found after {} schedules: {bad}", seed - from + 1);
+    println!("{bug:?}: found after {} schedules: {bad}", seed - from + 1);
     assert!(class.split(' ').any(|c| bad.starts_with(c)), "{bug:?} should be seen as {class}, it is: {bad}");
 }
 
 /// The same seed gives the same run, byte for byte; another seed gives another.
-fn repeats(name: &str) {
-    let subject = subject(name, None);
+#[test]
+fn repeats_byte_for_byte() {
+    let subject = operator::subject(None);
     let mut hashes = std::collections::BTreeSet::new();
     for seed in 1..=50 {
         let once = |_| run(&Plan { record: true, ..Plan::new(seed) }, &subject, (subject.user)(seed));
@@ -78,41 +79,11 @@ fn repeats(name: &str) {
     assert_eq!(hashes.len(), 50, "different seeds give different runs");
 }
 
-#[test]
-fn toy_repeats() {
-    repeats("toy");
-}
-
-#[test]
-fn toy_holds() {
-    soak("toy", 300);
-}
-
-#[test]
-fn toy_bugs_are_seen() {
-    for (bug, class) in
-        [(Bug::CleanupErrorIsDone, "I2 I1"), (Bug::EnsureErrorIsDone, "I4 end I10"), (Bug::AlwaysAdopts, "I3")]
-    {
-        seen_within("toy", bug, class, 1_000);
-    }
-}
-
-#[test]
-fn repeats_byte_for_byte() {
-    repeats("operator");
-}
-
-/// I1 to I5, I8 to I10, I12.
-#[test]
-fn holds() {
-    soak("operator", 2_000);
-}
-
 /// Each planted bug is found, or the simulator has gone blind.
 #[test]
 fn bugs_are_seen() {
-    for (bug, class) in Bug::OF_THE_OPERATOR {
-        seen_within("operator", bug, class, 1_000);
+    for (bug, class) in Bug::ALL {
+        seen_within(bug, class, 1_000);
     }
 }
 
@@ -122,7 +93,7 @@ fn fixtures() {
     let all = shrink::fixtures();
     assert!(!all.is_empty(), "no fixtures in {}", shrink::folder().display());
     for (file, fixture) in all {
-        let o = run(&fixture.plan(), &subject(&fixture.subject, None), fixture.user.clone());
+        let o = run(&fixture.plan(), &operator::subject(None), fixture.user.clone());
         assert_eq!(o.bad, None, "{file}: {}\n{}", fixture.note, o.lines.join("\n"));
     }
 }

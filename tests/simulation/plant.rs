@@ -29,13 +29,13 @@ pub enum Bug {
 }
 
 impl Bug {
-    /// Those that are planted in the operator, and the properties by which each is seen.
-    pub const OF_THE_OPERATOR: [(Bug, &str); 8] = [
+    /// Each, and the properties by which it is seen.
+    pub const ALL: [(Bug, &str); 8] = [
         (Bug::CleanupErrorIsDone, "I1 I2 I3 I10"),
         (Bug::EnsureErrorIsDone, "I4 I9 I10 end"),
         (Bug::AlwaysAdopts, "I3"),
         (Bug::ReleaseDestroys, "I3"),
-        (Bug::BlindRead, "I10"),
+        (Bug::BlindRead, "I5 I10"),
         (Bug::NoAliasesTo, "I1"),
         (Bug::CachedLists, "I1"),
         (Bug::ReplacesSets, "I8"),

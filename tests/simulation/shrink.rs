@@ -10,8 +10,6 @@ use std::path::{Path, PathBuf};
 pub struct Fixture {
     /// What it found, and what was wrong.
     pub note: String,
-    /// Property set it belongs to.
-    pub subject: String,
     pub seed: u64,
     #[serde(default)]
     pub late: bool,
@@ -181,13 +179,12 @@ pub fn shrink(plan: &Plan, subject: &Subject, user: Vec<User>, first: &Outcome, 
 }
 
 impl Shrunk {
-    pub fn fixture(&self, plan: &Plan, subject: &str) -> Fixture {
+    pub fn fixture(&self, plan: &Plan) -> Fixture {
         let pairs = self.choices.chunks(2).enumerate();
         let choices =
             pairs.map(|(i, c)| (i, c[0], c.get(1).copied().unwrap_or(0))).filter(|c| (c.1, c.2) != (0, 0)).collect();
         Fixture {
             note: self.outcome.bad.clone().unwrap_or_default(),
-            subject: subject.into(),
             seed: plan.seed,
             late: plan.late,
             fault_steps: plan.fault_steps,

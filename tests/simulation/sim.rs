@@ -233,12 +233,6 @@ impl Sim {
         pin::set_now_ms(ms);
     }
 
-    /// A Kubernetes client with kube's own retries, decoding and watch parsing.
-    pub fn client(&self) -> kube::Client {
-        let retries = tower::retry::RetryLayer::new(kube::client::retry::RetryPolicy::default());
-        kube::Client::new(tower::ServiceBuilder::new().layer(retries).service(self.service(false)), "default")
-    }
-
     /// The client as the process makes it: each request with a time limit, nothing retried behind the operator's back.
     /// `cached`: a planted bug, lists with a selector are taken from a cache.
     pub fn limited_client(&self, metrics: mailtenant::runtime::metrics::Metrics, cached: bool) -> kube::Client {
