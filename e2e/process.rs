@@ -61,7 +61,8 @@ async fn it_ends_when_its_lease_is_taken_and_drains_when_it_is_told_to_end() {
     audit::caught_up(w.stack, &w.k).await;
     let writes = audit::writes(w.stack, since);
     assert!(!writes.is_empty(), "it was not in the middle of work");
-    let late: Vec<_> = writes.iter().filter(|write| write.at > silent).collect();
+    // Others wire their worlds through proxies, which may hand on late what was sent before.
+    let late: Vec<_> = writes.iter().filter(|write| write.at > silent && write.object.0 == w.ns).collect();
     assert!(late.is_empty(), "writes of a process that has ended: {late:?}");
     assert_eq!(w.sql.snapshot(&format!("%{}%", w.ns)).await, snapshot);
     operator.restart();

@@ -128,9 +128,9 @@ async fn look(ctx: &Ctx, id: &ObjectId, p: &mut Progress) -> Step<()> {
     }
     let held = holder(ctx, &name);
     let asked = annotation(domain.as_ref(), annotations::RECONCILE);
+    // Also of one that holds nothing: what it is refused for may be gone the next time.
+    let due = ctx.resync_due(id, super::mail_instance::interval(&instance.backend.spec.resync.interval));
     if held == domain.metadata.uid || (held.is_none() && observes(&domain, &instance.object)) {
-        let every = super::mail_instance::interval(&instance.backend.spec.resync.interval);
-        let due = ctx.resync_due(id, every);
         if due || (asked.is_some() && asked != p.status.last_handled_reconcile_at) {
             let server = ctx.connections.groupware(ctx, &instance.object.spec.backend_ref.name).await?;
             let there = ctx.rows(&server, &id.key, &name, Since::now(), |rows| rows.domain.is_some()).await;
