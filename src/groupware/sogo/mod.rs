@@ -11,6 +11,7 @@ mod db;
 mod dkim;
 mod domain;
 mod doveadm;
+mod hashing;
 mod limit;
 mod mailbox;
 mod memcached;
