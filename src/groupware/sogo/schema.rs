@@ -16,8 +16,9 @@ pub const VIEWS: &str = include_str!("../../../config/groupware/sogo/views.sql")
 const VIEW_VERSION: &str = "mailtenant 2";
 /// Two operators (one going, one coming) may migrate at the same moment: the second waits for this lock.
 const LOCK: &str = "SELECT pg_advisory_xact_lock(7236271430271561)";
-/// A new column with a default that is computed by row rewrites the table: 10 s are too short for a big one.
-const MIGRATION_LIMIT: Duration = Duration::from_secs(120);
+/// A new column with a default that is computed by row rewrites the table: 10 s are too short for a big one. Less than a
+/// pass may take: one that is cut off says nothing in the status.
+const MIGRATION_LIMIT: Duration = Duration::from_secs(45);
 
 /// What nothing works without.
 const NEEDED: &[(&str, &[&str])] = &[
@@ -208,7 +209,12 @@ pub async fn migrate(conn: &mut Conn, views_tried: bool) -> Result<Catalog> {
         return Ok(catalog);
     }
     conn.begin().await?;
-    let done = run(conn).await;
+    let done = match tokio::time::timeout(MIGRATION_LIMIT, run(conn)).await {
+        Ok(done) => done,
+        Err(_) => Err(BackendError::unavailable(
+            "the database did not end the migration within 45 s: run config/groupware/sogo/schema.sql and views.sql there",
+        )),
+    };
     conn.end(done).await?;
     let catalog = Catalog::read(conn).await?;
     match catalog.lacks() {
@@ -221,7 +227,7 @@ async fn run(conn: &mut Conn) -> Result<()> {
     let ms = MIGRATION_LIMIT.as_millis();
     conn.batch(&format!("SET LOCAL statement_timeout = {ms}; SET LOCAL lock_timeout = '30s'; {LOCK}"), MIGRATION_LIMIT)
         .await?;
-    conn.batch(SCHEMA, MIGRATION_LIMIT * 2).await?;
+    conn.batch(SCHEMA, MIGRATION_LIMIT).await?;
     for block in VIEWS.split("\n\n").filter(|b| b.contains("CREATE OR REPLACE VIEW")) {
         // A view of the same name with other columns is somebody else's: it stays, and the capabilities that need ours
         // are missing.
