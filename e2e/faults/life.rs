@@ -45,9 +45,9 @@ pub struct Life {
 }
 
 impl Life {
-    pub async fn new(row: Row) -> Life {
-        // Two ways to the same answers: half of the lives go each.
-        let t = Wired::new("faults", fastrand::bool()).await;
+    /// `resolvers`: where DNS is looked up, see [`Wired::new`].
+    pub async fn new(row: Row, resolvers: bool) -> Life {
+        let t = Wired::new("faults", resolvers).await;
         Life { t, row, verified: BTreeMap::new(), hung: BTreeSet::new(), unnamed: false }
     }
 
@@ -140,7 +140,6 @@ impl Life {
                     assert_eq!(mx, Vec::<String>::new(), "nobody has said that the addresses are taken (I7): {kind}");
                 }
                 self.t.nothing_went_without_proof().await;
-                eprintln!("{} {step:?} {wire:?} {times} {kind:.90}", self.t.w.ns);
                 self.t.proxy(wire).open(&kind);
                 self.verified.entry((step, wire)).or_default().insert(kind);
                 opened = true;

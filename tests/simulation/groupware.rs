@@ -346,7 +346,7 @@ impl Server {
             m.row.password_drifted = false;
         }
         let changed = m.row != before;
-        m.row.effects_due = half && changed || half && before.effects_due;
+        m.row.effects_due = half && (changed || before.effects_due);
         let row = m.row.clone();
         let made = self.done(adopted, changed, "mailbox", &want.address, uid);
         if half { Err(BackendError::unavailable("connection lost half-way")) } else { Ok((row, made)) }

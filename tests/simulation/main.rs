@@ -3,12 +3,6 @@
 //!
 //! `SEEDS=` sets how many schedules are run (default 2,000), `SEED=` where they start. A violation is shrunk and printed,
 //! and written to `target/simulation/`; a copy in `fixtures/` is replayed for ever. `tool.rs` is the same for a person.
-#![allow(
-    clippy::unusual_byte_groupings,
-    clippy::nonminimal_bool,
-    clippy::question_mark,
-    reason = "as the table reads best"
-)]
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod api;

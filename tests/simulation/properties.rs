@@ -364,7 +364,7 @@ impl Properties {
     /// What the groupware server has otherwise than declared.
     pub fn differs(d: &Declared) -> Option<String> {
         let me = uid(d.object);
-        let Some(server) = d.server() else { return None };
+        let server = d.server()?;
         match d.key.res {
             "mailinstances" => match server.tenant(me) {
                 None => Some("the tenant is not there".into()),

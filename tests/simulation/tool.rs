@@ -76,10 +76,10 @@ fn show(seed: u64) {
 
 /// Failures by class: how many, and those that took the fewest steps.
 #[derive(Default)]
-pub struct Classes(BTreeMap<String, (u64, Vec<(usize, u64, Outcome)>)>);
+struct Classes(BTreeMap<String, (u64, Vec<(usize, u64, Outcome)>)>);
 
 impl Classes {
-    pub fn add(&mut self, seed: u64, o: &Outcome) {
+    fn add(&mut self, seed: u64, o: &Outcome) {
         let Some(bad) = &o.bad else { return };
         let class = bad.split_whitespace().take(3).collect::<Vec<_>>().join(" ");
         let (count, list) = self.0.entry(class).or_default();
@@ -89,12 +89,12 @@ impl Classes {
         list.truncate(3);
     }
 
-    pub fn is_empty(&self) -> bool {
+    fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
     /// A paragraph a class.
-    pub fn lines(&self) -> String {
+    fn lines(&self) -> String {
         let mut out = String::new();
         for (class, (count, list)) in &self.0 {
             out += &format!("{class}: {count}\n");
@@ -107,7 +107,7 @@ impl Classes {
     }
 
     /// The easiest failure of each class.
-    pub fn easiest(&self) -> impl Iterator<Item = (u64, &Outcome)> {
+    fn easiest(&self) -> impl Iterator<Item = (u64, &Outcome)> {
         self.0.values().filter_map(|(_, list)| list.first().map(|(_, seed, o)| (*seed, o)))
     }
 }

@@ -306,7 +306,7 @@ fn when(rng: &mut Rng) -> When {
 
 /// The user of a seed.
 pub fn user(seed: u64) -> Vec<User> {
-    let mut rng = Rng::new(seed ^ 0x5EED_0F_A_05E4);
+    let mut rng = Rng::new(seed ^ 0x05EE_D0FA_05E4);
     let shape = Shape { retain: rng.chance(300), adopt: rng.chance(300) };
     let mut out: Vec<User> = platform(&mut rng).into_iter().map(|step| User { when: When::Now, step }).collect();
     out.extend(["a", "b"].map(|ns| User { when: When::Now, step: namespace(ns) }));

@@ -130,21 +130,18 @@ async fn look(ctx: &Ctx, id: &ObjectId, p: &mut Progress) -> Step<()> {
     let asked = annotation(domain.as_ref(), annotations::RECONCILE);
     // Also of one that holds nothing: what it is refused for may be gone the next time.
     let due = ctx.resync_due(id, super::mail_instance::interval(&instance.backend.spec.resync.interval));
-    if held == domain.metadata.uid || (held.is_none() && observes(&domain, &instance.object)) {
-        if due || (asked.is_some() && asked != p.status.last_handled_reconcile_at) {
-            let server = ctx.connections.groupware(ctx, &instance.object.spec.backend_ref.name).await?;
-            let there = ctx.rows(&server, &id.key, &name, Since::now(), |rows| rows.domain.is_some()).await;
-            let there = there.map_err(|e| Hold::backend(&server.label(), &e))?;
-            if !there
-                && conditions::is_true(
-                    &domain.status.clone().unwrap_or_default().conditions,
-                    ConditionType::Provisioned,
-                )
-            {
-                // Those in it wait for this pass to make it again, instead of asking the server each for itself.
-                let text = format!("{} does not have {name} any more", server.label());
-                p.conditions.set(ConditionType::Provisioned, false, Reason::Drifted, text);
-            }
+    let asks = asked.is_some() && asked != p.status.last_handled_reconcile_at;
+    let ours = held == domain.metadata.uid || (held.is_none() && observes(&domain, &instance.object));
+    if ours && (due || asks) {
+        let server = ctx.connections.groupware(ctx, &instance.object.spec.backend_ref.name).await?;
+        let there = ctx.rows(&server, &id.key, &name, Since::now(), |rows| rows.domain.is_some()).await;
+        let there = there.map_err(|e| Hold::backend(&server.label(), &e))?;
+        if !there
+            && conditions::is_true(&domain.status.clone().unwrap_or_default().conditions, ConditionType::Provisioned)
+        {
+            // Those in it wait for this pass to make it again, instead of asking the server each for itself.
+            let text = format!("{} does not have {name} any more", server.label());
+            p.conditions.set(ConditionType::Provisioned, false, Reason::Drifted, text);
         }
     }
     p.status.last_handled_reconcile_at = asked;
