@@ -7,7 +7,7 @@ use crate::harness::{dns, eventually, mail, secs};
 use serde_json::json;
 
 /// Longer than everything between the deletion and the last look takes, shorter than anybody likes to wait.
-const TTL: u64 = 20;
+const TTL: u64 = 30;
 
 #[tokio::test]
 async fn mx_leaves_first_and_mail_is_taken_until_the_old_ttl_is_over() {

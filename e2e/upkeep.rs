@@ -209,6 +209,18 @@ async fn what_is_not_allowed_any_more_ends_and_all_else_is_carried_out() {
     w.k.not_ready("Mailbox", "alice", "SecretNotFound", secs(60)).await;
     assert!(mail::imap_login(w.stack, (&alice, &pa)).await, "it keeps the password that it has");
 
+    // Nor for a hash that the server cannot take.
+    w.k.put_secret("junk", &[("hash", "this-is-No-Hash-either-8")]).await;
+    w.k.patch(
+        "Mailbox",
+        "alice",
+        json!({"spec": {
+        "suspend": "Login", "password": {"secretRef": null, "hashSecretRef": {"name": "junk", "key": "hash"}}}}),
+    )
+    .await;
+    w.k.not_ready("Mailbox", "alice", "BackendRejected", secs(60)).await;
+    assert!(!mail::imap_login(w.stack, (&alice, &pa)).await, "suspended");
+
     w.k.patch("MailInstance", "acme", json!({"spec": {"externalForwarding": "Allow"}})).await;
     w.k.ready("MailAlias", "out", secs(60)).await;
     mail::send(w.stack, "x@elsewhere.example", &w.address("out"), "out again", None).await.expect("mail is taken");

@@ -38,6 +38,9 @@ pub struct Life {
     row: Row,
     /// Kinds of call that were broken already, at which step and on which wire.
     pub verified: BTreeMap<(Step, Wire), BTreeSet<String>>,
+    /// Operations on backends that failed, as the operator counts them. Looked at again and again: it forgets them when
+    /// another test restarts it.
+    pub failed: BTreeSet<String>,
     /// Wires on which a time limit was waited for at this step.
     hung: BTreeSet<Wire>,
     /// Nothing has to be named: what fails is tried again, and nobody waits for it.
@@ -48,7 +51,7 @@ impl Life {
     /// `resolvers`: where DNS is looked up, see [`Wired::new`].
     pub async fn new(row: Row, resolvers: bool) -> Life {
         let t = Wired::new("faults", resolvers).await;
-        Life { t, row, verified: BTreeMap::new(), hung: BTreeSet::new(), unnamed: false }
+        Life { t, row, verified: BTreeMap::new(), failed: BTreeSet::new(), hung: BTreeSet::new(), unnamed: false }
     }
 
     /// From now on every call fails whose kind was not broken at this step before.
@@ -144,6 +147,9 @@ impl Life {
                 self.verified.entry((step, wire)).or_default().insert(kind);
                 opened = true;
             }
+        }
+        if opened {
+            self.failed.extend(self.t.failed_operations().await);
         }
         opened
     }

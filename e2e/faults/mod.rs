@@ -35,7 +35,7 @@ async fn live(row: Row, resolvers: bool) -> Seen {
     life.retained().await;
     life.adopted().await;
     life.migrated().await;
-    let mut seen = Seen { failed: life.t.failed_operations().await, ..Seen::default() };
+    let mut seen = Seen { failed: life.failed, ..Seen::default() };
     for ((_, wire), kinds) in life.verified {
         seen.broken.entry(wire).or_default().extend(kinds);
     }

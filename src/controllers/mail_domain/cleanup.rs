@@ -32,6 +32,7 @@ pub async fn run(ctx: &Ctx, domain: Arc<MailDomain>) -> Pass {
     match steps(ctx, &mut p).await {
         Ok(Cleanup::Done) => {
             let key = NamespacedName::of(p.object.as_ref());
+            ctx.answers.forget(&uid(p.object.as_ref()));
             let known = ctx.world().domains.get(&key).filter(|d| d.metadata.uid == p.object.metadata.uid);
             without_finalizer(ctx, &api, known.as_deref().unwrap_or(&p.object), put::domain).await?;
             Ok(Next::Settled)

@@ -95,21 +95,18 @@ async fn steps(ctx: &Ctx, id: &ObjectId, mailbox: &Mailbox) -> Step<Done> {
         mass_loss::allow(ctx, &server, &seen.domain.instance).await?;
         status::tell_recreated(ctx, mailbox, &seen.address);
     }
-    let (password, lacking) = match secret::carry_out(ctx, mailbox, &seen, &plan).await {
+    let (password, mut lacking) = match secret::carry_out(ctx, mailbox, &seen, &plan).await {
         Ok(password) => (password, None),
         // One that is there goes on with the password it has; what else was declared does not wait for a Secret.
         Err(Stop::Hold(hold)) if plan.there => (PasswordWant::Keep, Some(hold)),
         Err(stop) => return Err(stop),
     };
-    let renews = plan.source == plan::Source::Generated && lacking.is_none();
-    let rotated = annotation(mailbox, annotations::ROTATE_PASSWORD)
-        .filter(|_| renews && seen.credentials != secret::SecretSeen::Foreign);
-    let handed_over = !matches!(password, PasswordWant::Keep);
+    let mut handed_over = !matches!(password, PasswordWant::Keep);
     let settled = plan.settled && !handed_over;
     let (row, made) = if settled {
         (seen.row, None)
     } else {
-        let want = MailboxWant {
+        let mut want = MailboxWant {
             owner: Owner { uid: uid(mailbox), adopt: mailbox.spec.adoption_policy == AdoptionPolicy::IfUnowned },
             tenant: seen.tenant.clone(),
             address: seen.address.clone(),
@@ -117,9 +114,20 @@ async fn steps(ctx: &Ctx, id: &ObjectId, mailbox: &Mailbox) -> Step<Done> {
             settings: plan.settings,
             password,
         };
-        let (row, made) = ensure(ctx, &server, &seen.domain, &want).await?;
+        let ensured = match ensure(ctx, &server, &seen.domain, &want).await {
+            // A hash that the server cannot take is no reason either.
+            Err(Stop::Hold(hold)) if plan.there && handed_over && hold.reason == Reason::BackendRejected => {
+                (want.password, handed_over, lacking) = (PasswordWant::Keep, false, Some(hold));
+                ensure(ctx, &server, &seen.domain, &want).await
+            }
+            ensured => ensured,
+        };
+        let (row, made) = ensured?;
         (Some(row), Some(made))
     };
+    let rotated = annotation(mailbox, annotations::ROTATE_PASSWORD)
+        .filter(|_| plan.source == plan::Source::Generated && lacking.is_none())
+        .filter(|_| seen.credentials != secret::SecretSeen::Foreign);
     Ok(Done {
         row,
         made,
