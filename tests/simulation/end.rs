@@ -167,6 +167,10 @@ fn causes(d: &Declared) -> BTreeSet<&'static str> {
         why.insert("Progressing");
     }
     let parent = d.parent();
+    // Whatever its domain says of itself.
+    if d.key.res != "mailinstances" && d.instance().is_none() {
+        why.insert("InstanceNotFound");
+    }
     match d.key.res {
         "mailinstances" => {
             if d.backend().is_none() {
