@@ -207,7 +207,8 @@ pub struct Sim {
     /// Told when the operator spins: it goes on and on without ever waiting for anything.
     pub(crate) spinning: Arc<Notify>,
     looks: Arc<AtomicU64>,
-    ms: Arc<AtomicU64>,
+    /// Virtual time (ms) at a moment of the runtime's clock: between two looks of the driver time moves on too.
+    since: Arc<Mutex<Option<(u64, tokio::time::Instant)>>>,
     random: Arc<Mutex<u64>>,
 }
 
@@ -218,7 +219,7 @@ impl Sim {
             wake: Arc::new(Notify::new()),
             spinning: Arc::new(Notify::new()),
             looks: Arc::new(AtomicU64::new(0)),
-            ms: Arc::new(AtomicU64::new(0)),
+            since: Arc::default(),
             random: Arc::new(Mutex::new(seed)),
         }
     }
@@ -229,7 +230,7 @@ impl Sim {
 
     pub(crate) fn set_ms(&self, ms: u64) {
         self.looks.store(0, Ordering::Relaxed);
-        self.ms.store(ms, Ordering::Relaxed);
+        *self.since.lock().unwrap_or_else(|e| e.into_inner()) = Some((ms, tokio::time::Instant::now()));
         pin::set_now_ms(ms);
     }
 
@@ -355,7 +356,8 @@ impl Clock for Sim {
         if self.looks.fetch_add(1, Ordering::Relaxed) == MAX_LOOKS {
             self.spinning.notify_one();
         }
-        let ms = pin::EPOCH_MS + self.ms.load(Ordering::Relaxed);
+        let since = *self.since.lock().unwrap_or_else(|e| e.into_inner());
+        let ms = pin::EPOCH_MS + since.map_or(0, |(ms, at)| ms + at.elapsed().as_millis() as u64);
         jiff::Timestamp::from_millisecond(ms as i64).unwrap_or_default()
     }
 }
