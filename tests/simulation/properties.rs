@@ -336,7 +336,11 @@ impl Properties {
                 if lie.is_none() && object.server().is_some() && object.targets().is_some() {
                     self.heal(w, &name);
                 }
+                // A wish by annotation makes no generation: until it is handled the status speaks of what was before.
+                let asked = annotation(object.object, "rotate-password");
+                let wishes = asked != text(object.object, "/status/lastHandledRotatePassword");
                 if let Some(lie) = lie
+                    && !wishes
                     && ready(object.object)
                     && !self.drifted(w, &name)
                     && !w.notes.abandoned(uid(object.object))
