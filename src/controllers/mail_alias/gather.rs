@@ -107,9 +107,14 @@ pub async fn gather(ctx: &Ctx, id: &ObjectId, alias: &MailAlias) -> Step<Gathere
         if verdict == Verdict::Fits && alias.status.as_ref().is_none_or(|s| s.ownership.is_none()) {
             world.granting.insert(super::super::ctx::uid(alias), 0);
         }
-        let targets = alias.spec.targets.iter().map(|t| target(&world, &domain, &id.key, t)).collect();
+        let targets: Vec<Target> = alias.spec.targets.iter().map(|t| target(&world, &domain, &id.key, t)).collect();
         let mut own_domains = world.held_names(&domain.instance.key);
         own_domains.insert(domain.name.clone());
+        // A mailbox that was made in the instance is inside of it, whether the watch has told of its domain's claim or not.
+        own_domains.extend(targets.iter().filter_map(|t| match t {
+            Target::Mailbox(address) => address.rsplit('@').next().map(String::from),
+            _ => None,
+        }));
         (domain, verdict, targets, own_domains)
     };
     super::super::groupware_backend::usable(&domain.instance.backend)?;
