@@ -76,7 +76,9 @@ async fn mx_leaves_first_and_mail_is_taken_until_the_old_ttl_is_over() {
     mail::arrives(w.stack, login, "the last one").await;
 
     w.empty(secs(60)).await;
-    let changes = w.sql.changes(before, &format!("%{zone}%")).await;
+    // The second domain's name ends in the first one's: nothing orders the two against each other.
+    let mut changes = w.sql.changes(before, &format!("%{zone}%")).await;
+    changes.retain(|c| !c.old.to_string().contains(&second));
     let deleted: Vec<(&str, f64)> =
         changes.iter().filter(|c| c.op == "DELETE").map(|c| (c.table.as_str(), c.at)).collect();
     let first = |table: &str| deleted.iter().find(|(t, _)| *t == table).expect("it was there").1;

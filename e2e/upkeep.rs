@@ -296,6 +296,33 @@ async fn records_are_put_back_beside_those_of_others_and_keys_change_without_a_g
     assert_eq!(good(&second).await, keys("Active").await);
     assert_eq!(good(&first).await, old, "mail that was signed before still verifies");
 
+    // And by age: the server says when a key was made. Nothing that signed a moment ago is taken away for it.
+    let young = keys("Active").await;
+    w.sql.run(&format!("UPDATE dkim SET created = created - interval '366 days' WHERE domain_name = '{zone}'")).await;
+    eventually("new keys sign", secs(90), || async {
+        w.k.annotate("MailDomain", "main", "mailtenant.dev/reconcile-requested-at", &fastrand::u64(..).to_string())
+            .await;
+        let active = keys("Active").await;
+        let done = active.len() == 2 && active.iter().all(|k| !old.contains(k) && !young.contains(k));
+        if done { Ok(()) } else { Err(active) }
+    })
+    .await;
+    let mut retiring: Vec<String> = old.iter().chain(&young).cloned().collect();
+    retiring.sort();
+    assert_eq!(keys("Retiring").await, retiring);
+    assert_eq!((good(&first).await, good(&second).await), (old.clone(), young.clone()), "all still verify");
+
+    // After two weeks out of use a key goes, with its record.
+    eventually("keys out of use are gone", secs(90), || async {
+        w.retired_long_ago(&old).await;
+        let kept = keys("Retiring").await;
+        if kept == young { Ok(()) } else { Err(kept) }
+    })
+    .await;
+    let records = dns::snapshot(w.stack, &zone).await;
+    let published = |s: &String| records.keys().any(|(name, _)| name.starts_with(&format!("{s}._domainkey.")));
+    assert!(young.iter().all(published) && !old.iter().any(published), "{records:?}");
+
     for kind in TENANT_KINDS {
         w.k.delete_all(kind).await;
     }

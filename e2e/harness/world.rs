@@ -197,7 +197,25 @@ impl World {
             dns::create_zone(self.stack, zone).await;
         }
         self.k.apply(dns_backend(self.stack, &self.ns, &[&self.ns], zones)).await;
-        self.k.ready("DNSBackend", &self.ns, secs(60)).await;
+        self.k.ready("DNSBackend", &self.ns, secs(240)).await;
+    }
+
+    /// Keys that sign no more, of those that are named or of all: they have not for long, and their records are not needed.
+    pub async fn retired_long_ago(&self, named: &[String]) {
+        let Some(domain) = self.k.get("MailDomain", "main").await else { return };
+        let mut keys = domain["status"]["dkim"].as_array().cloned().unwrap_or_default();
+        let mut changed = false;
+        let meant = |k: &Value| named.is_empty() || named.iter().any(|n| k["selector"] == json!(n));
+        let fresh = |k: &Value| k["retiredAt"].as_str().is_some_and(|t| !t.starts_with("2020"));
+        for key in keys.iter_mut().filter(|k| meant(k) && fresh(k)) {
+            key["retiredAt"] = json!("2020-01-01T00:00:00Z");
+            changed = true;
+        }
+        if changed {
+            let patch = json!({"status": {"dkim": keys}});
+            let api = self.k.api("MailDomain");
+            api.patch_status("main", &Default::default(), &kube::api::Patch::Merge(patch)).await.expect("taken");
+        }
     }
 
     /// A MailInstance.

@@ -227,7 +227,7 @@ pub struct Dkim {
     /// One key for each.
     #[schemars(transform = rules::algorithms)]
     pub algorithms: Vec<DkimAlgorithm>,
-    /// Age at which keys are replaced, in days: `365d`.
+    /// Age at which keys are replaced by new ones, in days: `365d`.
     #[schemars(transform = rules::days)]
     pub rotate_every: String,
 }
@@ -425,6 +425,7 @@ pub enum RecordState {
 
 /// One signing key.
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq, JsonSchema)]
+#[serde(rename_all = "camelCase")]
 pub struct DkimKeyStatus {
     /// Selector.
     pub selector: String,
@@ -432,6 +433,9 @@ pub struct DkimKeyStatus {
     pub algorithm: DkimAlgorithm,
     /// How it stands.
     pub state: DkimKeyState,
+    /// Since when it signs no more (RFC 3339). Its record stays for 14 days more, for mail on its way.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retired_at: Option<String>,
 }
 
 /// How a signing key stands.

@@ -12,11 +12,8 @@ use std::collections::BTreeSet;
 /// Fields of a domain that have no effect. Only what somebody wrote: defaults say nothing of what is wanted.
 pub fn of_domain(domain: &MailDomain) -> Vec<&'static str> {
     let spec = &domain.spec;
-    let fields = [
-        ("dns.mtaSts", spec.dns.mta_sts.mode != MtaStsMode::None),
-        ("dns.tlsRpt", spec.dns.tls_rpt.is_some()),
-        ("dkim.rotateEvery", spec.dkim.rotate_every != mail_domain::Dkim::default().rotate_every),
-    ];
+    let fields =
+        [("dns.mtaSts", spec.dns.mta_sts.mode != MtaStsMode::None), ("dns.tlsRpt", spec.dns.tls_rpt.is_some())];
     fields.iter().filter(|(_, said)| *said).map(|(name, _)| *name).collect()
 }
 
@@ -65,8 +62,7 @@ mod tests {
         let mut domain = fixtures::domain(json!({})).object.as_ref().clone();
         domain.spec.dns.mta_sts.mode = MtaStsMode::Testing;
         domain.spec.dns.tls_rpt = Some(mail_domain::TlsRpt { report_to: vec!["mailto:a@b.example".into()] });
-        domain.spec.dkim.rotate_every = "30d".into();
-        assert_eq!(of_domain(&domain), ["dns.mtaSts", "dns.tlsRpt", "dkim.rotateEvery"]);
+        assert_eq!(of_domain(&domain), ["dns.mtaSts", "dns.tlsRpt"]);
         let can = |list: &[&str]| list.iter().map(|c| (*c).to_owned()).collect::<BTreeSet<_>>();
         let named = fixtures::alias(json!({"displayName": "Office"}));
         assert_eq!(of_alias(&named, &can(&[])), ["displayName"]);

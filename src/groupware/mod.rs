@@ -371,6 +371,8 @@ pub struct DkimRow {
     pub public: String,
     /// Whether mail is signed with it.
     pub active: bool,
+    /// When it was made, by the server's clock; none: it does not say.
+    pub created: Option<jiff::Timestamp>,
 }
 
 /// A new signing key.

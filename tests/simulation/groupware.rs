@@ -489,6 +489,7 @@ impl Server {
             algorithm: key.algorithm,
             public: key.public.clone(),
             active: false,
+            created: None,
         };
         d.dkim.push(fresh.clone());
         Ok(fresh)

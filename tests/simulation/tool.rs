@@ -43,6 +43,9 @@ fn soak() {
     run_all(&subject, from, count, |seed, o| {
         tally.add(o);
         classes.add(seed, o);
+        if let Some(bad) = &o.bad {
+            eprintln!("seed {seed}: {}", bad.chars().take(600).collect::<String>());
+        }
         if real_seconds() - told > 30.0 {
             told = real_seconds();
             eprintln!("{}{}", tally.line(started), if classes.is_empty() { "" } else { "; there are failures" });

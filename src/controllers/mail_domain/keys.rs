@@ -6,12 +6,16 @@ use super::super::hold::Hold;
 use super::super::observed::Since;
 use super::super::world::ObjectId;
 use super::Parents;
-use super::stage::Progress;
+use super::stage::{Progress, stamp};
 use crate::api::mail_domain::{DkimAlgorithm, DkimKeyState, DkimKeyStatus};
 use crate::api::{Reason, RecordState, annotations, mail_domain};
 use crate::dns::records::{DkimPublic, new_selector};
 use crate::groupware::{Capability, DkimRow};
 use std::collections::BTreeMap;
+
+/// How long the record of a key stays after it signed the last time: mail can be on its way for days (RFC 5321, 4.5.4.1
+/// gives a queue 4 to 5), and is verified once more wherever it is moved to.
+const KEPT: jiff::SignedDuration = jiff::SignedDuration::from_hours(14 * 24);
 
 /// The keys to publish, and which of them sign.
 pub struct Selectors {
@@ -47,10 +51,25 @@ fn newest(keys: &[DkimRow], algorithms: &[DkimAlgorithm]) -> Vec<String> {
     algorithms.iter().filter_map(|a| last.get(a)).map(|s| (*s).to_owned()).collect()
 }
 
-/// The keys that have to be made: of algorithms that have none, and of all of them when new ones are asked for.
-pub fn missing(keys: &[DkimRow], algorithms: &[DkimAlgorithm], wish: bool, before: &[String]) -> Vec<DkimAlgorithm> {
-    let has = |a: &DkimAlgorithm| keys.iter().any(|k| k.algorithm == *a && !(wish && before.contains(&k.selector)));
+/// The keys that have to be made: of algorithms that have none but what is replaced.
+fn missing(keys: &[DkimRow], algorithms: &[DkimAlgorithm], replaced: impl Fn(&DkimRow) -> bool) -> Vec<DkimAlgorithm> {
+    let has = |a: &DkimAlgorithm| keys.iter().any(|k| k.algorithm == *a && !replaced(k));
     algorithms.iter().filter(|a| !has(a)).copied().collect()
+}
+
+/// Whether a key has reached the age of `dkim.rotateEvery` (`365d`). One of an unknown age never has.
+fn aged(key: &DkimRow, rotate_every: &str, now: jiff::Timestamp) -> bool {
+    let days: Option<i64> = rotate_every.strip_suffix('d').and_then(|d| d.parse().ok());
+    let (Some(days), Some(created)) = (days, key.created) else { return false };
+    now.duration_since(created) >= jiff::SignedDuration::from_hours(24 * days)
+}
+
+/// Whether a key has been out of use for so long that no mail on its way needs its record. Since when it is stands in the
+/// status; without that it is out of use since now.
+fn done_with(key: &DkimRow, status: &[DkimKeyStatus], now: jiff::Timestamp) -> bool {
+    let noted = status.iter().find(|s| s.selector == key.selector).and_then(|s| s.retired_at.as_deref());
+    let since: Option<jiff::Timestamp> = noted.and_then(|t| t.parse().ok());
+    !key.active && since.is_some_and(|since| now.duration_since(since) >= KEPT)
 }
 
 /// Makes what is missing.
@@ -81,23 +100,24 @@ pub async fn ensure(ctx: &Ctx, id: &ObjectId, p: &mut Progress, parents: &Parent
     let asked = wish.is_some() && wish != p.status.last_handled_rotate_dkim && !p.status.dkim.is_empty();
     // Keys that were there when the wish was seen first: a crash in between makes no second pair.
     let before: Vec<String> = p.status.dkim.iter().map(|k| k.selector.clone()).collect();
-    let todo = missing(&keys, &algorithms, asked, &before);
-    if !todo.is_empty() {
-        if asked {
-            // What has signed no more since the wish before goes now.
-            for old in keys.iter().filter(|k| !k.active && before.contains(&k.selector)) {
-                server
-                    .server
-                    .remove_dkim_key(&uid(p.object.as_ref()), &parents.name, &old.selector)
-                    .await
-                    .map_err(failed)?;
-            }
-            let signing: Vec<DkimRow> =
-                keys.iter().filter(|k| k.active || !before.contains(&k.selector)).cloned().collect();
-            keys = signing;
+    let now = ctx.clock.now();
+    let every = p.object.spec.dkim.rotate_every.clone();
+    let replaced = |k: &DkimRow| (asked && before.contains(&k.selector)) || aged(k, &every, now);
+    let todo = missing(&keys, &algorithms, replaced);
+    let newest_now = newest(&keys, &algorithms);
+    let (over, kept): (Vec<DkimRow>, Vec<DkimRow>) =
+        keys.into_iter().partition(|k| !newest_now.contains(&k.selector) && done_with(k, &p.status.dkim, now));
+    keys = kept;
+    for old in &over {
+        let removed = server.server.remove_dkim_key(&uid(p.object.as_ref()), &parents.name, &old.selector).await;
+        if let Err(error) = removed {
+            ctx.observed.stale(&server.uid, &parents.name).await;
+            return Err(failed(error).into());
         }
-        let today = ctx.clock.now().to_zoned(jiff::tz::TimeZone::UTC).date();
-        for algorithm in todo {
+    }
+    if !todo.is_empty() {
+        let today = now.to_zoned(jiff::tz::TimeZone::UTC).date();
+        for &algorithm in &todo {
             let taken: Vec<String> =
                 keys.iter().chain(&others).map(|k| k.selector.clone()).chain(before.clone()).collect();
             let selector = new_selector(today.year(), today.month(), algorithm, &taken);
@@ -112,6 +132,8 @@ pub async fn ensure(ctx: &Ctx, id: &ObjectId, p: &mut Progress, parents: &Parent
             };
             keys.push(row);
         }
+    }
+    if !todo.is_empty() || !over.is_empty() {
         let copy = others.iter().chain(&keys).cloned().collect();
         ctx.observed.update(&server.uid, &parents.name, |s| s.dkim = copy).await;
     }
@@ -120,21 +142,29 @@ pub async fn ensure(ctx: &Ctx, id: &ObjectId, p: &mut Progress, parents: &Parent
     }
     let newest = newest(&keys, &algorithms);
     let out = Selectors { keys, newest };
-    show(p, &out);
+    show(p, &out, now);
     Ok(out)
 }
 
-fn show(p: &mut Progress, selectors: &Selectors) {
+fn show(p: &mut Progress, selectors: &Selectors, now: jiff::Timestamp) {
     let state = |k: &DkimRow| match (k.active, selectors.newest.contains(&k.selector)) {
         (true, true) => DkimKeyState::Active,
         (false, true) => DkimKeyState::Pending,
         (_, false) => DkimKeyState::Retiring,
     };
-    p.status.dkim = selectors
-        .keys
-        .iter()
-        .map(|k| DkimKeyStatus { selector: k.selector.clone(), algorithm: k.algorithm, state: state(k) })
-        .collect();
+    let before = std::mem::take(&mut p.status.dkim);
+    let told = |k: &DkimRow| before.iter().find(|s| s.selector == k.selector).and_then(|s| s.retired_at.clone());
+    let retired = |k: &DkimRow| {
+        let out_of_use = !k.active && !selectors.newest.contains(&k.selector);
+        out_of_use.then(|| told(k).unwrap_or_else(|| stamp(now)))
+    };
+    let shown = |k: &DkimRow| DkimKeyStatus {
+        selector: k.selector.clone(),
+        algorithm: k.algorithm,
+        state: state(k),
+        retired_at: retired(k),
+    };
+    p.status.dkim = selectors.keys.iter().map(shown).collect();
 }
 
 /// Signs with the newest keys whose records every server shows.
@@ -161,7 +191,7 @@ pub async fn sign(ctx: &Ctx, id: &ObjectId, p: &mut Progress, parents: &Parents,
             .await
             .map_err(|e| Hold::backend(&server.label(), &e))?;
         let (keys, _) = ours(all, &uid(p.object.as_ref()));
-        show(p, &Selectors { keys, newest: selectors.newest.clone() });
+        show(p, &Selectors { keys, newest: selectors.newest.clone() }, ctx.clock.now());
     }
     Ok(())
 }
@@ -172,7 +202,11 @@ mod tests {
 
     fn key(selector: &str, algorithm: DkimAlgorithm, active: bool) -> DkimRow {
         let owner = Some("uid".to_owned());
-        DkimRow { selector: selector.into(), owner, algorithm, public: String::new(), active }
+        DkimRow { selector: selector.into(), owner, algorithm, public: String::new(), active, created: None }
+    }
+
+    fn at(text: &str) -> jiff::Timestamp {
+        text.parse().unwrap()
     }
 
     #[test]
@@ -188,13 +222,40 @@ mod tests {
     fn keys_are_made_once_and_anew_only_when_asked() {
         use DkimAlgorithm::{Ed25519, RSA2048};
         let both = [RSA2048, Ed25519];
-        assert_eq!(missing(&[], &both, false, &[]), both);
+        let never = |_: &DkimRow| false;
+        assert_eq!(missing(&[], &both, never), both);
         let keys = [key("a", RSA2048, true), key("b", Ed25519, true)];
-        assert!(missing(&keys, &both, false, &[]).is_empty());
-        let before = ["a".to_owned(), "b".to_owned()];
-        assert_eq!(missing(&keys, &both, true, &before), both);
+        assert!(missing(&keys, &both, never).is_empty());
+        let asked = |k: &DkimRow| ["a", "b"].contains(&k.selector.as_str());
+        assert_eq!(missing(&keys, &both, asked), both);
         let crashed = [key("a", RSA2048, true), key("b", Ed25519, true), key("c", RSA2048, false)];
-        assert_eq!(missing(&crashed, &both, true, &before), [Ed25519], "the one that a crash left is used");
+        assert_eq!(missing(&crashed, &both, asked), [Ed25519], "the one that a crash left is used");
         assert_eq!(newest(&crashed, &both), ["c", "b"]);
+    }
+
+    #[test]
+    fn keys_grow_old_by_the_servers_word() {
+        let of = |created: Option<&str>| DkimRow { created: created.map(at), ..key("a", DkimAlgorithm::RSA2048, true) };
+        let now = at("2026-11-26T12:00:00Z");
+        assert!(aged(&of(Some("2025-11-26T12:00:00Z")), "365d", now));
+        assert!(!aged(&of(Some("2025-11-26T12:00:01Z")), "365d", now));
+        assert!(!aged(&of(Some("2027-01-01T00:00:00Z")), "1d", now), "a clock that goes wrong");
+        assert!(!aged(&of(None), "1d", now));
+    }
+
+    #[test]
+    fn a_record_stays_until_mail_that_is_on_its_way_has_arrived() {
+        let now = at("2026-11-26T12:00:00Z");
+        let told = |retired_at: Option<&str>| {
+            let (selector, algorithm, state) = ("a".to_owned(), DkimAlgorithm::RSA2048, DkimKeyState::Retiring);
+            vec![DkimKeyStatus { selector, algorithm, state, retired_at: retired_at.map(str::to_owned) }]
+        };
+        let idle = key("a", DkimAlgorithm::RSA2048, false);
+        assert!(done_with(&idle, &told(Some("2026-11-12T12:00:00Z")), now));
+        assert!(!done_with(&idle, &told(Some("2026-11-12T12:00:01Z")), now));
+        assert!(!done_with(&idle, &told(None), now));
+        assert!(!done_with(&idle, &[], now), "nobody knows since when");
+        let signs = key("a", DkimAlgorithm::RSA2048, true);
+        assert!(!done_with(&signs, &told(Some("2020-01-01T00:00:00Z")), now), "it signs, whatever the status says");
     }
 }

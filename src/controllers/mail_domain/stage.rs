@@ -11,7 +11,7 @@ use crate::runtime::store::NamespacedName;
 use std::sync::Arc;
 
 /// RFC 3339 in whole seconds: texts of this form compare as the times do.
-fn stamp(at: jiff::Timestamp) -> String {
+pub fn stamp(at: jiff::Timestamp) -> String {
     at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 

@@ -216,8 +216,20 @@ async fn create(ctx: &Ctx, mailbox: &Mailbox, seen: &Facts, plan: &Plan) -> Step
         Ok(secret) => Ok(Written { secret: noted(ctx, mailbox, secret), generated }),
         // Made by a pass whose reply was lost, or by somebody else just now.
         Err(kube::Error::Api(status)) if status.is_already_exists() => Ok(Written::before(own(ctx, mailbox).await?)),
-        Err(error) => Err(error.into()),
+        Err(error) => Err(unquoted(error).into()),
     }
+}
+
+/// A refusal to write a Secret without the words that it came with: an admission webhook may quote what it refused (I6),
+/// and they would go into the log and into the status.
+fn unquoted(error: kube::Error) -> kube::Error {
+    let kube::Error::Api(status) = error else { return error };
+    let text = "the Secret with the access data was not taken; the answer may quote it and is not shown. Rights, quotas and \
+                admission webhooks for Secrets in this namespace can be the cause";
+    let reason = http::StatusCode::from_u16(status.code).ok().and_then(|c| c.canonical_reason()).unwrap_or_default();
+    let mut told = kube::core::Status::failure(text, reason);
+    told.code = status.code;
+    kube::Error::Api(Box::new(told))
 }
 
 fn noted(ctx: &Ctx, mailbox: &Mailbox, secret: Secret) -> Secret {
@@ -264,7 +276,7 @@ async fn update(ctx: &Ctx, mailbox: &Mailbox, seen: &Facts, plan: &Plan) -> Step
     });
     let api = ctx.api::<Secret>(&namespace(mailbox));
     let params = PatchParams { field_manager: Some(FIELD_MANAGER.into()), ..PatchParams::default() };
-    let written: Secret = api.patch(&have.name_any(), &params, &Patch::Merge(&patch)).await?;
+    let written: Secret = api.patch(&have.name_any(), &params, &Patch::Merge(&patch)).await.map_err(unquoted)?;
     let meta: SecretMeta = written.metadata.clone().into_response_partial();
     ctx.took(meta, |world, meta| world.secrets.observe(meta).map(|_| super::super::edges::Wakes::default()));
     Ok(Written { secret: written, generated })
@@ -297,4 +309,23 @@ async fn named(ctx: &Ctx, mailbox: &Mailbox, from: &SecretKeyRef) -> Step<(Secre
     let secret = ctx.api::<Secret>(&namespace(mailbox)).get_opt(&from.name).await?;
     let secret = secret.ok_or_else(|| not_there(from))?;
     Ok((value(&secret, &from.key)?, secret_version(&secret)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_refused_a_secret_is_not_quoted() {
+        for (code, conflict) in [(403, false), (409, true), (422, false), (500, false)] {
+            let said = json!({"status": "Failure", "code": code, "reason": "hunter2", "message": "denied: hunter2"});
+            let said = kube::Error::Api(serde_json::from_value(said).unwrap());
+            let told = unquoted(said);
+            assert!(!format!("{told} {told:?}").contains("hunter2"), "{told:?}");
+            let hold = crate::controllers::trouble::refusal(&told);
+            assert!(hold.is_none_or(|h| !h.message.contains("hunter2") && h.message.contains("admission webhooks")));
+            let kube::Error::Api(status) = told else { panic!("it is another error now") };
+            assert_eq!((status.code, status.is_conflict()), (code, conflict));
+        }
+    }
 }

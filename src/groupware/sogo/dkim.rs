@@ -49,7 +49,9 @@ fn algorithm(said: Option<&str>, public: &str) -> DkimAlgorithm {
 
 fn row(r: &Row) -> DkimRow {
     let public = public(r.get::<_, Option<&str>>(2).unwrap_or_default());
-    DkimRow { selector: r.get(0), owner: r.get(4), algorithm: algorithm(r.get(1), &public), public, active: r.get(3) }
+    let created = r.get::<_, Option<i64>>(5).and_then(|s| jiff::Timestamp::from_second(s).ok());
+    let algorithm = algorithm(r.get(1), &public);
+    DkimRow { selector: r.get(0), owner: r.get(4), algorithm, public, active: r.get(3), created }
 }
 
 /// Keys of a domain in the order in which they were made, without their private halves.
@@ -59,7 +61,8 @@ pub(super) async fn rows(conn: &mut Conn, f: Features, domain: &str) -> Result<V
         .map(|t| format!("EXISTS (SELECT FROM {t} s WHERE s.dkim_id = k.id AND s.author = k.domain_name)"))
         .collect();
     let sql = format!(
-        "SELECT k.selector, k.algorithm, k.public_key, {}, k.owner FROM dkim k WHERE k.domain_name = $1 ORDER BY k.id",
+        "SELECT k.selector, k.algorithm, k.public_key, {}, k.owner, extract(epoch FROM k.created)::bigint \
+         FROM dkim k WHERE k.domain_name = $1 ORDER BY k.id",
         signs.join(" OR ")
     );
     Ok(conn.query(&sql, &[&domain]).await?.iter().map(row).collect())

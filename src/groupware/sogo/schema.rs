@@ -52,7 +52,7 @@ const OPTIONAL: &[(&str, &[&str])] = &[
         &["login_enabled", "access_imap", "access_pop3", "access_submission", "access_sieve", "access_groupware"],
     ),
     ("alias", &["send_as", "display_name"]),
-    ("dkim", &["id", "domain_name", "selector", "private_key", "public_key", "owner", "algorithm"]),
+    ("dkim", &["id", "domain_name", "selector", "private_key", "public_key", "created", "owner", "algorithm"]),
     ("dkim_signing", &["author", "dkim_id"]),
     ("dkim_signing_ed25519", &["author", "dkim_id"]),
     ("app_password", &["username"]),
@@ -187,9 +187,10 @@ impl Catalog {
 
     /// What the tables can say.
     pub fn features(&self) -> Features {
-        let dkim = self
-            .has("dkim", &["id", "domain_name", "selector", "private_key", "public_key", "owner", "algorithm"])
-            && self.has("dkim_signing", &["author", "dkim_id"]);
+        let dkim = self.has(
+            "dkim",
+            &["id", "domain_name", "selector", "private_key", "public_key", "created", "owner", "algorithm"],
+        ) && self.has("dkim_signing", &["author", "dkim_id"]);
         Features {
             login: self.has("mailbox", &["login_enabled"]),
             access: self.has(
