@@ -3,8 +3,10 @@
 use super::ctx::{Ctx, Step, Stop, orphan};
 use super::family;
 use super::hold::Hold;
+use super::observed::Since;
 use super::world::World;
 use crate::api::*;
+use crate::groupware::DomainSnapshot;
 use crate::runtime::dispatch::Next;
 use crate::runtime::finalizer::Cleanup;
 use crate::runtime::store::NamespacedName;
@@ -33,11 +35,11 @@ pub fn never_made(ownership: Option<Ownership>) -> bool {
     !matches!(ownership, Some(Ownership::Created | Ownership::Adopted))
 }
 
-/// A parent that is gone held its finalizer until it had no children: nothing can be left. A parent that is there and
-/// cannot be used yet is waited for.
+/// A domain that is gone held its finalizer until nothing was in it: nothing can be left. One that is there and cannot be
+/// used is waited for; also where its instance is gone by force, since the server may have what no status tells of.
 pub fn parentless(hold: Hold) -> Cleanup<Hold> {
     match hold.reason {
-        Reason::DomainNotFound | Reason::InstanceNotFound => Cleanup::Done,
+        Reason::DomainNotFound => Cleanup::Done,
         _ => Cleanup::Waiting(with_way_out(hold)),
     }
 }
@@ -49,13 +51,34 @@ pub fn parent_never_made(world: &World, domain: &NamespacedName) -> bool {
 }
 
 /// What `managementPolicy: Observe` means for a deletion: nothing is written, so what was made must be dealt with first.
-pub fn observed(ownership: Option<Ownership>) -> Cleanup<Hold> {
-    if never_made(ownership) {
-        return Cleanup::Done;
-    }
+pub fn observed() -> Cleanup<Hold> {
     let text =
         "nothing is written (managementPolicy: Observe), and the backend still has what was made before: set Full.";
-    Cleanup::Waiting(with_way_out(Hold::waiting(Reason::Paused, text)))
+    // A person sets it, which wakes it; what a person does at the backend is seen at the next look.
+    Cleanup::Waiting(Hold { next: Next::After(LOOK), ..with_way_out(Hold::waiting(Reason::Paused, text)) })
+}
+
+/// Pause between two looks at whether what was made is still there.
+const LOOK: Duration = Duration::from_secs(15 * 60);
+
+/// The same for what lies in a domain. One whose status says that nothing was made is looked for all the same: the status
+/// after a creation can have been lost, and nobody would come back for what was made (I2).
+pub async fn observed_row(
+    ctx: &Ctx,
+    instance: &family::Instance,
+    domain: (&NamespacedName, &str),
+    ownership: Option<Ownership>,
+    ours: impl FnOnce(&DomainSnapshot) -> bool,
+) -> Step<Cleanup<Hold>> {
+    if never_made(ownership) {
+        super::groupware_backend::usable(&instance.backend).map_err(with_way_out)?;
+        let server = ctx.connections.groupware(ctx, &instance.object.spec.backend_ref.name).await?;
+        let there = ctx.rows(&server, domain.0, domain.1, Since::now(), ours).await;
+        if !there.map_err(|e| with_way_out(Hold::backend(&server.label(), &e)))? {
+            return Ok(Cleanup::Done);
+        }
+    }
+    Ok(observed())
 }
 
 /// While an instance's mass loss is held, "not there" is no proof: it may be the wrong server (I2, I12).

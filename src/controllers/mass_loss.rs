@@ -89,6 +89,14 @@ pub fn accepted(instance: &MailInstance) -> bool {
     status.mass_loss == Some(MassLossState::Accepted) || (wish.is_some() && wish != status.accepted_mass_loss)
 }
 
+/// Whether something new may be made: not while it is asked whether this is the right server. Nothing is read for it.
+pub fn not_held(instance: &family::Instance) -> Result<(), Hold> {
+    match instance.object.status.as_ref().and_then(|s| s.mass_loss) {
+        Some(MassLossState::Held) => Err(hold(&instance.key.name, None)),
+        Some(MassLossState::Accepted) | None => Ok(()),
+    }
+}
+
 /// Whether something that was there and is not now may be made again, or be taken for deleted.
 pub async fn allow(ctx: &Ctx, server: &Groupware, instance: &family::Instance) -> Step<()> {
     let state = instance.object.status.as_ref().and_then(|s| s.mass_loss);

@@ -103,15 +103,33 @@ impl Work<ObjectId> for Passes {
     }
 }
 
+/// What is declared and not allowed any more is taken away at the server, and before that the status stops to say Ready of
+/// it (I4): the next pass, a moment later, does the rest.
+pub fn said_first(object: &impl Resource, said: Option<&Vec<Condition>>, hold: Option<&Hold>) -> Option<Hold> {
+    let ready = said.into_iter().flatten().find(|c| c.type_ == ConditionType::Ready.as_str());
+    let claims = ready.is_some_and(|c| c.status == "True" && c.observed_generation == object.meta().generation);
+    hold.filter(|_| claims).map(|h| Hold { next: Next::After(Duration::ZERO), ..h.clone() })
+}
+
 /// A Warning Event when an object begins to be held, or is held for another reason.
 pub fn tell_hold<K: Resource<DynamicType = ()>>(ctx: &Ctx, object: &K, old: &[Condition], hold: &Hold) {
-    let deleting = object.meta().deletion_timestamp.is_some();
-    let type_ = if deleting { ConditionType::DeletionBlocked } else { ConditionType::Ready };
-    let before = conditions::find(old, type_).map(|c| c.reason.as_str());
-    // Parents that are on their way up are nothing to warn of.
-    let patient = !hold.stalled && hold.next == Next::Settled && !deleting;
-    if before != Some(hold.reason.as_str()) && !patient {
-        let reason = if deleting { "DeletionBlocked" } else { hold.reason.as_str() };
-        ctx.event(object, true, reason, hold.message.clone());
+    if object.meta().deletion_timestamp.is_none() {
+        return tell_unready(ctx, object, old, hold);
     }
+    if said(old, ConditionType::DeletionBlocked) != Some(hold.reason.as_str()) {
+        ctx.event(object, true, "DeletionBlocked", hold.message.clone());
+    }
+}
+
+/// The same for `Ready` alone: a backend that waits to go serves what is on it, and can stop to.
+pub fn tell_unready<K: Resource<DynamicType = ()>>(ctx: &Ctx, object: &K, old: &[Condition], hold: &Hold) {
+    // Parents that are on their way up are nothing to warn of.
+    let patient = !hold.stalled && hold.next == Next::Settled;
+    if said(old, ConditionType::Ready) != Some(hold.reason.as_str()) && !patient {
+        ctx.event(object, true, hold.reason.as_str(), hold.message.clone());
+    }
+}
+
+fn said(list: &[Condition], of: ConditionType) -> Option<&str> {
+    conditions::find(list, of).map(|c| c.reason.as_str())
 }

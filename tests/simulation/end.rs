@@ -18,6 +18,17 @@ pub fn check(w: &World) -> Result<(), String> {
         }
     }
     idle(w)?;
+    let users: [(&'static str, &'static str, &str); 2] = [
+        ("groupwarebackends", "mailinstances", "/spec/backendRef/name"),
+        ("dnsbackends", "maildomains", "/spec/dns/backendRef/name"),
+    ];
+    for (res, kind, pointer) in users {
+        for (key, v) in w.of(res).filter(|(_, v)| deleting(v)) {
+            if !w.of(kind).any(|(_, u)| text(u, pointer) == key.name) {
+                return Err(format!("stuck: {key} is used by nobody and still there: {}", v["status"]));
+            }
+        }
+    }
     for (key, v) in w.of("namespaces") {
         if deleting(v) && !w.api.objs.keys().any(|k| k.ns == key.name) {
             return Err(format!("stuck: {key} is empty and still there"));
@@ -80,11 +91,16 @@ fn causes_of_backend(d: &Declared) -> BTreeSet<&'static str> {
         (Some(p), None) if !p.is_empty() => drop(why.insert("BackendUnauthorized")),
         _ => {}
     }
-    if !why.is_empty() || deleting(backend) {
+    if !why.is_empty() {
         // The backend's own object says which; the ones on it may say that it cannot be reached.
         why.extend(["BackendUnreachable", "BackendNotFound", "Deleting"]);
     }
     why
+}
+
+/// A backend that is going takes nothing new. What is on it is served, and taken down, all the same.
+fn going_backend(backend: Option<&serde_json::Value>) -> impl Iterator<Item = &'static str> {
+    backend.filter(|b| deleting(b)).into_iter().flat_map(|_| ["BackendNotFound", "BackendNotAllowed"])
 }
 
 fn causes_of_dns(d: &Declared) -> BTreeSet<&'static str> {
@@ -108,9 +124,6 @@ fn causes_of_dns(d: &Declared) -> BTreeSet<&'static str> {
         why.extend(["ZoneNotFound", "BackendNotAllowed"]);
     } else if d.dns_server().is_none_or(|s| s.zone_of(&name).is_none()) {
         why.insert("ZoneNotFound");
-    }
-    if deleting(backend) {
-        why.insert("BackendNotFound");
     }
     // A record of others in the place of one of ours.
     if let Some(s) = d.dns_server() {
@@ -145,6 +158,10 @@ fn held_by_mass_loss(d: &Declared) -> bool {
 /// Reasons that would be right for an object that is not Ready. None: it must be Ready.
 fn causes(d: &Declared) -> BTreeSet<&'static str> {
     let mut why = causes_of_backend(d);
+    why.extend(going_backend(d.backend()));
+    if d.key.res != "mailinstances" {
+        why.extend(going_backend(d.dns_backend()));
+    }
     let w = d.world;
     let me = uid(d.object);
     if annotation(d.object, "paused") == "true"
@@ -176,6 +193,16 @@ fn causes(d: &Declared) -> BTreeSet<&'static str> {
             if d.backend().is_none() {
                 why.insert("BackendNotFound");
             }
+            // What was given counts, and a quota that could not be changed yet was given all the same.
+            let mine = |m: &Declared| m.instance().is_some_and(|x| x.key == d.key).then(|| m.address()).flatten();
+            let given = Declared::all(w, "mailboxes")
+                .filter_map(|m| mine(&m))
+                .filter_map(|a| d.server().and_then(|s| s.mailboxes.get(&a)).map(|m| m.row.settings.quota));
+            // What one had that is on its way out counts until it is gone.
+            let leaves = Declared::all(w, "mailboxes").any(|m| mine(&m).is_some() && deleting(m.object));
+            if leaves || booked(d).max(given.sum()) > bytes(&d.object["spec"]["storage"]).unwrap_or(u64::MAX) {
+                why.insert("QuotaExceeded");
+            }
         }
         "maildomains" => {
             match &parent {
@@ -189,6 +216,16 @@ fn causes(d: &Declared) -> BTreeSet<&'static str> {
             let claim = w.of("maildomainclaims").find(|(k, _)| k.name == d.name());
             if claim.is_some_and(|(_, c)| text(c, "/spec/owner/uid") != me) {
                 why.insert("DomainClaimed");
+            }
+            let near = |n: &str| n.ends_with(&format!(".{}", d.name())) || d.name().ends_with(&format!(".{n}"));
+            if w.of("maildomainclaims").any(|(k, c)| near(&k.name) && text(c, "/spec/owner/namespace") != d.key.ns) {
+                why.insert("DomainClaimed");
+            }
+            if claim.is_none() && d.dns_backend().is_some_and(|b| b["spec"]["requireProof"] == true) {
+                why.insert("OwnershipUnproven");
+            }
+            if text(d.object, "/spec/cutover/mode") == "Manual" && d.object["spec"]["cutover"]["approved"] != true {
+                why.insert("AwaitingApproval");
             }
             if d.server().and_then(|s| s.domains.get(&d.name())).is_some_and(|r| r.row.owner.as_deref() != Some(me)) {
                 why.extend(["ExistsAtBackend", "DomainClaimed"]);
@@ -254,7 +291,17 @@ fn causes(d: &Declared) -> BTreeSet<&'static str> {
     why
 }
 
+/// What the mailboxes of an instance are declared to hold.
+fn booked(i: &Declared) -> u64 {
+    let all = Declared::all(i.world, "mailboxes").filter(|m| m.instance().is_some_and(|x| x.key == i.key));
+    let default = bytes(&i.object["spec"]["defaultMailboxQuota"]);
+    all.filter_map(|m| bytes(&m.object["spec"]["quota"]).or(default)).sum()
+}
+
 fn mailbox(d: &Declared, why: &mut BTreeSet<&'static str>) {
+    if at(d.object, "/spec/forwarding/to").is_some() {
+        why.insert("ExternalForwardingDenied");
+    }
     let name = match text(d.object, "/spec/credentialsSecret") {
         "" => format!("{}-mail", d.key.name),
         name => name.to_string(),
@@ -269,10 +316,7 @@ fn mailbox(d: &Declared, why: &mut BTreeSet<&'static str>) {
     }
     if let Some(i) = d.instance() {
         let all = || Declared::all(d.world, "mailboxes").filter(|m| m.instance().is_some_and(|x| x.key == i.key));
-        let booked: u64 = all()
-            .filter_map(|m| bytes(&m.object["spec"]["quota"]).or(bytes(&i.object["spec"]["defaultMailboxQuota"])))
-            .sum();
-        if bytes(&i.object["spec"]["storage"]).is_some_and(|s| booked > s) {
+        if bytes(&i.object["spec"]["storage"]).is_some_and(|s| booked(&i) > s) {
             why.insert("QuotaExceeded");
         }
         if i.object["spec"]["limits"]["mailboxes"].as_u64().is_some_and(|l| all().count() as u64 > l) {
@@ -286,7 +330,21 @@ fn there(d: &Declared) -> Result<(), String> {
         return Ok(());
     }
     let (status, reason) = condition(d.object, "Ready");
-    let why = causes(d);
+    let mut why = causes(d);
+    // What is below an instance that is only observed is only observed too.
+    if d.instance().is_some_and(|i| text(i.object, "/spec/managementPolicy") == "Observe") {
+        why.extend([
+            "Drifted",
+            "Paused",
+            "InstanceNotReady",
+            "DomainNotReady",
+            "MailboxNotReady",
+            "AwaitingAcceptance",
+        ]);
+        if status != "True" && why.contains(reason) || status == "True" {
+            return Ok(());
+        }
+    }
     if status != "True" {
         if why.contains(reason) && d.object["status"]["observedGeneration"] == d.object["metadata"]["generation"] {
             return Ok(());
@@ -313,7 +371,32 @@ fn there(d: &Declared) -> Result<(), String> {
     if let Some(lie) = Properties::differs(d) {
         return Err(format!("I10: {d} at the end: {lie}"));
     }
-    if d.key.res == "mailboxes" { password(d) } else { Ok(()) }
+    match d.key.res {
+        "mailboxes" => password(d),
+        "maildomains" => signs(d),
+        _ => Ok(()),
+    }
+}
+
+/// Mail is signed with one key of each algorithm, whose record the DNS shows.
+fn signs(d: &Declared) -> Result<(), String> {
+    let wish = annotation(d.object, "rotate-dkim");
+    if wish != text(d.object, "/status/lastHandledRotateDkim") {
+        return Err(format!("end: {d} was asked for new keys ({wish}) and has not handled it"));
+    }
+    let (Some(s), Some(dns)) = (d.server().and_then(|s| s.domains.get(&d.name())), d.dns_server()) else {
+        return Ok(());
+    };
+    let active: Vec<_> = s.dkim.iter().filter(|k| k.active).collect();
+    let shown = |k: &&mailtenant::groupware::DkimRow| {
+        let set = dns.set(&format!("{}._domainkey.{}", k.selector, d.name()), mailtenant::dns::RecordType::TXT);
+        set.values.iter().any(|v| v.contains(&k.public))
+    };
+    let newest = s.dkim.last().is_some_and(|k| k.active);
+    if active.len() != 1 || !newest || !s.dkim.iter().all(|k| shown(&k)) {
+        return Err(format!("end: {d} signs with {:?}, of {:?}, or their records are missing", active, s.dkim));
+    }
+    Ok(())
 }
 
 /// Objects that a person took out of the operator's hands, and put nothing back.
@@ -322,14 +405,12 @@ fn w_forgotten(d: &Declared) -> bool {
 }
 
 fn password(d: &Declared) -> Result<(), String> {
-    if d.object["spec"]["password"].get("secretRef").is_some()
-        || d.object["spec"]["password"].get("hashSecretRef").is_some()
-    {
-        return Ok(());
-    }
     let address = d.address().unwrap_or_default();
-    let (Some(s), name) = (d.server(), format!("{}-mail", d.key.name)) else { return Ok(()) };
-    let told = secret(d.world, &d.key.ns, &name, "password");
+    let own = (format!("{}-mail", d.key.name), "password".to_string());
+    let from = at(d.object, "/spec/password/secretRef");
+    let (name, key) = from.map_or(own, |r| (text(r, "/name").to_string(), text(r, "/key").to_string()));
+    let Some(s) = d.server() else { return Ok(()) };
+    let told = secret(d.world, &d.key.ns, &name, &key);
     let is = s.mailboxes.get(&address).map(|m| &m.password);
     if told.is_none() || told.as_ref() != is {
         return Err(format!(
@@ -368,7 +449,9 @@ fn gone(d: &Declared) -> Result<(), String> {
         return Ok(());
     }
     let paused = annotation(d.object, "paused") == "true"
-        || d.instance().is_some_and(|i| annotation(i.object, "paused") == "true");
+        || d.instance().is_some_and(|i| annotation(i.object, "paused") == "true")
+        // What was made before is not taken down by one who only looks.
+        || std::iter::successors(Some(*d), |p| p.parent()).any(|p| text(p.object, "/spec/managementPolicy") == "Observe");
     let orphan = annotation(d.object, "orphan") == "true";
     let dns = d.key.res == "maildomains" && !causes_of_dns(d).is_empty();
     let unreachable = !reachable(d) || dns;

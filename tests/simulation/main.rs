@@ -20,6 +20,7 @@ mod schedule;
 mod shrink;
 mod sim;
 mod user;
+mod wider;
 mod world;
 
 use hunt::{Tally, first_failure, number, real_seconds, report, run_all};

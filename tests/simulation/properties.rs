@@ -33,6 +33,8 @@ pub struct Properties {
     foreign: BTreeMap<(String, &'static str, String), (Foreign, u64)>,
     /// Mailboxes, by uid, that were made.
     made: BTreeMap<String, u64>,
+    /// Changes of each DNS server that were looked at.
+    records: BTreeMap<String, usize>,
     /// Names whose records were left behind because a person said so.
     forgotten: BTreeSet<String>,
 }
@@ -55,6 +57,7 @@ impl Properties {
         self.no_leak(w)?;
         self.strangers(w)?;
         self.one_holder(w)?;
+        self.switched(w)?;
         self.truth(w)?;
         self.records(w)
     }
@@ -78,9 +81,9 @@ impl Properties {
                 {
                     return Err(format!("spec: the operator changed the spec of {}", c.key));
                 }
-                if c.new.is_none() {
-                    self.parent_left(w, c)?;
-                }
+            }
+            if c.actor == Actor::Operator && c.new.is_none() {
+                self.parent_left(w, c)?;
             }
             if let Some(old) = c.old.as_ref().filter(|_| c.key.res == "maildomains" && c.new.is_none())
                 && w.notes.abandoned(uid(old))
@@ -96,6 +99,8 @@ impl Properties {
     fn parent_left(&self, w: &World, c: &Change) -> Verdict {
         let Some(old) = c.old.as_ref().filter(|o| held(o) && !w.notes.abandoned(uid(o))) else { return Ok(()) };
         let (kinds, pointer): (&[&'static str], _) = match c.key.res {
+            "groupwarebackends" => (&["mailinstances"], "/spec/backendRef/name"),
+            "dnsbackends" => (&["maildomains"], "/spec/dns/backendRef/name"),
             "mailinstances" => (&["maildomains"], "/spec/instanceRef/name"),
             "maildomains" => (&["mailboxes", "mailaliases"], "/spec/domainRef/name"),
             _ => return Ok(()),
@@ -124,7 +129,7 @@ impl Properties {
                         .find(|l| l.key == **k && l.new.as_ref().is_some_and(|n| uid(n) == uid(v)))
                         .map_or(0, |l| l.rv)
                 };
-                k.ns == c.key.ns && text(v, pointer) == c.key.name && born() <= at
+                (c.key.ns.is_empty() || k.ns == c.key.ns) && text(v, pointer) == c.key.name && born() <= at
             });
             if let Some((k, _)) = child {
                 return Err(format!("I1: {} left before {k}", c.key));
@@ -166,6 +171,16 @@ impl Properties {
                 ));
             }
         }
+        if matches!(e.verb, Verb::Created | Verb::Adopted | Verb::Changed)
+            && let Some((key, v)) = w.by_uid(owner)
+            && text(v, "/spec/managementPolicy") == "Observe"
+            && v["status"]["observedGeneration"] == v["metadata"]["generation"]
+        {
+            return Err(format!("I3: {key} is only observed, and {} {} was {:?}", e.kind, e.name, e.verb));
+        }
+        if e.kind == "domain" && matches!(e.verb, Verb::Deleted | Verb::Released) && !w.notes.abandoned(owner) {
+            self.drained(w, e)?;
+        }
         if e.verb == Verb::Created {
             let lost = w.notes.drifted.get(&e.name).copied().unwrap_or(0);
             if let Some(before) = self.made.insert(owner.into(), lost) {
@@ -173,6 +188,51 @@ impl Properties {
                     return Err(format!("I10: {} {} was made twice for one object", e.kind, e.name));
                 }
                 self.mass_loss(w, host, e)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// I7, on the way out: the server takes mail until no resolver can have our MX any more.
+    fn drained(&self, w: &World, e: &Entry) -> Verdict {
+        for server in w.dns.values() {
+            let mut since: Option<u64> = None;
+            let sets = server.history.iter().filter(|(_, s)| s.name == e.name && s.rtype == RecordType::MX);
+            for (at, set) in sets {
+                let ours = set.values.iter().any(|v| v.contains("mail.example.net"));
+                since = if ours { Some(u64::from(set.ttl)) } else { since };
+                if let (false, Some(ttl)) = (ours, since)
+                    && w.ms < at + ttl * 1000
+                {
+                    return Err(format!("I7: domain {} went {} ms after its MX, of TTL {ttl} s", e.name, w.ms - at));
+                }
+                since = since.filter(|_| ours);
+            }
+            if since.is_some() {
+                return Err(format!("I7: domain {} went while MX leads here", e.name));
+            }
+        }
+        Ok(())
+    }
+
+    /// I7, on the way in: MX leads here only once the server has the domain and takes mail for somebody in it.
+    fn switched(&mut self, w: &World) -> Verdict {
+        for (host, server) in &w.dns {
+            let from = self.records.insert(host.clone(), server.history.len()).unwrap_or(0);
+            for (_, set) in &server.history[from.min(server.history.len())..] {
+                let ours = |v: &String| v.contains("mail.example.net");
+                if set.rtype != RecordType::MX || !set.values.iter().any(ours) || self.drifted(w, &set.name) {
+                    continue;
+                }
+                let takes = w.groupware.values().any(|s| {
+                    let mut all = s.mailboxes.keys().chain(s.aliases.keys());
+                    s.domains.get(&set.name).is_some_and(|d| d.row.active)
+                        && all.any(|a| a.ends_with(&format!("@{}", set.name)))
+                });
+                let drifted = w.notes.drifted.keys().any(|n| n.ends_with(&format!("@{}", set.name)));
+                if !takes && !drifted && w.notes.emptied.is_empty() {
+                    return Err(format!("I7: MX of {} leads here, and nobody there gets mail", set.name));
+                }
             }
         }
         Ok(())
@@ -199,8 +259,10 @@ impl Properties {
         }
         let all: Vec<_> =
             Declared::all(w, "mailboxes").filter(|m| m.instance().is_some_and(|i| i.key == instance.key)).collect();
-        let all: Vec<_> =
-            all.into_iter().filter(|m| !deleting(m.object) && self.made.contains_key(uid(m.object))).collect();
+        // Of one whose status could not be written after it was made nobody knows that it was there.
+        let known_of =
+            |m: &Declared| self.made.contains_key(uid(m.object)) && !text(m.object, "/status/ownership").is_empty();
+        let all: Vec<_> = all.into_iter().filter(|m| !deleting(m.object) && known_of(m)).collect();
         let there = |m: &Declared| {
             m.address().is_some_and(|a| {
                 a != e.name && server.mailboxes.get(&a).is_some_and(|r| r.row.owner.as_deref() == Some(uid(m.object)))
@@ -314,6 +376,14 @@ impl Properties {
                 if let Some(other) = holders.insert(&d.row.name, owner) {
                     return Err(format!("I9: {} is provisioned for {owner} and for {other}", d.row.name));
                 }
+                let tenant = |uid: &str| w.by_uid(uid).map(|(k, _)| k.ns.clone());
+                let near = holders.iter().find(|(n, other)| {
+                    (n.ends_with(&format!(".{}", d.row.name)) || d.row.name.ends_with(&format!(".{n}")))
+                        && tenant(other) != tenant(owner)
+                });
+                if let Some((name, _)) = near {
+                    return Err(format!("I9: {} and {name} are provisioned for two tenants", d.row.name));
+                }
                 let claim = w.of("maildomainclaims").find(|(k, _)| k.name == d.row.name);
                 let holder = claim.map(|(_, c)| text(c, "/spec/owner/uid"));
                 if holder != Some(owner) {
@@ -336,6 +406,8 @@ impl Properties {
                 if lie.is_none() && object.server().is_some() && object.targets().is_some() {
                     self.heal(w, &name);
                 }
+                // Nor does a Secret: the row is there, and what follows a new password is on its way.
+                let lie = lie.filter(|l| !(l.starts_with("effects") && w.notes.rekeyed.contains(&name)));
                 // A wish by annotation makes no generation: until it is handled the status speaks of what was before.
                 let asked = annotation(object.object, "rotate-password");
                 let wishes = asked != text(object.object, "/status/lastHandledRotatePassword");

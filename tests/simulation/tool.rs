@@ -19,6 +19,7 @@ mod schedule;
 mod shrink;
 mod sim;
 mod user;
+mod wider;
 mod world;
 
 use hunt::{Tally, number, real_seconds, report, run_all};

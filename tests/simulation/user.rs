@@ -4,20 +4,21 @@ use crate::api::Req;
 use crate::dns::ByHand as InDns;
 use crate::groupware::ByHand as AtServer;
 use crate::schedule::Rng;
+use crate::wider::Wide;
 use crate::world::{Step, User, When};
 use serde_json::{Value, json};
 
-const MERGE: &str = "application/merge-patch+json";
+pub const MERGE: &str = "application/merge-patch+json";
 pub const GROUPWARE: &str = "db-berlin";
 pub const DNS: &str = "http://pdns:8081";
 const SYSTEM: &str = "mailtenant-system";
-const GROUP: &str = "/apis/mailtenant.dev/v1alpha1";
+pub const GROUP: &str = "/apis/mailtenant.dev/v1alpha1";
 
 /// Resource and name inside a namespace.
-type Object = (&'static str, &'static str, &'static str);
+pub type Object = (&'static str, &'static str, &'static str);
 
 /// Every tenant object there may be, parents first.
-const OBJECTS: &[Object] = &[
+pub const OBJECTS: &[Object] = &[
     ("a", "mailinstances", "acme"),
     ("a", "maildomains", "main"),
     ("a", "maildomains", "shared"),
@@ -32,24 +33,28 @@ const OBJECTS: &[Object] = &[
     ("b", "mailaliases", "sales"),
 ];
 
-fn post(path: &str, body: Value) -> Step {
+pub fn post(path: &str, body: Value) -> Step {
     Step::Api(Req::new("POST", path, "", body))
+}
+
+pub fn req(method: &str, path: &str) -> Req {
+    Req::new(method, path, "", Value::Null)
 }
 
 fn path(o: Object) -> String {
     format!("{GROUP}/namespaces/{}/{}/{}", o.0, o.1, o.2)
 }
 
-fn patch(o: Object, body: Value) -> Step {
+pub fn patch(o: Object, body: Value) -> Step {
     Step::Api(Req::new("PATCH", &path(o), MERGE, body))
 }
 
-fn annotate(o: Object, name: &str, value: Value) -> Step {
+pub fn annotate(o: Object, name: &str, value: Value) -> Step {
     patch(o, json!({"metadata": {"annotations": {format!("mailtenant.dev/{name}"): value}}}))
 }
 
-fn delete(o: Object) -> Step {
-    Step::Api(Req::new("DELETE", &path(o), "", Value::Null))
+pub fn delete(o: Object) -> Step {
+    Step::Api(req("DELETE", &path(o)))
 }
 
 fn at_server(step: AtServer) -> Step {
@@ -60,7 +65,7 @@ fn in_dns(step: InDns) -> Step {
     Step::Dns { server: DNS.into(), step }
 }
 
-fn secret(ns: &str, name: &str, data: Value) -> Step {
+pub fn secret(ns: &str, name: &str, data: Value) -> Step {
     post(&format!("/api/v1/namespaces/{ns}/secrets"), json!({"metadata": {"name": name}, "stringData": data}))
 }
 
@@ -72,6 +77,7 @@ fn namespace(name: &str) -> Step {
 struct Shape {
     retain: bool,
     adopt: bool,
+    manual: bool,
 }
 
 fn spec(o: Object, shape: &Shape, rng: &mut Rng) -> Value {
@@ -82,7 +88,8 @@ fn spec(o: Object, shape: &Shape, rng: &mut Rng) -> Value {
         "maildomains" => {
             let instance = if o.0 == "a" { "acme" } else { "beta" };
             let name = if o.2 == "main" { "acme.test" } else { "shared.test" };
-            json!({"instanceRef": {"name": instance}, "domain": name, "dkim": {"algorithms": ["Ed25519"]},
+            let mode = if shape.manual && o.2 == "main" { "Manual" } else { "Auto" };
+            json!({"cutover": {"mode": mode}, "instanceRef": {"name": instance}, "domain": name, "dkim": {"algorithms": ["Ed25519"]},
                 "dns": {"mode": "Managed", "backendRef": {"name": "pdns"}, "ttl": 60, "conflictPolicy": "Overwrite"}})
         }
         "mailboxes" => {
@@ -116,7 +123,7 @@ fn create(o: Object, shape: &Shape, rng: &mut Rng) -> Step {
 }
 
 /// What the platform team sets up.
-pub fn platform(rng: &mut Rng) -> Vec<Step> {
+pub fn platform(rng: &mut Rng, wide: &Wide) -> Vec<Step> {
     let lags = [vec![], vec![500], vec![2_000, 30_000]];
     let mut steps = vec![
         at_server(AtServer::Password { password: "pw".into() }),
@@ -140,7 +147,7 @@ pub fn platform(rng: &mut Rng) -> Vec<Step> {
         post(
             &format!("{GROUP}/dnsbackends"),
             json!({"metadata": {"name": "pdns"}, "spec": {"allowedNamespaces": {"from": "All"},
-            "zones": [{"name": "acme.test"}, {"name": "shared.test"}],
+            "requireProof": wide.require_proof, "zones": [{"name": "acme.test"}, {"name": "shared.test"}],
             "powerdns": {"url": DNS, "apiKeySecretRef": {"name": "pdns", "key": "key"}}}}),
         ),
     ];
@@ -300,15 +307,16 @@ fn deletions(rng: &mut Rng, shape: &Shape) -> Vec<Step> {
     }
 }
 
-fn when(rng: &mut Rng) -> When {
+pub fn when(rng: &mut Rng) -> When {
     [When::Now, When::Now, When::Idle, When::Settled][rng.below(4)]
 }
 
 /// The user of a seed.
 pub fn user(seed: u64) -> Vec<User> {
     let mut rng = Rng::new(seed ^ 0x05EE_D0FA_05E4);
-    let shape = Shape { retain: rng.chance(300), adopt: rng.chance(300) };
-    let mut out: Vec<User> = platform(&mut rng).into_iter().map(|step| User { when: When::Now, step }).collect();
+    let mut wide = Wide::new(seed);
+    let shape = Shape { retain: rng.chance(300), adopt: rng.chance(300), manual: wide.manual };
+    let mut out: Vec<User> = platform(&mut rng, &wide).into_iter().map(|step| User { when: When::Now, step }).collect();
     out.extend(["a", "b"].map(|ns| User { when: When::Now, step: namespace(ns) }));
     let rounds = 1 + rng.below(2);
     for round in 0..rounds {
@@ -322,6 +330,7 @@ pub fn user(seed: u64) -> Vec<User> {
                 objects.swap(i, rng.below(i + 1));
             }
         }
+        out.extend(wide.before());
         let pause = rng.chance(300);
         for o in objects {
             let when = if pause { when(&mut rng) } else { When::Now };
@@ -331,6 +340,7 @@ pub fn user(seed: u64) -> Vec<User> {
             let when = when(&mut rng);
             out.extend(edit(&mut rng, 10 * round + n).into_iter().map(|step| User { when, step }));
         }
+        out.extend(wide.edits(round));
         if rng.chance(120) {
             out.push(User { when: When::Settled, step: at_server(AtServer::Empty) });
             out.push(User { when: When::Settled, step: annotate(ALICE, "reconcile-requested-at", json!("after")) });
@@ -358,5 +368,6 @@ pub fn user(seed: u64) -> Vec<User> {
             out.push(User { when, step });
         }
     }
+    out.extend(wide.after());
     out
 }

@@ -20,6 +20,8 @@ pub struct World {
 pub struct Notes {
     /// Addresses and names (`dns:` before those in the DNS) that somebody changed by hand: how often.
     pub drifted: BTreeMap<String, u64>,
+    /// Addresses whose passwords somebody changed by way of a Secret.
+    pub rekeyed: BTreeSet<String>,
     /// Uids that were told to forget the backend.
     pub orphaned: BTreeSet<String>,
     /// Uids whose finalizer a user took away, until it was put back.
@@ -39,8 +41,20 @@ pub struct Notes {
 #[serde(rename_all = "camelCase")]
 pub enum Step {
     Api(Req),
-    Groupware { server: String, step: groupware::ByHand },
-    Dns { server: String, step: dns::ByHand },
+    Groupware {
+        server: String,
+        step: groupware::ByHand,
+    },
+    Dns {
+        server: String,
+        step: dns::ByHand,
+    },
+    /// The challenge that a MailDomain shows is put into the DNS, as it was read there.
+    Prove {
+        ns: String,
+        name: String,
+        server: String,
+    },
 }
 
 /// When a user does it.
@@ -90,6 +104,7 @@ impl World {
                 let (orphaned, bare) = self.strips(r);
                 let answer = self.api.handle(r, 0);
                 if answer.code < 300 {
+                    self.passwords(r);
                     self.notes.orphaned.extend(orphaned);
                     self.notes.bare.extend(bare);
                 }
@@ -112,7 +127,33 @@ impl World {
                 touched.into_iter().for_each(|t| *self.notes.drifted.entry(t).or_default() += 1);
                 format!("by hand at {server}: {step:?}")
             }
+            Step::Prove { ns, name, server } => {
+                let key = Key { res: "maildomains", ns: ns.clone(), name: name.clone() };
+                let shown = self.api.objs.get(&key).map(|d| d["status"]["challenge"].clone()).unwrap_or_default();
+                let (name, value) = (text(&shown, "/name").to_string(), text(&shown, "/value").to_string());
+                let line = format!("by hand at {server}: {name} TXT {value:?}");
+                if !value.is_empty() {
+                    let step = dns::ByHand::Add { name, rtype: "TXT".into(), ttl: 60, values: vec![value] };
+                    self.dns.entry(server.clone()).or_default().by_hand(self.ms, &step);
+                }
+                line
+            }
         }
+    }
+
+    /// A Secret that a user writes or removes changes passwords: of those the mailboxes' generations say nothing.
+    fn passwords(&mut self, r: &Req) {
+        let parts: Vec<&str> = r.path.trim_matches('/').split('/').collect();
+        let ["api", "v1", "namespaces", ns, "secrets", rest @ ..] = parts.as_slice() else { return };
+        let name = rest.first().map_or(text(&r.body, "/metadata/name"), |n| *n).to_string();
+        let concerned: Vec<String> = crate::declared::Declared::all(self, "mailboxes")
+            .filter(|m| m.key.ns == *ns)
+            .filter(|m| {
+                format!("{}-mail", m.key.name) == name || text(m.object, "/spec/password/secretRef/name") == name
+            })
+            .filter_map(|m| m.address())
+            .collect();
+        self.notes.rekeyed.extend(concerned);
     }
 
     /// Uids that a request by a user takes out of the operator's hands: `orphan` is said, or the finalizer taken away.

@@ -68,7 +68,7 @@ async fn examine(ctx: &Ctx, api: &Api<DNSBackend>, backend: &DNSBackend, blocked
             Next::After(ctx.random.around(LOOK, 20))
         }
         Err(Stop::Hold(hold)) => {
-            super::tell_hold(ctx, backend, &old.conditions, &hold);
+            super::tell_unready(ctx, backend, &old.conditions, &hold);
             hold.tell(&mut conditions);
             match hold.next {
                 Next::RetryAfter(pause) => Next::After(pause.max(LOOK_AGAIN)),

@@ -78,8 +78,13 @@ async fn steps(ctx: &Ctx, id: &ObjectId, alias: &MailAlias) -> Step<Done> {
     if plan.observe || plan.settled {
         return Ok(Done { row: seen.row, made: None, drift: plan.drift, address, hold: plan.hold, ignored, label });
     }
+    if let Some(first) = super::said_first(alias, alias.status.as_ref().map(|s| &s.conditions), plan.hold.as_ref()) {
+        return Err(first.into());
+    }
     if plan.recreates {
         mass_loss::allow(ctx, &server, &seen.domain.instance).await?;
+    } else if seen.row.is_none() {
+        mass_loss::not_held(&seen.domain.instance)?;
     }
     let want = AliasWant {
         owner: Owner { uid: uid(alias), adopt: alias.spec.adoption_policy == AdoptionPolicy::IfUnowned },

@@ -12,7 +12,7 @@ use crate::api::mail_domain::DomainState;
 use crate::api::*;
 use crate::dns::merge::{self, Plan};
 use crate::dns::{RecordType, RrSet};
-use crate::groupware::{BackendError, Left};
+use crate::groupware::{BackendError, DomainSnapshot, Left};
 use crate::runtime::dispatch::Next;
 use crate::runtime::finalizer::Cleanup;
 use crate::runtime::store::NamespacedName;
@@ -87,8 +87,17 @@ async fn steps(ctx: &Ctx, p: &mut Progress) -> Step<Cleanup<Hold>> {
     if let Some(hold) = children(ctx, &key).await? {
         return Ok(Cleanup::Waiting(hold));
     }
-    if observed {
-        return Ok(deletion::observed(p.status.ownership));
+    if let (true, Ok(instance)) = (observed, &instance) {
+        let ours =
+            |rows: &DomainSnapshot| rows.domain.as_ref().is_some_and(|r| r.owner.as_deref() == Some(own.as_str()));
+        let outcome = deletion::observed_row(ctx, instance, (&key, &name), p.status.ownership, ours).await?;
+        if matches!(outcome, Cleanup::Done) {
+            claim::give_back(ctx, &name, &own).await?;
+        }
+        return Ok(outcome);
+    }
+    if observed && !deletion::never_made(p.status.ownership) {
+        return Ok(deletion::observed());
     }
     if !parent_made && deletion::never_made(p.status.ownership) {
         // No instance was ever made that it could have been made in.
@@ -131,11 +140,11 @@ async fn steps(ctx: &Ctx, p: &mut Progress) -> Step<Cleanup<Hold>> {
                 ctx.observed.forget(&server.uid, &name);
             }
         }
-        Err(hold) if deletion::never_made(p.status.ownership) => {
-            if let Cleanup::Waiting(hold) = deletion::parentless(hold) {
-                return Ok(Cleanup::Waiting(hold));
-            }
-        }
+        // Without an instance, and not verified: nothing was ever made, `Verified` is written before.
+        Err(hold)
+            if hold.reason == Reason::InstanceNotFound
+                && deletion::never_made(p.status.ownership)
+                && matches!(p.status.state, None | Some(DomainState::Pending)) => {}
         Err(hold) => return Ok(Cleanup::Waiting(deletion::with_way_out(hold))),
     }
     withdraw_rest(ctx, p).await.map_err(way_out)?;

@@ -255,7 +255,9 @@ async fn parents(ctx: &Ctx, id: &ObjectId, p: &mut Progress) -> Step<Parents> {
     Ok(Parents { name, instance, tenant, server, dns, zone })
 }
 
-/// Proof, then claim (I9). A claim is held until the MailDomain goes; it is never looked past.
+/// Proof, then claim (I9). A claim is held until the MailDomain goes; it is never looked past. `Verified` in the status says
+/// that nobody held a name above or below once the claim was there, and is written before anything is provisioned: whoever
+/// crashed in between looks again.
 async fn verify(ctx: &Ctx, p: &mut Progress, parents: &Parents) -> Step<()> {
     let name = &parents.name;
     let own = uid(p.object.as_ref());
@@ -265,37 +267,48 @@ async fn verify(ctx: &Ctx, p: &mut Progress, parents: &Parents) -> Step<()> {
             format!("{what} is held by another tenant of this cluster: ask the platform team if it should be yours"),
         )
     };
-    let held = holder(ctx, name);
+    let refused = |p: &mut Progress, hold: Hold| {
+        p.conditions.set(ConditionType::OwnershipVerified, false, hold.reason, hold.message.clone());
+        Err(hold.into())
+    };
+    let before = !matches!(p.status.state, None | Some(DomainState::Pending));
+    let mut held = holder(ctx, name);
+    if before && held.as_deref() != Some(own.as_str()) {
+        // The watch may be late: what is provisioned is not put at risk for that.
+        held = claim::holder(ctx, name).await?;
+    }
     if held.as_deref() != Some(own.as_str()) {
         p.status.state = Some(DomainState::Pending);
         p.conditions.set(ConditionType::OwnershipVerified, false, Reason::OwnershipUnproven, "not proven yet");
         if held.is_some() {
-            let hold = claimed(name);
-            p.conditions.set(ConditionType::OwnershipVerified, false, hold.reason, hold.message.clone());
-            return Err(hold.into());
+            return refused(p, claimed(name));
         }
         let namespace = p.object.metadata.namespace.clone().unwrap_or_default();
-        if let Some(relative) = claim::relative(ctx, name, &namespace).await? {
-            return Err(claimed(&relative).into());
+        let relative = claim::relative_known(&ctx.world(), name, &namespace);
+        if let Some(relative) = relative {
+            return refused(p, claimed(&relative));
         }
         if parents.dns.object.spec.require_proof {
             proof(p, parents).await?;
         }
+    }
+    let verified = format!("{name} is claimed");
+    if matches!(p.status.state, None | Some(DomainState::Pending)) {
+        // Also where the watch says that it is ours: it may have been given back a moment ago, and the watch be late.
         if let Holder::Other(_) = claim::take(ctx, name, &p.object).await? {
-            let hold = claimed(name);
-            p.conditions.set(ConditionType::OwnershipVerified, false, hold.reason, hold.message.clone());
-            return Err(hold.into());
+            return refused(p, claimed(name));
         }
-        // Two that are above each other were looked for at the same moment: now that each has its claim, each sees the other.
+        let namespace = p.object.metadata.namespace.clone().unwrap_or_default();
         if let Some(relative) = claim::relative(ctx, name, &namespace).await? {
             claim::give_back(ctx, name, &own).await?;
-            return Err(Hold { next: Next::Retry, ..claimed(&relative) }.into());
+            return refused(p, Hold { next: Next::Retry, ..claimed(&relative) });
         }
-    }
-    p.conditions.set(ConditionType::OwnershipVerified, true, Reason::Succeeded, format!("{name} is claimed"));
-    if p.status.state == Some(DomainState::Pending) {
         p.status.state = Some(DomainState::Verified);
+        p.conditions.set(ConditionType::OwnershipVerified, true, Reason::Succeeded, verified);
+        p.conditions.waiting(Reason::Progressing, "the name is ours, the domain is being made");
+        return p.write_first(ctx).await;
     }
+    p.conditions.set(ConditionType::OwnershipVerified, true, Reason::Succeeded, verified);
     Ok(())
 }
 
@@ -329,8 +342,10 @@ async fn provision(ctx: &Ctx, id: &ObjectId, p: &mut Progress, parents: &Parents
         row
     } else {
         p.conditions.set(ConditionType::Provisioned, false, Reason::Progressing, "being made at the backend");
-        if row.is_none() && !deletion::never_made(p.status.ownership) {
-            mass_loss::allow(ctx, server, &parents.instance).await?;
+        match row {
+            None if deletion::never_made(p.status.ownership) => mass_loss::not_held(&parents.instance)?,
+            None => mass_loss::allow(ctx, server, &parents.instance).await?,
+            Some(_) => {}
         }
         let want = DomainWant {
             owner: Owner { uid: own, adopt: p.object.spec.adoption_policy == AdoptionPolicy::IfUnowned },

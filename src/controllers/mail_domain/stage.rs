@@ -15,6 +15,12 @@ pub fn stamp(at: jiff::Timestamp) -> String {
     at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
+/// [`stamp`] of the first whole second that is not before: what is waited for is over then.
+fn stamp_after(at: jiff::Timestamp) -> String {
+    let begun = at.subsec_nanosecond() > 0;
+    stamp(at + jiff::SignedDuration::from_secs(i64::from(begun)))
+}
+
 /// A status under construction.
 pub struct Progress {
     /// The object that this pass is about; its spec stays the one that was looked at.
@@ -74,7 +80,7 @@ impl Progress {
         let dns = self.dns();
         let before = (dns.mx_ttl, dns.mx_cached_until.clone());
         if let Some(old) = dns.mx_ttl.filter(|old| *old > i64::from(mx.after.ttl)) {
-            let until = stamp(now + jiff::SignedDuration::from_secs(old));
+            let until = stamp_after(now + jiff::SignedDuration::from_secs(old));
             dns.mx_cached_until = dns.mx_cached_until.take().max(Some(until));
         }
         dns.mx_ttl = Some(i64::from(mx.after.ttl));
@@ -85,7 +91,7 @@ impl Progress {
     pub fn mx_is_cached_until(&self, now: jiff::Timestamp) -> String {
         let dns = self.status.dns.clone().unwrap_or_default();
         let ttl = dns.mx_ttl.unwrap_or(i64::from(self.object.spec.dns.ttl)).max(1);
-        let until = stamp(now + jiff::SignedDuration::from_secs(ttl));
+        let until = stamp_after(now + jiff::SignedDuration::from_secs(ttl));
         dns.mx_cached_until.filter(|old| *old > until).unwrap_or(until)
     }
 

@@ -2,12 +2,13 @@
 //! Here only what is left behind is cleared up: a claim whose owner was removed by force.
 
 use super::ctx::{Ctx, settle};
-use super::world::{Kind, ObjectId};
+use super::world::{Kind, ObjectId, World};
 use crate::api::mail_domain_claim::ClaimOwner;
 use crate::api::*;
 use crate::runtime::dispatch::Next;
 use crate::runtime::store::NamespacedName;
-use kube::api::{DeleteParams, ObjectMeta, PostParams, Preconditions};
+use aws_lc_rs::digest::{SHA256, digest};
+use kube::api::{DeleteParams, ListParams, ObjectMeta, PostParams, Preconditions};
 use kube::{Api, ResourceExt};
 use std::time::Duration;
 
@@ -51,29 +52,49 @@ pub enum Holder {
     Other(ClaimOwner),
 }
 
-/// A name above or below `name` that is held from another namespace, in words. Above by a live look: who holds `acme.test`
-/// must not lose `sub.acme.test` to whoever comes while the watch is behind. Below, since a tenant who could take the
-/// apex of a shared zone would keep all others out of it.
+/// Label of a claim for a name above its own, so that one list finds all below a name: the name itself does not fit into a
+/// label (63 characters), its hash does.
+fn above_label(name: &str) -> String {
+    let hash = digest(&SHA256, name.as_bytes());
+    let hex: String = hash.as_ref().iter().take(20).map(|b| format!("{b:02x}")).collect();
+    format!("below.mailtenant.dev/{hex}")
+}
+
+fn words(above: bool, name: &str) -> String {
+    format!("a domain {} {name}", if above { "above" } else { "below" })
+}
+
+/// A name above or below `name` that is held from another namespace, in words, as far as the watch has told. Above, since
+/// who holds `acme.test` must not lose `sub.acme.test` to whoever comes; below, since a tenant who could take the apex of a
+/// shared zone would keep all others out of it.
+pub fn relative_known(world: &World, name: &str, namespace: &str) -> Option<String> {
+    let foreign =
+        |n: &str| world.claims.get(&NamespacedName::new("", n)).is_some_and(|c| c.spec.owner.namespace != namespace);
+    if crate::dns::name::parents(name).any(foreign) {
+        return Some(words(true, name));
+    }
+    let mut below = world.index.claims_below.of(&name.to_owned());
+    below.any(|n| foreign(n)).then(|| words(false, name))
+}
+
+/// The same by a live look, once our own claim is there: of two that came at the same moment at least one sees the other,
+/// however late the watches are.
 pub async fn relative(ctx: &Ctx, name: &str, namespace: &str) -> Result<Option<String>, kube::Error> {
     let foreign = |c: &MailDomainClaim| c.spec.owner.namespace != namespace;
-    {
-        let world = ctx.world();
-        let claim = |n: &str| world.claims.get(&NamespacedName::new("", n));
-        if crate::dns::name::parents(name).filter_map(claim).any(|c| foreign(&c)) {
-            return Ok(Some(format!("a domain above {name}")));
-        }
-        let below = world.index.claims_below.of(&name.to_owned());
-        if below.filter_map(|n| claim(n)).any(|c| foreign(&c)) {
-            return Ok(Some(format!("a domain below {name}")));
-        }
-    }
     let api: Api<MailDomainClaim> = Api::all(ctx.client.clone());
     for above in crate::dns::name::parents(name) {
         if api.get_opt(above).await?.is_some_and(|c| foreign(&c)) {
-            return Ok(Some(format!("a domain above {name}")));
+            return Ok(Some(words(true, name)));
         }
     }
-    Ok(None)
+    let below = api.list(&ListParams::default().labels(&above_label(name))).await?;
+    Ok(below.iter().any(foreign).then(|| words(false, name)))
+}
+
+/// Uid of the MailDomain that holds a name, by a live look.
+pub async fn holder(ctx: &Ctx, name: &str) -> Result<Option<String>, kube::Error> {
+    let api: Api<MailDomainClaim> = Api::all(ctx.client.clone());
+    Ok(api.get_opt(name).await?.map(|c| c.spec.owner.uid))
 }
 
 /// Takes a name for a MailDomain: creation is the lock. Whoever was first holds it.
@@ -85,7 +106,11 @@ pub async fn take(ctx: &Ctx, name: &str, domain: &MailDomain) -> Result<Holder, 
         uid: domain.uid().unwrap_or_default(),
     };
     let claim = MailDomainClaim {
-        metadata: ObjectMeta { name: Some(name.to_owned()), ..ObjectMeta::default() },
+        metadata: ObjectMeta {
+            name: Some(name.to_owned()),
+            labels: Some(crate::dns::name::parents(name).map(|n| (above_label(n), String::new())).collect()),
+            ..ObjectMeta::default()
+        },
         spec: MailDomainClaimSpec { owner: owner.clone() },
     };
     let params = PostParams { field_manager: Some(FIELD_MANAGER.into()), ..PostParams::default() };

@@ -257,9 +257,11 @@ async fn judge(
     if !suspect {
         return Ok(None);
     }
-    // The regular reads of its domains are as good, unless a person asks.
+    // The regular reads of its domains are as good, and those of whoever found something missing; unless a person asks, or
+    // the tenant itself has gone, of which they may not know yet.
     let asked = annotation(family.object.as_ref(), annotations::RECONCILE);
-    let fresh = (asked.is_some() && asked != status.last_handled_reconcile_at) || status.mass_loss.is_none();
+    let asks = asked.is_some() && asked != status.last_handled_reconcile_at;
+    let fresh = asks || (status.mass_loss.is_none() && tenant_missing && made_once);
     let age = interval(&family.backend.spec.resync.interval).mul_f64(1.25);
     let since = if fresh { Since::now() } else { Since::within(age) };
     let loss = mass_loss::count(ctx, server, &family.key, since).await?;
@@ -350,8 +352,9 @@ async fn way_out(ctx: &Ctx, instance: &MailInstance) -> Step<Cleanup<Hold>> {
     if paused(instance) {
         return Ok(Cleanup::Waiting(family::paused_itself()));
     }
-    if instance.spec.management_policy == ManagementPolicy::Observe {
-        return Ok(deletion::observed(instance.status.as_ref().and_then(|s| s.ownership)));
+    let observed = instance.spec.management_policy == ManagementPolicy::Observe;
+    if observed && !deletion::never_made(instance.status.as_ref().and_then(|s| s.ownership)) {
+        return Ok(deletion::observed());
     }
     if instance.status.as_ref().and_then(|s| s.mass_loss) == Some(MassLossState::Held) && !mass_loss::accepted(instance)
     {
@@ -367,6 +370,12 @@ async fn way_out(ctx: &Ctx, instance: &MailInstance) -> Step<Cleanup<Hold>> {
     };
     super::groupware_backend::usable(&backend).map_err(deletion::with_way_out)?;
     let server = ctx.connections.groupware(ctx, &instance.spec.backend_ref.name).await?;
+    if observed {
+        // The status after a creation can have been lost, and nobody would come back for the tenant (I2).
+        let there = server.server.tenant(&uid(instance)).await;
+        let there = there.map_err(|e| deletion::with_way_out(Hold::backend(&server.label(), &e)))?;
+        return Ok(if there.is_some() { deletion::observed() } else { Cleanup::Done });
+    }
     match server.server.remove_tenant(&uid(instance)).await {
         Ok(Left::Kept(n)) => {
             ctx.event(

@@ -84,7 +84,12 @@ async fn steps(ctx: &Ctx, mailbox: &Mailbox) -> Step<Cleanup<Hold>> {
     if mailbox.spec.management_policy == ManagementPolicy::Observe
         || domain.instance.object.spec.management_policy == ManagementPolicy::Observe
     {
-        return Ok(deletion::observed(status.ownership));
+        let (own, address) = (uid(mailbox), format!("{}@{}", mailbox.spec.local_part, domain.name));
+        let ours = |rows: &DomainSnapshot| {
+            rows.mailboxes.get(&address).is_some_and(|r| r.owner.as_deref() == Some(own.as_str()))
+        };
+        let place = (&domain.key, domain.name.as_str());
+        return deletion::observed_row(ctx, &domain.instance, place, status.ownership, ours).await;
     }
     if let Some(hold) = deletion::drains(ctx, &domain).await? {
         return Ok(Cleanup::Waiting(hold));

@@ -91,9 +91,15 @@ async fn steps(ctx: &Ctx, id: &ObjectId, mailbox: &Mailbox) -> Step<Done> {
             short: plan.short,
         });
     }
+    if let Some(first) = super::said_first(mailbox, mailbox.status.as_ref().map(|s| &s.conditions), plan.hold.as_ref())
+    {
+        return Err(first.into());
+    }
     if plan.recreates {
         mass_loss::allow(ctx, &server, &seen.domain.instance).await?;
         status::tell_recreated(ctx, mailbox, &seen.address);
+    } else if seen.row.is_none() {
+        mass_loss::not_held(&seen.domain.instance)?;
     }
     let (password, mut lacking) = match secret::carry_out(ctx, mailbox, &seen, &plan).await {
         Ok(password) => (password, None),
