@@ -219,7 +219,8 @@ impl Life {
                 let rotated =
                     [&domain["status"]["lastHandledRotateDkim"], &mailbox["status"]["lastHandledRotatePassword"]];
                 let keys = domain["status"]["dkim"].as_array().map_or(0, Vec::len);
-                let done = rotated == [&json!("2"), &json!("1")] && keys == 2;
+                // One object: without the old keys, and Ready of it.
+                let done = rotated == [&json!("2"), &json!("1")] && keys == 2 && is_ready(&domain);
                 if done { Ok(()) } else { Err(format!("{rotated:?}, {keys} keys")) }
             })
         })

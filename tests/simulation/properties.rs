@@ -75,12 +75,12 @@ impl Properties {
     /// I1 in the API, and that spec is never written by the operator.
     fn history(&mut self, w: &World) -> Verdict {
         for c in &w.api.log[self.seen.min(w.api.log.len())..] {
-            if KINDS.contains(&c.key.res) && c.actor == Actor::Operator {
-                if let (Some(old), Some(new)) = (&c.old, &c.new)
-                    && old["spec"] != new["spec"]
-                {
-                    return Err(format!("spec: the operator changed the spec of {}", c.key));
-                }
+            if let (Some(old), Some(new)) = (&c.old, &c.new)
+                && KINDS.contains(&c.key.res)
+                && c.actor == Actor::Operator
+                && old["spec"] != new["spec"]
+            {
+                return Err(format!("spec: the operator changed the spec of {}", c.key));
             }
             if c.actor == Actor::Operator && c.new.is_none() {
                 self.parent_left(w, c)?;
