@@ -86,7 +86,7 @@ async fn run(n: usize, idle: Duration) {
     let observer = Observer::start(&tenant.k, n + 1).await;
     let mark = meter.mark(&operator).await;
     let start = Instant::now();
-    let edits = {
+    let (edits, took) = {
         let work = async {
             tenant.apply(n, CONCURRENCY).await;
             observer.all_ready(secs(60 + n as u64 / 5)).await
@@ -99,8 +99,9 @@ async fn run(n: usize, idle: Duration) {
                 took = pilot.edit_after(secs(1)) => edits.push(took),
             }
         };
-        table.set_ready(ready.duration_since(start), &before);
-        edits
+        let took = ready.duration_since(start);
+        table.set_ready(took, &before);
+        (edits, took)
     };
     let quiet = Quiet::wait(&operator, secs(5), secs(300)).await;
     let used = meter.since(&mark, &operator).await;
@@ -151,7 +152,7 @@ async fn run(n: usize, idle: Duration) {
             Floor::run(stack, "floor-two-b", n, false, &backend).await,
             Floor::run(stack, "floor-three-b", n, true, &backend).await,
         ];
-        table.floor_again(&after);
+        table.floor_again(took, &before, &after);
     }
     table.print();
 }

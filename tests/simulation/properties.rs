@@ -221,7 +221,10 @@ impl Properties {
             let from = self.records.insert(host.clone(), server.history.len()).unwrap_or(0);
             for (_, set) in &server.history[from.min(server.history.len())..] {
                 let ours = |v: &String| v.contains("mail.example.net");
-                if set.rtype != RecordType::MX || !set.values.iter().any(ours) || self.drifted(w, &set.name) {
+                // Put back where it was before: addresses may have gone meanwhile.
+                let live = |d: &Declared| d.name() == set.name && text(d.object, "/status/state") == "Live";
+                let known = self.drifted(w, &set.name) || Declared::all(w, "maildomains").any(|d| live(&d));
+                if set.rtype != RecordType::MX || !set.values.iter().any(ours) || known {
                     continue;
                 }
                 let takes = w.groupware.values().any(|s| {

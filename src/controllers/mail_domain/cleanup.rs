@@ -76,9 +76,6 @@ async fn steps(ctx: &Ctx, p: &mut Progress) -> Step<Cleanup<Hold>> {
     {
         return Ok(Cleanup::Waiting(hold));
     }
-    let instance_key = key.sibling(&domain.spec.instance_ref.name);
-    let parent = ctx.world().instances.get(&instance_key);
-    let parent_made = parent.is_some_and(|i| !deletion::never_made(i.status.as_ref().and_then(|s| s.ownership)));
     let observed = domain.spec.management_policy == ManagementPolicy::Observe
         || instance.as_ref().is_ok_and(|i| i.object.spec.management_policy == ManagementPolicy::Observe);
     if !observed {
@@ -99,8 +96,8 @@ async fn steps(ctx: &Ctx, p: &mut Progress) -> Step<Cleanup<Hold>> {
     if observed && !deletion::never_made(p.status.ownership) {
         return Ok(deletion::observed());
     }
-    if !parent_made && deletion::never_made(p.status.ownership) {
-        // No instance was ever made that it could have been made in.
+    if deletion::never_made(p.status.ownership) && matches!(p.status.state, None | Some(DomainState::Pending)) {
+        // Nothing was ever made: `Verified` is written before.
         claim::give_back(ctx, &name, &own).await?;
         return Ok(Cleanup::Done);
     }
@@ -140,11 +137,6 @@ async fn steps(ctx: &Ctx, p: &mut Progress) -> Step<Cleanup<Hold>> {
                 ctx.observed.forget(&server.uid, &name);
             }
         }
-        // Without an instance, and not verified: nothing was ever made, `Verified` is written before.
-        Err(hold)
-            if hold.reason == Reason::InstanceNotFound
-                && deletion::never_made(p.status.ownership)
-                && matches!(p.status.state, None | Some(DomainState::Pending)) => {}
         Err(hold) => return Ok(Cleanup::Waiting(deletion::with_way_out(hold))),
     }
     withdraw_rest(ctx, p).await.map_err(way_out)?;
