@@ -4,7 +4,7 @@
 
 use super::harness::kubectl::{Kubectl, is_not_found};
 use super::harness::stack::Stack;
-use super::measure::processor;
+use super::measure::processor_of_each;
 use super::observer::Observer;
 use super::{CONCURRENCY, load};
 use futures::StreamExt;
@@ -22,12 +22,14 @@ use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 
 /// One run of the floor program.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Floor {
     /// From the first apply until the observer has seen all of them ready.
     pub took: Duration,
     /// Processor seconds of all servers and of this program.
     pub processor: f64,
+    /// The same by server, those that used any.
+    pub each: Vec<(String, f64)>,
 }
 
 impl Floor {
@@ -43,12 +45,12 @@ impl Floor {
         let secrets: Api<Secret> = Api::namespaced(client, namespace);
         let observer = Observer::start(&k, n).await;
         let (tell, applied) = futures::channel::mpsc::unbounded::<Mailbox>();
-        let before = processor(stack);
+        let before = processor_of_each(stack);
         let start = Instant::now();
         let apply = futures::stream::iter(0..n).for_each_concurrent(CONCURRENCY, |i| {
             let (k, tell) = (&k, tell.clone());
             async move {
-                let made = k.apply(load::mailbox(i)).await;
+                let made = k.apply(load::mailbox(i, n)).await;
                 let made: Mailbox = made.try_parse().expect("a Mailbox");
                 tell.unbounded_send(made).expect("the writers are there");
             }
@@ -72,7 +74,10 @@ impl Floor {
             }
         });
         let (_, _, end) = futures::join!(apply, write, observer.all_ready(super::secs(60 + n as u64 / 5)));
-        let floor = Floor { took: end.duration_since(start), processor: processor(stack) - before };
+        let after = processor_of_each(stack).into_iter().zip(before);
+        let each: Vec<_> =
+            after.map(|((name, a), (_, b))| (name, a - b)).filter(|(_, used)| *used > n as f64 / 1e5).collect();
+        let floor = Floor { took: end.duration_since(start), processor: each.iter().map(|(_, used)| used).sum(), each };
         clear(&k, &mailboxes).await;
         floor
     }

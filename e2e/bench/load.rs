@@ -17,10 +17,12 @@ pub fn zone(i: usize) -> String {
 }
 
 /// A Mailbox with a generated password, one of a thousand in its domain.
-pub fn mailbox(i: usize) -> Value {
+pub fn mailbox(i: usize, domains: usize) -> Value {
     let name = format!("m{i:05}");
+    // Those beyond the last thousand are in the first domain.
+    let domain = if i / 1000 < domains { i / 1000 } else { 0 };
     json!({"kind": "Mailbox", "metadata": {"name": name}, "spec": {
-        "domainRef": {"name": format!("d{}", i / 1000)}, "localPart": name, "displayName": format!("Mailbox {i}")}})
+        "domainRef": {"name": format!("d{domain}")}, "localPart": name, "displayName": format!("Mailbox {i}")}})
 }
 
 /// The tenant.
@@ -58,11 +60,11 @@ impl Tenant {
         self.k.ready("Mailbox", "pilot", secs(60)).await;
     }
 
-    /// Applies `n` mailboxes, so many at a time.
-    pub async fn apply(&self, n: usize, concurrency: usize) {
-        futures::stream::iter(0..n)
+    /// Applies mailboxes, so many at a time.
+    pub async fn apply(&self, which: std::ops::Range<usize>, concurrency: usize) {
+        futures::stream::iter(which)
             .for_each_concurrent(concurrency, |i| async move {
-                self.k.apply(mailbox(i)).await;
+                self.k.apply(mailbox(i, self.domains)).await;
             })
             .await;
     }

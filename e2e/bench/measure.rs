@@ -190,10 +190,10 @@ fn servers(stack: &Stack) -> Vec<(String, u32)> {
     servers
 }
 
-/// Processor seconds that all servers and this program have used: unlike time, not the machine's other work's doing.
-pub fn processor(stack: &Stack) -> f64 {
+/// Processor seconds that each server and this program has used: unlike time, not the machine's other work's doing.
+pub fn processor_of_each(stack: &Stack) -> Vec<(String, f64)> {
     let all = processes();
-    servers(stack).iter().map(|(_, pid)| tree(&all, *pid)).sum()
+    servers(stack).iter().map(|(name, pid)| (name.clone(), tree(&all, *pid))).collect()
 }
 
 /// Parent and processor seconds (those of its children that have ended included) of every process.

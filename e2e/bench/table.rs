@@ -50,9 +50,17 @@ impl Table {
     pub fn set_ready(&mut self, took: Duration, floor: &[Floor; 2]) {
         self.row("floor: finalizer and status of each", seconds(floor[0].took), "");
         self.row("floor: finalizer, Secret and status of each", seconds(floor[1].took), "");
+        let ms = |(name, used): &(String, f64)| format!("{name} {:.2}", used * 1000.0 / self.n as f64);
+        let each = floor[1].each.iter().map(ms).collect::<Vec<_>>().join(", ");
+        self.row("  its processor ms per mailbox, with the Secret", each, "");
         self.row("all Ready", seconds(took), "");
         self.row("  against the floor before", format!("{:.2}", ratio(took, floor[0].took)), "");
         self.row("  against the floor before, with the Secret", format!("{:.2}", ratio(took, floor[1].took)), "");
+    }
+
+    /// Requests to doveadm of a new mailbox.
+    pub fn doveadm(&mut self, each: f64) {
+        self.row("doveadm requests per new mailbox (of 50)", format!("{each:.2}"), "");
     }
 
     /// What creation took and used.
@@ -65,7 +73,6 @@ impl Table {
         self.row("API reads per mailbox", format!("{:.3}", self.each(used.reads())), "0");
         self.row("  which", used.kinds(n), "");
         self.row("SQL statements per mailbox", format!("{:.1}", self.each(used.statements)), "");
-        self.row("doveadm requests per mailbox", format!("{:.2}", self.each(used.doveadm)), "");
         self.row("memcached keys deleted per mailbox", format!("{:.2}", self.each(used.memcached)), "");
         let passes = |kind: &str| used.metric(&format!("mailtenant_reconcile_total{{kind=\"{kind}\""));
         self.row("passes per mailbox", format!("{:.2}", self.each(passes("Mailbox"))), "");
