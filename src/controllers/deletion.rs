@@ -47,19 +47,23 @@ pub fn parentless(hold: Hold) -> Cleanup<Hold> {
 /// Whether the domain of an object was never made either: then nothing of the object can be anywhere, whatever becomes
 /// of the backend. An object is made only after its domain has said in its status that it was made.
 pub fn parent_never_made(world: &World, domain: &NamespacedName) -> bool {
-    world.domains.get(domain).is_some_and(|d| never_made(d.status.as_ref().and_then(|s| s.ownership)))
+    let nothing = |s: &MailDomainStatus| {
+        // One that is only observed is there, and things can be made in it.
+        s.ownership.is_none() && !conditions::is_true(&s.conditions, ConditionType::Provisioned)
+    };
+    world.domains.get(domain).is_some_and(|d| d.status.as_ref().is_none_or(nothing))
 }
 
 /// What `managementPolicy: Observe` means for a deletion: nothing is written, so what was made must be dealt with first.
 pub fn observed() -> Cleanup<Hold> {
     let text =
         "nothing is written (managementPolicy: Observe), and the backend still has what was made before: set Full.";
-    // A person sets it, which wakes it; what a person does at the backend is seen at the next look.
-    Cleanup::Waiting(Hold { next: Next::After(LOOK), ..with_way_out(Hold::waiting(Reason::Paused, text)) })
+    // A person sets it, or orphans it: both wake it.
+    Cleanup::Waiting(Hold { next: Next::Settled, ..with_way_out(Hold::waiting(Reason::Paused, text)) })
 }
 
-/// Pause between two looks at whether what was made is still there.
-const LOOK: Duration = Duration::from_secs(15 * 60);
+/// How old a read may be that serves all who are deleted together. Whoever made something lately put it in itself.
+const JUST_NOW: Duration = Duration::from_secs(5);
 
 /// The same for what lies in a domain. One whose status says that nothing was made is looked for all the same: the status
 /// after a creation can have been lost, and nobody would come back for what was made (I2).
@@ -73,7 +77,7 @@ pub async fn observed_row(
     if never_made(ownership) {
         super::groupware_backend::usable(&instance.backend).map_err(with_way_out)?;
         let server = ctx.connections.groupware(ctx, &instance.object.spec.backend_ref.name).await?;
-        let there = ctx.rows(&server, domain.0, domain.1, Since::now(), ours).await;
+        let there = ctx.rows(&server, domain.0, domain.1, Since::within(JUST_NOW), ours).await;
         if !there.map_err(|e| with_way_out(Hold::backend(&server.label(), &e)))? {
             return Ok(Cleanup::Done);
         }

@@ -108,8 +108,11 @@ impl Work<ObjectId> for Passes {
 pub fn said_first(object: &impl Resource, said: Option<&Vec<Condition>>, hold: Option<&Hold>) -> Option<Hold> {
     let ready = said.into_iter().flatten().find(|c| c.type_ == ConditionType::Ready.as_str());
     let claims = ready.is_some_and(|c| c.status == "True" && c.observed_generation == object.meta().generation);
-    hold.filter(|_| claims).map(|h| Hold { next: Next::After(Duration::ZERO), ..h.clone() })
+    hold.filter(|_| claims).map(|h| Hold { next: Next::After(MOMENT), ..h.clone() })
 }
+
+/// Long enough not to spin where the watch has not told yet that the object is gone.
+const MOMENT: Duration = Duration::from_millis(100);
 
 /// A Warning Event when an object begins to be held, or is held for another reason.
 pub fn tell_hold<K: Resource<DynamicType = ()>>(ctx: &Ctx, object: &K, old: &[Condition], hold: &Hold) {

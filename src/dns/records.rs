@@ -180,13 +180,16 @@ pub fn new_selector(year: i16, month: i8, algorithm: DkimAlgorithm, taken: &[Str
         DkimAlgorithm::Ed25519 => 'e',
     };
     let first = format!("s{year:04}{month:02}{letter}");
-    let mut selector = first.clone();
-    let mut n = 1u32;
-    while taken.contains(&selector) {
-        n += 1;
-        selector = format!("{first}{n}");
+    // Never one that was there before: resolvers may have its key for as long as its TTL says.
+    let number = |s: &String| match s.strip_prefix(first.as_str()) {
+        Some("") => Some(1u32),
+        Some(rest) => rest.parse().ok(),
+        None => None,
+    };
+    match taken.iter().filter_map(number).max() {
+        None => first,
+        Some(n) => format!("{first}{}", n.saturating_add(1)),
     }
-    selector
 }
 
 /// Value of the DMARC record. `p` stands right behind `v` for readers from before RFC 9989.
@@ -308,6 +311,7 @@ mod tests {
         assert_eq!(new_selector(2026, 11, DkimAlgorithm::Ed25519, &["s202611r".into()]), "s202611e");
         assert_eq!(new_selector(2026, 11, r, &["s202611r".into()]), "s202611r2");
         assert_eq!(new_selector(2026, 11, r, &["s202611r".into(), "s202611r2".into()]), "s202611r3");
+        assert_eq!(new_selector(2026, 11, r, &["s202611r7".into()]), "s202611r8", "one that went is not used again");
     }
 
     #[test]

@@ -267,9 +267,12 @@ impl Properties {
             |m: &Declared| self.made.contains_key(uid(m.object)) && !text(m.object, "/status/ownership").is_empty();
         let all: Vec<_> = all.into_iter().filter(|m| !deleting(m.object) && known_of(m)).collect();
         let there = |m: &Declared| {
-            m.address().is_some_and(|a| {
-                a != e.name && server.mailboxes.get(&a).is_some_and(|r| r.row.owner.as_deref() == Some(uid(m.object)))
-            })
+            // Whose domain was not read since then is not known to be missing.
+            !m.domain().is_some_and(|d| known(&d.name()))
+                || m.address().is_some_and(|a| {
+                    a != e.name
+                        && server.mailboxes.get(&a).is_some_and(|r| r.row.owner.as_deref() == Some(uid(m.object)))
+                })
         };
         let missing = all.iter().filter(|m| !there(m)).count() as u64;
         let limit =
@@ -302,6 +305,7 @@ impl Properties {
                     continue;
                 }
                 match w.by_uid(owner) {
+                    None if w.notes.forced.contains(owner) => {}
                     None => return Err(format!("I2: {kind} {name} at {host} is left, its object is gone")),
                     Some((key, v)) if !finalizers(v).contains(&FINALIZER) => {
                         return Err(format!("I2: {kind} {name} at {host} is owned by {key}, which has no finalizer"));

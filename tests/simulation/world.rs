@@ -20,6 +20,9 @@ pub struct World {
 pub struct Notes {
     /// Addresses and names (`dns:` before those in the DNS) that somebody changed by hand: how often.
     pub drifted: BTreeMap<String, u64>,
+    /// Uids of what lay below an object whose finalizer a user took away: if their status after a creation is lost too,
+    /// nothing tells any more where they are.
+    pub forced: BTreeSet<String>,
     /// Addresses whose passwords somebody changed by way of a Secret.
     pub rekeyed: BTreeSet<String>,
     /// Uids that were told to forget the backend.
@@ -102,10 +105,12 @@ impl World {
             Step::Api(r) => {
                 self.api.actor = Actor::User;
                 let (orphaned, bare) = self.strips(r);
+                let below = self.below(&bare);
                 let answer = self.api.handle(r, 0);
                 if answer.code < 300 {
                     self.passwords(r);
                     self.notes.orphaned.extend(orphaned);
+                    self.notes.forced.extend(below);
                     self.notes.bare.extend(bare);
                 }
                 let uid = match answer.code {
@@ -139,6 +144,13 @@ impl World {
                 line
             }
         }
+    }
+
+    fn below(&self, uids: &[String]) -> Vec<String> {
+        let all = crate::declared::KINDS.iter().flat_map(|kind| crate::declared::Declared::all(self, kind));
+        let is = |v: &serde_json::Value| uids.iter().any(|u| text(v, "/metadata/uid") == u);
+        let hit = all.filter(|d| std::iter::successors(d.parent(), |p| p.parent()).any(|p| is(p.object)));
+        hit.map(|d| text(d.object, "/metadata/uid").to_string()).collect()
     }
 
     /// A Secret that a user writes or removes changes passwords: of those the mailboxes' generations say nothing.

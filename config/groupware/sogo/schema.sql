@@ -139,6 +139,8 @@ ALTER TABLE alias ADD COLUMN IF NOT EXISTS display_name text NOT NULL DEFAULT ''
 ALTER TABLE alias ADD COLUMN IF NOT EXISTS effects_due boolean NOT NULL DEFAULT false;
 ALTER TABLE alias ADD COLUMN IF NOT EXISTS effects_for text;
 
+ALTER TABLE dkim ADD COLUMN IF NOT EXISTS created timestamptz DEFAULT now();
+ALTER TABLE dkim ADD COLUMN IF NOT EXISTS modified timestamptz DEFAULT now();
 ALTER TABLE dkim ADD COLUMN IF NOT EXISTS owner text;
 ALTER TABLE dkim ADD COLUMN IF NOT EXISTS algorithm text;
 

@@ -84,6 +84,10 @@ async fn steps(ctx: &Ctx, p: &mut Progress) -> Step<Cleanup<Hold>> {
     if let Some(hold) = children(ctx, &key).await? {
         return Ok(Cleanup::Waiting(hold));
     }
+    if super::never_verified(&p.status) {
+        claim::give_back(ctx, &name, &own).await?;
+        return Ok(Cleanup::Done);
+    }
     if let (true, Ok(instance)) = (observed, &instance) {
         let ours =
             |rows: &DomainSnapshot| rows.domain.as_ref().is_some_and(|r| r.owner.as_deref() == Some(own.as_str()));
@@ -95,11 +99,6 @@ async fn steps(ctx: &Ctx, p: &mut Progress) -> Step<Cleanup<Hold>> {
     }
     if observed && !deletion::never_made(p.status.ownership) {
         return Ok(deletion::observed());
-    }
-    if deletion::never_made(p.status.ownership) && matches!(p.status.state, None | Some(DomainState::Pending)) {
-        // Nothing was ever made: `Verified` is written before.
-        claim::give_back(ctx, &name, &own).await?;
-        return Ok(Cleanup::Done);
     }
     if let Some(hold) = deletion::draining(&with_status(&domain, p), false, ctx.clock.now()) {
         return Ok(Cleanup::Waiting(hold));

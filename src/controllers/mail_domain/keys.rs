@@ -10,7 +10,7 @@ use super::stage::{Progress, stamp};
 use crate::api::mail_domain::{DkimAlgorithm, DkimKeyState, DkimKeyStatus};
 use crate::api::{Reason, RecordState, annotations, mail_domain};
 use crate::dns::records::{DkimPublic, new_selector};
-use crate::groupware::{Capability, DkimRow};
+use crate::groupware::{Capability, DkimRow, DomainSnapshot};
 use std::collections::BTreeMap;
 
 /// How long the record of a key stays after it signed the last time: mail can be on its way for days (RFC 5321, 4.5.4.1
@@ -23,6 +23,8 @@ pub struct Selectors {
     pub keys: Vec<DkimRow>,
     /// The newest of each algorithm.
     pub newest: Vec<String>,
+    /// Those that no mail on its way needs any more: without a record.
+    pub over: Vec<String>,
 }
 
 impl Selectors {
@@ -30,7 +32,7 @@ impl Selectors {
     pub fn public(&self) -> Vec<DkimPublic> {
         let public =
             |k: &DkimRow| DkimPublic { selector: k.selector.clone(), algorithm: k.algorithm, public: k.public.clone() };
-        self.keys.iter().map(public).collect()
+        self.keys.iter().filter(|k| !self.over.contains(&k.selector)).map(public).collect()
     }
 }
 
@@ -57,11 +59,15 @@ fn missing(keys: &[DkimRow], algorithms: &[DkimAlgorithm], replaced: impl Fn(&Dk
     algorithms.iter().filter(|a| !has(a)).copied().collect()
 }
 
-/// Whether a key has reached the age of `dkim.rotateEvery` (`365d`). One of an unknown age never has.
-fn aged(key: &DkimRow, rotate_every: &str, now: jiff::Timestamp) -> bool {
+/// Whether a key that signs has reached the age of `dkim.rotateEvery` (`365d`). One of an unknown age never has. Whatever
+/// the server's clock and the column say, one that replaced another one lately stays: a wrong clock makes no second key.
+fn aged(key: &DkimRow, status: &[DkimKeyStatus], rotate_every: &str, now: jiff::Timestamp) -> bool {
     let days: Option<i64> = rotate_every.strip_suffix('d').and_then(|d| d.parse().ok());
     let (Some(days), Some(created)) = (days, key.created) else { return false };
-    now.duration_since(created) >= jiff::SignedDuration::from_hours(24 * days)
+    let old = |since: jiff::Timestamp| now.duration_since(since) >= jiff::SignedDuration::from_hours(24 * days);
+    let retired =
+        status.iter().filter(|s| s.algorithm == key.algorithm).filter_map(|s| s.retired_at.as_deref()?.parse().ok());
+    key.active && old(created) && retired.into_iter().all(old)
 }
 
 /// Whether a key has been out of use for so long that no mail on its way needs its record. Since when it is stands in the
@@ -102,19 +108,8 @@ pub async fn ensure(ctx: &Ctx, id: &ObjectId, p: &mut Progress, parents: &Parent
     let before: Vec<String> = p.status.dkim.iter().map(|k| k.selector.clone()).collect();
     let now = ctx.clock.now();
     let every = p.object.spec.dkim.rotate_every.clone();
-    let replaced = |k: &DkimRow| (asked && before.contains(&k.selector)) || aged(k, &every, now);
+    let replaced = |k: &DkimRow| (asked && before.contains(&k.selector)) || aged(k, &p.status.dkim, &every, now);
     let todo = missing(&keys, &algorithms, replaced);
-    let newest_now = newest(&keys, &algorithms);
-    let (over, kept): (Vec<DkimRow>, Vec<DkimRow>) =
-        keys.into_iter().partition(|k| !newest_now.contains(&k.selector) && done_with(k, &p.status.dkim, now));
-    keys = kept;
-    for old in &over {
-        let removed = server.server.remove_dkim_key(&uid(p.object.as_ref()), &parents.name, &old.selector).await;
-        if let Err(error) = removed {
-            ctx.observed.stale(&server.uid, &parents.name).await;
-            return Err(failed(error).into());
-        }
-    }
     if !todo.is_empty() {
         let today = now.to_zoned(jiff::tz::TimeZone::UTC).date();
         for &algorithm in &todo {
@@ -132,8 +127,6 @@ pub async fn ensure(ctx: &Ctx, id: &ObjectId, p: &mut Progress, parents: &Parent
             };
             keys.push(row);
         }
-    }
-    if !todo.is_empty() || !over.is_empty() {
         let copy = others.iter().chain(&keys).cloned().collect();
         ctx.observed.update(&server.uid, &parents.name, |s| s.dkim = copy).await;
     }
@@ -141,9 +134,28 @@ pub async fn ensure(ctx: &Ctx, id: &ObjectId, p: &mut Progress, parents: &Parent
         p.status.last_handled_rotate_dkim = wish;
     }
     let newest = newest(&keys, &algorithms);
-    let out = Selectors { keys, newest };
+    let over = keys.iter().filter(|k| !newest.contains(&k.selector) && done_with(k, &p.status.dkim, now));
+    let over = over.map(|k| k.selector.clone()).collect();
+    let out = Selectors { keys, newest, over };
     show(p, &out, now);
     Ok(out)
+}
+
+/// Takes away what nobody needs any more, after its record, and after all that the domain itself needs.
+pub async fn clear(ctx: &Ctx, p: &mut Progress, parents: &Parents, selectors: &Selectors) -> Step<()> {
+    let server = &parents.server;
+    for selector in &selectors.over {
+        let removed = server.server.remove_dkim_key(&uid(p.object.as_ref()), &parents.name, selector).await;
+        if let Err(error) = removed {
+            ctx.trouble(server, &error);
+            ctx.observed.stale(&server.uid, &parents.name).await;
+            return Err(Hold::backend(&server.label(), &error).into());
+        }
+        p.status.dkim.retain(|k| k.selector != *selector);
+        let gone = |s: &mut DomainSnapshot| s.dkim.retain(|k| k.selector != *selector);
+        ctx.observed.update(&server.uid, &parents.name, gone).await;
+    }
+    Ok(())
 }
 
 fn show(p: &mut Progress, selectors: &Selectors, now: jiff::Timestamp) {
@@ -191,7 +203,7 @@ pub async fn sign(ctx: &Ctx, id: &ObjectId, p: &mut Progress, parents: &Parents,
             .await
             .map_err(|e| Hold::backend(&server.label(), &e))?;
         let (keys, _) = ours(all, &uid(p.object.as_ref()));
-        show(p, &Selectors { keys, newest: selectors.newest.clone() }, ctx.clock.now());
+        show(p, &Selectors { keys, newest: selectors.newest.clone(), over: vec![] }, ctx.clock.now());
     }
     Ok(())
 }
@@ -237,10 +249,22 @@ mod tests {
     fn keys_grow_old_by_the_servers_word() {
         let of = |created: Option<&str>| DkimRow { created: created.map(at), ..key("a", DkimAlgorithm::RSA2048, true) };
         let now = at("2026-11-26T12:00:00Z");
-        assert!(aged(&of(Some("2025-11-26T12:00:00Z")), "365d", now));
-        assert!(!aged(&of(Some("2025-11-26T12:00:01Z")), "365d", now));
-        assert!(!aged(&of(Some("2027-01-01T00:00:00Z")), "1d", now), "a clock that goes wrong");
-        assert!(!aged(&of(None), "1d", now));
+        let retired = |at: &str| {
+            let (selector, algorithm, state) = ("z".to_owned(), DkimAlgorithm::RSA2048, DkimKeyState::Retiring);
+            [DkimKeyStatus { selector, algorithm, state, retired_at: Some(at.into()) }]
+        };
+        assert!(aged(&of(Some("2025-11-26T12:00:00Z")), &[], "365d", now));
+        assert!(!aged(&of(Some("2025-11-26T12:00:01Z")), &[], "365d", now));
+        assert!(!aged(&of(Some("2027-01-01T00:00:00Z")), &[], "1d", now), "a clock that goes wrong");
+        assert!(!aged(&of(None), &[], "1d", now));
+        let new = DkimRow { active: false, ..of(Some("2000-01-01T00:00:00Z")) };
+        assert!(!aged(&new, &[], "365d", now), "it does not even sign yet");
+        let old = of(Some("2000-01-01T00:00:00Z"));
+        assert!(
+            !aged(&old, &retired("2026-11-26T11:00:00Z"), "365d", now),
+            "it replaced one just now, whatever it says"
+        );
+        assert!(aged(&old, &retired("2025-11-20T11:00:00Z"), "365d", now));
     }
 
     #[test]

@@ -103,7 +103,9 @@ async fn stages(ctx: &Ctx, id: &ObjectId, p: &mut Progress) -> Step<String> {
     let selectors = keys::ensure(ctx, id, p, &parents).await?;
     publish::all_but_mx(ctx, p, &parents, &selectors).await?;
     keys::sign(ctx, id, p, &parents, &selectors).await?;
-    cutover::run(ctx, id, p, &parents, &selectors).await
+    let said = cutover::run(ctx, id, p, &parents, &selectors).await?;
+    keys::clear(ctx, p, &parents, &selectors).await?;
+    Ok(said)
 }
 
 fn observes(domain: &MailDomain, instance: &MailInstance) -> bool {
@@ -255,6 +257,11 @@ async fn parents(ctx: &Ctx, id: &ObjectId, p: &mut Progress) -> Step<Parents> {
     Ok(Parents { name, instance, tenant, server, dns, zone })
 }
 
+/// Whether the name was never ours: nothing was ever made of the domain, since `Verified` is written before.
+pub fn never_verified(status: &MailDomainStatus) -> bool {
+    matches!(status.state, None | Some(DomainState::Pending)) && deletion::never_made(status.ownership)
+}
+
 /// Proof, then claim (I9). A claim is held until the MailDomain goes; it is never looked past. `Verified` in the status says
 /// that nobody held a name above or below once the claim was there, and is written before anything is provisioned: whoever
 /// crashed in between looks again.
@@ -271,14 +278,15 @@ async fn verify(ctx: &Ctx, p: &mut Progress, parents: &Parents) -> Step<()> {
         p.conditions.set(ConditionType::OwnershipVerified, false, hold.reason, hold.message.clone());
         Err(hold.into())
     };
-    let before = !matches!(p.status.state, None | Some(DomainState::Pending));
+    let before = !never_verified(&p.status);
     let mut held = holder(ctx, name);
     if before && held.as_deref() != Some(own.as_str()) {
         // The watch may be late: what is provisioned is not put at risk for that.
         held = claim::holder(ctx, name).await?;
     }
     if held.as_deref() != Some(own.as_str()) {
-        p.status.state = Some(DomainState::Pending);
+        // What was verified once may have left something: it is never `Pending` again.
+        p.status.state = Some(if before { DomainState::Lost } else { DomainState::Pending });
         p.conditions.set(ConditionType::OwnershipVerified, false, Reason::OwnershipUnproven, "not proven yet");
         if held.is_some() {
             return refused(p, claimed(name));
@@ -293,13 +301,18 @@ async fn verify(ctx: &Ctx, p: &mut Progress, parents: &Parents) -> Step<()> {
         }
     }
     let verified = format!("{name} is claimed");
-    if matches!(p.status.state, None | Some(DomainState::Pending)) {
+    if never_verified(&p.status) || p.status.state == Some(DomainState::Lost) {
         // Also where the watch says that it is ours: it may have been given back a moment ago, and the watch be late.
         if let Holder::Other(_) = claim::take(ctx, name, &p.object).await? {
             return refused(p, claimed(name));
         }
         let namespace = p.object.metadata.namespace.clone().unwrap_or_default();
-        if let Some(relative) = claim::relative(ctx, name, &namespace).await? {
+        let known = claim::relative_known(&ctx.world(), name, &namespace);
+        let relative = match known {
+            Some(known) => Some(known),
+            None => claim::relative(ctx, name, &namespace).await?,
+        };
+        if let Some(relative) = relative {
             claim::give_back(ctx, name, &own).await?;
             return refused(p, Hold { next: Next::Retry, ..claimed(&relative) });
         }

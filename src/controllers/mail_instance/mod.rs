@@ -222,7 +222,8 @@ async fn steps(ctx: &Ctx, id: &ObjectId, instance: &Arc<MailInstance>) -> Step<D
     let same =
         have.as_ref().is_some_and(|t| t.active && t.storage == want.storage && t.address_book == want.address_book);
     let (tenant, made) = match have {
-        Some(tenant) if same => (tenant, Made::Unchanged),
+        // While a loss is held nothing is written: it was read before the others, and may be gone with them by now.
+        Some(tenant) if same || mass_loss == Some(MassLossState::Held) => (tenant, Made::Unchanged),
         _ => server.server.ensure_tenant(&want).await.map_err(failed)?,
     };
     let short = short.then(|| {
@@ -257,11 +258,10 @@ async fn judge(
     if !suspect {
         return Ok(None);
     }
-    // The regular reads of its domains are as good, and those of whoever found something missing; unless a person asks, or
-    // the tenant itself has gone, of which they may not know yet.
+    // The regular reads of its domains are as good, unless a person asks.
     let asked = annotation(family.object.as_ref(), annotations::RECONCILE);
     let asks = asked.is_some() && asked != status.last_handled_reconcile_at;
-    let fresh = asks || (status.mass_loss.is_none() && tenant_missing && made_once);
+    let fresh = asks || status.mass_loss.is_none();
     let age = interval(&family.backend.spec.resync.interval).mul_f64(1.25);
     let since = if fresh { Since::now() } else { Since::within(age) };
     let loss = mass_loss::count(ctx, server, &family.key, since).await?;

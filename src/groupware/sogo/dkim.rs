@@ -61,7 +61,8 @@ pub(super) async fn rows(conn: &mut Conn, f: Features, domain: &str) -> Result<V
         .map(|t| format!("EXISTS (SELECT FROM {t} s WHERE s.dkim_id = k.id AND s.author = k.domain_name)"))
         .collect();
     let sql = format!(
-        "SELECT k.selector, k.algorithm, k.public_key, {}, k.owner, extract(epoch FROM k.created)::bigint \
+        "SELECT k.selector, k.algorithm, k.public_key, {}, k.owner, \
+         CASE WHEN isfinite(k.created) THEN extract(epoch FROM k.created)::bigint END \
          FROM dkim k WHERE k.domain_name = $1 ORDER BY k.id",
         signs.join(" OR ")
     );
@@ -115,8 +116,8 @@ impl Sogo {
                 };
             }
             conn.execute(
-                "INSERT INTO dkim (domain_name, description, selector, private_key, public_key, owner, algorithm) \
-                 VALUES ($1, 'mailtenant', $2, $3, $4, $5, $6)",
+                "INSERT INTO dkim (domain_name, description, selector, private_key, public_key, owner, algorithm, created, \
+                 modified) VALUES ($1, 'mailtenant', $2, $3, $4, $5, $6, now(), now())", // PostfixAdmin's default is 2000-01-01
                 &[&domain, &selector, &pem.expose(), &key.public, &owner, &word(key.algorithm)],
             )
             .await
