@@ -232,6 +232,12 @@ impl Properties {
                     s.domains.get(&set.name).is_some_and(|d| d.row.active)
                         && all.any(|a| a.ends_with(&format!("@{}", set.name)))
                 });
+                // Who was asked for a moment ago may be on its way out by now, because its object was deleted just then.
+                let left = w.groupware.values().flat_map(|s| &s.log).any(|e| {
+                    matches!(e.verb, Verb::Disabled | Verb::Deleted | Verb::Released)
+                        && e.name.ends_with(&format!("@{}", set.name))
+                });
+                let takes = takes || left;
                 let drifted = w.notes.drifted.keys().any(|n| n.ends_with(&format!("@{}", set.name)));
                 if !takes && !drifted && w.notes.emptied.is_empty() {
                     return Err(format!("I7: MX of {} leads here, and nobody there gets mail", set.name));
