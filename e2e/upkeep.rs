@@ -176,6 +176,16 @@ async fn what_is_not_allowed_any_more_ends_and_all_else_is_carried_out() {
     for (kind, name) in [("Mailbox", "bob"), ("MailAlias", "both"), ("MailAlias", "out")] {
         w.k.not_ready(kind, name, "ExternalForwardingDenied", secs(60)).await;
     }
+    // It is said first (I4), and taken away a moment later.
+    let zone = w.zone();
+    let open = format!("SELECT count(*) FROM alias WHERE domain = '{zone}' AND active AND goto LIKE '%away.example%'");
+    eventually("nothing leads outside any more", secs(30), || async {
+        match w.sql.one(&open).await.as_str() {
+            "0" => Ok(()),
+            rows => Err(format!("{rows} rows do")),
+        }
+    })
+    .await;
     let left = |address: &'static str| {
         outside.lock().expect("no poison").iter().filter(|m| m.to.iter().any(|t| t == address)).count()
     };
