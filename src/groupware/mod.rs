@@ -399,6 +399,23 @@ pub struct DomainSnapshot {
     pub dkim: Vec<DkimRow>,
 }
 
+impl DomainSnapshot {
+    /// Whether the domain is there and the owner's.
+    pub fn domain_is_of(&self, owner: &str) -> bool {
+        self.domain.as_ref().is_some_and(|r| r.owner.as_deref() == Some(owner))
+    }
+
+    /// Whether the mailbox of this address is there and the owner's.
+    pub fn mailbox_is_of(&self, address: &str, owner: &str) -> bool {
+        self.mailboxes.get(address).is_some_and(|r| r.owner.as_deref() == Some(owner))
+    }
+
+    /// Whether the alias of this address is there and the owner's.
+    pub fn alias_is_of(&self, address: &str, owner: &str) -> bool {
+        self.aliases.get(address).is_some_and(|r| r.owner.as_deref() == Some(owner))
+    }
+}
+
 /// How a parent left.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Left {

@@ -66,9 +66,7 @@ async fn steps(ctx: &Ctx, alias: &MailAlias) -> Step<Cleanup<Hold>> {
     }
     if [alias.spec.management_policy, instance.spec.management_policy].contains(&ManagementPolicy::Observe) {
         let (own, address) = (uid(alias), address(alias, &domain.name));
-        let ours = |rows: &DomainSnapshot| {
-            rows.aliases.get(&address).is_some_and(|r| r.owner.as_deref() == Some(own.as_str()))
-        };
+        let ours = |rows: &DomainSnapshot| rows.alias_is_of(&address, &own);
         let (place, ownership) = ((&domain.key, domain.name.as_str()), alias.status.as_ref().and_then(|s| s.ownership));
         return deletion::observed_row(ctx, &domain.instance, place, ownership, ours).await;
     }

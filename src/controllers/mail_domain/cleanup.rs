@@ -89,8 +89,7 @@ async fn steps(ctx: &Ctx, p: &mut Progress) -> Step<Cleanup<Hold>> {
         return Ok(Cleanup::Done);
     }
     if let (true, Ok(instance)) = (observed, &instance) {
-        let ours =
-            |rows: &DomainSnapshot| rows.domain.as_ref().is_some_and(|r| r.owner.as_deref() == Some(own.as_str()));
+        let ours = |rows: &DomainSnapshot| rows.domain_is_of(&own);
         let outcome = deletion::observed_row(ctx, instance, (&key, &name), p.status.ownership, ours).await?;
         if matches!(outcome, Cleanup::Done) {
             claim::give_back(ctx, &name, &own).await?;

@@ -307,12 +307,7 @@ async fn verify(ctx: &Ctx, p: &mut Progress, parents: &Parents) -> Step<()> {
             return refused(p, claimed(name));
         }
         let namespace = p.object.metadata.namespace.clone().unwrap_or_default();
-        let known = claim::relative_known(&ctx.world(), name, &namespace);
-        let relative = match known {
-            Some(known) => Some(known),
-            None => claim::relative(ctx, name, &namespace).await?,
-        };
-        if let Some(relative) = relative {
+        if let Some(relative) = claim::relative(ctx, name, &namespace).await? {
             claim::give_back(ctx, name, &own).await?;
             return refused(p, Hold { next: Next::Retry, ..claimed(&relative) });
         }

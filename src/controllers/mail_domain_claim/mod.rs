@@ -77,9 +77,13 @@ pub fn relative_known(world: &World, name: &str, namespace: &str) -> Option<Stri
     below.any(|n| foreign(n)).then(|| words(false, name))
 }
 
-/// The same by a live look, once our own claim is there: of two that came at the same moment at least one sees the other,
-/// however late the watches are.
+/// The same, and by a live look where the watch knows of none, once our own claim is there: of two that came at the same
+/// moment at least one sees the other, however late the watches are.
 pub async fn relative(ctx: &Ctx, name: &str, namespace: &str) -> Result<Option<String>, kube::Error> {
+    let known = relative_known(&ctx.world(), name, namespace);
+    if known.is_some() {
+        return Ok(known);
+    }
     let foreign = |c: &MailDomainClaim| c.spec.owner.namespace != namespace;
     let api: Api<MailDomainClaim> = Api::all(ctx.client.clone());
     for above in crate::dns::name::parents(name) {

@@ -85,9 +85,7 @@ async fn steps(ctx: &Ctx, mailbox: &Mailbox) -> Step<Cleanup<Hold>> {
         || domain.instance.object.spec.management_policy == ManagementPolicy::Observe
     {
         let (own, address) = (uid(mailbox), format!("{}@{}", mailbox.spec.local_part, domain.name));
-        let ours = |rows: &DomainSnapshot| {
-            rows.mailboxes.get(&address).is_some_and(|r| r.owner.as_deref() == Some(own.as_str()))
-        };
+        let ours = |rows: &DomainSnapshot| rows.mailbox_is_of(&address, &own);
         let place = (&domain.key, domain.name.as_str());
         return deletion::observed_row(ctx, &domain.instance, place, status.ownership, ours).await;
     }
@@ -102,9 +100,8 @@ async fn steps(ctx: &Ctx, mailbox: &Mailbox) -> Step<Cleanup<Hold>> {
     let address = format!("{}@{}", mailbox.spec.local_part, domain.name);
     let own = uid(mailbox);
     // Whose row it is comes first: another tenant's address is none of our business, not even who delivers to it (I11).
-    let ours = ctx.rows(&server, &domain.key, &domain.name, Since::Ever, |rows| {
-        rows.mailboxes.get(&address).is_some_and(|r| r.owner.as_ref() == Some(&own))
-    });
+    let ours = |rows: &DomainSnapshot| rows.mailbox_is_of(&address, &own);
+    let ours = ctx.rows(&server, &domain.key, &domain.name, Since::Ever, ours);
     let ours = ours.await.map_err(|e| deletion::with_way_out(Hold::backend(&server.label(), &e)))?;
     let policy = mailbox.spec.deletion_policy.unwrap_or(domain.instance.object.spec.deletion_policy);
     let referenced = if ours { referenced(ctx, &server, &domain.key, &address).await } else { Ok(None) };
