@@ -301,6 +301,9 @@ pub struct MailDomainStatus {
     /// Until when the old MX may be in caches and the backend goes on accepting (RFC 3339); set once, when MX left.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub draining_until: Option<String>,
+    /// For `managementPolicy: Observe`: what differs at the backend and in the DNS.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub drift: Vec<String>,
     /// Conditions.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]

@@ -144,6 +144,9 @@ pub struct MailInstanceStatus {
     /// What is used of what was booked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub usage: Option<InstanceUsage>,
+    /// For `managementPolicy: Observe`: what differs at the backend.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub drift: Vec<String>,
     /// Conditions.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]

@@ -331,7 +331,10 @@ pub async fn settle(ctx: &Ctx, result: Pass, id: &ObjectId) -> Next {
                 other => other.to_string(),
             };
             tracing::warn!(object = %id, error = said, "Kubernetes did not take a call; again");
-            if let Some(hold) = super::trouble::refusal(&error) {
+            let again = ctx.queue.failures(id) > 0;
+            if let Some(hold) =
+                super::trouble::refusal(&error).or_else(|| super::trouble::away(&error).filter(|_| again))
+            {
                 super::trouble::after(ctx, id, &hold).await;
             }
             Next::Retry

@@ -5,6 +5,9 @@ use crate::groupware::BackendError;
 use crate::runtime::dispatch::Next;
 use std::time::Duration;
 
+/// What `status.drift` says of an object that is not at the backend at all.
+pub const MISSING: &str = "missing";
+
 /// Why an object cannot be ready now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Hold {
@@ -34,6 +37,12 @@ impl Hold {
     /// Again after this time; nothing failed.
     pub fn after(reason: Reason, message: impl Into<String>, after: Duration) -> Self {
         Hold { reason, message: message.into(), stalled: false, next: Next::After(after) }
+    }
+
+    /// `managementPolicy: Observe` and something differs, or is `missing`.
+    pub fn drifted(drift: &[String]) -> Option<Self> {
+        let text = "nothing is written (managementPolicy: Observe), and the backend differs";
+        (!drift.is_empty()).then(|| Hold::waiting(Reason::Drifted, format!("{text}: {}", drift.join(", "))))
     }
 
     /// From a call to a server, named for the message: `GroupwareBackend berlin`.

@@ -36,7 +36,7 @@ pub fn api(ctx: &Ctx, id: &ObjectId) -> kube::Api<DynamicObject> {
 }
 
 /// What a refusal by Kubernetes means for the object, if it is one that no retry by itself heals: a missing permission,
-/// an admission webhook, a quota. Anything else says nothing: a server that is away takes no status either.
+/// an admission webhook, a quota.
 pub fn refusal(error: &kube::Error) -> Option<Hold> {
     let kube::Error::Api(status) = error else { return None };
     let refused = (400..500).contains(&status.code) && !matches!(status.code, 404 | 409 | 410 | 429);
@@ -44,6 +44,23 @@ pub fn refusal(error: &kube::Error) -> Option<Hold> {
         let text = format!("Kubernetes refused a call of the operator ({}): {}", status.reason, status.message);
         Hold::retry(Reason::KubernetesError, format!("{text}. The platform team has to look at the operator's rights."))
     })
+}
+
+/// What it means that Kubernetes did not do a call for the second time: a part of it may be away (a webhook, one resource),
+/// and the status be taken all the same. Of another writer (409, 410) or of what is gone (404) there is nothing to say.
+pub fn away(error: &kube::Error) -> Option<Hold> {
+    let text = match error {
+        kube::Error::Api(status) if status.code == 429 || status.code >= 500 => {
+            format!(
+                "Kubernetes did not do a call of the operator ({} {}): {}",
+                status.code, status.reason, status.message
+            )
+        }
+        kube::Error::Api(_) => return None,
+        // Its words change from call to call, and may quote what was read.
+        _ => "Kubernetes gave no answer to a call of the operator, or one that makes no sense".to_owned(),
+    };
+    Some(Hold::retry(Reason::KubernetesError, format!("{text}. It is tried again; the operator's log names the call.")))
 }
 
 /// Says so in the status; a status that says it already is not written. What else it says stays.
@@ -72,7 +89,7 @@ pub async fn say(ctx: &Ctx, id: &ObjectId, hold: &Hold) -> Result<(), kube::Erro
     // The resourceVersion: what was read a moment ago is written back, and must not undo what came between.
     let patch = json!({
         "apiVersion": resource.api_version, "kind": resource.kind, "status": status,
-        "metadata": {"name": id.key.name, "uid": live.metadata.uid, "resourceVersion": live.metadata.resource_version},
+        "metadata": {"name": id.key.name, "resourceVersion": live.metadata.resource_version},
     });
     let params = PatchParams::apply(FIELD_MANAGER).force();
     match api.patch_status(&id.key.name, &params, &Patch::Apply(&patch)).await {
@@ -135,5 +152,33 @@ pub async fn undecodable(ctx: &Ctx, id: &ObjectId, broken: &crate::runtime::watc
             Next::Retry
         }
         Ok(()) => Next::Settled,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answer(code: u16) -> kube::Error {
+        kube::Error::Api(kube::core::Status::failure("in words", "Reason").with_code(code).boxed())
+    }
+
+    #[test]
+    fn what_kubernetes_did_not_do_is_said_by_what_helps() {
+        for code in [400, 401, 403, 422] {
+            assert!(refusal(&answer(code)).is_some_and(|h| h.message.contains("in words")), "{code}: at once");
+            assert!(away(&answer(code)).is_none(), "{code}");
+        }
+        for code in [429, 500, 503, 504] {
+            assert!(refusal(&answer(code)).is_none(), "{code}: may pass by itself");
+            let hold = away(&answer(code)).unwrap();
+            assert_eq!(hold.reason, Reason::KubernetesError);
+            assert!(hold.message.contains(&code.to_string()) && hold.message.contains("in words"), "{}", hold.message);
+        }
+        for code in [404, 409, 410] {
+            assert!(refusal(&answer(code)).is_none() && away(&answer(code)).is_none(), "{code}: nothing is wrong");
+        }
+        let cut = kube::Error::Service("127.0.0.1:1234 was reset".into());
+        assert!(away(&cut).is_some_and(|h| !h.message.contains("1234")), "words that change are for the log");
     }
 }

@@ -176,6 +176,29 @@ pub fn plan(desired: &[Record], journal: &[RecordStatus], live: &[RrSet], policy
     p.finish()
 }
 
+/// How the records stand, for whoever only looks. What the journal says of our own values stays word for word, since it is
+/// what a withdrawal goes by; nothing else becomes ours. With it, what differs, by purpose and name.
+pub fn compare(
+    desired: &[Record],
+    journal: &[RecordStatus],
+    live: &[RrSet],
+    conflict: ConflictPolicy,
+) -> (Vec<RecordStatus>, BTreeSet<(Purpose, String)>) {
+    let policy = Policy { conflict, switch_mx: false, previous_mx: None };
+    let found = plan(desired, journal, live, &policy).journal;
+    let wanted = |e: &&RecordStatus| desired.iter().any(|r| r.name == e.name && r.purpose == e.purpose);
+    let differ = found.iter().filter(wanted).filter(|e| !matches!(e.state, RecordState::Ok | RecordState::Propagating));
+    let differing = differ.map(|e| (e.purpose, e.name.clone())).collect();
+    let mut records: Vec<RecordStatus> = journal.iter().filter(|e| is_ours(e)).cloned().collect();
+    for entry in found {
+        if !records.iter().any(|own| same_record(own, &entry)) {
+            let ownership = entry.ownership.filter(|o| *o == Ownership::Observed);
+            records.push(RecordStatus { ownership, term: None, ..entry });
+        }
+    }
+    (records, differing)
+}
+
 impl Planner<'_> {
     fn is_for(&self, e: &RecordStatus, record: &Record) -> bool {
         e.name == record.name && e.type_ == record.rtype.as_str() && e.purpose == record.purpose

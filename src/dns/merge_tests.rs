@@ -548,3 +548,38 @@ proptest! {
         prop_assert_eq!(dns, start);
     }
 }
+
+#[test]
+fn whoever_only_looks_owns_nothing_and_forgets_nothing() {
+    let differing = |d: &BTreeSet<(Purpose, String)>| {
+        d.iter().map(|(purpose, name)| format!("{purpose:?} {name}")).collect::<Vec<_>>().join(", ")
+    };
+    let mut records = wanted();
+    records.retain(|r| r.purpose != Purpose::Challenge);
+    let look = |dns: &Dns, journal: &[RecordStatus], records: &[Record]| {
+        compare(records, journal, &dns.read(&which(records, &[])), ConflictPolicy::Refuse)
+    };
+
+    // Nothing is there, and nothing of it is going to be ours.
+    let (seen, differ) = look(&Dns::default(), &[], &records);
+    assert_eq!(differing(&differ), "MX acme.test, SPF acme.test, DKIM s1._domainkey.acme.test, DMARC _dmarc.acme.test");
+    assert!(seen.iter().all(|e| e.ownership.is_none() && e.term.is_none()), "{seen:#?}");
+
+    // All is there, made by others.
+    let mut dns = Dns::default();
+    settle(&mut dns, &records, vec![], policy(ConflictPolicy::Refuse));
+    let (seen, differ) = look(&dns, &[], &records);
+    assert_eq!(differing(&differ), "");
+    assert!(seen.iter().all(|e| e.state == RecordState::Ok && !is_ours(e)), "{seen:#?}");
+
+    // Made by us in its time: the journal stays, whatever became of the records since, or of what is wanted.
+    let mut dns = Dns::default();
+    let (journal, ..) = settle(&mut dns, &records, vec![], policy(ConflictPolicy::Refuse));
+    dns.put(Z, RecordType::MX, 60, vec!["10 elsewhere.example.".into()]);
+    dns.put("_dmarc.acme.test", RecordType::TXT, 300, vec!["v=DMARC1; p=none".into()]);
+    let (seen, differ) = look(&dns, &journal, &records);
+    assert_eq!(differing(&differ), "MX acme.test, DMARC _dmarc.acme.test");
+    assert_eq!(seen.iter().filter(|e| is_ours(e)).cloned().collect::<Vec<_>>(), journal);
+    let (seen, _) = look(&dns, &journal, &[]);
+    assert_eq!(seen.iter().filter(|e| is_ours(e)).cloned().collect::<Vec<_>>(), journal);
+}

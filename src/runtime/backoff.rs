@@ -27,6 +27,10 @@ impl<K: Ord + Clone> Backoff<K> {
         *n = n.saturating_add(1);
         random.around(pause, 20)
     }
+    /// How often an object has failed in a row.
+    pub fn failures(&self, key: &K) -> u32 {
+        self.0.get(key).copied().unwrap_or_default()
+    }
     /// A pass went through, or the object is gone.
     pub fn clear(&mut self, key: &K) {
         self.0.remove(key);
@@ -38,5 +42,29 @@ impl<K: Ord + Clone> Backoff<K> {
     /// Whether none is failing.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::runtime::clock::SystemRandom;
+
+    #[test]
+    fn pauses_double_up_to_five_minutes_and_are_never_in_step() {
+        let mut backoff = Backoff::default();
+        let mut different = std::collections::BTreeSet::new();
+        for n in 0..20u32 {
+            assert_eq!(backoff.failures(&1), n);
+            let expected = Duration::from_secs(1 << n.min(9)).min(CAP);
+            let pause = backoff.failed(&1, &SystemRandom);
+            assert!(pause >= expected.mul_f64(0.79) && pause <= expected.mul_f64(1.21), "{n}: {pause:?}");
+            different.insert(pause);
+        }
+        assert!(different.len() > 15, "{different:?}");
+        assert!(backoff.failed(&2, &SystemRandom) < Duration::from_secs(2), "each object has its own");
+        assert_eq!(backoff.len(), 2);
+        backoff.clear(&1);
+        assert!(backoff.failed(&1, &SystemRandom) < Duration::from_secs(2), "a pass that went through begins anew");
     }
 }

@@ -120,6 +120,11 @@ impl<K: Ord + Clone + Send + Sync + 'static> Dispatcher<K> {
         lock(&self.backoff).len()
     }
 
+    /// How often the passes of an object have failed in a row.
+    pub fn failures(&self, key: &K) -> u32 {
+        lock(&self.backoff).failures(key)
+    }
+
     /// Waiting passes, a lane.
     pub fn depths(&self) -> BTreeMap<String, usize> {
         lock(&self.queue).depths().map(|(l, n)| (l.to_owned(), n)).collect()

@@ -7,8 +7,10 @@ use serde::de::DeserializeOwned;
 use serde_json::json;
 use std::fmt::Debug;
 
-/// Applies `status`; the uid in the patch keeps it from landing on another object of the same name.
-/// Returns the object as written. An object that is gone is fine.
+/// Applies `status`, if the object is still the one that was seen. Returns the object as written. An object that is gone is
+/// fine. 409: somebody else wrote in between, or another object has the name now.
+///
+/// It is the resourceVersion that says so: kube-apiserver (1.36) takes no notice of another uid in a patch of the status.
 pub async fn apply<K, S>(api: &Api<K>, object: &K, status: &S, manager: &str) -> Result<Option<K>, kube::Error>
 where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned,
@@ -16,7 +18,7 @@ where
 {
     let patch = json!({
         "apiVersion": K::api_version(&()), "kind": K::kind(&()),
-        "metadata": {"name": object.name_any(), "uid": object.meta().uid},
+        "metadata": {"name": object.name_any(), "resourceVersion": object.meta().resource_version},
         "status": status,
     });
     match api.patch_status(&object.name_any(), &PatchParams::apply(manager).force(), &Patch::Apply(&patch)).await {

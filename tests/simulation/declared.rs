@@ -90,6 +90,12 @@ impl<'a> Declared<'a> {
         self.world.api.objs.get(&Key { res, ns: String::new(), name: name.into() }).map(|v| &**v)
     }
 
+    /// Whether nothing is written for it: by its own word or by its parents'.
+    pub fn is_observed(&self) -> bool {
+        std::iter::successors(Some(*self), |d| d.parent())
+            .any(|d| text(d.object, "/spec/managementPolicy") == "Observe")
+    }
+
     pub fn backend(&self) -> Option<&'a Value> {
         self.cluster("groupwarebackends", text(self.instance()?.object, "/spec/backendRef/name"))
     }

@@ -462,7 +462,7 @@ fn gone(d: &Declared) -> Result<(), String> {
     let paused = annotation(d.object, "paused") == "true"
         || d.instance().is_some_and(|i| annotation(i.object, "paused") == "true")
         // What was made before is not taken down by one who only looks.
-        || std::iter::successors(Some(*d), |p| p.parent()).any(|p| text(p.object, "/spec/managementPolicy") == "Observe");
+        || d.is_observed();
     let orphan = annotation(d.object, "orphan") == "true";
     let dns = d.key.res == "maildomains" && !causes_of_dns(d).is_empty();
     let unreachable = !reachable(d) || dns;

@@ -85,6 +85,9 @@ impl Properties {
             if c.actor == Actor::Operator && c.new.is_none() {
                 self.parent_left(w, c)?;
             }
+            if let Some(new) = c.new.as_ref().filter(|_| c.actor == Actor::Operator) {
+                Self::own_words(w, c, new)?;
+            }
             if let Some(old) = c.old.as_ref().filter(|_| c.key.res == "maildomains" && c.new.is_none())
                 && w.notes.abandoned(uid(old))
             {
@@ -92,6 +95,19 @@ impl Properties {
             }
         }
         self.seen = w.api.log.len();
+        Ok(())
+    }
+
+    /// What a status says to have been made was made for this object, and not for another one of its name.
+    fn own_words(w: &World, c: &Change, new: &Value) -> Verdict {
+        let said = |v: &Value| matches!(text(v, "/status/ownership"), "Created" | "Adopted");
+        let of = |e: &Entry| e.owner.as_deref() == Some(uid(new));
+        if said(new)
+            && !c.old.as_deref().is_some_and(|old| said(old))
+            && !w.groupware.values().any(|server| server.log.iter().any(of))
+        {
+            return Err(format!("I3: {} says {}, and nothing was made for it", c.key, text(new, "/status/ownership")));
+        }
         Ok(())
     }
 
@@ -195,6 +211,10 @@ impl Properties {
 
     /// I7, on the way out: the server takes mail until no resolver can have our MX any more.
     fn drained(&self, w: &World, e: &Entry) -> Verdict {
+        // An MX that was left behind by force was there before whoever came next: it is not his to end.
+        if self.forgotten.contains(&e.name) {
+            return Ok(());
+        }
         for server in w.dns.values() {
             let mut since: Option<u64> = None;
             let sets = server.history.iter().filter(|(_, s)| s.name == e.name && s.rtype == RecordType::MX);
@@ -429,7 +449,9 @@ impl Properties {
                     && ready(object.object)
                     && !self.drifted(w, &name)
                     && !w.notes.abandoned(uid(object.object))
-                    && text(object.object, "/spec/managementPolicy") != "Observe"
+                    && !object.is_observed()
+                    // Nor does a parent that was replaced by force, until its children have heard of it.
+                    && !(lie.starts_with("its tenant is") && w.notes.forced.contains(uid(object.object)))
                 {
                     return Err(format!(
                         "I4: {object} is Ready at generation {}, but {lie}",

@@ -255,7 +255,7 @@ fn deletions(rng: &mut Rng, shape: &Shape) -> Vec<Step> {
     }
     let collection =
         |kind: &str| Step::Api(Req::new("DELETE", &format!("{GROUP}/namespaces/a/{kind}"), "", Value::Null));
-    match rng.below(10) {
+    match rng.below(11) {
         0 | 1 => vec![],
         // Children first; parents first; all at once, as a prune does.
         2 => OBJECTS.iter().rev().map(|o| delete(*o)).collect(),
@@ -278,6 +278,12 @@ fn deletions(rng: &mut Rng, shape: &Shape) -> Vec<Step> {
             let mut steps: Vec<Step> = some.iter().map(|o| delete(*o)).collect();
             steps.extend(some.iter().map(|o| create(*o, shape, rng)));
             steps
+        }
+        // Taken away by force and made again, while passes are under way.
+        9 => {
+            let force = |o: Object| [patch(o, json!({"metadata": {"finalizers": null}})), delete(o)];
+            let some = shuffled.into_iter().take(2);
+            some.flat_map(|o| force(o).into_iter().chain([create(o, shape, rng)]).collect::<Vec<_>>()).collect()
         }
         // A parent goes while children are added; then the children too.
         8 => {

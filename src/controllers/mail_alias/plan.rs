@@ -1,7 +1,7 @@
 //! What is to be done for an alias. Pure.
 
 use super::super::ctx::uid;
-use super::super::hold::Hold;
+use super::super::hold::{Hold, MISSING};
 use super::super::standing::Verdict;
 use super::gather::{Facts, Target};
 use crate::api::mail_instance::ExternalForwarding;
@@ -135,17 +135,15 @@ pub fn plan(alias: &MailAlias, seen: &Facts) -> Result<Plan, Hold> {
     let observe = alias.spec.management_policy == ManagementPolicy::Observe
         || seen.domain.instance.object.spec.management_policy == ManagementPolicy::Observe;
     if observe {
-        let drift = seen.row.as_ref().map_or_else(|| vec!["missing".to_owned()], |row| differences(row, &settings));
-        let drifted = (!drift.is_empty()).then(|| {
-            Hold::waiting(
-                Reason::Drifted,
-                format!(
-                    "nothing is written (managementPolicy: Observe), and the backend differs: {}",
-                    drift.join(", ")
-                ),
-            )
+        let drift = seen.row.as_ref().map_or_else(|| vec![MISSING.to_owned()], |row| differences(row, &settings));
+        return Ok(Plan {
+            settings,
+            settled: true,
+            recreates: false,
+            observe,
+            hold: Hold::drifted(&drift).or(hold),
+            drift,
         });
-        return Ok(Plan { settings, settled: true, recreates: false, observe, drift, hold: drifted.or(hold) });
     }
     let settled = mine.is_some_and(|r| !r.effects_due && differences(r, &settings).is_empty());
     let ownership = alias.status.as_ref().and_then(|s| s.ownership);

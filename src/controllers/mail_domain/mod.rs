@@ -11,7 +11,7 @@ pub mod stage;
 use super::connections::{Dns, Groupware};
 use super::ctx::{Ctx, Pass, Step, Stop, annotation, paused, settle, uid, with_finalizer};
 use super::edges::put;
-use super::hold::Hold;
+use super::hold::{Hold, MISSING};
 use super::mail_domain_claim::{self as claim, Holder};
 use super::observed::Since;
 use super::standing::{self, Verdict};
@@ -20,7 +20,7 @@ use super::{deletion, family, ignored, mass_loss};
 use crate::api::mail_domain::{Challenge, DnsMode, DomainState};
 use crate::api::*;
 use crate::dns::{name, records};
-use crate::groupware::{BackendError, DomainWant, Made, Owner};
+use crate::groupware::{BackendError, DkimRow, DomainWant, Made, Owner};
 use crate::runtime::dispatch::Next;
 use crate::runtime::store::NamespacedName;
 use stage::Progress;
@@ -96,6 +96,7 @@ async fn stages(ctx: &Ctx, id: &ObjectId, p: &mut Progress) -> Step<String> {
     if observes(p.object.as_ref(), &parents.instance.object) {
         return observe(ctx, id, p, &parents).await;
     }
+    p.status.drift.clear();
     let held = holder(ctx, &parents.name) == p.object.metadata.uid;
     verify(ctx, p, &parents).await?;
     // What is known of the rows may be from whoever held the name before.
@@ -395,26 +396,41 @@ async fn observe(ctx: &Ctx, id: &ObjectId, p: &mut Progress, parents: &Parents) 
         let text = format!("{} is held by another tenant of this cluster", parents.name);
         return Err(Hold::stalled(Reason::DomainClaimed, text).into());
     }
-    let row = ctx
-        .rows(&parents.server, &id.key, &parents.name, Since::Ever, |rows| rows.domain.clone())
+    let (row, keys) = ctx
+        .rows(&parents.server, &id.key, &parents.name, Since::Ever, |rows| (rows.domain.clone(), rows.dkim.clone()))
         .await
         .map_err(|e| Hold::backend(&parents.server.label(), &e))?;
-    let Some(row) = row else {
-        p.conditions.set(ConditionType::Provisioned, false, Reason::Drifted, "the backend has no such domain");
-        let text = "nothing is written (managementPolicy: Observe), and the backend has no such domain";
+    // What another tenant has is not shown (I11).
+    let Some(row) = row.filter(|r| r.tenant.as_ref() == Some(&parents.tenant)) else {
+        let text = "nothing is written (managementPolicy: Observe), and the backend has no such domain in this tenant";
+        p.status.drift = vec![MISSING.into()];
+        p.conditions.set(ConditionType::Provisioned, false, Reason::Drifted, text);
         return Err(Hold::waiting(Reason::Drifted, text).into());
     };
-    // What another tenant has is not shown either (I11).
-    if row.tenant.as_ref() != Some(&parents.tenant) || !row.active {
-        p.conditions.set(ConditionType::Provisioned, false, Reason::Drifted, "not active in this tenant");
-        let text = "nothing is written (managementPolicy: Observe), and the backend has no active domain of that name in this tenant";
-        return Err(Hold::waiting(Reason::Drifted, text).into());
-    }
     // What was made before stays known as ours: it has to be dealt with before the object may go.
     if row.owner != p.object.metadata.uid {
         p.status.ownership = Some(Ownership::Observed);
     }
-    // Children may look too.
-    p.conditions.set(ConditionType::Provisioned, true, Reason::Succeeded, "observed at the backend");
-    Ok("observed at the backend; nothing is written".into())
+    let mut drift = vec![];
+    if row.active {
+        // Children may look too.
+        p.conditions.set(ConditionType::Provisioned, true, Reason::Succeeded, "observed at the backend");
+    } else {
+        drift.push("active".to_owned());
+        p.conditions.set(ConditionType::Provisioned, false, Reason::Drifted, "switched off at the backend");
+    }
+    if row.alias_of.is_some() {
+        drift.push("aliasOf".to_owned());
+    }
+    let signing: Vec<DkimRow> = keys.into_iter().filter(|k| k.active).collect();
+    if signing.is_empty() {
+        drift.push("dkim".to_owned());
+    }
+    let differing = publish::observe(ctx, p, parents, signing).await?;
+    drift.extend(differing);
+    p.status.drift = drift;
+    match Hold::drifted(&p.status.drift) {
+        Some(hold) => Err(hold.into()),
+        None => Ok("as declared at the backend and in the DNS; nothing is written".into()),
+    }
 }

@@ -6,10 +6,11 @@ use super::super::hold::Hold;
 use super::Parents;
 use super::keys::Selectors;
 use super::stage::Progress;
-use crate::api::{ConditionType, Reason, RecordState};
+use crate::api::{ConditionType, Purpose, Reason, RecordState};
 use crate::dns::merge::{self, Plan, Policy};
 use crate::dns::records::{self, Input, Record};
 use crate::dns::{RecordType, RrSet};
+use crate::groupware::DkimRow;
 use std::time::Duration;
 
 /// Rounds of read, plan, write: more than a few means that somebody else keeps writing.
@@ -95,6 +96,29 @@ pub async fn publish(
     }
     let text = format!("somebody else keeps changing the records of {}", parents.name);
     Err(Hold::retry(Reason::DNSConflict, text).into())
+}
+
+/// Looks at the records of a domain that nothing is written for; `signing`: the keys that its mail is signed with. Returns
+/// what differs.
+pub async fn observe(ctx: &Ctx, p: &mut Progress, parents: &Parents, signing: Vec<DkimRow>) -> Step<Vec<String>> {
+    let selectors = Selectors { keys: signing, newest: vec![], over: vec![] };
+    let mut wanted = desired(p, parents, &selectors);
+    // Nothing is claimed, so there is nothing to prove.
+    wanted.retain(|r| r.purpose != Purpose::Challenge);
+    let live = read(ctx, parents, &merge::which(&wanted, &[])).await?;
+    let (records, differing) = merge::compare(&wanted, &p.journal(), &live, p.object.spec.dns.conflict_policy);
+    p.dns().records = records;
+    let (mx, rest): (Vec<_>, Vec<_>) = differing.into_iter().partition(|(purpose, _)| *purpose == Purpose::MX);
+    let mut drift = vec![];
+    for (condition, differing) in [(ConditionType::DNSPublished, rest), (ConditionType::CutOver, mx)] {
+        let names: Vec<String> = differing.iter().map(|(purpose, name)| format!("{purpose:?} {name}")).collect();
+        match names.as_slice() {
+            [] => p.conditions.set(condition, true, Reason::Succeeded, "observed in the DNS"),
+            some => p.conditions.set(condition, false, Reason::Drifted, format!("differs: {}", some.join(", "))),
+        }
+        drift.extend(names);
+    }
+    Ok(drift)
 }
 
 /// Reads sets at the server.

@@ -5,7 +5,7 @@ use super::ctx::{
     Ctx, Pass, Step, Stop, annotation, orphan, paused, settle, uid, with_finalizer, without_finalizer, write_status,
 };
 use super::edges::put;
-use super::hold::Hold;
+use super::hold::{Hold, MISSING};
 use super::observed::Since;
 use super::world::{Kind, ObjectId, bytes};
 use super::{deletion, family, mass_loss};
@@ -42,6 +42,8 @@ struct Done {
     mass_loss: Option<MassLossState>,
     used: u64,
     hold: Option<Hold>,
+    /// What differs, where nothing is written.
+    drift: Vec<String>,
     /// Whether what was given fits what was booked, if that was judged.
     within: Option<Result<(), Hold>>,
 }
@@ -97,12 +99,16 @@ async fn reconcile(ctx: &Ctx, id: &ObjectId, instance: Arc<MailInstance>) -> Pas
                 // Handled: while nothing is held, a value is spent as it stands.
                 status.accepted_mass_loss = annotation(instance.as_ref(), annotations::ACCEPT_MASS_LOSS);
             }
+            status.drift = done.drift;
             within_limits(&mut conditions, done.within);
             done.hold
         }
         Err(hold) => {
             if hold.reason == Reason::MassLossHeld {
                 status.mass_loss = Some(MassLossState::Held);
+            }
+            if hold.reason == Reason::Drifted {
+                status.drift = vec![MISSING.into()];
             }
             Some(hold)
         }
@@ -188,14 +194,19 @@ async fn steps(ctx: &Ctx, id: &ObjectId, instance: &Arc<MailInstance>) -> Step<D
         Hold::backend(&server.label(), &e)
     };
     let have = server.server.tenant(&uid(instance.as_ref())).await.map_err(failed)?;
+    let tally = ctx.world().tally(&id.key);
+    let booked = bytes(&instance.spec.storage);
+    // Lowered below what mailboxes were given: what they have stays theirs until their quotas are lowered.
+    let short = instance.spec.storage_policy == mail_instance::StoragePolicy::Allocate && tally.granted > booked;
+    let storage = if short { tally.granted } else { booked };
     if instance.spec.management_policy == ManagementPolicy::Observe {
-        let hold = Hold::waiting(
-            Reason::Drifted,
-            "nothing is written (managementPolicy: Observe), and the backend has no such tenant",
-        );
-        let tenant = have.ok_or(hold)?;
-        let used = tenant.used;
-        return Ok(Done { tenant, made: Made::Unchanged, mass_loss: None, used, hold: None, within: None });
+        let tenant = have.ok_or_else(|| {
+            let text = "nothing is written (managementPolicy: Observe), and the backend has no such tenant";
+            Hold::waiting(Reason::Drifted, text)
+        })?;
+        let drift = differences(&tenant, storage, instance.spec.address_book);
+        let (used, hold) = (tenant.used, Hold::drifted(&drift));
+        return Ok(Done { tenant, made: Made::Unchanged, mass_loss: None, used, hold, drift, within: None });
     }
     let mass_loss = judge(ctx, &server, &family, have.is_none()).await?;
     if mass_loss == Some(MassLossState::Held) && have.is_none() {
@@ -207,11 +218,6 @@ async fn steps(ctx: &Ctx, id: &ObjectId, instance: &Arc<MailInstance>) -> Step<D
         let text = format!("storagePolicy: Share is not supported with {}: use Allocate", server.label());
         return Err(Hold::stalled(Reason::Unsupported, text).into());
     }
-    let tally = ctx.world().tally(&id.key);
-    let booked = bytes(&instance.spec.storage);
-    // Lowered below what mailboxes were given: what they have stays theirs until their quotas are lowered.
-    let short = instance.spec.storage_policy == mail_instance::StoragePolicy::Allocate && tally.granted > booked;
-    let storage = if short { tally.granted } else { booked };
     let want = TenantWant {
         owner: Owner { uid: uid(instance.as_ref()), adopt: instance.spec.adoption_policy == AdoptionPolicy::IfUnowned },
         origin: id.key.to_string(),
@@ -219,8 +225,7 @@ async fn steps(ctx: &Ctx, id: &ObjectId, instance: &Arc<MailInstance>) -> Step<D
         storage,
         address_book: instance.spec.address_book,
     };
-    let same =
-        have.as_ref().is_some_and(|t| t.active && t.storage == want.storage && t.address_book == want.address_book);
+    let same = have.as_ref().is_some_and(|t| differences(t, storage, want.address_book).is_empty());
     let (tenant, made) = match have {
         // While a loss is held nothing is written: it was read before the others, and may be gone with them by now.
         Some(tenant) if same || mass_loss == Some(MassLossState::Held) => (tenant, Made::Unchanged),
@@ -240,7 +245,17 @@ async fn steps(ctx: &Ctx, id: &ObjectId, instance: &Arc<MailInstance>) -> Step<D
     let hold = held.or(short.clone());
     let within = Some(short.map_or(Ok(()), Err));
     let used = tenant.used;
-    Ok(Done { tenant, made, mass_loss, used, hold, within })
+    Ok(Done { tenant, made, mass_loss, used, hold, drift: vec![], within })
+}
+
+/// What a tenant at the backend has otherwise than declared, by the names of the fields.
+fn differences(tenant: &TenantRow, storage: u64, address_book: mail_instance::AddressBook) -> Vec<String> {
+    let all = [
+        ("active", tenant.active),
+        ("storage", tenant.storage == storage),
+        ("addressBook", tenant.address_book == address_book),
+    ];
+    all.into_iter().filter(|(_, same)| !same).map(|(name, _)| name.to_owned()).collect()
 }
 
 /// Where the instance stands with what it misses: looked at when something of it is known to be missing.
@@ -417,5 +432,25 @@ mod tests {
         assert_eq!((short[0].status.as_str(), short[0].reason.as_str()), ("False", "QuotaExceeded"));
         assert_eq!(said(&short, None), short, "a server that is away makes no room");
         assert_eq!(said(&short, Some(Ok(())))[0].status, "True");
+    }
+    #[test]
+    fn what_differs_of_a_tenant_is_named() {
+        let tenant = |storage, active, address_book| TenantRow {
+            id: "acme-1".into(),
+            owner: None,
+            adopted: false,
+            storage,
+            used: 0,
+            active,
+            address_book,
+        };
+        use mail_instance::AddressBook::{Instance, None as Nobody};
+        assert!(differences(&tenant(5, true, Instance), 5, Instance).is_empty());
+        assert_eq!(differences(&tenant(6, false, Nobody), 5, Instance), ["active", "storage", "addressBook"]);
+        assert_eq!(
+            differences(&tenant(0, true, Instance), 5, Instance),
+            ["storage"],
+            "no bound is not what was booked"
+        );
     }
 }

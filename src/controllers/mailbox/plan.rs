@@ -1,7 +1,7 @@
 //! What is to be done for a mailbox. Pure: from the object and what was gathered to settings and Secret actions.
 
 use super::super::ctx::{annotation, uid};
-use super::super::hold::Hold;
+use super::super::hold::{Hold, MISSING};
 use super::super::standing::Verdict;
 use super::gather::Facts;
 use super::secret::{SecretSeen, settings_mark};
@@ -205,18 +205,17 @@ pub fn plan(mailbox: &Mailbox, seen: &Facts) -> Result<Plan, Hold> {
     if observe {
         let drift = match &seen.row {
             Some(row) => differences(row, &settings),
-            None => vec!["missing".into()],
+            None => vec![MISSING.into()],
         };
-        let drifted = (!drift.is_empty()).then(|| {
-            Hold::waiting(
-                Reason::Drifted,
-                format!(
-                    "nothing is written (managementPolicy: Observe), and the backend differs: {}",
-                    drift.join(", ")
-                ),
-            )
+        return Ok(Plan {
+            settings,
+            observe,
+            hold: Hold::drifted(&drift).or(hold),
+            drift,
+            short,
+            there,
+            ..Plan::nothing()
         });
-        return Ok(Plan { settings, observe, drift, hold: drifted.or(hold), short, there, ..Plan::nothing() });
     }
     let source = source(mailbox);
     let rotate = annotation(mailbox, annotations::ROTATE_PASSWORD);

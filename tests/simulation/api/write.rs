@@ -177,7 +177,7 @@ impl Api {
     }
 
     /// The common way of PUT and of every PATCH: concurrency, subresource, generation, finalizers.
-    /// `patched`: by a merge or JSON patch, where another uid is a wrong field, not a failed precondition.
+    /// `patched`: by any PATCH, where another uid is a wrong field, not a failed precondition.
     fn change(
         &mut self,
         kind: &'static Kind,
@@ -197,7 +197,8 @@ impl Api {
             )));
         }
         let uid = text(&new, "/metadata/uid");
-        if !uid.is_empty() && uid != text(&old, "/metadata/uid") {
+        // A patch of the status takes all metadata from the object as it is: a uid in it says nothing.
+        if !uid.is_empty() && uid != text(&old, "/metadata/uid") && !(patched && sub.is_some()) {
             if patched {
                 return Err(invalid("metadata.uid: Invalid value: field is immutable"));
             }
@@ -347,7 +348,7 @@ impl Api {
             }
             v
         };
-        let out = self.update(kind, key, sub, |v| {
+        let out = self.change(kind, key, sub, true, |v| {
             if let Some(uid) = body.pointer("/metadata/uid") {
                 v["metadata"]["uid"] = uid.clone();
             }
