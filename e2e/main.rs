@@ -20,4 +20,5 @@ mod servers;
 mod strangers;
 mod tenancy;
 mod upkeep;
+mod vanished;
 mod whole_run;
