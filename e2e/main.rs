@@ -22,3 +22,4 @@ mod tenancy;
 mod upkeep;
 mod vanished;
 mod whole_run;
+mod withdrawn;
