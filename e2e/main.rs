@@ -12,6 +12,7 @@ mod draining;
 mod faults;
 mod idle;
 mod mail;
+mod neighbours;
 mod order;
 mod ownership;
 mod process;
