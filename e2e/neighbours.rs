@@ -249,6 +249,19 @@ async fn users_find_their_colleagues_in_the_address_book_and_nobody_else() {
         }
     }
 
+    // To be found is not to be read: folders are each user's own, hidden from colleagues too. Opened once, all are there.
+    for folder in ["Calendar/personal", "Contacts/personal"] {
+        for ((user, password), _) in &views {
+            assert!(book::opened(w.stack, (user, password), user, folder).await, "{user} opens {folder}");
+        }
+        for ((user, password), _) in &views {
+            for ((owner, _), _) in &views {
+                let opened = book::opened(w.stack, (user, password), owner, folder).await;
+                assert_eq!(opened, user == owner, "{user} opens {folder} of {owner}");
+            }
+        }
+    }
+
     // What SOGo divides by (`DomainFieldName`) is the tenant, the domain, or each for themselves.
     let group = async |user: &str| w.sql.one(&format!("SELECT tenant FROM sogo_users WHERE c_uid = '{user}'")).await;
     let id = |object: Value| object["status"]["instanceId"].as_str().expect("an id").to_string();

@@ -30,6 +30,19 @@ pub async fn fetched(stack: &Stack, login: Login<'_>, user: &str) -> bool {
     }
 }
 
+/// Whether a folder of a user (`Calendar/personal`, `Contacts/personal`) can be opened.
+pub async fn opened(stack: &Stack, login: Login<'_>, user: &str, folder: &str) -> bool {
+    let url = format!("http://127.0.0.1:{}/SOGo/dav/{user}/{folder}/", stack.port("SOGO"));
+    let method = Method::from_bytes(b"PROPFIND").expect("a method");
+    let (status, text) =
+        ask(Client::new().request(method, url).basic_auth(login.0, Some(login.1)).header("Depth", "1")).await;
+    match status.as_u16() {
+        207 => true,
+        403 | 404 => false,
+        _ => panic!("SOGo: {status}: {text}"),
+    }
+}
+
 async fn ask(request: RequestBuilder) -> (StatusCode, String) {
     let answer = request.send().await.expect("SOGo answers");
     (answer.status(), answer.text().await.unwrap_or_default())
