@@ -147,7 +147,10 @@ pub fn draining(domain: &MailDomain, leaving: bool, now: Timestamp) -> Option<Ho
     let left = match &status.draining_until {
         Some(until) => remaining(until, now)?,
         None if mx_is_ours(domain) => {
-            return Some(Hold::waiting(Reason::Draining, format!("MX of {name} still points here: it leaves first")));
+            let object = domain.metadata.name.as_deref().unwrap_or_default();
+            let text =
+                format!("MX of {name} still points here: it leaves first, see the conditions of MailDomain {object}");
+            return Some(Hold::waiting(Reason::Draining, text));
         }
         None => return None,
     };

@@ -149,6 +149,8 @@ pub fn domain(world: &World, delta: &Delta<MailDomain>) -> Wakes {
             status.draining_until,
             // While it lives its children do not look at the state; a wake of each at the cut-over would be for nothing.
             d.metadata.deletion_timestamp.is_some() && status.state == Some(mail_domain::DomainState::Live),
+            // Once it is given up nobody takes its MX out, and they wait for nothing any more.
+            d.metadata.deletion_timestamp.as_ref().and_then(|_| flag(d, annotations::ORPHAN)),
         )
     };
     if differs(delta, facet) {
@@ -451,5 +453,30 @@ mod tests {
         assert_eq!(told(backend("5", "False", "BackendUnreachable")), all);
         assert_eq!(told(backend("6", "False", "TimedOut")), Vec::<Kind>::new(), "that is about the backend's own pass");
         assert_eq!(told(backend("7", "True", "Succeeded")), all);
+    }
+
+    #[test]
+    fn those_in_a_domain_are_told_when_it_is_given_up_while_it_goes() {
+        let mut world = World::default();
+        let live = fixtures::domain(json!({}));
+        world.apply_instance(Event::Applied((*live.instance.object).clone()));
+        world.apply_mailbox(Event::Applied(fixtures::mailbox(json!({}), json!({}))));
+        let mut told = |version: &str, deleted: bool, orphan: bool| -> usize {
+            let mut domain = (*live.object).clone();
+            domain.metadata.resource_version = Some(version.into());
+            domain.metadata.deletion_timestamp =
+                deleted.then(|| serde_json::from_value(json!("2026-01-01T00:00:00Z")).unwrap());
+            let note = orphan.then(|| (annotations::ORPHAN.to_owned(), "true".to_owned()));
+            domain.metadata.annotations = Some(note.into_iter().collect());
+            let deltas = world.apply_domain(Event::Applied(domain));
+            let wakes = deltas.iter().flat_map(|d| super::domain(&world, d).now);
+            wakes.filter(|(id, _)| id.kind == Kind::Mailbox).count()
+        };
+        told("2", false, false);
+        assert_eq!(told("3", false, true), 0, "while it lives the word means nothing");
+        assert_eq!(told("4", false, false), 0);
+        assert_eq!(told("5", true, false), 1);
+        assert_eq!(told("6", true, true), 1, "nobody takes its MX out any more: they wait for nothing");
+        assert_eq!(told("7", true, true), 0);
     }
 }
