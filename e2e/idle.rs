@@ -1,7 +1,7 @@
 //! I5: with nothing to do there are no writes to Kubernetes, backends are read by domain, and a restart is silent.
 
 use crate::harness::proxy::{Protocol, Proxy};
-use crate::harness::world::{GROUPWARE, World, groupware_backend};
+use crate::harness::world::{GROUPWARE, Platform, World, groupware_backend};
 use crate::harness::{audit, eventually, kubectl, secs};
 use futures::StreamExt;
 use serde_json::json;
@@ -22,7 +22,7 @@ fn writes(w: &World, since: u64) -> BTreeMap<String, usize> {
 
 #[tokio::test]
 async fn a_thousand_mailboxes_cost_nothing_at_rest_nor_at_a_restart() {
-    let w = World::new("idle").await;
+    let w = World::on(Platform::audited, "idle").await;
     let sql = Proxy::start(w.stack, Protocol::Postgres, w.stack.port("PG"));
     let doveadm = Proxy::start(w.stack, Protocol::Http, w.stack.port("DOVEADM"));
     let mut backend = groupware_backend(w.stack, &w.ns, json!({"from": "Names", "names": [w.ns]}));

@@ -13,6 +13,7 @@ mod faults;
 mod idle;
 mod mail;
 mod neighbours;
+mod observed;
 mod order;
 mod ownership;
 mod process;

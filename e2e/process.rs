@@ -1,9 +1,9 @@
 //! The process and its cluster: it ends when its Lease is taken, drains when it is told to end, and lives with an object
 //! that was written past the schema.
 
-use crate::harness::kubectl::{conditions, is_ready, resource};
+use crate::harness::kubectl::{condition_of, conditions, is_ready, resource};
 use crate::harness::operator::Again;
-use crate::harness::world::{SYSTEM, World};
+use crate::harness::world::{Platform, SYSTEM, World};
 use crate::harness::{audit, eventually, mail, secs};
 use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
@@ -50,7 +50,7 @@ async fn rows(w: &World, prefix: &str) -> Vec<(String, bool)> {
 
 #[tokio::test]
 async fn it_ends_when_its_lease_is_taken_and_drains_when_it_is_told_to_end() {
-    let w = World::new("lease").await;
+    let w = World::on(Platform::audited, "lease").await;
     w.tenant(&["alice"]).await;
     let operator = &w.platform.operator;
     let _alone = operator.alone.lock().await;
@@ -161,6 +161,43 @@ async fn an_object_that_cannot_be_read_harms_itself_alone() {
 
     w.k.patch("Mailbox", "bob", json!({"spec": {"suspend": "Login"}})).await;
     let corrected = w.k.ready("Mailbox", "bob", secs(60)).await;
-    assert!(crate::harness::kubectl::condition_of(&corrected, "Stalled").is_none());
+    assert!(condition_of(&corrected, "Stalled").is_none());
     assert!(!mail::imap_login(w.stack, (&bob, &w.password("bob").await)).await, "and it is carried out");
+}
+
+/// Somebody else's webhook that is away, and a quota: the objects say so, and go on by themselves when it is over.
+#[tokio::test]
+async fn what_kubernetes_does_not_do_is_named() {
+    let w = World::new("refused").await;
+    w.tenant(&[]).await;
+    w.k.apply(json!({"kind": "ValidatingWebhookConfiguration", "metadata": {"name": w.ns}, "webhooks": [{
+        "name": "away.elsewhere.example", "clientConfig": {"url": "https://127.0.0.1:1/"}, "timeoutSeconds": 1,
+        "rules": [{"operations": ["CREATE"], "apiGroups": [""], "apiVersions": ["v1"], "resources": ["secrets"]}],
+        "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": w.ns}},
+        "failurePolicy": "Fail", "sideEffects": "None", "admissionReviewVersions": ["v1"]}]}))
+        .await;
+    // Not in the words of the answer, which may quote the Secret.
+    let named = async |code: &str| {
+        let alice = w.k.not_ready("Mailbox", "alice", "KubernetesError", secs(60)).await;
+        let message = condition_of(&alice, "Ready").map(|c| c["message"].to_string()).unwrap_or_default();
+        assert!(message.contains(code) && message.contains("quotas and admission webhooks"), "{message}");
+        assert!(condition_of(&alice, "Stalled").is_none_or(|c| c["status"] != "True"));
+    };
+    w.k.apply(w.mailbox("alice", "main")).await;
+    named("500").await;
+    w.k.delete("ValidatingWebhookConfiguration", &w.ns).await;
+    w.k.ready("Mailbox", "alice", secs(60)).await;
+
+    w.k.delete("Mailbox", "alice").await;
+    w.k.gone("Mailbox", "alice", secs(60)).await;
+    let none = json!({"hard": {"count/secrets": "0"}});
+    w.k.apply(json!({"kind": "ResourceQuota", "metadata": {"name": "none"}, "spec": none})).await;
+    // What its controller would write, which not every control plane runs.
+    let enforced = json!({"status": {"hard": none["hard"], "used": {"count/secrets": "0"}}});
+    let quotas = w.k.api("ResourceQuota");
+    quotas.patch_status("none", &PatchParams::default(), &Patch::Merge(&enforced)).await.expect("a quota's status");
+    w.k.apply(w.mailbox("alice", "main")).await;
+    named("Forbidden").await;
+    w.k.delete("ResourceQuota", "none").await;
+    w.k.ready("Mailbox", "alice", secs(60)).await;
 }

@@ -1,9 +1,9 @@
-//! What is asked of the whole run, when every other test of this process has ended: libtest starts tests in the order of
-//! their names, and this one's is the last.
+//! What is asked of the whole run: libtest starts tests in the order of their names, this one's is the last, and it waits
+//! until every other one has ended.
 
 use crate::harness::kubectl::{KINDS, Kubectl};
-use crate::harness::secs;
-use crate::harness::world::{Platform, World};
+use crate::harness::world::{Platform, World, running};
+use crate::harness::{eventually, secs};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -24,7 +24,14 @@ async fn no_secret_left_the_operator() {
     w.k.apply(junk).await;
     w.k.condition("Mailbox", "junk", "Stalled", ("True", ""), secs(60)).await;
 
-    // By its name it starts last: what the others did until now has been logged.
+    // By its name it starts last. The longest of those that are still under way takes some minutes.
+    eventually("the other tests have ended", secs(900), || async {
+        match running() {
+            0 | 1 => Ok(()),
+            n => Err(format!("{} are under way", n - 1)),
+        }
+    })
+    .await;
     for platform in [Some(w.platform), Platform::rough_is_up().then(Platform::rough)].into_iter().flatten() {
         check(platform).await;
         specs(platform);

@@ -36,6 +36,10 @@ pub fn resource(kind: &str) -> (ApiResource, bool) {
         "MailAlias" => ("mailtenant.dev", "v1alpha1", "mailaliases", true),
         "Secret" => ("", "v1", "secrets", true),
         "ConfigMap" => ("", "v1", "configmaps", true),
+        "ResourceQuota" => ("", "v1", "resourcequotas", true),
+        "ValidatingWebhookConfiguration" => {
+            ("admissionregistration.k8s.io", "v1", "validatingwebhookconfigurations", false)
+        }
         "Event" => ("events.k8s.io", "v1", "events", true),
         "Lease" => ("coordination.k8s.io", "v1", "leases", true),
         "Namespace" => ("", "v1", "namespaces", false),

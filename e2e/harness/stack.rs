@@ -2,6 +2,7 @@
 //! however it did.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
@@ -21,7 +22,7 @@ impl Stack {
         static SHARED: OnceLock<Stack> = OnceLock::new();
         SHARED.get_or_init(|| match std::env::var("MAILTENANT_STACK") {
             Ok(root) if !root.is_empty() => Stack::at(Path::new(&root)),
-            _ => Stack::start("shared"),
+            _ => Stack::start_in("shared", std::env::var_os("KUBECONFIG")),
         })
     }
 
@@ -31,11 +32,18 @@ impl Stack {
         ROUGH.get_or_init(|| Stack::start("rough"))
     }
 
-    /// Starts one of its own.
+    /// Starts one with a control plane of its own.
     pub fn start(name: &str) -> Stack {
+        Stack::start_in(name, None)
+    }
+
+    /// Starts one, in the cluster of a kubeconfig if one is given.
+    fn start_in(name: &str, kubeconfig: Option<OsString>) -> Stack {
         let root = std::env::temp_dir().join(format!("mailtenant-{name}-{}", std::process::id()));
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("e2e/stack/up.sh");
-        let out = Command::new(script)
+        let mut command = Command::new(script);
+        command.env_remove("KUBECONFIG").envs(kubeconfig.map(|k| ("KUBECONFIG", k)));
+        let out = command
             .arg(&root)
             .arg(std::process::id().to_string())
             .stdin(Stdio::null())

@@ -32,7 +32,6 @@ static ROUGH: OnceLock<Platform> = OnceLock::new();
 static RUNNING: AtomicUsize = AtomicUsize::new(0);
 
 /// Tests that are under way in this process, the asking one included.
-#[allow(dead_code)]
 pub fn running() -> usize {
     RUNNING.load(Ordering::SeqCst)
 }
@@ -47,6 +46,17 @@ impl Platform {
     /// The platform whose operator is killed at any moment.
     pub fn rough() -> &'static Platform {
         ROUGH.get_or_init(|| Platform::start(Stack::rough(), "rough", true))
+    }
+
+    /// One whose apiserver keeps an audit log: the shared one, unless `KUBECONFIG` gave that another cluster.
+    pub fn audited() -> &'static Platform {
+        static AUDITED: OnceLock<Platform> = OnceLock::new();
+        match std::env::var_os("KUBECONFIG") {
+            None => Platform::shared(),
+            Some(_) => {
+                AUDITED.get_or_init(|| Platform::start(Box::leak(Box::new(Stack::start("audited"))), "audited", false))
+            }
+        }
     }
 
     /// Whether a test has wanted it.

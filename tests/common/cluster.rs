@@ -1,7 +1,7 @@
 //! A Kubernetes API for tests: etcd, kube-apiserver and, where asked for, kube-controller-manager on loopback.
 //!
 //! What is used, first found first:
-//! 1. the cluster of `MAILTENANT_TEST_KUBECONFIG`; nothing is started;
+//! 1. the cluster of `KUBECONFIG`, for tests that need no control plane of their own; nothing is started;
 //! 2. binaries in `KUBEBUILDER_ASSETS`;
 //! 3. binaries in `$MAILTENANT_CACHE/bin`, by default `~/.cache/mailtenant/bin`.
 //!
@@ -52,7 +52,10 @@ static COUNT: AtomicU32 = AtomicU32::new(0);
 pub async fn shared() -> &'static Cluster {
     SHARED
         .get_or_init(|| async {
-            let cluster = Cluster::start(Options::default()).await.expect("the control plane starts");
+            let cluster = match std::env::var_os("KUBECONFIG") {
+                Some(path) => Cluster { kubeconfig: path.into(), dir: None, keeper: None },
+                None => Cluster::start(Options::default()).await.expect("the control plane starts"),
+            };
             install_crds(&cluster.client().await).await.expect("the CRDs are established");
             cluster
         })
@@ -60,11 +63,8 @@ pub async fn shared() -> &'static Cluster {
 }
 
 impl Cluster {
-    /// Starts a cluster, or takes the one of the user. Ready when it returns.
+    /// Starts a cluster. Ready when it returns.
     pub async fn start(options: Options) -> Result<Self, Error> {
-        if let Some(path) = std::env::var_os("MAILTENANT_TEST_KUBECONFIG") {
-            return Ok(Cluster { kubeconfig: path.into(), dir: None, keeper: None });
-        }
         // Between the search for free ports and their use somebody else may take one: then once more with others.
         let mut last = None;
         for _ in 0..3 {
