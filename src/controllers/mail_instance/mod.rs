@@ -202,11 +202,7 @@ async fn steps(ctx: &Ctx, id: &ObjectId, instance: &Arc<MailInstance>) -> Step<D
         return Err(mass_loss::hold(&id.key.name, None).into());
     }
     let capabilities = family.backend.status.clone().unwrap_or_default().capabilities;
-    let bounded = capabilities.iter().any(|c| c == crate::groupware::Capability::TenantStorage.as_str());
-    if instance.spec.storage_policy == mail_instance::StoragePolicy::Share && !bounded {
-        let text = format!("storagePolicy: Share is not supported with {}: use Allocate", server.label());
-        return Err(Hold::stalled(Reason::Unsupported, text).into());
-    }
+    can_share(instance, &capabilities, &server.label())?;
     let tally = ctx.world().tally(&id.key);
     let booked = bytes(&instance.spec.storage);
     // Lowered below what mailboxes were given: what they have stays theirs until their quotas are lowered.
@@ -241,6 +237,16 @@ async fn steps(ctx: &Ctx, id: &ObjectId, instance: &Arc<MailInstance>) -> Step<D
     let within = Some(short.map_or(Ok(()), Err));
     let used = tenant.used;
     Ok(Done { tenant, made, mass_loss, used, hold, within })
+}
+
+/// Storage is shared only where the server itself keeps mailboxes within it.
+fn can_share(instance: &MailInstance, capabilities: &[String], label: &str) -> Result<(), Hold> {
+    let bounded = capabilities.iter().any(|c| c == crate::groupware::Capability::TenantStorage.as_str());
+    if instance.spec.storage_policy != mail_instance::StoragePolicy::Share || bounded {
+        return Ok(());
+    }
+    let text = format!("storagePolicy: Share is not supported with {label}: use Allocate");
+    Err(Hold::stalled(Reason::Unsupported, text))
 }
 
 /// Where the instance stands with what it misses: looked at when something of it is known to be missing.
@@ -417,5 +423,20 @@ mod tests {
         assert_eq!((short[0].status.as_str(), short[0].reason.as_str()), ("False", "QuotaExceeded"));
         assert_eq!(said(&short, None), short, "a server that is away makes no room");
         assert_eq!(said(&short, Some(Ok(())))[0].status, "True");
+    }
+
+    #[test]
+    fn storage_is_shared_only_where_the_server_bounds_it() {
+        use crate::controllers::fixtures::{EVERYTHING, domain};
+        let all: Vec<String> = EVERYTHING.iter().map(|c| (*c).to_owned()).collect();
+        let less: Vec<String> = all.iter().filter(|c| *c != "TenantStorage").cloned().collect();
+        let ask = |policy: &str, capabilities: &[String]| {
+            let instance = domain(serde_json::json!({"storagePolicy": policy})).instance.object;
+            can_share(&instance, capabilities, "GroupwareBackend b")
+        };
+        assert_eq!([ask("Share", &all), ask("Allocate", &all), ask("Allocate", &less)], [Ok(()), Ok(()), Ok(())]);
+        let hold = ask("Share", &less).unwrap_err();
+        assert_eq!((hold.reason, hold.stalled, hold.next), (Reason::Unsupported, true, Next::Settled));
+        assert!(["storagePolicy: Share", "GroupwareBackend b"].iter().all(|w| hold.message.contains(w)), "{hold:?}");
     }
 }
