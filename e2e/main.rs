@@ -7,16 +7,20 @@
 
 mod harness;
 
+mod contract;
 mod cutover;
 mod draining;
 mod faults;
 mod idle;
+mod limits;
 mod mail;
 mod order;
 mod ownership;
 mod process;
 mod ready;
 mod servers;
+mod states;
+mod storage;
 mod strangers;
 mod tenancy;
 mod upkeep;
