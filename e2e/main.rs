@@ -7,10 +7,12 @@
 
 mod harness;
 
+mod contract;
 mod cutover;
 mod draining;
 mod faults;
 mod idle;
+mod limits;
 mod mail;
 mod neighbours;
 mod observed;
@@ -19,6 +21,8 @@ mod ownership;
 mod process;
 mod ready;
 mod servers;
+mod states;
+mod storage;
 mod strangers;
 mod tenancy;
 mod upkeep;

@@ -2,7 +2,7 @@
 //! objects that are paused, values of others beside ours. And what is used reaches the statuses.
 
 use crate::harness::kubectl::{TENANT_KINDS, condition_of, is_ready};
-use crate::harness::world::World;
+use crate::harness::world::{World, groupware_backend};
 use crate::harness::{dns, eventually, mail, secs, sink};
 use serde_json::{Value, json};
 use std::process::Command;
@@ -18,6 +18,46 @@ async fn row(w: &World, local: &str) -> Value {
 
 fn bytes(quantity: &Value) -> u64 {
     mailtenant::api::Quantity(quantity.as_str().unwrap_or("0").into()).bytes().expect("a quantity")
+}
+
+/// Takes the finalizers of objects away, as a plain apply of a manifest that lists others does, and waits for ours.
+async fn finalizers_come_back(w: &World, objects: &[(&str, &str)]) {
+    for (kind, name) in objects {
+        w.k.patch(kind, name, json!({"metadata": {"finalizers": []}})).await;
+    }
+    for (kind, name) in objects {
+        eventually(&format!("the finalizer of {kind} is put back"), secs(30), || async {
+            let object = w.k.get(kind, name).await.expect("it is there");
+            let have = object["metadata"]["finalizers"].clone();
+            if have == json!(["mailtenant.dev/finalizer"]) { Ok(()) } else { Err(have) }
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn backends_are_held_by_what_is_on_them_also_after_their_finalizers_were_lost() {
+    let w = World::new("unheld").await;
+    w.k.apply(groupware_backend(w.stack, &w.ns, json!({"from": "Names", "names": [w.ns]}))).await;
+    let mut instance = w.instance("acme");
+    instance["spec"]["backendRef"]["name"] = json!(w.ns);
+    w.k.apply(instance).await;
+    w.k.apply(w.domain("main", "acme", &w.zone())).await;
+    w.k.ready("MailDomain", "main", secs(120)).await;
+    let backends = [("GroupwareBackend", w.ns.as_str()), ("DNSBackend", w.ns.as_str())];
+    finalizers_come_back(&w, &backends).await;
+    for (kind, name) in backends {
+        w.k.delete(kind, name).await;
+    }
+    w.k.blocked("GroupwareBackend", &w.ns, "HasInstances", &["acme"], secs(30)).await;
+    w.k.blocked("DNSBackend", &w.ns, "HasDomains", &["main"], secs(30)).await;
+    for kind in TENANT_KINDS {
+        w.k.delete_all(kind).await;
+    }
+    w.empty(secs(60)).await;
+    for (kind, name) in backends {
+        w.k.gone(kind, name, secs(60)).await;
+    }
 }
 
 #[tokio::test]
@@ -60,17 +100,7 @@ async fn mailboxes_are_kept_as_declared_where_that_was_asked_for() {
 
     // Finalizers are lost.
     let objects = [("MailInstance", "acme"), ("MailDomain", "main"), ("Mailbox", "free"), ("MailAlias", "info")];
-    for (kind, name) in objects {
-        w.k.patch(kind, name, json!({"metadata": {"finalizers": []}})).await;
-    }
-    for (kind, name) in objects {
-        eventually(&format!("the finalizer of {kind} is put back"), secs(30), || async {
-            let object = w.k.get(kind, name).await.expect("it is there");
-            let have = object["metadata"]["finalizers"].clone();
-            if have == json!(["mailtenant.dev/finalizer"]) { Ok(()) } else { Err(have) }
-        })
-        .await;
-    }
+    finalizers_come_back(&w, &objects).await;
 
     // One read of the domain sees all of it: once `strict` is put back, the others were seen too.
     eventually("the enforced password is put back", secs(60), || async {

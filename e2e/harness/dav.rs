@@ -3,12 +3,13 @@
 use super::{mail::Login, stack::Stack};
 use reqwest::{Client, Method, StatusCode};
 
-fn url(stack: &Stack, path: &str) -> String {
-    format!("http://127.0.0.1:{}/SOGo/dav/{path}", stack.port("SOGO"))
+/// Where the stack's SOGo has it.
+pub fn url(stack: &Stack) -> String {
+    format!("http://127.0.0.1:{}/SOGo/dav", stack.port("SOGO"))
 }
 
 async fn call(
-    stack: &Stack,
+    url: &str,
     method: &str,
     path: &str,
     (user, password): Login<'_>,
@@ -16,7 +17,7 @@ async fn call(
 ) -> (StatusCode, String) {
     let method = Method::from_bytes(method.as_bytes()).expect("a method");
     let mut request =
-        Client::new().request(method, url(stack, path)).basic_auth(user, Some(password)).header("Depth", "0");
+        Client::new().request(method, format!("{url}/{path}")).basic_auth(user, Some(password)).header("Depth", "0");
     if let Some((kind, body)) = body {
         request = request.header("Content-Type", kind.to_string()).body(body.to_string());
     }
@@ -27,7 +28,12 @@ async fn call(
 
 /// Whether the sign-in works: a PROPFIND of the user's calendars. Anything but yes (207) and no (401) is a failure.
 pub async fn sign_in(stack: &Stack, login: Login<'_>) -> bool {
-    let (status, text) = call(stack, "PROPFIND", &format!("{}/Calendar/", login.0), login, None).await;
+    sign_in_at(&url(stack), login).await
+}
+
+/// As [`sign_in`], at a URL that was told.
+pub async fn sign_in_at(url: &str, login: Login<'_>) -> bool {
+    let (status, text) = call(url, "PROPFIND", &format!("{}/Calendar/", login.0), login, None).await;
     match status.as_u16() {
         207 => true,
         401 => false,
@@ -41,12 +47,13 @@ pub async fn put_event(stack: &Stack, login: Login<'_>, uid: &str) {
         "BEGIN:VCALENDAR\r\nVERSION:2.0\r\nPRODID:-//t//t\r\nBEGIN:VEVENT\r\nUID:{uid}\r\nDTSTAMP:20260101T000000Z\r\nDTSTART:20260102T100000Z\r\nDTEND:20260102T110000Z\r\nSUMMARY:Meet\r\nEND:VEVENT\r\nEND:VCALENDAR\r\n"
     );
     let path = format!("{}/Calendar/personal/{uid}.ics", login.0);
-    let (status, text) = call(stack, "PUT", &path, login, Some(("text/calendar", &event))).await;
+    let (status, text) = call(&url(stack), "PUT", &path, login, Some(("text/calendar", &event))).await;
     assert_eq!(status, StatusCode::CREATED, "{text}");
 }
 
 /// Whether an appointment is in the user's calendar.
 pub async fn has_event(stack: &Stack, login: Login<'_>, uid: &str) -> bool {
-    let (status, _) = call(stack, "GET", &format!("{}/Calendar/personal/{uid}.ics", login.0), login, None).await;
+    let path = format!("{}/Calendar/personal/{uid}.ics", login.0);
+    let (status, _) = call(&url(stack), "GET", &path, login, None).await;
     status == StatusCode::OK
 }

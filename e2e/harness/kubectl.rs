@@ -220,6 +220,18 @@ impl Kubectl {
         String::from_utf8(raw).ok()
     }
 
+    /// All of a Secret, decoded; `None` when it is not there.
+    pub async fn secret_data(&self, name: &str) -> Option<std::collections::BTreeMap<String, String>> {
+        let secret = self.get("Secret", name).await?;
+        let keys: Vec<String> = secret["data"].as_object().map(|d| d.keys().cloned().collect()).unwrap_or_default();
+        let mut all = std::collections::BTreeMap::new();
+        for key in keys {
+            let value = self.secret(name, &key).await?;
+            all.insert(key, value);
+        }
+        Some(all)
+    }
+
     /// Makes or changes a Secret.
     pub async fn put_secret(&self, name: &str, data: &[(&str, &str)]) {
         let data: serde_json::Map<_, _> = data.iter().map(|(k, v)| (k.to_string(), json!(v))).collect();

@@ -36,9 +36,20 @@ pub async fn send_body(
     login: Option<Login<'_>>,
 ) -> Result<(), (u16, String)> {
     let port = stack.port(if login.is_some() { "SUBMIT" } else { "SMTP" });
-    let mut builder = AsyncSmtpTransport::<Tokio1Executor>::builder_dangerous("127.0.0.1")
-        .port(port)
-        .timeout(Some(Duration::from_secs(30)));
+    hand_in(("127.0.0.1", port), from, to, subject, body, login).await
+}
+
+/// As [`send_body`], to a server that is named. Without TLS: the stack has no certificates.
+pub async fn hand_in(
+    (host, port): (&str, u16),
+    from: &str,
+    to: &str,
+    subject: &str,
+    body: &str,
+    login: Option<Login<'_>>,
+) -> Result<(), (u16, String)> {
+    let mut builder =
+        AsyncSmtpTransport::<Tokio1Executor>::builder_dangerous(host).port(port).timeout(Some(Duration::from_secs(30)));
     if let Some((user, password)) = login {
         builder =
             builder.credentials(Credentials::new(user.into(), password.into())).authentication(vec![Mechanism::Plain]);
@@ -81,11 +92,20 @@ pub async fn offer(stack: &Stack, to: &str, size: usize) -> (u16, String) {
 }
 
 /// Signs in by IMAP and reads all messages of the inbox; `Err` when the sign-in is refused.
-pub async fn inbox(stack: &Stack, (user, password): Login<'_>) -> Result<Vec<String>, String> {
-    let stream = TcpStream::connect(("127.0.0.1", stack.port("IMAP"))).await.map_err(|e| e.to_string())?;
+pub async fn inbox(stack: &Stack, login: Login<'_>) -> Result<Vec<String>, String> {
+    inbox_at(("127.0.0.1", stack.port("IMAP")), login).await
+}
+
+async fn imap(server: (&str, u16), (user, password): Login<'_>) -> Result<async_imap::Session<TcpStream>, String> {
+    let stream = TcpStream::connect(server).await.map_err(|e| e.to_string())?;
     let mut client = async_imap::Client::new(stream);
     client.read_response().await.map_err(|e| e.to_string())?;
-    let mut session = client.login(user, password).await.map_err(|(e, _)| e.to_string())?;
+    client.login(user, password).await.map_err(|(e, _)| e.to_string())
+}
+
+/// As [`inbox`], of a server that is named. Without TLS: the stack has no certificates.
+pub async fn inbox_at(server: (&str, u16), login: Login<'_>) -> Result<Vec<String>, String> {
+    let mut session = imap(server, login).await?;
     let inbox = session.examine("INBOX").await.map_err(|e| e.to_string())?;
     let mut messages = vec![];
     if inbox.exists > 0 {
@@ -97,6 +117,17 @@ pub async fn inbox(stack: &Stack, (user, password): Login<'_>) -> Result<Vec<Str
     }
     let _ = session.logout().await;
     Ok(messages)
+}
+
+/// Deletes all messages of the inbox.
+pub async fn empty_inbox(stack: &Stack, login: Login<'_>) {
+    let mut session = imap(("127.0.0.1", stack.port("IMAP")), login).await.expect("the sign-in works");
+    session.select("INBOX").await.expect("an inbox");
+    let flagged: Vec<_> =
+        session.store("1:*", "+FLAGS (\\Deleted)").await.expect("a mark").try_collect().await.expect("a mark");
+    let gone: Vec<_> = session.expunge().await.expect("deletion").try_collect().await.expect("deletion");
+    assert_eq!(gone.len(), flagged.len());
+    let _ = session.logout().await;
 }
 
 /// Whether the sign-in works.

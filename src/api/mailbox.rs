@@ -223,7 +223,7 @@ pub struct MailboxStatus {
     /// Storage in use, in steps of 1 % of the quota.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub used_storage: Option<Quantity>,
-    /// How to reach the services.
+    /// How to reach the services that the server offers and `access` allows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client_settings: Option<ClientSettings>,
     /// For `managementPolicy: Observe`: fields that differ at the backend.

@@ -254,4 +254,66 @@ mod tests {
         let (w, _) = world(&[("x-1", "2", "01", "1Gi", None), ("x-2", "1", "01", "1Gi", None)]);
         assert_eq!(rival(&w, &d, "x", &id("x-1")), Some(id("x-2")), "same second: by uid");
     }
+
+    /// An instance with these limits, its domain `d`, and more domains and aliases, the n-th made in second n; `had` are
+    /// provisioned.
+    fn numbers(limits: serde_json::Value, domains: &[&str], aliases: &[&str], had: &[&str]) -> (World, MailInstance) {
+        let (mut w, mut instance) = world(&[]);
+        instance.spec.limits = serde_json::from_value(limits).unwrap();
+        let object = |kind: &str, name: &str, n: usize, spec: serde_json::Value| {
+            let ownership = had.contains(&name).then_some("Created");
+            json!({"apiVersion": "mailtenant.dev/v1alpha1", "kind": kind, "spec": spec, "status": {"ownership": ownership},
+                   "metadata": {"name": name, "namespace": "t", "uid": name, "resourceVersion": "1",
+                                "creationTimestamp": format!("2026-01-01T00:00:{:02}Z", n + 1)}})
+        };
+        for (n, name) in domains.iter().enumerate() {
+            let spec =
+                json!({"instanceRef": {"name": "i"}, "domain": format!("{name}.test"), "dns": {"mode": "Manual"}});
+            w.apply_domain(Event::Applied(serde_json::from_value(object("MailDomain", name, n, spec)).unwrap()));
+        }
+        for (n, name) in aliases.iter().enumerate() {
+            let domain = domains.last().unwrap_or(&"d");
+            let spec =
+                json!({"domainRef": {"name": domain}, "localPart": name, "targets": [{"mailboxRef": {"name": "m"}}]});
+            w.apply_alias(Event::Applied(serde_json::from_value(object("MailAlias", name, n, spec)).unwrap()));
+        }
+        (w, instance)
+    }
+
+    #[test]
+    fn the_youngest_domain_is_one_too_many_unless_it_was_there_first() {
+        let judge = |w: &World, i: &MailInstance, name: &str| {
+            domain(w, i, &ObjectId::new(Kind::MailDomain, NamespacedName::new("t", name)))
+        };
+        let over = |limit| Verdict::Number { what: "domains", limit };
+        let (w, i) = numbers(json!({"domains": 2}), &["x", "y"], &[], &[]);
+        assert_eq!(["d", "x", "y"].map(|n| judge(&w, &i, n)), [Verdict::Fits, Verdict::Fits, over(2)]);
+        let (w, i) = numbers(json!({"domains": 2}), &["x", "y"], &[], &["d", "y"]);
+        assert_eq!(["d", "x", "y"].map(|n| judge(&w, &i, n)), [Verdict::Fits, over(2), Verdict::Fits]);
+        // Lowered below what is there: the youngest of those again, and never more than the limit.
+        let (w, i) = numbers(json!({"domains": 1}), &["x", "y"], &[], &["x", "y"]);
+        assert_eq!(["d", "x", "y"].map(|n| judge(&w, &i, n)), [over(1), Verdict::Fits, over(1)]);
+        let (w, i) = numbers(json!({"domains": 0}), &[], &[], &["d"]);
+        assert_eq!(judge(&w, &i, "d"), over(0));
+        for none in [json!({}), json!({"mailboxes": 0, "aliases": 0}), json!(null), json!({"domains": 3})] {
+            let (w, i) = numbers(none, &["x", "y"], &[], &[]);
+            assert_eq!(judge(&w, &i, "y"), Verdict::Fits);
+        }
+    }
+
+    #[test]
+    fn aliases_are_counted_over_all_domains_of_the_instance() {
+        let judge = |w: &World, i: &MailInstance, name: &str| {
+            alias(w, i, &ObjectId::new(Kind::MailAlias, NamespacedName::new("t", name)))
+        };
+        let over = |limit| Verdict::Number { what: "aliases", limit };
+        let (mut w, i) = numbers(json!({"aliases": 2}), &[], &["a", "b", "c"], &[]);
+        assert_eq!(["a", "b", "c"].map(|n| judge(&w, &i, n)), [Verdict::Fits, Verdict::Fits, over(2)]);
+        w.apply_alias(Event::Deleted { key: NamespacedName::new("t", "a"), uid: Some("a".into()) });
+        assert_eq!(judge(&w, &i, "c"), Verdict::Fits, "there is room again");
+        let (w, i) = numbers(json!({"aliases": 2}), &["x"], &["a", "b", "c"], &["c"]);
+        assert_eq!(["a", "b", "c"].map(|n| judge(&w, &i, n)), [Verdict::Fits, over(2), Verdict::Fits]);
+        let (w, i) = numbers(json!({"domains": 1, "mailboxes": 1}), &[], &["a", "b", "c"], &[]);
+        assert_eq!(judge(&w, &i, "c"), Verdict::Fits, "other numbers have nothing to do with it");
+    }
 }

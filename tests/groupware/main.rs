@@ -7,6 +7,7 @@ mod conformance;
 mod effects;
 mod migration;
 mod outside;
+mod quota;
 mod signing;
 mod stack;
 

@@ -213,11 +213,19 @@ async fn steps(ctx: &Ctx, id: &ObjectId, instance: &Arc<MailInstance>) -> Step<D
         return Err(mass_loss::hold(&id.key.name, None).into());
     }
     let capabilities = family.backend.status.clone().unwrap_or_default().capabilities;
+<<<<<<< HEAD
     let bounded = capabilities.iter().any(|c| c == crate::groupware::Capability::TenantStorage.as_str());
     if instance.spec.storage_policy == mail_instance::StoragePolicy::Share && !bounded {
         let text = format!("storagePolicy: Share is not supported with {}: use Allocate", server.label());
         return Err(Hold::stalled(Reason::Unsupported, text).into());
     }
+=======
+    can_share(instance, &capabilities, &server.label())?;
+    let tally = ctx.world().tally(&id.key);
+    let booked = bytes(&instance.spec.storage);
+    // Lowered below what mailboxes were given: what they have stays theirs until their quotas are lowered.
+    let short = instance.spec.storage_policy == mail_instance::StoragePolicy::Allocate && tally.granted > booked;
+    let storage = if short { tally.granted } else { booked };
     let want = TenantWant {
         owner: Owner { uid: uid(instance.as_ref()), adopt: instance.spec.adoption_policy == AdoptionPolicy::IfUnowned },
         origin: id.key.to_string(),
@@ -256,6 +264,16 @@ fn differences(tenant: &TenantRow, storage: u64, address_book: mail_instance::Ad
         ("addressBook", tenant.address_book == address_book),
     ];
     all.into_iter().filter(|(_, same)| !same).map(|(name, _)| name.to_owned()).collect()
+}
+
+/// Storage is shared only where the server itself keeps mailboxes within it.
+fn can_share(instance: &MailInstance, capabilities: &[String], label: &str) -> Result<(), Hold> {
+    let bounded = capabilities.iter().any(|c| c == crate::groupware::Capability::TenantStorage.as_str());
+    if instance.spec.storage_policy != mail_instance::StoragePolicy::Share || bounded {
+        return Ok(());
+    }
+    let text = format!("storagePolicy: Share is not supported with {label}: use Allocate");
+    Err(Hold::stalled(Reason::Unsupported, text))
 }
 
 /// Where the instance stands with what it misses: looked at when something of it is known to be missing.
@@ -433,6 +451,7 @@ mod tests {
         assert_eq!(said(&short, None), short, "a server that is away makes no room");
         assert_eq!(said(&short, Some(Ok(())))[0].status, "True");
     }
+
     #[test]
     fn what_differs_of_a_tenant_is_named() {
         let tenant = |storage, active, address_book| TenantRow {
@@ -452,5 +471,20 @@ mod tests {
             ["storage"],
             "no bound is not what was booked"
         );
+    }
+
+    #[test]
+    fn storage_is_shared_only_where_the_server_bounds_it() {
+        use crate::controllers::fixtures::{EVERYTHING, domain};
+        let all: Vec<String> = EVERYTHING.iter().map(|c| (*c).to_owned()).collect();
+        let less: Vec<String> = all.iter().filter(|c| *c != "TenantStorage").cloned().collect();
+        let ask = |policy: &str, capabilities: &[String]| {
+            let instance = domain(serde_json::json!({"storagePolicy": policy})).instance.object;
+            can_share(&instance, capabilities, "GroupwareBackend b")
+        };
+        assert_eq!([ask("Share", &all), ask("Allocate", &all), ask("Allocate", &less)], [Ok(()), Ok(()), Ok(())]);
+        let hold = ask("Share", &less).unwrap_err();
+        assert_eq!((hold.reason, hold.stalled, hold.next), (Reason::Unsupported, true, Next::Settled));
+        assert!(["storagePolicy: Share", "GroupwareBackend b"].iter().all(|w| hold.message.contains(w)), "{hold:?}");
     }
 }

@@ -97,7 +97,7 @@ pub async fn gather(ctx: &Ctx, id: &ObjectId, mailbox: &Mailbox) -> Step<Gathere
         .await
         .map_err(|e| Hold::backend(&server.label(), &e))?;
     let capabilities = domain.instance.backend.status.clone().unwrap_or_default().capabilities.into_iter().collect();
-    let settings = client_settings(&domain.instance.backend, &address);
+    let settings = client_settings(&domain.instance.backend, &address, mailbox.spec.access);
     let label = server.label();
     let facts = Facts {
         domain,
@@ -116,17 +116,17 @@ pub async fn gather(ctx: &Ctx, id: &ObjectId, mailbox: &Mailbox) -> Step<Gathere
     Ok(Gathered { facts, server })
 }
 
-/// How to reach the services of a mailbox.
-pub fn client_settings(backend: &GroupwareBackend, address: &str) -> ClientSettings {
-    let hosts = &backend.spec.hosts;
+/// How to reach the services of a mailbox. One that it may not use is left out, as one that the server does not offer.
+pub fn client_settings(backend: &GroupwareBackend, address: &str, access: mailbox::Access) -> ClientSettings {
+    let hosts = backend.spec.hosts.clone();
     ClientSettings {
         username: Some(address.to_owned()),
-        imap: hosts.imap.clone(),
-        pop3: hosts.pop3.clone(),
-        submission: hosts.submission.clone(),
-        sieve: hosts.sieve.clone(),
-        webmail: hosts.webmail.clone(),
-        dav: hosts.dav.clone(),
+        imap: hosts.imap.filter(|_| access.imap),
+        pop3: hosts.pop3.filter(|_| access.pop3),
+        submission: hosts.submission.filter(|_| access.submission),
+        sieve: hosts.sieve.filter(|_| access.sieve),
+        webmail: hosts.webmail.filter(|_| access.groupware),
+        dav: hosts.dav.filter(|_| access.groupware),
     }
 }
 

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 fn facts(instance: Value) -> Facts {
     let domain = fixtures::domain(instance);
-    let settings = client_settings(&domain.instance.backend, "alice@acme.test");
+    let settings = client_settings(&domain.instance.backend, "alice@acme.test", mailbox::Access::default());
     Facts {
         tenant: "i-0000".into(),
         label: "GroupwareBackend b".into(),
