@@ -97,7 +97,7 @@ fn backend_of(manifest: &Value) -> Value {
 }
 
 fn credentials(mailbox: &Mailbox, backend: &GroupwareBackend, address: &str) -> Secret {
-    let mut all = data(&client_settings(backend, address));
+    let mut all = data(&client_settings(backend, address, mailbox.spec.access));
     all.insert("password".into(), "0123456789abcdefghijklmnopqrstuv".into());
     serde_json::from_value(json!({
         "metadata": {"name": format!("{}-mail", mailbox.name_any()),
@@ -121,7 +121,7 @@ fn ready(mailbox: &Mailbox, backend: &GroupwareBackend, address: &str) -> Mailbo
         ownership: Some(Ownership::Created),
         quota: Some(Quantity::from_bytes(10 << 20)),
         used_storage: Some(Quantity::from_bytes(0)),
-        client_settings: Some(client_settings(backend, address)),
+        client_settings: Some(client_settings(backend, address, mailbox.spec.access)),
         conditions: conditions.into_vec(),
         ..MailboxStatus::default()
     }

@@ -103,7 +103,7 @@ impl Properties {
         let said = |v: &Value| matches!(text(v, "/status/ownership"), "Created" | "Adopted");
         let of = |e: &Entry| e.owner.as_deref() == Some(uid(new));
         if said(new)
-            && !c.old.as_deref().is_some_and(|old| said(old))
+            && !c.old.as_deref().is_some_and(said)
             && !w.groupware.values().any(|server| server.log.iter().any(of))
         {
             return Err(format!("I3: {} says {}, and nothing was made for it", c.key, text(new, "/status/ownership")));

@@ -213,19 +213,7 @@ async fn steps(ctx: &Ctx, id: &ObjectId, instance: &Arc<MailInstance>) -> Step<D
         return Err(mass_loss::hold(&id.key.name, None).into());
     }
     let capabilities = family.backend.status.clone().unwrap_or_default().capabilities;
-<<<<<<< HEAD
-    let bounded = capabilities.iter().any(|c| c == crate::groupware::Capability::TenantStorage.as_str());
-    if instance.spec.storage_policy == mail_instance::StoragePolicy::Share && !bounded {
-        let text = format!("storagePolicy: Share is not supported with {}: use Allocate", server.label());
-        return Err(Hold::stalled(Reason::Unsupported, text).into());
-    }
-=======
     can_share(instance, &capabilities, &server.label())?;
-    let tally = ctx.world().tally(&id.key);
-    let booked = bytes(&instance.spec.storage);
-    // Lowered below what mailboxes were given: what they have stays theirs until their quotas are lowered.
-    let short = instance.spec.storage_policy == mail_instance::StoragePolicy::Allocate && tally.granted > booked;
-    let storage = if short { tally.granted } else { booked };
     let want = TenantWant {
         owner: Owner { uid: uid(instance.as_ref()), adopt: instance.spec.adoption_policy == AdoptionPolicy::IfUnowned },
         origin: id.key.to_string(),
