@@ -27,7 +27,7 @@ simulate: ## The operator against models of everything. SEEDS=100000 schedules f
 	cargo bench --bench simulate
 
 .PHONY: bench
-bench: ## One table of times and writes against a floor. N=10000 mailboxes, IDLE=600 seconds
+bench: ## One table of times and writes against a floor. N=10000 mailboxes, IDLE=60 seconds at rest instead of 600
 	@e2e/stack/install.sh && e2e/stack/controlplane/build.sh >/dev/null
 	cargo bench --bench tenants
 

@@ -5,7 +5,7 @@
 //! Whoever watches (this program, [`observer`]) costs the same in all runs. Numbers come from the apiserver's audit log,
 //! PostgreSQL's statement counter, `/proc` and the operator's own metrics ([`measure`]).
 //!
-//! `N` mailboxes (1,000), in domains of 1,000; `IDLE` seconds at rest (60).
+//! `N` mailboxes (1,000), in domains of 1,000; `IDLE` seconds at rest (600).
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test may fail, and runs on the real clock")]
 
 #[path = "../harness/mod.rs"]
@@ -44,7 +44,7 @@ fn main() {
     }
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
-    runtime.block_on(run(setting("N", 1000usize).max(10), secs(setting("IDLE", 60))));
+    runtime.block_on(run(setting("N", 1000usize).max(10), secs(setting("IDLE", 600))));
 }
 
 async fn run(n: usize, idle: Duration) {

@@ -1,4 +1,4 @@
-//! Writes a status by server-side apply, and only if it differs.
+//! Writes a status by server-side apply, and only for the object that it is about.
 
 use kube::api::{Patch, PatchParams};
 use kube::{Api, Resource, ResourceExt};
@@ -7,21 +7,51 @@ use serde::de::DeserializeOwned;
 use serde_json::json;
 use std::fmt::Debug;
 
-/// Applies `status`, if the object is still the one that was seen. Returns the object as written. An object that is gone is
-/// fine. 409: somebody else wrote in between, or another object has the name now.
+/// How often a write is made anew because somebody else wrote the object in between.
+const ROUNDS: usize = 5;
+
+/// Applies `status` to an object: to no other one of its name, and whatever others have written to it since it was read.
+/// Returns the object as written. An object that is gone, or has made room for another one, is fine. 409: others write
+/// faster than we do.
 ///
-/// It is the resourceVersion that says so: kube-apiserver (1.36) takes no notice of another uid in a patch of the status.
+/// The resourceVersion says which object is meant: kube-apiserver (1.36) takes no notice of a uid in a patch of the status.
 pub async fn apply<K, S>(api: &Api<K>, object: &K, status: &S, manager: &str) -> Result<Option<K>, kube::Error>
+where
+    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned,
+    S: Serialize,
+{
+    let name = object.name_any();
+    let mut version = object.resource_version();
+    for _ in 1..ROUNDS {
+        match once(api, &name, version, status, manager).await {
+            Err(kube::Error::Api(s)) if s.is_conflict() => {}
+            other => return other,
+        }
+        match api.get_metadata_opt(&name).await? {
+            Some(live) if live.metadata.uid == object.meta().uid => version = live.metadata.resource_version,
+            _ => return Ok(None),
+        }
+    }
+    once(api, &name, version, status, manager).await
+}
+
+async fn once<K, S>(
+    api: &Api<K>,
+    name: &str,
+    version: Option<String>,
+    status: &S,
+    manager: &str,
+) -> Result<Option<K>, kube::Error>
 where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned,
     S: Serialize,
 {
     let patch = json!({
         "apiVersion": K::api_version(&()), "kind": K::kind(&()),
-        "metadata": {"name": object.name_any(), "resourceVersion": object.meta().resource_version},
+        "metadata": {"name": name, "resourceVersion": version},
         "status": status,
     });
-    match api.patch_status(&object.name_any(), &PatchParams::apply(manager).force(), &Patch::Apply(&patch)).await {
+    match api.patch_status(name, &PatchParams::apply(manager).force(), &Patch::Apply(&patch)).await {
         Ok(object) => Ok(Some(object)),
         Err(kube::Error::Api(s)) if s.is_not_found() => Ok(None),
         Err(error) => Err(error),

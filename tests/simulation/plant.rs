@@ -32,7 +32,7 @@ impl Bug {
     /// Each, and the properties by which it is seen.
     pub const ALL: [(Bug, &str); 8] = [
         (Bug::CleanupErrorIsDone, "I1 I2 I3 I9 I10"),
-        (Bug::EnsureErrorIsDone, "I4 I9 I10 end"),
+        (Bug::EnsureErrorIsDone, "I3 I4 I9 I10 end"),
         (Bug::AlwaysAdopts, "I3"),
         (Bug::ReleaseDestroys, "I3"),
         (Bug::BlindRead, "I5 I10"),
