@@ -450,8 +450,7 @@ impl Properties {
                     && !self.drifted(w, &name)
                     && !w.notes.abandoned(uid(object.object))
                     && !object.is_observed()
-                    // Nor does a parent that was replaced by force, until its children have heard of it.
-                    && !(lie.starts_with("its tenant is") && w.notes.forced.contains(uid(object.object)))
+                    && !(lie.starts_with("its tenant is") && Self::parent_was_replaced(w, &object))
                 {
                     return Err(format!(
                         "I4: {object} is Ready at generation {}, but {lie}",
@@ -461,6 +460,13 @@ impl Properties {
             }
         }
         Ok(())
+    }
+
+    /// Whether the domain is in the tenant of an instance that went by force: it has not heard of the new one yet.
+    fn parent_was_replaced(w: &World, domain: &Declared) -> bool {
+        let Some(server) = domain.server() else { return false };
+        let tenant = server.domains.get(&domain.name()).and_then(|d| server.tenants.get(d.row.tenant.as_deref()?));
+        tenant.and_then(|t| t.row.owner.as_deref()).is_some_and(|owner| w.notes.abandoned(owner))
     }
 
     /// Name under which drift of an object is noted.
