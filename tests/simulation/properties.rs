@@ -453,6 +453,8 @@ impl Properties {
                     && !self.drifted(w, &name)
                     && !w.notes.abandoned(uid(object.object))
                     && !object.is_observed()
+                    // Its parent was, until a moment ago: it says itself that it is not its own.
+                    && text(object.object, "/status/ownership") != "Observed"
                     && !(lie.starts_with("its tenant is") && Self::parent_was_replaced(w, &object))
                 {
                     return Err(format!(
