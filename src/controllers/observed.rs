@@ -121,6 +121,15 @@ impl Observed {
         slot.lock().await.stale = true;
     }
 
+    /// An address was refused since it is somebody else's: that is an answer, nothing was carried out. What is known of the
+    /// domain is as good as before if it has that row; whoever tries again and again must not have it read each time (I5).
+    pub async fn refused(&self, backend: &str, domain: &str, address: &str) {
+        let slot = self.slot(backend, domain);
+        let mut slot = slot.lock().await;
+        let known = slot.snapshot.mailboxes.contains_key(address) || slot.snapshot.aliases.contains_key(address);
+        slot.stale |= !known;
+    }
+
     /// The server was away, or is another one: everything is read again before its next use.
     pub async fn stale_all(&self, backend: &str) {
         let slots: Vec<Arc<AsyncMutex<Slot>>> = {

@@ -101,7 +101,7 @@ async fn steps(ctx: &Ctx, id: &ObjectId, alias: &MailAlias) -> Step<Done> {
         }
         Err(error) => {
             ctx.trouble(&server, &error);
-            ctx.observed.stale(&server.uid, &seen.domain.name).await;
+            mailbox::gather::look_again(ctx, &server, &seen.domain.name, &address, &error).await;
             Err(mailbox::gather::refused(ctx, &address, &server, &error).into())
         }
     }

@@ -130,6 +130,14 @@ pub fn client_settings(backend: &GroupwareBackend, address: &str, access: mailbo
     }
 }
 
+/// What an error of `ensure` means for what is known of the domain.
+pub async fn look_again(ctx: &Ctx, server: &Groupware, domain: &str, address: &str, error: &BackendError) {
+    match error {
+        BackendError::Exists { .. } => ctx.observed.refused(&server.uid, domain, address).await,
+        _ => ctx.observed.stale(&server.uid, domain).await,
+    }
+}
+
 /// The words for an error of `ensure`: a row that belongs to a living object is an address in use.
 pub fn refused(ctx: &Ctx, address: &str, server: &Groupware, error: &BackendError) -> Hold {
     let BackendError::Exists { owner: Some(owner), .. } = error else { return Hold::backend(&server.label(), error) };

@@ -163,7 +163,7 @@ async fn ensure(
         }
         Err(error) => {
             ctx.trouble(server, &error);
-            ctx.observed.stale(&server.uid, &domain.name).await;
+            gather::look_again(ctx, server, &domain.name, &want.address, &error).await;
             Err(gather::refused(ctx, &want.address, server, &error).into())
         }
     }
