@@ -160,7 +160,11 @@ async fn suspension_stops_sign_in_and_all_stops_mail_too() {
     assert_eq!(sign_in(&w, login).await, [false; 3]);
     assert!(!held.alive().await, "an open session goes on");
     mail::send(w.stack, OUTSIDER, &alice, "while suspended", None).await.expect("mail is taken");
+    // Seen before it is closed: what is still in Postfix' queue then goes back to its sender.
+    suspend("None").await;
+    mail::arrives(w.stack, login, "while suspended").await;
     suspend("All").await;
+    assert_eq!(sign_in(&w, login).await, [false; 3]);
     let refused = mail::send(w.stack, OUTSIDER, &alice, "refused", None).await.expect_err("no mail");
     assert_eq!(refused.0, 550, "{refused:?}");
     suspend("None").await;
