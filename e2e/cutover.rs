@@ -95,7 +95,7 @@ async fn mx_is_switched_when_every_address_is_taken_and_put_back_at_the_end() {
     w.k.ready("MailDomain", "manual", secs(60)).await;
     assert_eq!(mx(&w, &zones[1]).await, OURS);
     assert!(gate.taken().contains(&address("m-manual", "manual")), "approval is no acceptance");
-    w.k.event("MailDomain", "manual", "CutOver", &[], secs(10)).await;
+    w.k.event("MailDomain", "manual", "CutOver", &[], secs(30)).await;
 
     for kind in ["MailInstance", "MailDomain", "Mailbox", "MailAlias"] {
         w.k.delete_all(kind).await;

@@ -41,11 +41,19 @@ async fn what_differs_is_named_and_nothing_is_written_until_the_policy_is_full_a
         drifts(&w, kind, name, &[]).await;
     }
 
+    // Less than mailboxes were given: Full would leave the tenant what they have, and it is not what is declared.
+    let booked = w.k.get("MailInstance", "acme").await.expect("it is there")["spec"]["storage"].clone();
+    w.k.patch("MailInstance", "acme", json!({"spec": {"storage": "1Mi"}})).await;
+    drifts(&w, "MailInstance", "acme", &["storage"]).await;
+    w.k.patch("MailInstance", "acme", json!({"spec": {"storage": booked}})).await;
+    drifts(&w, "MailInstance", "acme", &[]).await;
+
     // Others change it, at both servers.
     w.sql
         .run(&format!(
             "UPDATE tenant SET quota = 4711 WHERE origin = '{}/acme';
-             UPDATE mailbox SET name = 'somebody' WHERE username = '{alice}'",
+             UPDATE mailbox SET name = 'somebody' WHERE username = '{alice}';
+             DELETE FROM dkim_signing_ed25519 WHERE author = '{zone}'",
             w.ns
         ))
         .await;
@@ -54,7 +62,7 @@ async fn what_differs_is_named_and_nothing_is_written_until_the_policy_is_full_a
     dns::put(w.stack, &zone, &dmarc, "TXT", 300, &["\"v=DMARC1; p=none; rua=mailto:x@elsewhere.example\""]).await;
     let (records, rows) = (dns::snapshot(w.stack, &zone).await, w.sql.snapshot(&format!("%{zone}%")).await);
     drifts(&w, "MailInstance", "acme", &["storage"]).await;
-    drifts(&w, "MailDomain", "main", &[&format!("DMARC {dmarc}"), &format!("MX {zone}")]).await;
+    drifts(&w, "MailDomain", "main", &["dkim", &format!("DMARC {dmarc}"), &format!("MX {zone}")]).await;
     drifts(&w, "Mailbox", "alice", &["displayName"]).await;
     for condition in ["DNSPublished", "CutOver"] {
         w.k.condition("MailDomain", "main", condition, ("False", "Drifted"), secs(10)).await;
@@ -78,6 +86,8 @@ async fn what_differs_is_named_and_nothing_is_written_until_the_policy_is_full_a
     }
     assert_ne!(w.sql.one(&format!("SELECT quota FROM tenant WHERE origin = '{}/acme'", w.ns)).await, "4711");
     assert_ne!(dns::contents(w.stack, &zone, &zone, "MX").await, ["10 elsewhere.example."]);
+    let signs = format!("SELECT count(*) FROM dkim_signing_ed25519 WHERE author = '{zone}'");
+    assert_eq!(w.sql.one(&signs).await, "1");
     for (kind, name) in [("Mailbox", "alice"), ("MailDomain", "main"), ("MailInstance", "acme")] {
         w.k.delete(kind, name).await;
     }

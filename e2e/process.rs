@@ -76,7 +76,14 @@ async fn it_ends_when_its_lease_is_taken_and_drains_when_it_is_told_to_end() {
     assert!(operator.tail(5).contains("thief"), "{}", operator.tail(5));
     assert_eq!(holder().await, "thief");
     // What it had sent is still read from its sockets. Then there is silence, which can only be listened to.
-    tokio::time::sleep(secs(1)).await;
+    eventually("what it had sent is carried out", secs(10), || async {
+        let mark = audit::mark(w.stack);
+        tokio::time::sleep(secs(1)).await;
+        audit::caught_up(w.stack, &w.k).await;
+        let late = audit::writes(w.stack, mark);
+        if late.iter().all(|write| write.object.0 != w.ns) { Ok(()) } else { Err(format!("{late:?}")) }
+    })
+    .await;
     let silent = jiff::Timestamp::now();
     let (at, snapshot) = (w.sql.last_change().await, w.sql.snapshot(&format!("%{}%", w.ns)).await);
     tokio::time::sleep(secs(3)).await;
@@ -196,6 +203,14 @@ async fn what_kubernetes_does_not_do_is_named() {
     let enforced = json!({"status": {"hard": none["hard"], "used": {"count/secrets": "0"}}});
     let quotas = w.k.api("ResourceQuota");
     quotas.patch_status("none", &PatchParams::default(), &Patch::Merge(&enforced)).await.expect("a quota's status");
+    // The apiserver hears of it by a watch of its own.
+    let probe = json!({"kind": "Secret", "metadata": {"name": "probe"}});
+    eventually("the quota is enforced", secs(60), || async {
+        let Ok(_) = w.k.try_apply(probe.clone()).await else { return Ok(()) };
+        w.k.delete("Secret", "probe").await;
+        Err("it was made")
+    })
+    .await;
     w.k.apply(w.mailbox("alice", "main")).await;
     named("Forbidden").await;
     w.k.delete("ResourceQuota", "none").await;

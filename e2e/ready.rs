@@ -74,7 +74,8 @@ async fn ready_is_never_said_while_the_backend_lacks_it() {
         let (api, sql) = (w.k.api(kind), Sql::connect(w.stack).await);
         tokio::spawn(async move {
             let mut stream = watcher(api, watcher::Config::default()).default_backoff().touched_objects().boxed();
-            while let Some(Ok(object)) = stream.next().await {
+            while let Some(seen_now) = stream.next().await {
+                let Ok(object) = seen_now else { continue };
                 let object = serde_json::to_value(object).unwrap_or_default();
                 if is_ready(&object) && object["metadata"]["deletionTimestamp"].is_null() {
                     let lacks = lacks(&w, &sql, kind, &object).await;

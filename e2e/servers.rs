@@ -106,15 +106,12 @@ async fn kubernetes_serves_the_kinds() {
     let ns = format!("kinds-{:05x}", fastrand::u32(..0x100000));
     k.apply(json!({"kind": "Namespace", "metadata": {"name": ns}})).await;
     let k = k.within(&ns);
-    k.apply(
-        json!({"kind": "Mailbox", "metadata": {"name": "a"}, "spec": {"domainRef": {"name": "d"}, "localPart": "a"}}),
-    )
-    .await;
+    let spec = json!({"domainRef": {"name": "d"}, "localPart": "a"});
+    let made = k.apply(json!({"kind": "Mailbox", "metadata": {"name": "a"}, "spec": spec})).await;
     // Not looked at yet, and says so (kstatus).
-    let object = k.get("Mailbox", "a").await.expect("it is there");
-    assert_eq!(object["status"]["observedGeneration"], -1, "{object}");
+    assert_eq!(made.data["status"]["observedGeneration"], -1, "{made:?}");
     k.delete("Mailbox", "a").await;
-    k.gone("Mailbox", "a", secs(10)).await;
+    k.gone("Mailbox", "a", secs(60)).await;
 }
 
 #[tokio::test]
@@ -122,13 +119,14 @@ async fn the_proxy_breaks_http_as_it_is_told() {
     let stack = tokio::task::spawn_blocking(Stack::shared).await.expect("a stack");
     let api = stack.dns_api_port();
     let proxy = Proxy::start(stack, Protocol::Http, api);
-    let client = reqwest::Client::builder().timeout(secs(1)).build().expect("a client");
-    let get = || {
-        client
+    let client = |limit| reqwest::Client::builder().timeout(limit).build().expect("a client");
+    let get_within = |limit| {
+        client(limit)
             .get(format!("http://127.0.0.1:{}/api/v1/servers/localhost", proxy.port))
             .header("X-API-Key", stack.get("PDNS_KEY"))
             .send()
     };
+    let get = || get_within(secs(30));
     assert_eq!(get().await.expect("it passes").status(), 200);
     proxy.fail(Fault::Http(429, &[("Retry-After", "7")], "slow down"), When::Nth(1));
     assert_eq!(get().await.expect("the first passes").status(), 200);
@@ -138,7 +136,7 @@ async fn the_proxy_breaks_http_as_it_is_told() {
     proxy.fail(Fault::Refuse, When::Always);
     assert!(get().await.expect_err("refused").is_connect());
     proxy.fail(Fault::Hang, When::Always);
-    assert!(get().await.expect_err("no answer").is_timeout());
+    assert!(get_within(secs(1)).await.expect_err("no answer").is_timeout());
     for fault in [Fault::ResetBefore, Fault::ResetInAnswer] {
         proxy.fail(fault.clone(), When::Always);
         let broken = match get().await {

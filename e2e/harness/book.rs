@@ -44,7 +44,7 @@ pub async fn opened(stack: &Stack, login: Login<'_>, user: &str, folder: &str) -
 }
 
 async fn ask(request: RequestBuilder) -> (StatusCode, String) {
-    let answer = request.send().await.expect("SOGo answers");
+    let answer = super::dav::answer(request).await;
     (answer.status(), answer.text().await.unwrap_or_default())
 }
 
@@ -61,7 +61,7 @@ impl Webmail<'_> {
     pub async fn open<'a>(stack: &'a Stack, (user, password): Login<'a>) -> Webmail<'a> {
         let url = format!("http://127.0.0.1:{}/SOGo/connect", stack.port("SOGO"));
         let form = json!({"userName": user, "password": password});
-        let answer = Client::new().post(url).json(&form).send().await.expect("SOGo answers");
+        let answer = super::dav::answer(Client::new().post(url).json(&form)).await;
         assert_eq!(answer.status(), StatusCode::OK, "{user} signs in");
         let set = answer.headers().get_all("set-cookie").iter().filter_map(|c| c.to_str().ok());
         let pairs: Vec<String> = set.filter_map(|c| c.split(';').next()).map(|c| c.trim().to_string()).collect();

@@ -149,8 +149,8 @@ pub fn domain(world: &World, delta: &Delta<MailDomain>) -> Wakes {
             status.draining_until,
             // While it lives its children do not look at the state; a wake of each at the cut-over would be for nothing.
             d.metadata.deletion_timestamp.is_some() && status.state == Some(mail_domain::DomainState::Live),
-            // Once it is given up nobody takes its MX out, and they wait for nothing any more.
-            d.metadata.deletion_timestamp.as_ref().and_then(|_| flag(d, annotations::ORPHAN)),
+            // Once it is given up, or only looked at, nobody takes its MX out, and they wait for nothing any more.
+            d.metadata.deletion_timestamp.as_ref().map(|_| (flag(d, annotations::ORPHAN), d.spec.management_policy)),
         )
     };
     if differs(delta, facet) {
@@ -461,8 +461,9 @@ mod tests {
         let live = fixtures::domain(json!({}));
         world.apply_instance(Event::Applied((*live.instance.object).clone()));
         world.apply_mailbox(Event::Applied(fixtures::mailbox(json!({}), json!({}))));
-        let mut told = |version: &str, deleted: bool, orphan: bool| -> usize {
+        let mut told = |version: &str, deleted: bool, orphan: bool, policy: ManagementPolicy| -> usize {
             let mut domain = (*live.object).clone();
+            domain.spec.management_policy = policy;
             domain.metadata.resource_version = Some(version.into());
             domain.metadata.deletion_timestamp =
                 deleted.then(|| serde_json::from_value(json!("2026-01-01T00:00:00Z")).unwrap());
@@ -472,11 +473,14 @@ mod tests {
             let wakes = deltas.iter().flat_map(|d| super::domain(&world, d).now);
             wakes.filter(|(id, _)| id.kind == Kind::Mailbox).count()
         };
-        told("2", false, false);
-        assert_eq!(told("3", false, true), 0, "while it lives the word means nothing");
-        assert_eq!(told("4", false, false), 0);
-        assert_eq!(told("5", true, false), 1);
-        assert_eq!(told("6", true, true), 1, "nobody takes its MX out any more: they wait for nothing");
-        assert_eq!(told("7", true, true), 0);
+        use ManagementPolicy::{Full, Observe};
+        told("2", false, false, Full);
+        assert_eq!(told("3", false, true, Full), 0, "while it lives the word means nothing");
+        assert_eq!(told("4", false, false, Observe), 0);
+        assert_eq!(told("5", false, false, Full), 0);
+        assert_eq!(told("6", true, false, Full), 1);
+        assert_eq!(told("7", true, false, Observe), 1, "nobody takes its MX out any more: they wait for nothing");
+        assert_eq!(told("8", true, true, Observe), 1, "nor here");
+        assert_eq!(told("9", true, true, Observe), 0);
     }
 }

@@ -122,11 +122,14 @@ impl Observed {
     }
 
     /// An address was refused since it is somebody else's: that is an answer, nothing was carried out. What is known of the
-    /// domain is as good as before if it has that row; whoever tries again and again must not have it read each time (I5).
-    pub async fn refused(&self, backend: &str, domain: &str, address: &str) {
+    /// domain is as good as before if it says that too, that the row is not of `uid`; whoever tries again and again must
+    /// not have it read each time (I5).
+    pub async fn refused(&self, backend: &str, domain: &str, address: &str, uid: &str) {
         let slot = self.slot(backend, domain);
         let mut slot = slot.lock().await;
-        let known = slot.snapshot.mailboxes.contains_key(address) || slot.snapshot.aliases.contains_key(address);
+        let mailbox = slot.snapshot.mailboxes.get(address).map(|r| &r.owner);
+        let alias = slot.snapshot.aliases.get(address).map(|r| &r.owner);
+        let known = mailbox.into_iter().chain(alias).any(|owner| owner.as_deref() != Some(uid));
         slot.stale |= !known;
     }
 
@@ -160,4 +163,31 @@ async fn read(
     slot.read = Some(begun);
     slot.stale = false;
     Ok(changed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::groupware::AliasSettings;
+
+    #[tokio::test]
+    async fn a_refusal_is_news_only_where_the_row_was_thought_to_be_ones_own() {
+        let row = |owner: Option<&str>| AliasRow {
+            address: "sales@acme.test".into(),
+            owner: owner.map(str::to_owned),
+            adopted: false,
+            settings: AliasSettings { targets: vec![], send_as: false, display_name: String::new(), active: true },
+            effects_due: false,
+        };
+        for (had, news) in [(Some(None), false), (Some(Some("other")), false), (Some(Some("me")), true), (None, true)] {
+            let observed = Observed::default();
+            {
+                let slot = observed.slot("b", "acme.test");
+                let mut slot = slot.lock().await;
+                slot.snapshot.aliases.extend(had.map(|owner| ("sales@acme.test".to_owned(), row(owner))));
+            }
+            observed.refused("b", "acme.test", "sales@acme.test", "me").await;
+            assert_eq!(observed.slot("b", "acme.test").lock().await.stale, news, "{had:?}");
+        }
+    }
 }

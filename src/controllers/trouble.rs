@@ -46,14 +46,16 @@ pub fn refusal(error: &kube::Error) -> Option<Hold> {
     })
 }
 
-/// What it means that Kubernetes did not do a call for the second time: a part of it may be away (a webhook, one resource),
+/// What it means that Kubernetes did not do a call, after a pass that failed too: a part of it may be away (a webhook, one resource),
 /// and the status be taken all the same. Of another writer (409, 410) or of what is gone (404) there is nothing to say.
 pub fn away(error: &kube::Error) -> Option<Hold> {
     let text = match error {
         kube::Error::Api(status) if status.code == 429 || status.code >= 500 => {
             format!(
                 "Kubernetes did not do a call of the operator ({} {}): {}",
-                status.code, status.reason, status.message
+                status.code,
+                status.reason,
+                words(&status.message)
             )
         }
         kube::Error::Api(_) => return None,
@@ -61,6 +63,16 @@ pub fn away(error: &kube::Error) -> Option<Hold> {
         _ => "Kubernetes gave no answer to a call of the operator, or one that makes no sense".to_owned(),
     };
     Some(Hold::retry(Reason::KubernetesError, format!("{text}. It is tried again; the operator's log names the call.")))
+}
+
+/// The first of somebody's words: what is not from Kubernetes itself can be a whole page.
+fn words(text: &str) -> String {
+    const MOST: usize = 300;
+    let mut first: String = text.chars().take(MOST).collect();
+    if first.len() < text.len() {
+        first.push_str(" ...");
+    }
+    first
 }
 
 /// Says so in the status; a status that says it already is not written. What else it says stays.
@@ -175,6 +187,8 @@ mod tests {
             assert_eq!(hold.reason, Reason::KubernetesError);
             assert!(hold.message.contains(&code.to_string()) && hold.message.contains("in words"), "{}", hold.message);
         }
+        let page = kube::Error::Api(kube::core::Status::failure(&"<p>ü</p>".repeat(9999), "").with_code(502).boxed());
+        assert!(away(&page).is_some_and(|h| h.message.len() < 600), "a proxy answered");
         for code in [404, 409, 410] {
             assert!(refusal(&answer(code)).is_none() && away(&answer(code)).is_none(), "{code}: nothing is wrong");
         }

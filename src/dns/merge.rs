@@ -76,7 +76,7 @@ impl Plan {
 }
 
 /// Whether an entry speaks of something that we wrote: a whole value (`Created`), or a term (`Adopted` with a term).
-fn is_ours(e: &RecordStatus) -> bool {
+pub fn is_ours(e: &RecordStatus) -> bool {
     match e.ownership {
         Some(Ownership::Created) => true,
         Some(Ownership::Adopted) => e.term.is_some(),
@@ -185,10 +185,19 @@ pub fn compare(
     conflict: ConflictPolicy,
 ) -> (Vec<RecordStatus>, BTreeSet<(Purpose, String)>) {
     let policy = Policy { conflict, switch_mx: false, previous_mx: None };
-    let found = plan(desired, journal, live, &policy).journal;
+    let Plan { journal: found, changes, .. } = plan(desired, journal, live, &policy);
     let wanted = |e: &&RecordStatus| desired.iter().any(|r| r.name == e.name && r.purpose == e.purpose);
     let differ = found.iter().filter(wanted).filter(|e| !matches!(e.state, RecordState::Ok | RecordState::Propagating));
-    let differing = differ.map(|e| (e.purpose, e.name.clone())).collect();
+    // Nor is it as declared where something stands beside it that would be taken away.
+    let beside = desired.iter().filter(|r| matches!(r.mode, Mode::Exclusive | Mode::SpfTerm)).filter(|r| {
+        let counts = |v: &&String| r.mode != Mode::SpfTerm || spf::is_spf(v);
+        changes.iter().filter(|c| c.before.name == r.name && c.before.rtype == r.rtype).any(|c| {
+            let (before, after) = (c.before.values.iter().filter(counts), c.after.values.iter().filter(counts));
+            !before.eq(after)
+        })
+    });
+    let differing =
+        differ.map(|e| (e.purpose, e.name.clone())).chain(beside.map(|r| (r.purpose, r.name.clone()))).collect();
     let mut records: Vec<RecordStatus> = journal.iter().filter(|e| is_ours(e)).cloned().collect();
     for entry in found {
         if !records.iter().any(|own| same_record(own, &entry)) {

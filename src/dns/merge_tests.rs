@@ -582,4 +582,23 @@ fn whoever_only_looks_owns_nothing_and_forgets_nothing() {
     assert_eq!(seen.iter().filter(|e| is_ours(e)).cloned().collect::<Vec<_>>(), journal);
     let (seen, _) = look(&dns, &journal, &[]);
     assert_eq!(seen.iter().filter(|e| is_ours(e)).cloned().collect::<Vec<_>>(), journal);
+
+    // What stands beside ours differs, also where Full would take it away without a word; another TXT does not.
+    let mut dns = Dns::default();
+    let (journal, ..) = settle(&mut dns, &records, vec![], policy(ConflictPolicy::Overwrite));
+    let overwrite = |dns: &Dns| {
+        let live = dns.read(&which(&records, &[]));
+        differing(&compare(&records, &journal, &live, ConflictPolicy::Overwrite).1)
+    };
+    let beside = |dns: &mut Dns, name: &str, value: &str| {
+        let mut set = dns.get(name, RecordType::TXT);
+        set.values.push(value.into());
+        dns.put(name, RecordType::TXT, set.ttl, set.values);
+    };
+    beside(&mut dns, Z, "some-verification=1");
+    assert_eq!(overwrite(&dns), "");
+    beside(&mut dns, "_dmarc.acme.test", "v=DMARC1; p=none");
+    assert_eq!(overwrite(&dns), "DMARC _dmarc.acme.test");
+    beside(&mut dns, Z, "v=spf1 -all");
+    assert_eq!(overwrite(&dns), "SPF acme.test, DMARC _dmarc.acme.test");
 }

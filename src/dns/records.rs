@@ -158,9 +158,9 @@ fn all_word(all: SpfAll) -> &'static str {
     }
 }
 
-/// Name of the record of a signing key.
+/// Name of the record of a signing key, in lower case as all names are.
 pub fn dkim_name(selector: &str, domain: &str) -> String {
-    format!("{selector}._domainkey.{domain}")
+    format!("{}._domainkey.{domain}", selector.to_ascii_lowercase())
 }
 
 /// Value of the record of a signing key (RFC 6376, RFC 8463).

@@ -96,7 +96,7 @@ async fn from_the_root_to_every_server() {
     roots.push(format!("127.77.0.1:{port}").parse().expect("address"));
     let started = std::time::Instant::now();
     let seen = RootResolver::from_roots(roots, port).lookup("acme.test", RecordType::TXT).await.expect("answers");
-    assert!(seen.len() == 2 && started.elapsed().as_secs() < 5, "{:?}", started.elapsed());
+    assert!(seen.len() == 2 && started.elapsed().as_secs() < 12, "{:?}", started.elapsed());
     // An absent name is an answer; an alias is not followed.
     for name in ["nothing.acme.test", "alias.acme.test"] {
         let seen = root.lookup(name, RecordType::TXT).await.expect("answers");

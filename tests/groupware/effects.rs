@@ -296,7 +296,8 @@ async fn a_row_that_vanished_comes_back_with_its_mail() {
     assert_eq!(out.signs_in(ALICE, "alice-1").await, [true; 3]);
     assert!(out.inbox(ALICE, "alice-1").await.contains("before"));
     assert_eq!(out.dav("GET", ALICE, "alice-1", "Calendar/personal/e1.ics", "").await.0, 200);
-    // one that was destroyed before its row went is empty
+    // one that was destroyed before its row went is empty; nothing is on its way to it any more
+    until("the mail of its sign-in", async || out.inbox(ALICE, "alice-1").await.contains("self")).await;
     sql.run(&lost).await;
     std::fs::remove_dir_all(stack.root().join("vmail").join(&id)).unwrap();
     b.ensure_mailbox(&want).await.unwrap();

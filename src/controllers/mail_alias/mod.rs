@@ -101,7 +101,8 @@ async fn steps(ctx: &Ctx, id: &ObjectId, alias: &MailAlias) -> Step<Done> {
         }
         Err(error) => {
             ctx.trouble(&server, &error);
-            mailbox::gather::look_again(ctx, &server, &seen.domain.name, &address, &error).await;
+            let place = (seen.domain.name.as_str(), address.as_str());
+            mailbox::gather::look_again(ctx, &server, place, &uid(alias), &error).await;
             Err(mailbox::gather::refused(ctx, &address, &server, &error).into())
         }
     }

@@ -1,6 +1,7 @@
 //! Signing keys: made once, given to the signer, published, and only then signed with. The private half is at the signer
 //! alone; what a crash leaves is found there again.
 
+use super::super::connections::Groupware;
 use super::super::ctx::{Ctx, Step, annotation, uid};
 use super::super::hold::Hold;
 use super::super::observed::Since;
@@ -9,7 +10,7 @@ use super::Parents;
 use super::stage::{Progress, stamp};
 use crate::api::mail_domain::{DkimAlgorithm, DkimKeyState, DkimKeyStatus};
 use crate::api::{Reason, RecordState, annotations, mail_domain};
-use crate::dns::records::{DkimPublic, new_selector};
+use crate::dns::records::{DkimPublic, dkim_name, new_selector};
 use crate::groupware::{Capability, DkimRow, DomainSnapshot};
 use std::collections::BTreeMap;
 
@@ -78,13 +79,8 @@ fn done_with(key: &DkimRow, status: &[DkimKeyStatus], now: jiff::Timestamp) -> b
     !key.active && since.is_some_and(|since| now.duration_since(since) >= KEPT)
 }
 
-/// Makes what is missing.
-pub async fn ensure(ctx: &Ctx, id: &ObjectId, p: &mut Progress, parents: &Parents) -> Step<Selectors> {
-    let server = &parents.server;
-    let failed = |e| {
-        ctx.trouble(server, &e);
-        Hold::backend(&server.label(), &e)
-    };
+/// The algorithms to sign with: those that are declared; by default those of them that the server has.
+pub fn algorithms(p: &Progress, server: &Groupware) -> Result<Vec<DkimAlgorithm>, Hold> {
     let capabilities = server.object.status.clone().unwrap_or_default().capabilities;
     let wanted: Vec<DkimAlgorithm> = p.object.spec.dkim.algorithms.clone();
     let said = wanted.clone();
@@ -95,8 +91,38 @@ pub async fn ensure(ctx: &Ctx, id: &ObjectId, p: &mut Progress, parents: &Parent
             "{} cannot sign with every algorithm of dkim.algorithms: leave it out, or name RSA2048 alone",
             server.label()
         );
-        return Err(Hold::stalled(Reason::Unsupported, text).into());
+        return Err(Hold::stalled(Reason::Unsupported, text));
     }
+    Ok(algorithms)
+}
+
+/// Where nothing is written: the keys that sign, whoever made them, and whether one is lacking that is declared. One whose
+/// selector cannot stand in the DNS signs nothing that anybody could verify.
+pub fn observed(keys: Vec<DkimRow>, algorithms: Option<Vec<DkimAlgorithm>>, domain: &str) -> (Vec<DkimRow>, bool) {
+    let (signing, odd): (Vec<_>, Vec<_>) = keys
+        .into_iter()
+        .filter(|k| k.active)
+        .partition(|k| selector_ok(&k.selector) && dkim_name(&k.selector, domain).len() <= 253);
+    let has = |a: &DkimAlgorithm| signing.iter().any(|k| k.algorithm == *a);
+    let lacks = !odd.is_empty() || !algorithms.is_some_and(|all| all.iter().all(has));
+    (signing, lacks)
+}
+
+/// Labels as a DNS server takes them (RFC 6376, 3.1), in either case.
+fn selector_ok(selector: &str) -> bool {
+    let label =
+        |l: &str| (1..=63).contains(&l.len()) && l.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
+    selector.split('.').all(label)
+}
+
+/// Makes what is missing.
+pub async fn ensure(ctx: &Ctx, id: &ObjectId, p: &mut Progress, parents: &Parents) -> Step<Selectors> {
+    let server = &parents.server;
+    let failed = |e| {
+        ctx.trouble(server, &e);
+        Hold::backend(&server.label(), &e)
+    };
+    let algorithms = algorithms(p, server)?;
     let all = ctx
         .rows(server, &id.key, &parents.name, Since::Ever, |rows| rows.dkim.clone())
         .await
@@ -184,7 +210,7 @@ pub async fn sign(ctx: &Ctx, id: &ObjectId, p: &mut Progress, parents: &Parents,
     let server = &parents.server;
     let journal = p.journal();
     let shown = |selector: &String| {
-        let name = crate::dns::records::dkim_name(selector, &parents.name);
+        let name = dkim_name(selector, &parents.name);
         journal.iter().any(|r| r.name == name && r.state == RecordState::Ok)
     };
     let ready: Vec<String> = selectors.newest.iter().filter(|s| shown(s)).cloned().collect();
@@ -243,6 +269,30 @@ mod tests {
         let crashed = [key("a", RSA2048, true), key("b", Ed25519, true), key("c", RSA2048, false)];
         assert_eq!(missing(&crashed, &both, asked), [Ed25519], "the one that a crash left is used");
         assert_eq!(newest(&crashed, &both), ["c", "b"]);
+    }
+
+    #[test]
+    fn who_only_looks_sees_that_a_declared_algorithm_does_not_sign() {
+        use DkimAlgorithm::{Ed25519, RSA2048};
+        let see = |keys: &[DkimRow], algorithms: Option<&[DkimAlgorithm]>| {
+            let (signing, lacks) = observed(keys.to_vec(), algorithms.map(<[_]>::to_vec), "acme.test");
+            (signing.into_iter().map(|k| k.selector).collect::<Vec<_>>().join(" "), lacks)
+        };
+        let (rsa, ed) = (key("Mail2024", RSA2048, true), key("e", Ed25519, true));
+        assert_eq!(see(&[rsa.clone(), ed.clone()], Some(&[RSA2048, Ed25519])), ("Mail2024 e".into(), false));
+        assert_eq!(see(&[rsa.clone(), ed.clone()], Some(&[RSA2048])), ("Mail2024 e".into(), false));
+        let idle = DkimRow { active: false, ..ed };
+        assert_eq!(see(&[rsa.clone(), idle], Some(&[RSA2048, Ed25519])), ("Mail2024".into(), true));
+        assert_eq!(see(&[], Some(&[RSA2048])), (String::new(), true));
+        assert_eq!(
+            see(std::slice::from_ref(&rsa), None),
+            ("Mail2024".into(), true),
+            "the server has no such algorithm"
+        );
+        for odd in ["a b", "a..b", "", "schl\u{fc}ssel", &"x".repeat(64)] {
+            let odd = key(odd, RSA2048, true);
+            assert_eq!(see(&[rsa.clone(), odd], Some(&[RSA2048])), ("Mail2024".into(), true));
+        }
     }
 
     #[test]

@@ -20,7 +20,7 @@ use super::{deletion, family, ignored, mass_loss};
 use crate::api::mail_domain::{Challenge, DnsMode, DomainState};
 use crate::api::*;
 use crate::dns::{name, records};
-use crate::groupware::{BackendError, DkimRow, DomainWant, Made, Owner};
+use crate::groupware::{BackendError, DomainWant, Made, Owner};
 use crate::runtime::dispatch::Next;
 use crate::runtime::store::NamespacedName;
 use stage::Progress;
@@ -422,8 +422,8 @@ async fn observe(ctx: &Ctx, id: &ObjectId, p: &mut Progress, parents: &Parents) 
     if row.alias_of.is_some() {
         drift.push("aliasOf".to_owned());
     }
-    let signing: Vec<DkimRow> = keys.into_iter().filter(|k| k.active).collect();
-    if signing.is_empty() {
+    let (signing, lacks) = keys::observed(keys, keys::algorithms(p, &parents.server).ok(), &parents.name);
+    if lacks {
         drift.push("dkim".to_owned());
     }
     let differing = publish::observe(ctx, p, parents, signing).await?;

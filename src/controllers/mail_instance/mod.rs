@@ -199,21 +199,35 @@ async fn steps(ctx: &Ctx, id: &ObjectId, instance: &Arc<MailInstance>) -> Step<D
     // Lowered below what mailboxes were given: what they have stays theirs until their quotas are lowered.
     let short = instance.spec.storage_policy == mail_instance::StoragePolicy::Allocate && tally.granted > booked;
     let storage = if short { tally.granted } else { booked };
+    let short = short.then(|| {
+        Hold::stalled(
+            Reason::QuotaExceeded,
+            format!(
+                "mailboxes were given {}, more than spec.storage {}: lower their quotas first, or raise spec.storage",
+                Quantity::from_bytes(tally.granted).0,
+                instance.spec.storage.0
+            ),
+        )
+    });
+    let within = Some(short.clone().map_or(Ok(()), Err));
+    let capabilities = family.backend.status.clone().unwrap_or_default().capabilities;
+    let can_share = can_share(instance, &capabilities, &server.label());
     if instance.spec.management_policy == ManagementPolicy::Observe {
         let tenant = have.ok_or_else(|| {
             let text = "nothing is written (managementPolicy: Observe), and the backend has no such tenant";
             Hold::waiting(Reason::Drifted, text)
         })?;
-        let drift = differences(&tenant, storage, instance.spec.address_book);
-        let (used, hold) = (tenant.used, Hold::drifted(&drift));
-        return Ok(Done { tenant, made: Made::Unchanged, mass_loss: None, used, hold, drift, within: None });
+        // What is declared, not what would be written while mailboxes still have more.
+        let drift = differences(&tenant, booked, instance.spec.address_book);
+        let hold = Hold::drifted(&drift).or(can_share.err());
+        let used = tenant.used;
+        return Ok(Done { tenant, made: Made::Unchanged, mass_loss: None, used, hold, drift, within });
     }
     let mass_loss = judge(ctx, &server, &family, have.is_none()).await?;
     if mass_loss == Some(MassLossState::Held) && have.is_none() {
         return Err(mass_loss::hold(&id.key.name, None).into());
     }
-    let capabilities = family.backend.status.clone().unwrap_or_default().capabilities;
-    can_share(instance, &capabilities, &server.label())?;
+    can_share?;
     let want = TenantWant {
         owner: Owner { uid: uid(instance.as_ref()), adopt: instance.spec.adoption_policy == AdoptionPolicy::IfUnowned },
         origin: id.key.to_string(),
@@ -227,19 +241,8 @@ async fn steps(ctx: &Ctx, id: &ObjectId, instance: &Arc<MailInstance>) -> Step<D
         Some(tenant) if same || mass_loss == Some(MassLossState::Held) => (tenant, Made::Unchanged),
         _ => server.server.ensure_tenant(&want).await.map_err(failed)?,
     };
-    let short = short.then(|| {
-        Hold::stalled(
-            Reason::QuotaExceeded,
-            format!(
-                "mailboxes were given {}, more than spec.storage {}: lower their quotas first, or raise spec.storage",
-                Quantity::from_bytes(tally.granted).0,
-                instance.spec.storage.0
-            ),
-        )
-    });
     let held = (mass_loss == Some(MassLossState::Held)).then(|| mass_loss::hold(&id.key.name, None));
-    let hold = held.or(short.clone());
-    let within = Some(short.map_or(Ok(()), Err));
+    let hold = held.or(short);
     let used = tenant.used;
     Ok(Done { tenant, made, mass_loss, used, hold, drift: vec![], within })
 }

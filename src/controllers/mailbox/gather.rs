@@ -130,10 +130,16 @@ pub fn client_settings(backend: &GroupwareBackend, address: &str, access: mailbo
     }
 }
 
-/// What an error of `ensure` means for what is known of the domain.
-pub async fn look_again(ctx: &Ctx, server: &Groupware, domain: &str, address: &str, error: &BackendError) {
+/// What an error of `ensure` for the object `uid` means for what is known of the domain.
+pub async fn look_again(
+    ctx: &Ctx,
+    server: &Groupware,
+    (domain, address): (&str, &str),
+    uid: &str,
+    error: &BackendError,
+) {
     match error {
-        BackendError::Exists { .. } => ctx.observed.refused(&server.uid, domain, address).await,
+        BackendError::Exists { .. } => ctx.observed.refused(&server.uid, domain, address, uid).await,
         _ => ctx.observed.stale(&server.uid, domain).await,
     }
 }

@@ -163,7 +163,7 @@ async fn ensure(
         }
         Err(error) => {
             ctx.trouble(server, &error);
-            gather::look_again(ctx, server, &domain.name, &want.address, &error).await;
+            gather::look_again(ctx, server, (&domain.name, &want.address), &want.owner.uid, &error).await;
             Err(gather::refused(ctx, &want.address, server, &error).into())
         }
     }
