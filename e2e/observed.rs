@@ -116,3 +116,36 @@ async fn what_is_not_there_is_missing_and_stays_so() {
     w.k.delete("MailDomain", "main").await;
     w.k.gone("MailDomain", "main", secs(60)).await;
 }
+
+#[tokio::test]
+async fn whose_row_went_to_another_one_does_not_leave_its_records_behind() {
+    let w = World::new("lostrow").await;
+    let zone = w.zone();
+    let start = dns::snapshot(w.stack, &zone).await;
+    w.tenant(&["alice"]).await;
+    w.k.delete("Mailbox", "alice").await;
+    w.k.gone("Mailbox", "alice", secs(120)).await;
+    w.k.patch("MailDomain", "main", json!({"spec": {"managementPolicy": "Observe"}})).await;
+    drifts(&w, "MailDomain", "main", &[]).await;
+    let records = dns::snapshot(w.stack, &zone).await;
+    assert_ne!(records, start);
+    w.sql.run(&format!("UPDATE domain SET owner = 'somebody' WHERE domain = '{zone}'")).await;
+    drifts(&w, "MailDomain", "main", &[]).await;
+    eventually("it says that the row is not its own", secs(60), || async {
+        let domain = w.k.get("MailDomain", "main").await.expect("it is there");
+        if domain["status"]["ownership"] == "Observed" { Ok(()) } else { Err(domain["status"].to_string()) }
+    })
+    .await;
+    // Nobody else knows of MX, SPF and the keys' records.
+    w.k.delete("MailDomain", "main").await;
+    w.k.blocked("MailDomain", "main", "Paused", &["managementPolicy: Observe"], secs(60)).await;
+    assert_eq!(dns::snapshot(w.stack, &zone).await, records);
+    assert!(w.k.get("MailDomainClaim", &zone).await.is_some(), "the name is held as long");
+    w.k.patch("MailDomain", "main", json!({"spec": {"managementPolicy": "Full"}})).await;
+    w.k.gone("MailDomain", "main", secs(120)).await;
+    assert_eq!(dns::snapshot(w.stack, &zone).await, start);
+    assert_eq!(w.sql.one(&format!("SELECT owner FROM domain WHERE domain = '{zone}'")).await, "somebody", "I3");
+    w.sql.run(&format!("DELETE FROM domain WHERE domain = '{zone}'")).await;
+    w.k.delete("MailInstance", "acme").await;
+    w.empty(secs(120)).await;
+}
