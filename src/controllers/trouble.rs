@@ -46,8 +46,9 @@ pub fn refusal(error: &kube::Error) -> Option<Hold> {
     })
 }
 
-/// What it means that Kubernetes did not do a call, after a pass that failed too: a part of it may be away (a webhook, one resource),
-/// and the status be taken all the same. Of another writer (409, 410) or of what is gone (404) there is nothing to say.
+/// What it means that Kubernetes did not do a call, after a pass that failed too: a part of it may be away (a webhook, one
+/// resource), and the status be taken all the same. Of another writer (409, 410) or of what is gone (404) there is nothing
+/// to say.
 pub fn away(error: &kube::Error) -> Option<Hold> {
     let text = match error {
         kube::Error::Api(status) if status.code == 429 || status.code >= 500 => {
