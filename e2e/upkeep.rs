@@ -17,7 +17,7 @@ async fn row(w: &World, local: &str) -> Value {
 }
 
 fn bytes(quantity: &Value) -> u64 {
-    mailtenant::api::Quantity(quantity.as_str().unwrap_or("0").into()).bytes().expect("a quantity")
+    mailtenant_api::Quantity(quantity.as_str().unwrap_or("0").into()).bytes().expect("a quantity")
 }
 
 /// Takes the finalizers of objects away, as a plain apply of a manifest that lists others does, and waits for ours.

@@ -1,7 +1,7 @@
 //! The command line. Defaults and names are documented in `docs/operations.md`; nothing here acts.
 
-use crate::runtime::telemetry::LogFormat;
 use clap::{ArgAction, Args, Parser, Subcommand};
+use mailtenant_runtime::telemetry::LogFormat;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 

@@ -1,16 +1,7 @@
-//! mailtenant: a Kubernetes operator for mail tenants.
-//!
-//! `api` is what users declare, `controllers` what is done about it, `groupware` and `dns` how servers are spoken to,
-//! `runtime` the Kubernetes plumbing. `docs/architecture.md` follows one Mailbox through the code.
+//! The binary's own parts: arguments, the process, the providers that it has. Everything else is in the crates below
+//! `src/`; `docs/architecture.md` follows one Mailbox through them.
 #![forbid(unsafe_code)]
-// The columns of `kubectl get` repeat their attribute by design.
-#![allow(clippy::duplicated_attributes)]
 
-pub mod api;
 pub mod args;
-pub mod controllers;
-pub mod dns;
-pub mod groupware;
-pub mod operator;
 pub mod process;
-pub mod runtime;
+pub mod providers;

@@ -2,8 +2,8 @@
 
 use clap::Parser;
 use mailtenant::args::{Arguments, Command, RunArguments};
-use mailtenant::runtime::telemetry;
-use mailtenant::{process, runtime};
+use mailtenant::process;
+use mailtenant_runtime::{multi_threaded, telemetry};
 use std::path::Path;
 use std::process::ExitCode;
 use tracing::{error, info};
@@ -22,7 +22,7 @@ fn run(arguments: &RunArguments) -> ExitCode {
     }
     // Before the first TLS connection. Fails only where a provider is installed already, which is what is wanted.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    let runtime = match runtime::multi_threaded() {
+    let runtime = match multi_threaded() {
         Ok(runtime) => runtime,
         Err(error) => {
             error!(%error, "no async runtime");

@@ -1,15 +1,19 @@
 //! The process round the operator: HTTP, signals, waiting for CRDs, the Lease, the end. Here the real clock, the real
-//! randomness and the real clients are made; [`crate::operator::run`] gets them handed in and knows none of this.
+//! randomness and the real clients are made; [`operator::run`] gets them handed in and knows none of this.
 
 use crate::args::RunArguments;
-use crate::operator::{self, Environment};
-use crate::runtime::clock::{Clock, Random, SystemClock, SystemRandom};
-use crate::runtime::http::Health;
-use crate::runtime::lease::{self, Election};
-use crate::runtime::metrics::Metrics;
-use crate::runtime::shutdown::{self, Shutdown, Signals};
-use crate::runtime::{crds, events, http, requests};
-use crate::{api, dns, groupware};
+use crate::providers;
+use mailtenant_api as api;
+use mailtenant_backend::metering::RequestMetrics;
+use mailtenant_clock::{Clock, Random, SystemClock, SystemRandom};
+use mailtenant_controllers::operator::{self, Environment};
+use mailtenant_dns::probe::SmtpProbe;
+use mailtenant_groupware::signing::SystemKeyMaker;
+use mailtenant_runtime::http::Health;
+use mailtenant_runtime::lease::{self, Election};
+use mailtenant_runtime::metrics::Metrics;
+use mailtenant_runtime::shutdown::{self, Shutdown, Signals};
+use mailtenant_runtime::{crds, events, http, requests as kube_requests};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::pin::pin;
@@ -64,7 +68,8 @@ pub enum Error {
 pub async fn run(arguments: &RunArguments) -> Result<(), Error> {
     let signals = Signals::install().map_err(Error::Signals)?;
     let (trigger, shutdown) = shutdown::channel();
-    let (metrics, health) = (Metrics::new("mailtenant"), Health::new());
+    let requests = RequestMetrics::default();
+    let (metrics, health) = (Metrics::with("mailtenant", |registry| requests.register(registry)), Health::new());
     health.waiting("crds", "not looked for yet");
     let address = arguments.http_address;
     let listener = http::bind(address).await.map_err(|error| Error::Bind { address, error })?;
@@ -95,7 +100,7 @@ pub async fn run(arguments: &RunArguments) -> Result<(), Error> {
             Some(Err(error)) => error.into(),
             None => Error::Ended("every task"),
         }),
-        ended = work(arguments, &metrics, &health, &shutdown) => ended,
+        ended = work(arguments, (&metrics, requests), &health, &shutdown) => ended,
     };
     close_http.request();
     tasks.shutdown().await;
@@ -103,12 +108,18 @@ pub async fn run(arguments: &RunArguments) -> Result<(), Error> {
 }
 
 /// Waits for the CRDs and the Lease, then operates.
-async fn work(arguments: &RunArguments, metrics: &Metrics, health: &Health, shutdown: &Shutdown) -> Result<(), Error> {
+async fn work(
+    arguments: &RunArguments,
+    (metrics, requests): (&Metrics, RequestMetrics),
+    health: &Health,
+    shutdown: &Shutdown,
+) -> Result<(), Error> {
     let (clock, random): (Arc<dyn Clock>, Arc<dyn Random>) = (Arc::new(SystemClock), Arc::new(SystemRandom));
     let hostname = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let identity = lease::identity(hostname.trim(), &*random);
     let config = kube::Config::infer().await?;
-    let client = requests::client(config.clone(), metrics.clone(), requests::TIMEOUT).map_err(Error::Client)?;
+    let client =
+        kube_requests::client(config.clone(), metrics.clone(), kube_requests::TIMEOUT).map_err(Error::Client)?;
 
     tokio::select! {
         biased;
@@ -123,11 +134,12 @@ async fn work(arguments: &RunArguments, metrics: &Metrics, health: &Health, shut
         identity: identity.clone(),
         clock: clock.clone(),
         random: random.clone(),
-        groupware: Arc::new(groupware::connect::Providers),
-        dns: Arc::new(dns::powerdns::ProductionDns::default()),
-        probe: Arc::new(dns::probe::SmtpProbe::new(hostname.trim())),
-        keys: Arc::new(dns::dkim::SystemKeyMaker),
+        groupware: Arc::new(providers::Groupware),
+        dns: Arc::new(providers::Dns::default()),
+        probe: Arc::new(SmtpProbe::new(hostname.trim())),
+        keys: Arc::new(SystemKeyMaker),
         metrics: metrics.clone(),
+        requests,
         health: health.clone(),
         shutdown: shutdown.clone(),
     };
@@ -137,7 +149,7 @@ async fn work(arguments: &RunArguments, metrics: &Metrics, health: &Health, shut
     }
 
     // A client of its own: renewals do not queue behind the operator's requests.
-    let client = requests::client(config, metrics.clone(), requests::TIMEOUT).map_err(Error::Client)?;
+    let client = kube_requests::client(config, metrics.clone(), kube_requests::TIMEOUT).map_err(Error::Client)?;
     let election = lease::Config::new(namespace, "mailtenant", identity);
     let election = Arc::new(Election::new(client, election, clock, random));
     let leadership = tokio::select! {

@@ -7,9 +7,9 @@ use std::path::Path;
 fn the_files_are_what_the_types_say() {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("crds");
     if std::env::var_os("UPDATE").is_some() {
-        mailtenant::api::crds::write_dir(&dir).unwrap();
+        mailtenant_api::crds::write_dir(&dir).unwrap();
     }
-    let wanted = mailtenant::api::crds::files().unwrap();
+    let wanted = mailtenant_api::crds::files().unwrap();
     let mut there: Vec<String> =
         std::fs::read_dir(&dir).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
     there.sort();
@@ -24,6 +24,6 @@ fn the_files_are_what_the_types_say() {
 
 #[test]
 fn what_is_printed_holds_all_seven_kinds() {
-    let all = mailtenant::api::crds::yaml().unwrap();
+    let all = mailtenant_api::crds::yaml().unwrap();
     assert_eq!(all.matches("\nkind: CustomResourceDefinition\n").count(), 7);
 }

@@ -1,7 +1,7 @@
 //! The documentation says what the code says. `UPDATE=1 cargo test --test docs` writes the generated pages anew.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test may fail, and runs on the real clock")]
 
-use mailtenant::api::{ConditionType, Reason, crds};
+use mailtenant_api::{ConditionType, Reason, crds};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::fmt::Write as _;

@@ -12,12 +12,12 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client, Config, ResourceExt};
-use mailtenant::api::mailbox::MailboxStatus;
-use mailtenant::api::*;
-use mailtenant::controllers::mailbox::gather::client_settings;
-use mailtenant::controllers::mailbox::secret::data;
-use mailtenant::runtime::metrics::Metrics;
-use mailtenant::runtime::{finalizer, requests, status};
+use mailtenant_api::mailbox::MailboxStatus;
+use mailtenant_api::*;
+use mailtenant_controllers::mailbox::gather::client_settings;
+use mailtenant_controllers::mailbox::secret::data;
+use mailtenant_runtime::metrics::Metrics;
+use mailtenant_runtime::{finalizer, requests, status};
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 

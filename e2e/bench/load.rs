@@ -6,7 +6,7 @@ use super::harness::{eventually, secs};
 use futures::StreamExt;
 use kube::api::{ListParams, Patch, PatchParams};
 use kube::runtime::{WatchStreamExt, watcher};
-use mailtenant::api::Mailbox;
+use mailtenant_api::Mailbox;
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;

@@ -5,7 +5,7 @@ use super::harness::kubectl::Kubectl;
 use futures::StreamExt;
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, ResourceExt};
-use mailtenant::api::{ConditionType, FINALIZER, Mailbox, conditions};
+use mailtenant_api::{ConditionType, FINALIZER, Mailbox, conditions};
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 use tokio::sync::watch;

@@ -100,7 +100,7 @@ pub async fn prepare(stack: &Stack) {
 
 /// Applies the CRDs as the operator prints them, and waits until they are served.
 pub async fn apply_crds(k: &Kubectl) {
-    for crd in mailtenant::api::crds::all() {
+    for crd in mailtenant_api::crds::all() {
         let name = crd["metadata"]["name"].as_str().expect("a name").to_string();
         k.apply(crd).await;
         k_established(k, &name).await;

@@ -1,6 +1,7 @@
 //! Pieces that several kinds share: references, policies, annotations.
 
 use super::rules;
+pub use mailtenant_mail::policy::Ownership;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -51,17 +52,6 @@ pub enum AdoptionPolicy {
     Never,
     /// Take it over when no other object owns it.
     IfUnowned,
-}
-
-/// How the object at the backend came to be ours. Only what was created or adopted is ever deleted (I3).
-#[derive(Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, JsonSchema)]
-pub enum Ownership {
-    /// Made by this object.
-    Created,
-    /// Was there before and was taken over.
-    Adopted,
-    /// Only looked at (`managementPolicy: Observe`).
-    Observed,
 }
 
 /// Which namespaces may use a cluster-scoped object.

@@ -12,7 +12,7 @@ pub struct Condition {
     #[serde(rename = "type")]
     pub type_: String,
     /// `True`, `False` or `Unknown`.
-    #[schemars(transform = crate::api::rules::condition_status)]
+    #[schemars(transform = crate::rules::condition_status)]
     pub status: String,
     /// CamelCase word that programs may compare.
     pub reason: String,

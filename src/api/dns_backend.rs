@@ -76,6 +76,13 @@ fn default_server_id() -> String {
     "localhost".into()
 }
 
+impl DNSBackendSpec {
+    /// Every key of a Secret that the spec names, in the operator's namespace: their change is a change of the backend.
+    pub fn secret_refs(&self) -> Vec<SecretKeyRef> {
+        self.powerdns.iter().map(|p| p.api_key_secret_ref.clone()).collect()
+    }
+}
+
 /// What is known of the server.
 #[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq, JsonSchema)]
 #[serde(rename_all = "camelCase")]

@@ -256,6 +256,26 @@ pub enum SchemaPolicy {
     External,
 }
 
+/// Key of the Secret that `caSecretRef` names.
+pub const CA_KEY: &str = "ca.crt";
+
+impl GroupwareBackendSpec {
+    /// Every key of a Secret that the spec names, in the operator's namespace: their change is a change of the backend.
+    pub fn secret_refs(&self) -> Vec<SecretKeyRef> {
+        self.sogo.iter().flat_map(Sogo::secret_refs).collect()
+    }
+}
+
+impl Sogo {
+    fn secret_refs(&self) -> Vec<SecretKeyRef> {
+        let db = &self.database;
+        let of = |reference: &LocalRef, key: &str| SecretKeyRef { name: reference.name.clone(), key: key.into() };
+        let credentials = ["username", "password"].map(|key| of(&db.credentials_secret_ref, key));
+        let ca = db.ca_secret_ref.as_ref().map(|ca| of(ca, CA_KEY));
+        credentials.into_iter().chain(ca).chain([self.doveadm.api_key_secret_ref.clone()]).collect()
+    }
+}
+
 /// What is known of the server.
 #[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq, JsonSchema)]
 #[serde(rename_all = "camelCase")]

@@ -2,6 +2,9 @@
 
 use super::*;
 use kube::{CustomResource, KubeSchema};
+pub use mailtenant_mail::policy::{
+    ConflictPolicy, DkimAlgorithm, DmarcPolicy, OnDelete, Purpose, RecordState, RecordStatus, SpfAll,
+};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -118,36 +121,12 @@ pub enum DnsMode {
     Manual,
 }
 
-/// What is done about a record of ours-to-be that is already there with another value.
-#[derive(Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq, JsonSchema)]
-pub enum ConflictPolicy {
-    /// Leave it, say `DNSConflict`.
-    #[default]
-    Refuse,
-    /// Leave it and count it as ours.
-    Adopt,
-    /// Replace it.
-    Overwrite,
-}
-
 /// SPF policy.
 #[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq, JsonSchema)]
 #[serde(default)]
 pub struct Spf {
     /// Result for all other senders.
     pub all: SpfAll,
-}
-
-/// Result for all other senders.
-#[derive(Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq, JsonSchema)]
-pub enum SpfAll {
-    /// `-all`
-    #[default]
-    Fail,
-    /// `~all`
-    SoftFail,
-    /// `?all`
-    Neutral,
 }
 
 /// DMARC policy.
@@ -166,17 +145,6 @@ impl Default for Dmarc {
     fn default() -> Self {
         Dmarc { policy: DmarcPolicy::Quarantine, report_to: vec![] }
     }
-}
-
-/// What receivers do with mail that fails.
-#[derive(Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, JsonSchema)]
-pub enum DmarcPolicy {
-    /// `p=none`
-    None,
-    /// `p=quarantine`
-    Quarantine,
-    /// `p=reject`
-    Reject,
 }
 
 /// MTA-STS policy.
@@ -208,18 +176,6 @@ pub struct TlsRpt {
     pub report_to: Vec<String>,
 }
 
-/// What becomes of MX when the domain goes.
-#[derive(Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq, JsonSchema)]
-pub enum OnDelete {
-    /// The MX set from before the cut-over.
-    #[default]
-    RestorePrevious,
-    /// `0 .`: the domain takes no mail (RFC 7505).
-    NullMX,
-    /// No MX at all.
-    Remove,
-}
-
 /// Signing keys.
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
@@ -236,15 +192,6 @@ impl Default for Dkim {
     fn default() -> Self {
         Dkim { algorithms: vec![DkimAlgorithm::RSA2048, DkimAlgorithm::Ed25519], rotate_every: "365d".into() }
     }
-}
-
-/// Algorithm of a signing key.
-#[derive(Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, JsonSchema)]
-pub enum DkimAlgorithm {
-    /// RSA, 2048 bits (RFC 8301).
-    RSA2048,
-    /// Ed25519 (RFC 8463).
-    Ed25519,
 }
 
 /// When MX is switched to us.
@@ -367,63 +314,6 @@ pub struct DomainDnsStatus {
     /// Until when resolvers may keep an MX of ours with a longer time to live from before (RFC 3339).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mx_cached_until: Option<String>,
-}
-
-/// One record.
-#[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct RecordStatus {
-    /// Absolute name, without a trailing dot.
-    pub name: String,
-    /// Type.
-    #[serde(rename = "type")]
-    pub type_: String,
-    /// Value, ready to paste.
-    pub value: String,
-    /// What it is for.
-    pub purpose: Purpose,
-    /// How it stands.
-    pub state: RecordState,
-    /// Who put the value there: `Created` by us, or `Observed` because it was there before (then it stays on deletion).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub ownership: Option<Ownership>,
-    /// SPF: the term of the value that is ours. With ownership `Adopted` it was merged into a record that was there before.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub term: Option<String>,
-    /// What is there instead.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub observed: Option<String>,
-    /// What to do about it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub message: Option<String>,
-}
-
-/// What a record is for.
-#[derive(Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, JsonSchema)]
-#[allow(missing_docs, reason = "the names are the field's own")]
-pub enum Purpose {
-    Challenge,
-    MX,
-    SPF,
-    DKIM,
-    DMARC,
-}
-
-/// How a record stands.
-#[derive(Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, JsonSchema)]
-pub enum RecordState {
-    /// Every authoritative server shows it.
-    Ok,
-    /// Not there.
-    Missing,
-    /// There with another value.
-    Wrong,
-    /// There more than once where one is allowed.
-    Duplicate,
-    /// Somebody else's record is in its place.
-    Conflict,
-    /// Written, and not shown by every server yet.
-    Propagating,
 }
 
 /// One signing key.

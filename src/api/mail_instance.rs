@@ -2,6 +2,7 @@
 
 use super::*;
 use kube::{CustomResource, KubeSchema};
+pub use mailtenant_mail::policy::AddressBook;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -88,18 +89,6 @@ pub enum ExternalForwarding {
     Deny,
     /// Allowed.
     Allow,
-}
-
-/// Who sees whom in the address book.
-#[derive(Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq, JsonSchema)]
-pub enum AddressBook {
-    /// Everybody of the instance.
-    #[default]
-    Instance,
-    /// Everybody of the domain.
-    Domain,
-    /// Nobody.
-    None,
 }
 
 /// Limits on numbers; a missing one = no limit.

@@ -2,6 +2,7 @@
 
 use super::*;
 use kube::{CustomResource, KubeSchema};
+pub use mailtenant_mail::policy::Access;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -123,28 +124,6 @@ pub enum PasswordManagement {
     OnChange,
     /// Drift is put back.
     Enforce,
-}
-
-/// Which protocols may be used.
-#[derive(Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, JsonSchema)]
-#[serde(default)]
-pub struct Access {
-    /// IMAP.
-    pub imap: bool,
-    /// POP3.
-    pub pop3: bool,
-    /// Sending.
-    pub submission: bool,
-    /// ManageSieve.
-    pub sieve: bool,
-    /// Webmail, calendars, contacts.
-    pub groupware: bool,
-}
-
-impl Default for Access {
-    fn default() -> Self {
-        Access { imap: true, pop3: true, submission: true, sieve: true, groupware: true }
-    }
 }
 
 /// What is switched off.

@@ -3,12 +3,14 @@
 
 use super::ctx::{Ctx, Step};
 use super::hold::Hold;
-use crate::api::{DNSBackend, GroupwareBackend, Reason};
-use crate::dns::{self, DnsBackend, Resolver};
-use crate::groupware;
-use crate::runtime::secret::SecretText;
-use crate::runtime::store::NamespacedName;
+use crate::connect::{ConnectDns, ConnectGroupware, Secrets};
 use k8s_openapi::api::core::v1::Secret;
+use mailtenant_api::{DNSBackend, GroupwareBackend, Reason, SecretKeyRef};
+use mailtenant_backend::metering::RequestMetrics;
+use mailtenant_backend::secret::SecretText;
+use mailtenant_dns::{DnsServer, Resolver};
+use mailtenant_groupware::GroupwareServer;
+use mailtenant_runtime::store::NamespacedName;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use tokio::sync::Mutex as AsyncMutex;
@@ -23,7 +25,7 @@ pub struct Groupware {
     /// The object.
     pub object: Arc<GroupwareBackend>,
     /// The server.
-    pub server: Arc<dyn groupware::GroupwareBackend>,
+    pub server: Arc<dyn GroupwareServer>,
 }
 
 impl Groupware {
@@ -41,7 +43,7 @@ pub struct Dns {
     /// The object.
     pub object: Arc<DNSBackend>,
     /// The server.
-    pub server: Arc<dyn DnsBackend>,
+    pub server: Arc<dyn DnsServer>,
     /// What the world sees.
     pub resolver: Arc<dyn Resolver>,
 }
@@ -58,17 +60,18 @@ type Fingerprint = Vec<(String, String)>;
 
 /// All servers.
 pub struct Connections {
-    groupware: Arc<dyn groupware::Connect>,
-    dns: Arc<dyn dns::Connect>,
+    groupware: Arc<dyn ConnectGroupware>,
+    dns: Arc<dyn ConnectDns>,
+    metrics: RequestMetrics,
     open_groupware: AsyncMutex<BTreeMap<String, (Fingerprint, Groupware)>>,
     open_dns: AsyncMutex<BTreeMap<String, (Fingerprint, Dns)>>,
 }
 
 /// Metadata that a fingerprint is made of; the Secret must exist.
-fn fingerprint(ctx: &Ctx, uid: &str, generation: Option<i64>, names: &[(String, String)]) -> Result<Fingerprint, Hold> {
+fn fingerprint(ctx: &Ctx, uid: &str, generation: Option<i64>, refs: &[SecretKeyRef]) -> Result<Fingerprint, Hold> {
     let world = ctx.world();
     let mut print = vec![(uid.to_owned(), generation.unwrap_or_default().to_string())];
-    for (name, _) in names {
+    for SecretKeyRef { name, .. } in refs {
         let key = NamespacedName::new(&ctx.operator_namespace, name);
         let secret = world.secrets.get(&key).ok_or_else(|| {
             let help =
@@ -83,10 +86,10 @@ fn fingerprint(ctx: &Ctx, uid: &str, generation: Option<i64>, names: &[(String, 
     Ok(print)
 }
 
-async fn read_secrets(ctx: &Ctx, names: &[(String, String)]) -> Step<BTreeMap<(String, String), SecretText>> {
+async fn read_secrets(ctx: &Ctx, refs: &[SecretKeyRef]) -> Step<Secrets> {
     let api = ctx.api::<Secret>(&ctx.operator_namespace);
     let mut values = BTreeMap::new();
-    for (name, key) in names {
+    for SecretKeyRef { name, key } in refs {
         let missing = |what: String| Hold::retry(Reason::SecretNotFound, format!("{what} is not there: create it"));
         let place = format!("Secret {}/{name}", ctx.operator_namespace);
         let secret = api.get_opt(name).await?.ok_or_else(|| missing(place.clone()))?;
@@ -96,13 +99,13 @@ async fn read_secrets(ctx: &Ctx, names: &[(String, String)]) -> Step<BTreeMap<(S
             .map_err(|_| Hold::waiting(Reason::SecretInvalid, format!("key {key} of {place} is not UTF-8 text")))?;
         values.insert((name.clone(), key.clone()), SecretText::new(text.trim_end_matches(['\n', '\r'])));
     }
-    Ok(values)
+    Ok(Secrets(values))
 }
 
 impl Connections {
     /// None open yet.
-    pub fn new(groupware: Arc<dyn groupware::Connect>, dns: Arc<dyn dns::Connect>) -> Self {
-        Connections { groupware, dns, open_groupware: AsyncMutex::default(), open_dns: AsyncMutex::default() }
+    pub fn new(groupware: Arc<dyn ConnectGroupware>, dns: Arc<dyn ConnectDns>, metrics: RequestMetrics) -> Self {
+        Connections { groupware, dns, metrics, open_groupware: AsyncMutex::default(), open_dns: AsyncMutex::default() }
     }
 
     /// A groupware server.
@@ -113,9 +116,9 @@ impl Connections {
                 format!("GroupwareBackend {name} is not there: the platform team has to create it"),
             )
         })?;
-        let names = self.groupware.secrets(&object.spec);
+        let refs = object.spec.secret_refs();
         let uid = object.metadata.uid.clone().unwrap_or_default();
-        let print = fingerprint(ctx, &uid, object.metadata.generation, &names)?;
+        let print = fingerprint(ctx, &uid, object.metadata.generation, &refs)?;
         let mut open = self.open_groupware.lock().await;
         if let Some((have, connection)) = open.get(name)
             && *have == print
@@ -123,11 +126,12 @@ impl Connections {
             // The object's status moves on; what the server was built from did not.
             return Ok(Groupware { object, ..connection.clone() });
         }
-        let secrets = read_secrets(ctx, &names).await?;
-        let settings = groupware::Settings { spec: object.spec.clone(), secrets };
-        let server =
-            self.groupware.connect(settings).map_err(|e| Hold::backend(&format!("GroupwareBackend {name}"), &e))?;
-        let server = Arc::new(groupware::metered::Metered::new(server, name, ctx.metrics.clone()));
+        let secrets = read_secrets(ctx, &refs).await?;
+        let server = self
+            .groupware
+            .connect(&object.spec, &secrets)
+            .map_err(|e| Hold::backend(&format!("GroupwareBackend {name}"), &e))?;
+        let server = Arc::new(mailtenant_groupware::metered::Metered::new(server, name, self.metrics.clone()));
         // Perhaps another server: what the last one held says nothing of it.
         ctx.observed.stale_all(&uid).await;
         let connection = Groupware { name: name.into(), uid, object, server };
@@ -143,21 +147,20 @@ impl Connections {
                 format!("DNSBackend {name} is not there: the platform team has to create it"),
             )
         })?;
-        let names = self.dns.secrets(&object.spec);
+        let refs = object.spec.secret_refs();
         let uid = object.metadata.uid.clone().unwrap_or_default();
-        let print = fingerprint(ctx, &uid, object.metadata.generation, &names)?;
+        let print = fingerprint(ctx, &uid, object.metadata.generation, &refs)?;
         let mut open = self.open_dns.lock().await;
         if let Some((have, connection)) = open.get(name)
             && *have == print
         {
             return Ok(Dns { object, ..connection.clone() });
         }
-        let secrets = read_secrets(ctx, &names).await?;
+        let secrets = read_secrets(ctx, &refs).await?;
         let label = format!("DNSBackend {name}");
         let resolver = self.dns.resolver(&object.spec).map_err(|e| Hold::backend(&label, &e))?;
-        let settings = dns::DnsSettings { spec: object.spec.clone(), secrets };
-        let server = self.dns.connect(settings).map_err(|e| Hold::backend(&label, &e))?;
-        let server = Arc::new(dns::metered::Metered::new(server, name, ctx.metrics.clone()));
+        let server = self.dns.connect(&object.spec, &secrets).map_err(|e| Hold::backend(&label, &e))?;
+        let server = Arc::new(mailtenant_dns::metered::Metered::new(server, name, self.metrics.clone()));
         let connection = Dns { name: name.into(), object, server, resolver };
         open.insert(name.into(), (print, connection.clone()));
         Ok(connection)

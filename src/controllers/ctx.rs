@@ -7,21 +7,21 @@ use super::hold::Hold;
 use super::mail_domain::cutover::Answers;
 use super::observed::{Observed, Since};
 use super::world::{Kind, ObjectId, SecretMeta, World};
-use crate::api::FIELD_MANAGER;
-use crate::dns::RecipientProbe;
-use crate::dns::dkim::KeyMaker;
-use crate::groupware::{BackendError, DomainSnapshot};
-use crate::runtime::clock::{Clock, Random};
-use crate::runtime::dispatch::{Dispatcher, Next};
-use crate::runtime::events::{EventType, Events};
-use crate::runtime::metrics::Metrics;
-use crate::runtime::queue::Priority;
-use crate::runtime::store::{Delta, NamespacedName};
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::{ObjectReference, Secret};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::core::object::HasStatus;
 use kube::{Api, Client, Resource};
+use mailtenant_api::FIELD_MANAGER;
+use mailtenant_clock::{Clock, Random};
+use mailtenant_dns::RecipientProbe;
+use mailtenant_groupware::signing::KeyMaker;
+use mailtenant_groupware::{BackendError, DomainSnapshot};
+use mailtenant_runtime::dispatch::{Dispatcher, Next};
+use mailtenant_runtime::events::{EventType, Events};
+use mailtenant_runtime::metrics::Metrics;
+use mailtenant_runtime::queue::Priority;
+use mailtenant_runtime::store::{Delta, NamespacedName};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
@@ -206,7 +206,7 @@ impl Ctx {
 
     /// Puts what a write returned into the world, and wakes whom it concerns.
     pub fn took<K: Resource>(&self, mut written: K, put: impl FnOnce(&mut World, K) -> Option<Wakes>) {
-        crate::runtime::store::prune(&mut written);
+        mailtenant_runtime::store::prune(&mut written);
         let wakes = put(&mut self.world_mut(), written);
         if let Some(wakes) = wakes {
             self.wake(wakes);
@@ -350,9 +350,9 @@ pub async fn with_finalizer<K>(ctx: &Ctx, api: &Api<K>, object: Arc<K>, put: Put
 where
     K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + serde::de::DeserializeOwned,
 {
-    match crate::runtime::finalizer::add(api, object.as_ref(), crate::api::FINALIZER, FIELD_MANAGER).await? {
+    match mailtenant_runtime::finalizer::add(api, object.as_ref(), mailtenant_api::FINALIZER, FIELD_MANAGER).await? {
         Some(mut written) => {
-            crate::runtime::store::prune(&mut written);
+            mailtenant_runtime::store::prune(&mut written);
             ctx.took(written.clone(), put);
             Ok(Arc::new(written))
         }
@@ -365,7 +365,9 @@ pub async fn without_finalizer<K>(ctx: &Ctx, api: &Api<K>, object: &K, put: Put<
 where
     K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + serde::de::DeserializeOwned,
 {
-    if let Some(written) = crate::runtime::finalizer::remove(api, object, crate::api::FINALIZER, FIELD_MANAGER).await? {
+    if let Some(written) =
+        mailtenant_runtime::finalizer::remove(api, object, mailtenant_api::FINALIZER, FIELD_MANAGER).await?
+    {
         ctx.took(written, put);
     }
     Ok(())
@@ -390,7 +392,7 @@ where
     }
     // Until the answer is here, and if none comes: a pass that is ended in between leaves it so.
     ctx.set_unsure(object, true);
-    let applied = crate::runtime::status::apply(api, object, &status, FIELD_MANAGER).await?;
+    let applied = mailtenant_runtime::status::apply(api, object, &status, FIELD_MANAGER).await?;
     ctx.set_unsure(object, false);
     let there = applied.is_some();
     if let Some(written) = applied {
@@ -401,11 +403,11 @@ where
 
 /// `mailtenant.dev/paused: "true"`.
 pub fn paused<K: Resource>(object: &K) -> bool {
-    annotation(object, crate::api::annotations::PAUSED).as_deref() == Some("true")
+    annotation(object, mailtenant_api::annotations::PAUSED).as_deref() == Some("true")
 }
 /// `mailtenant.dev/orphan: "true"`.
 pub fn orphan<K: Resource>(object: &K) -> bool {
-    annotation(object, crate::api::annotations::ORPHAN).as_deref() == Some("true")
+    annotation(object, mailtenant_api::annotations::ORPHAN).as_deref() == Some("true")
 }
 /// One annotation.
 pub fn annotation<K: Resource>(object: &K, name: &str) -> Option<String> {

@@ -5,13 +5,13 @@ use super::family;
 use super::hold::Hold;
 use super::observed::Since;
 use super::world::World;
-use crate::api::*;
-use crate::groupware::DomainSnapshot;
-use crate::runtime::dispatch::Next;
-use crate::runtime::finalizer::Cleanup;
-use crate::runtime::store::NamespacedName;
 use jiff::Timestamp;
 use kube::Resource;
+use mailtenant_api::*;
+use mailtenant_groupware::DomainSnapshot;
+use mailtenant_runtime::dispatch::Next;
+use mailtenant_runtime::finalizer::Cleanup;
+use mailtenant_runtime::store::NamespacedName;
 use std::time::Duration;
 
 /// Waiting for others: names up to five, and how many more.

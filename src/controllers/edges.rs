@@ -5,10 +5,10 @@
 
 use super::groupware_backend::reason;
 use super::world::{Kind, ObjectId, World, a_label, dns_backends, wants_capacity};
-use crate::api::*;
-use crate::runtime::queue::Priority;
-use crate::runtime::store::{Delta, NamespacedName};
 use kube::{Resource, ResourceExt};
+use mailtenant_api::*;
+use mailtenant_runtime::queue::Priority;
+use mailtenant_runtime::store::{Delta, NamespacedName};
 use std::sync::Arc;
 
 /// Passes that a change asks for.
@@ -305,7 +305,7 @@ pub fn alias(world: &World, delta: &Delta<MailAlias>) -> Wakes {
 /// Mailbox objects of a namespace with an address.
 pub fn by_address(world: &World, namespace: &str, address: &str) -> Vec<NamespacedName> {
     let Some((local, domain)) = address.rsplit_once('@') else { return vec![] };
-    let Ok(domain) = crate::dns::name::canonical(domain) else { return vec![] };
+    let Ok(domain) = mailtenant_mail::name::canonical(domain) else { return vec![] };
     world
         .index
         .domains_by_name
@@ -326,7 +326,7 @@ pub fn claim(world: &World, delta: &Delta<MailDomainClaim>) -> Wakes {
     if delta.new.is_none() {
         wakes.gone.push(ObjectId::new(Kind::MailDomainClaim, delta.key.clone()));
         // Names below and above it were refused to others too.
-        let above = crate::dns::name::parents(&delta.key.name).map(String::from);
+        let above = mailtenant_mail::name::parents(&delta.key.name).map(String::from);
         let same = std::iter::once(delta.key.name.clone()).chain(above);
         let wanting = same.flat_map(|n| world.index.domains_by_name.of(&n).cloned().collect::<Vec<_>>());
         let below = world.index.domains_below.of(&delta.key.name).cloned();
@@ -419,7 +419,7 @@ pub mod put {
 mod tests {
     use super::super::fixtures;
     use super::*;
-    use crate::runtime::store::Event;
+    use mailtenant_runtime::store::Event;
     use serde_json::json;
 
     fn backend(version: &str, status: &str, reason: &str) -> GroupwareBackend {

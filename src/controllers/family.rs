@@ -3,8 +3,8 @@
 use super::ctx::paused;
 use super::hold::Hold;
 use super::world::{Kind, ObjectId, World, a_label};
-use crate::api::*;
-use crate::runtime::store::NamespacedName;
+use mailtenant_api::*;
+use mailtenant_runtime::store::NamespacedName;
 use std::sync::Arc;
 
 /// Instance and backend of a tenant object, checked.

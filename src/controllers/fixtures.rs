@@ -1,8 +1,8 @@
 //! Objects for the tables of pure tests.
 
 use super::family::{Domain, Instance};
-use crate::api::*;
-use crate::runtime::store::NamespacedName;
+use mailtenant_api::*;
+use mailtenant_runtime::store::NamespacedName;
 use serde_json::{Value, json};
 use std::sync::Arc;
 

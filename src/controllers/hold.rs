@@ -1,8 +1,8 @@
 //! Why an object cannot be ready now, in the words of its conditions, and what the operator does next.
 
-use crate::api::{Conditions, Reason};
-use crate::groupware::BackendError;
-use crate::runtime::dispatch::Next;
+use mailtenant_api::{Conditions, Reason};
+use mailtenant_groupware::BackendError;
+use mailtenant_runtime::dispatch::Next;
 use std::time::Duration;
 
 /// What `status.drift` says of an object that is not at the backend at all.

@@ -3,10 +3,10 @@
 //! it stays `Ready`, and says so in a condition of its own and in an Event.
 
 use super::ctx::Ctx;
-use crate::api::mail_domain::MtaStsMode;
-use crate::api::*;
-use crate::groupware::Capability;
 use kube::Resource;
+use mailtenant_api::mail_domain::MtaStsMode;
+use mailtenant_api::*;
+use mailtenant_groupware::Capability;
 use std::collections::BTreeSet;
 
 /// Fields of a domain that have no effect. Only what somebody wrote: defaults say nothing of what is wanted.
@@ -53,7 +53,7 @@ pub const RELEASE: &str = "this release";
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::controllers::fixtures;
+    use crate::fixtures;
     use serde_json::json;
 
     #[test]

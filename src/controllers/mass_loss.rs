@@ -8,10 +8,10 @@ use super::family;
 use super::hold::Hold;
 use super::observed::Since;
 use super::world::a_label;
-use crate::api::mail_instance::MassLossState;
-use crate::api::*;
-use crate::runtime::store::NamespacedName;
 use kube::ResourceExt;
+use mailtenant_api::mail_instance::MassLossState;
+use mailtenant_api::*;
+use mailtenant_runtime::store::NamespacedName;
 
 /// What is missing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -124,7 +124,7 @@ pub async fn allow(ctx: &Ctx, server: &Groupware, instance: &family::Instance) -
         // The instance's own pass writes it down, and that wakes everybody it concerns.
         ctx.queue.add([(
             super::ctx::instance_id(&instance.key),
-            crate::runtime::queue::Priority::High,
+            mailtenant_runtime::queue::Priority::High,
             instance.object.spec.backend_ref.name.clone(),
         )]);
         tracing::warn!(instance = %instance.object.name_any(), missing = loss.missing, all = loss.all, "mass loss is held");

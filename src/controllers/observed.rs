@@ -5,7 +5,7 @@
 //! objects it concerns. A snapshot that may be wrong (a call failed half-way) is marked stale and read again before it
 //! is used; its rows stay for the comparison.
 
-use crate::groupware::{AliasRow, DomainSnapshot, GroupwareBackend, MailboxRow, Result};
+use mailtenant_groupware::{AliasRow, DomainSnapshot, GroupwareServer, MailboxRow, Result};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -89,7 +89,7 @@ impl Observed {
     /// `look` gets the rows and the addresses that changed by this read (at the first read: none).
     pub async fn with<T>(
         &self,
-        server: &dyn GroupwareBackend,
+        server: &dyn GroupwareServer,
         backend: &str,
         domain: &str,
         since: Since,
@@ -151,11 +151,7 @@ impl Observed {
     }
 }
 
-async fn read(
-    server: &dyn GroupwareBackend,
-    domain: &str,
-    slot: &mut AsyncGuard<'_, Slot>,
-) -> Result<BTreeSet<String>> {
+async fn read(server: &dyn GroupwareServer, domain: &str, slot: &mut AsyncGuard<'_, Slot>) -> Result<BTreeSet<String>> {
     let begun = Instant::now();
     let fresh = server.read_domain(domain).await?;
     let changed = if slot.read.is_some() { changed(&slot.snapshot, &fresh) } else { BTreeSet::new() };
@@ -168,7 +164,7 @@ async fn read(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::groupware::AliasSettings;
+    use mailtenant_groupware::AliasSettings;
 
     #[tokio::test]
     async fn a_refusal_is_news_only_where_the_row_was_thought_to_be_ones_own() {

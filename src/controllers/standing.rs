@@ -4,10 +4,10 @@
 //! then by uid. So nothing flaps, and an object that never came to be owns nothing.
 
 use super::world::{Kind, ObjectId, World, bytes};
-use crate::api::mail_instance::StoragePolicy;
-use crate::api::*;
-use crate::runtime::store::NamespacedName;
 use kube::Resource;
+use mailtenant_api::mail_instance::StoragePolicy;
+use mailtenant_api::*;
+use mailtenant_runtime::store::NamespacedName;
 
 /// Orders rivals: the smallest wins.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -180,7 +180,7 @@ fn storage(world: &World, instance: &MailInstance, key: &NamespacedName, own: &O
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::runtime::store::Event;
+    use mailtenant_runtime::store::Event;
     use serde_json::json;
 
     fn world(mailboxes: &[(&str, &str, &str, &str, Option<&str>)]) -> (World, MailInstance) {

@@ -6,11 +6,11 @@ use super::deletion;
 use super::edges::put;
 use super::hold::Hold;
 use super::world::{Kind, ObjectId};
-use crate::api::*;
-use crate::runtime::dispatch::Next;
 use kube::Resource;
 use kube::api::{DynamicObject, Patch, PatchParams};
 use kube::core::ApiResource;
+use mailtenant_api::*;
+use mailtenant_runtime::dispatch::Next;
 use serde_json::json;
 
 fn resource(kind: Kind) -> ApiResource {
@@ -146,7 +146,7 @@ pub async fn after(ctx: &Ctx, id: &ObjectId, hold: &Hold) {
 
 /// An object that does not fit its type, since it was written past the schema: it harms only itself. It is let go only
 /// when it is being deleted and orphaned.
-pub async fn undecodable(ctx: &Ctx, id: &ObjectId, broken: &crate::runtime::watch::Undecodable) -> Next {
+pub async fn undecodable(ctx: &Ctx, id: &ObjectId, broken: &mailtenant_runtime::watch::Undecodable) -> Next {
     let meta = &broken.metadata;
     let noted = |name: &str| meta.annotations.as_ref().and_then(|a| a.get(name)).is_some_and(|v| v == "true");
     let result = if meta.deletion_timestamp.is_some() && noted(annotations::ORPHAN) {

@@ -1,12 +1,12 @@
 //! All that the watches have told, with the index of who refers to whom. Pure data: passes read it under a short lock,
 //! [`super::edges`] says whom a change concerns.
 
-use crate::api::*;
-use crate::dns::name::parents;
-use crate::runtime::index::Multi;
-use crate::runtime::store::{Delta, Event, NamespacedName, Store};
 use k8s_openapi::api::core::v1::{Namespace, Secret};
 use kube::core::PartialObjectMeta;
+use mailtenant_api::*;
+use mailtenant_mail::name::parents;
+use mailtenant_runtime::index::Multi;
+use mailtenant_runtime::store::{Delta, Event, NamespacedName, Store};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -124,7 +124,7 @@ pub struct World {
     /// they were told, in bytes. Without it two objects of the same second could both get the last place.
     pub granting: BTreeMap<String, u64>,
     /// Objects that cannot be decoded, with what is wrong.
-    pub broken: BTreeMap<ObjectId, crate::runtime::watch::Undecodable>,
+    pub broken: BTreeMap<ObjectId, mailtenant_runtime::watch::Undecodable>,
     /// Those of them that were told of since their kind was listed last: the others are gone.
     pub relisted: BTreeSet<ObjectId>,
 }
@@ -138,7 +138,7 @@ pub fn dns_backends(domain: &MailDomain) -> BTreeSet<String> {
 
 /// The name that a domain has in the DNS; as it is written if it is not a name at all.
 pub fn a_label(domain: &MailDomain) -> String {
-    crate::dns::name::canonical(&domain.spec.domain).unwrap_or_else(|_| domain.spec.domain.clone())
+    mailtenant_mail::name::canonical(&domain.spec.domain).unwrap_or_else(|_| domain.spec.domain.clone())
 }
 
 /// The Secret that a mailbox's access data is written to.
@@ -156,6 +156,10 @@ fn secrets_of(mailbox: &Mailbox, key: &NamespacedName) -> BTreeSet<NamespacedNam
         .chain([credentials_secret(mailbox)])
         .map(|name| key.sibling(name))
         .collect()
+}
+
+fn secret_names(refs: Option<Vec<SecretKeyRef>>) -> BTreeSet<String> {
+    refs.into_iter().flatten().map(|r| r.name).collect()
 }
 
 fn address_targets(alias: &MailAlias, key: &NamespacedName) -> Vec<(String, String)> {
@@ -242,18 +246,7 @@ impl World {
         deltas
     }
     fn index_groupware(&mut self, d: &Delta<GroupwareBackend>) {
-        let names = |b: &Option<Arc<GroupwareBackend>>| -> Vec<String> {
-            let sogo = b.as_ref().and_then(|b| b.spec.sogo.as_ref());
-            sogo.into_iter()
-                .flat_map(|s| {
-                    let db = &s.database;
-                    [Some(db.credentials_secret_ref.name.clone()), db.ca_secret_ref.as_ref().map(|r| r.name.clone())]
-                        .into_iter()
-                        .flatten()
-                        .chain([s.doveadm.api_key_secret_ref.name.clone()])
-                })
-                .collect()
-        };
+        let names = |b: &Option<Arc<GroupwareBackend>>| secret_names(b.as_ref().map(|b| b.spec.secret_refs()));
         let id = ObjectId::new(Kind::GroupwareBackend, d.key.clone());
         self.index.backends_by_secret.update(&id, names(&d.old), names(&d.new));
     }
@@ -262,10 +255,7 @@ impl World {
     pub fn apply_dns(&mut self, event: Event<DNSBackend>) -> Vec<Delta<DNSBackend>> {
         let deltas = self.dns.apply(event);
         for d in &deltas {
-            let names = |b: &Option<Arc<DNSBackend>>| -> Vec<String> {
-                let powerdns = b.as_ref().and_then(|b| b.spec.powerdns.as_ref());
-                powerdns.into_iter().map(|p| p.api_key_secret_ref.name.clone()).collect()
-            };
+            let names = |b: &Option<Arc<DNSBackend>>| secret_names(b.as_ref().map(|b| b.spec.secret_refs()));
             let id = ObjectId::new(Kind::DNSBackend, d.key.clone());
             self.index.backends_by_secret.update(&id, names(&d.old), names(&d.new));
         }

@@ -1,33 +1,29 @@
 //! Counts and times every call to a DNS server; changes nothing.
 
 use super::*;
-use crate::groupware::metered::outcome;
-use crate::runtime::metrics::Metrics;
-use tokio::time::Instant;
+use mailtenant_backend::metering::RequestMetrics;
+use std::sync::Arc;
 
 /// A server whose calls are counted.
 pub struct Metered {
-    inner: Arc<dyn DnsBackend>,
+    inner: Arc<dyn DnsServer>,
     name: String,
-    metrics: Metrics,
+    metrics: RequestMetrics,
 }
 
 impl Metered {
     /// Counts the calls to `inner` under the backend's name.
-    pub fn new(inner: Arc<dyn DnsBackend>, name: &str, metrics: Metrics) -> Self {
+    pub fn new(inner: Arc<dyn DnsServer>, name: &str, metrics: RequestMetrics) -> Self {
         Metered { inner, name: name.to_owned(), metrics }
     }
 
     async fn count<T>(&self, operation: &'static str, call: impl Future<Output = Result<T>> + Send) -> Result<T> {
-        let start = Instant::now();
-        let result = call.await;
-        self.metrics.backend_request(&self.name, operation, outcome(&result), start.elapsed());
-        result
+        self.metrics.count(&self.name, operation, call).await
     }
 }
 
 #[async_trait]
-impl DnsBackend for Metered {
+impl DnsServer for Metered {
     fn provider(&self) -> &'static str {
         self.inner.provider()
     }

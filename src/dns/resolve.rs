@@ -1,13 +1,14 @@
 //! Asks DNS servers directly: UDP, then TCP when the answer is cut off. No cache, and never the pod's own resolver, which
 //! may show another view of a domain than the world has (split horizon).
 
-use super::value::{mx, txt_text};
-use super::{BackendError, RecordType, Resolver, Result, RrSet, name};
+use super::{BackendError, RecordType, Resolver, Result, RrSet};
 use async_trait::async_trait;
 use futures::StreamExt;
 use futures::stream::{FuturesOrdered, FuturesUnordered};
 use hickory_resolver::proto::op::{Message, Query, ResponseCode};
 use hickory_resolver::proto::rr::{Name, RData, RecordType as WireType};
+use mailtenant_mail::name;
+use mailtenant_mail::value::{mx, txt_text};
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;

@@ -1,46 +1,29 @@
 //! Counts and times every call to a groupware server; changes nothing.
 
 use super::*;
-use crate::runtime::metrics::Metrics;
-use tokio::time::Instant;
+use mailtenant_backend::metering::RequestMetrics;
+use std::sync::Arc;
 
 /// A server whose calls are counted.
 pub struct Metered {
-    inner: Arc<dyn GroupwareBackend>,
+    inner: Arc<dyn GroupwareServer>,
     name: String,
-    metrics: Metrics,
+    metrics: RequestMetrics,
 }
 
 impl Metered {
     /// Counts the calls to `inner` under the backend's name.
-    pub fn new(inner: Arc<dyn GroupwareBackend>, name: &str, metrics: Metrics) -> Self {
+    pub fn new(inner: Arc<dyn GroupwareServer>, name: &str, metrics: RequestMetrics) -> Self {
         Metered { inner, name: name.to_owned(), metrics }
     }
 
     async fn count<T>(&self, operation: &'static str, call: impl Future<Output = Result<T>> + Send) -> Result<T> {
-        let start = Instant::now();
-        let result = call.await;
-        self.metrics.backend_request(&self.name, operation, outcome(&result), start.elapsed());
-        result
-    }
-}
-
-/// The label of a result.
-pub fn outcome<T>(result: &Result<T>) -> &'static str {
-    match result {
-        Ok(_) => "ok",
-        Err(BackendError::NotFound(_)) => "not_found",
-        Err(BackendError::Exists { .. }) => "exists",
-        Err(BackendError::Conflict(_)) => "conflict",
-        Err(BackendError::Rejected(_)) => "rejected",
-        Err(BackendError::Unsupported(_)) => "unsupported",
-        Err(BackendError::Unauthorized(_)) => "unauthorized",
-        Err(BackendError::Unavailable { .. }) => "unavailable",
+        self.metrics.count(&self.name, operation, call).await
     }
 }
 
 #[async_trait]
-impl GroupwareBackend for Metered {
+impl GroupwareServer for Metered {
     fn provider(&self) -> &'static str {
         self.inner.provider()
     }

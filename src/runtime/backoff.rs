@@ -1,6 +1,6 @@
 //! Growing pauses between failed passes, an object at a time.
 
-use super::clock::Random;
+use mailtenant_clock::Random;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -48,7 +48,7 @@ impl<K: Ord + Clone> Backoff<K> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::runtime::clock::SystemRandom;
+    use mailtenant_clock::SystemRandom;
 
     #[test]
     fn pauses_double_up_to_five_minutes_and_are_never_in_step() {

@@ -2,9 +2,9 @@
 //! it would not make them appear, so it waits, says for what, and is not ready. Reads by name alone (`get`), so that
 //! RBAC can be limited to these names.
 
-use super::clock::Random;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::{Api, Client};
+use mailtenant_clock::Random;
 use std::fmt;
 use std::time::Duration;
 use tokio::time::{sleep, timeout};

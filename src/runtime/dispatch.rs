@@ -1,9 +1,9 @@
 //! Runs passes: bounded overall and a lane, each with a time limit, a panic costing one object one pass.
 
 use super::backoff::Backoff;
-use super::clock::Random;
 use super::queue::{Priority, Queue};
 use futures::FutureExt;
+use mailtenant_clock::Random;
 use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -220,7 +220,7 @@ async fn bounded<K: Clone, W: Work<K>>(work: Arc<W>, key: K, limit: Duration) ->
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::runtime::clock::SystemRandom;
+    use mailtenant_clock::SystemRandom;
 
     struct Fake(Mutex<Vec<(u32, Ended)>>);
     impl Work<u32> for Fake {

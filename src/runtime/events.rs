@@ -4,13 +4,13 @@
 //! kube's own `Recorder` is not used: its cache is scanned for every publish (0.3 ms each at 20,000 objects), and a
 //! changed note repeats the old one.
 
-use super::clock::{Clock, Random};
 use super::metrics::Metrics;
 use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::api::events::v1::Event;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
 use kube::api::PostParams;
 use kube::{Api, Client};
+use mailtenant_clock::{Clock, Random};
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -156,7 +156,7 @@ pub async fn serve(listener: TcpListener, health: Health, metrics: Metrics, shut
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::runtime::shutdown;
+    use crate::shutdown;
 
     struct Server {
         url: String,

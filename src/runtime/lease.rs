@@ -6,11 +6,11 @@
 //! - A leader counts its own 10 s from *before* it sent the last renewal that succeeded: others start their 15 s no
 //!   earlier than that write. So it stops, and the process exits, 5 s before anyone else may start.
 
-use super::clock::{Clock, Random};
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
 use kube::api::PostParams;
 use kube::{Api, Client};
+use mailtenant_clock::{Clock, Random};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};

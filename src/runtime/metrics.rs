@@ -43,19 +43,6 @@ struct Verb {
     verb: &'static str,
 }
 
-#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct BackendRequest {
-    backend: String,
-    operation: &'static str,
-    outcome: &'static str,
-}
-
-#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct BackendOperation {
-    backend: String,
-    operation: &'static str,
-}
-
 type Histograms<L> = Family<L, Histogram, fn() -> Histogram>;
 
 /// 2 ms to 65 s: a pass of a settled object takes single milliseconds, the time limit of a pass is a minute.
@@ -77,8 +64,6 @@ struct Inner {
     watch_restarts: Family<Kind, Counter>,
     kubernetes_requests: Family<KubernetesRequest, Counter>,
     kubernetes_seconds: Histograms<Verb>,
-    backend_requests: Family<BackendRequest, Counter>,
-    backend_seconds: Histograms<BackendOperation>,
     leader: Gauge,
     crd_missing: Gauge,
     panics: Counter,
@@ -89,6 +74,11 @@ struct Inner {
 impl Metrics {
     /// An empty set of metrics named `<prefix>_…`.
     pub fn new(prefix: &str) -> Self {
+        Self::with(prefix, |_| {})
+    }
+
+    /// The same, and what the caller registers beside them under the same prefix.
+    pub fn with(prefix: &str, more: impl FnOnce(&mut Registry)) -> Self {
         let mut registry = Registry::default();
         let resident_memory = Gauge::default();
         registry.register(
@@ -97,6 +87,7 @@ impl Metrics {
             resident_memory.clone(),
         );
         let named = registry.sub_registry_with_prefix(prefix);
+        more(named);
         let reconciles = Family::default();
         named.register("reconcile", "Passes by kind and outcome", reconciles.clone());
         let reconcile_seconds = Histograms::<Kind>::new_with_constructor(seconds);
@@ -125,10 +116,6 @@ impl Metrics {
             "Time to the end of the answer; for a watch, to its beginning",
             kubernetes_seconds.clone(),
         );
-        let backend_requests = Family::default();
-        named.register("backend_requests", "Requests to a backend by operation and outcome", backend_requests.clone());
-        let backend_seconds = Histograms::<BackendOperation>::new_with_constructor(seconds);
-        named.register("backend_request_duration_seconds", "Time a request to a backend took", backend_seconds.clone());
         let leader = Gauge::default();
         named.register("leader", "1 while this process holds the Lease or runs without one", leader.clone());
         let crd_missing = Gauge::default();
@@ -147,8 +134,6 @@ impl Metrics {
             watch_restarts,
             kubernetes_requests,
             kubernetes_seconds,
-            backend_requests,
-            backend_seconds,
             leader,
             crd_missing,
             panics,
@@ -191,13 +176,6 @@ impl Metrics {
     pub fn kubernetes_request(&self, verb: &'static str, resource: String, code: String, took: Duration) {
         self.0.kubernetes_requests.get_or_create(&KubernetesRequest { verb, resource, code }).inc();
         self.0.kubernetes_seconds.get_or_create(&Verb { verb }).observe(took.as_secs_f64());
-    }
-
-    /// A request to the backend object named `backend` ended.
-    pub fn backend_request(&self, backend: &str, operation: &'static str, outcome: &'static str, took: Duration) {
-        let backend = backend.to_string();
-        self.0.backend_requests.get_or_create(&BackendRequest { backend: backend.clone(), operation, outcome }).inc();
-        self.0.backend_seconds.get_or_create(&BackendOperation { backend, operation }).observe(took.as_secs_f64());
     }
 
     /// Whether this process leads.
@@ -257,7 +235,6 @@ mod tests {
         metrics.cache_objects("Thing", 10_000);
         metrics.watch_restarted("Thing");
         metrics.kubernetes_request("patch", "things/status".into(), "409".into(), Duration::from_millis(1));
-        metrics.backend_request("berlin", "list", "ok", Duration::from_millis(1));
         metrics.leader(true);
         metrics.crd_missing(3);
         metrics.panicked();
@@ -272,8 +249,6 @@ mod tests {
             r#"demo_watch_restarts_total{kind="Thing"} 1"#,
             r#"demo_kubernetes_requests_total{verb="patch",resource="things/status",code="409"} 1"#,
             r#"demo_kubernetes_request_duration_seconds_count{verb="patch"} 1"#,
-            r#"demo_backend_requests_total{backend="berlin",operation="list",outcome="ok"} 1"#,
-            r#"demo_backend_request_duration_seconds_count{backend="berlin",operation="list"} 1"#,
             "demo_leader 1",
             "demo_crd_missing 3",
             "demo_panics_total 1",

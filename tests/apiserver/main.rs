@@ -19,7 +19,7 @@ pub fn path(object: &Value, namespace: &str) -> String {
         "GroupwareBackend" | "DNSBackend" | "MailDomainClaim" => String::new(),
         _ => format!("namespaces/{namespace}/"),
     };
-    let plural = mailtenant::api::crds::all()
+    let plural = mailtenant_api::crds::all()
         .iter()
         .find(|crd| crd["spec"]["names"]["kind"] == kind)
         .and_then(|crd| crd["spec"]["names"]["plural"].as_str().map(str::to_string))

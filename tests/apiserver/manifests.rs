@@ -166,7 +166,7 @@ fn rules() -> BTreeSet<(String, String, bool)> {
         }
     }
     let mut out = BTreeSet::new();
-    for crd in mailtenant::api::crds::all() {
+    for crd in mailtenant_api::crds::all() {
         walk(crd["spec"]["names"]["kind"].as_str().unwrap_or_default(), &crd, &mut out);
     }
     out

@@ -116,7 +116,7 @@ async fn spf_null_stays_and_other_nulls_go() {
     assert_eq!(made["spec"]["dns"].get("spf"), Some(&Value::Null));
     assert_eq!(made["spec"]["dns"]["ttl"], 3600);
     assert!(made["spec"].get("aliasOf").is_none());
-    let typed: mailtenant::api::MailDomain = serde_json::from_value(made).unwrap();
+    let typed: mailtenant_api::MailDomain = serde_json::from_value(made).unwrap();
     assert_eq!(typed.spec.dns.spf, None);
 }
 
@@ -126,7 +126,7 @@ async fn types_read_what_the_apiserver_gives() {
     fn through<T: serde::de::DeserializeOwned + serde::Serialize>(value: &Value) -> Value {
         serde_json::to_value(serde_json::from_value::<T>(value.clone()).unwrap()).unwrap()
     }
-    use mailtenant::api::*;
+    use mailtenant_api::*;
     let cluster = cluster::shared().await;
     let (client, namespace) = (cluster.client().await, cluster.namespace("types").await);
     let good = include_str!("manifests/good.yaml");
@@ -309,7 +309,7 @@ async fn every_field_is_described() {
         }
     }
     let mut missing = vec![];
-    for crd in mailtenant::api::crds::all() {
+    for crd in mailtenant_api::crds::all() {
         let schema = &crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"];
         let kind = crd["spec"]["names"]["kind"].as_str().unwrap();
         for part in ["spec", "status"] {

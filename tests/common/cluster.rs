@@ -185,7 +185,7 @@ impl Drop for Cluster {
 pub async fn install_crds(client: &Client) -> Result<(), Error> {
     use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
     let api: Api<CustomResourceDefinition> = Api::all(client.clone());
-    let crds = mailtenant::api::crds::all();
+    let crds = mailtenant_api::crds::all();
     let name = |crd: &serde_json::Value| crd["metadata"]["name"].as_str().unwrap_or_default().to_string();
     for crd in &crds {
         api.patch(&name(crd), &PatchParams::apply("mailtenant-tests").force(), &Patch::Apply(crd)).await?;

@@ -1,9 +1,9 @@
 //! I2: only typed answers prove anything. A server that says nonsense proves nothing.
 
 use crate::server::{Server, connect, set};
-use mailtenant::dns::powerdns::ProductionDns;
-use mailtenant::dns::{BackendError, Change, Connect, DnsBackend, DnsSettings, RecordType};
-use std::collections::BTreeMap;
+use mailtenant::providers::Dns;
+use mailtenant_controllers::connect::{ConnectDns, Secrets};
+use mailtenant_dns::{BackendError, Change, DnsServer, RecordType};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -16,25 +16,22 @@ async fn wrong_key_and_no_server() {
     let server = Server::start();
     server.add_zone("acme.test").await;
     let spec = server.spec(&["acme.test"]);
-    let dns = connect(&ProductionDns::default(), spec.clone(), "wrong");
+    let dns = connect(&Dns::default(), spec.clone(), "wrong");
     assert!(matches!(dns.probe().await, Err(BackendError::Unauthorized(_))));
     assert!(matches!(dns.find_zone("acme.test").await, Err(BackendError::Unauthorized(_))));
     assert!(matches!(dns.apply("acme.test", &[change()]).await, Err(BackendError::Unauthorized(_))));
     // The line break at the end of a Secret made from a file is not part of the key.
-    let dns = connect(&ProductionDns::default(), spec.clone(), &format!("{}\n", server.key));
+    let dns = connect(&Dns::default(), spec.clone(), &format!("{}\n", server.key));
     assert!(dns.probe().await.is_ok());
     let mut other = spec.clone();
     other.powerdns.as_mut().expect("powerdns").server_id = "other".into();
-    let elsewhere = connect(&ProductionDns::default(), other, &server.key);
+    let elsewhere = connect(&Dns::default(), other, &server.key);
     assert!(matches!(elsewhere.find_zone("acme.test").await, Err(BackendError::Unavailable { .. })));
     drop(server);
     for result in [dns.probe().await, dns.find_zone("acme.test").await] {
         assert!(matches!(result, Err(BackendError::Unavailable { .. })), "{result:?}");
     }
-    assert!(matches!(
-        ProductionDns::default().connect(DnsSettings { spec, secrets: BTreeMap::new() }),
-        Err(BackendError::Rejected(_))
-    ));
+    assert!(matches!(Dns::default().connect(&spec, &Secrets::default()), Err(BackendError::Rejected(_))));
 }
 
 fn change() -> Change {
@@ -51,7 +48,7 @@ fn http(status: &str, kind: &str, body: &str) -> String {
 }
 
 /// A server that gives `answer` to requests of `method` (to all if empty), and good answers to others.
-async fn scripted(method: &'static str, answer: String) -> Arc<dyn DnsBackend> {
+async fn scripted(method: &'static str, answer: String) -> Arc<dyn DnsServer> {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let url = format!("http://{}", listener.local_addr().expect("address"));
     tokio::spawn(async move {
@@ -84,7 +81,7 @@ async fn scripted(method: &'static str, answer: String) -> Arc<dyn DnsBackend> {
         "allowedNamespaces": {"from": "All"}, "zones": [{"name": "acme.test"}],
         "powerdns": {"url": url, "apiKeySecretRef": {"name": "pdns", "key": "apiKey"}},
     }));
-    connect(&ProductionDns::default(), spec.expect("a spec"), SECRET)
+    connect(&Dns::default(), spec.expect("a spec"), SECRET)
 }
 
 fn word(e: &BackendError) -> &'static str {

@@ -1,12 +1,13 @@
 //! What every DNS provider must do, on PowerDNS.
 
 use crate::server::{Server, connect, set};
-use mailtenant::api::mail_domain::{ConflictPolicy, Dmarc, OnDelete, SpfAll};
-use mailtenant::dns::merge::{Plan, Policy, plan, which, withdraw_mx, withdraw_rest};
-use mailtenant::dns::powerdns::ProductionDns;
-use mailtenant::dns::records::{DkimPublic, Input, challenge_value, desired};
-use mailtenant::dns::{BackendError, Change, Connect, DnsBackend, RecordType, dkim};
-use mailtenant::groupware::DkimAlgorithm;
+use mailtenant::providers::Dns;
+use mailtenant_controllers::connect::ConnectDns;
+use mailtenant_dns::{BackendError, Change, DnsServer, RecordType};
+use mailtenant_groupware::{DkimAlgorithm, signing};
+use mailtenant_mail::merge::{Plan, Policy, plan, which, withdraw_mx, withdraw_rest};
+use mailtenant_mail::policy::{ConflictPolicy, DmarcPolicy, OnDelete, SpfAll};
+use mailtenant_mail::records::{DkimPublic, Dmarc, Input, challenge_value, desired};
 use serde_json::json;
 use std::sync::Arc;
 
@@ -24,10 +25,10 @@ fn wanted(domain: &str) -> Input {
             .map(|(selector, algorithm)| DkimPublic {
                 selector: selector.into(),
                 algorithm,
-                public: dkim::generate(algorithm).expect("a key").public,
+                public: signing::generate(algorithm).expect("a key").public,
             })
             .to_vec(),
-        dmarc: Some(Dmarc { report_to: vec!["mailto:dmarc@acme.test".into()], ..Dmarc::default() }),
+        dmarc: Some(Dmarc { policy: DmarcPolicy::Quarantine, report_to: vec!["mailto:dmarc@acme.test".into()] }),
     }
 }
 
@@ -79,7 +80,7 @@ async fn finds_zones_and_reads_what_is_there() {
 }
 
 /// Plans and applies until nothing is left to do, as the controller does; the last plan.
-async fn settle(dns: &Arc<dyn DnsBackend>, input: &Input) -> Plan {
+async fn settle(dns: &Arc<dyn DnsServer>, input: &Input) -> Plan {
     let (zone, records) = (dns.find_zone(&input.domain).await.expect("a zone"), desired(input));
     let mut last = Plan::default();
     for _ in 0..4 {
@@ -95,7 +96,7 @@ async fn settle(dns: &Arc<dyn DnsBackend>, input: &Input) -> Plan {
     panic!("does not settle");
 }
 
-async fn withdraw(dns: &Arc<dyn DnsBackend>, zone: &str, domain: &str, was: Plan) {
+async fn withdraw(dns: &Arc<dyn DnsServer>, zone: &str, domain: &str, was: Plan) {
     let mut journal = was.journal;
     for _ in 0..3 {
         let live = dns.read(zone, &[(domain.to_string(), MX)]).await.expect("MX").remove(0);
@@ -151,7 +152,7 @@ async fn a_domain_comes_and_goes_beside_foreign_records() {
     let rsa = desired(&input).into_iter().find(|r| r.name.starts_with("s202611r.")).expect("RSA key").values.remove(0);
     assert_eq!(rsa.len(), 410);
     // By DNS, as the world sees it: a key of more than 255 bytes, the merged SPF, MX.
-    let resolver = ProductionDns::default().resolver(&server.spec(&["acme.test"])).expect("a resolver");
+    let resolver = Dns::default().resolver(&server.spec(&["acme.test"])).expect("a resolver");
     let seen = |name: &'static str, rtype| {
         let resolver = resolver.clone();
         async move { resolver.lookup(name, rtype).await.expect("an answer").remove(0) }
@@ -252,7 +253,7 @@ async fn two_writers_lose_nothing() {
     let server = Server::start();
     server.add_zone("acme.test").await;
     // Two providers of one operator, as after a change of the DNSBackend: they share the server's lock.
-    let operator = ProductionDns::default();
+    let operator = Dns::default();
     let writers: Vec<_> = (0..2).map(|_| connect(&operator, server.spec(&["acme.test"]), &server.key)).collect();
     let before = writers[0].read("acme.test", &[("acme.test".into(), TXT)]).await.expect("read").remove(0);
     let change = |v: &str| Change { before: before.clone(), after: set("acme.test", TXT, 60, &[v]) };
@@ -260,7 +261,7 @@ async fn two_writers_lose_nothing() {
     let both = tokio::join!(writers[0].apply("acme.test", &one), writers[1].apply("acme.test", &two));
     let lost = [both.0, both.1].into_iter().filter(|r| matches!(r, Err(BackendError::Conflict(_)))).count();
     assert_eq!(lost, 1, "one of two must lose");
-    let add = |writer: Arc<dyn DnsBackend>, letter: char| async move {
+    let add = |writer: Arc<dyn DnsServer>, letter: char| async move {
         let mut conflicts = 0;
         for n in 0..15 {
             loop {

@@ -1,8 +1,8 @@
 //! Finding authoritative servers from a private root: three PowerDNS on loopback, `.`, `test`, and two of `acme.test`.
 
 use crate::server::{Server, free_ports, set};
-use mailtenant::dns::resolve::{DirectResolver, RootResolver};
-use mailtenant::dns::{BackendError, RecordType, Resolver};
+use mailtenant_dns::resolve::{DirectResolver, RootResolver};
+use mailtenant_dns::{BackendError, RecordType, Resolver};
 use serde_json::{Value, json};
 
 fn sets(list: &[(&str, &str, &str)]) -> Value {

@@ -1,9 +1,10 @@
 //! A PowerDNS of a test's own, and its API without our code between.
 
-use mailtenant::api::DNSBackendSpec;
-use mailtenant::dns::powerdns::ProductionDns;
-use mailtenant::dns::{Connect, DnsBackend, DnsSettings, RecordType, RrSet};
-use mailtenant::runtime::secret::SecretText;
+use mailtenant::providers::Dns;
+use mailtenant_api::DNSBackendSpec;
+use mailtenant_backend::SecretText;
+use mailtenant_controllers::connect::{ConnectDns, Secrets};
+use mailtenant_dns::{DnsServer, RecordType, RrSet};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::net::{TcpListener, UdpSocket};
@@ -75,8 +76,8 @@ impl Server {
     }
 
     /// A provider for the zones `acme.test` and `example.org`.
-    pub fn backend(&self) -> Arc<dyn DnsBackend> {
-        connect(&ProductionDns::default(), self.spec(&["acme.test", "example.org"]), &self.key)
+    pub fn backend(&self) -> Arc<dyn DnsServer> {
+        connect(&Dns::default(), self.spec(&["acme.test", "example.org"]), &self.key)
     }
 
     /// A request of somebody else: status and body.
@@ -132,9 +133,10 @@ impl Drop for Server {
     }
 }
 
-pub fn connect(dns: &ProductionDns, spec: DNSBackendSpec, key: &str) -> Arc<dyn DnsBackend> {
-    let secrets = dns.secrets(&spec).into_iter().map(|at| (at, SecretText::new(key))).collect();
-    dns.connect(DnsSettings { spec, secrets }).expect("a provider")
+pub fn connect(dns: &Dns, spec: DNSBackendSpec, key: &str) -> Arc<dyn DnsServer> {
+    let refs = spec.secret_refs().into_iter();
+    let secrets = Secrets(refs.map(|r| ((r.name, r.key), SecretText::new(key))).collect());
+    dns.connect(&spec, &secrets).expect("a provider")
 }
 
 pub fn set(name: &str, rtype: RecordType, ttl: u32, values: &[&str]) -> RrSet {

@@ -1,7 +1,7 @@
 //! The recipient probe against a small server that follows a script, and that never wants to see DATA.
 
-use mailtenant::dns::probe::SmtpProbe;
-use mailtenant::dns::{BackendError, RecipientProbe, Verdict};
+use mailtenant_dns::probe::SmtpProbe;
+use mailtenant_dns::{BackendError, RecipientProbe, Verdict};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};

@@ -5,7 +5,7 @@ use crate::conformance::*;
 use crate::effects::ICS;
 use crate::outside::{Outside, until};
 use crate::stack::Stack;
-use mailtenant::groupware::BackendError;
+use mailtenant_groupware::BackendError;
 
 #[tokio::test]
 async fn every_character_of_a_local_part() {

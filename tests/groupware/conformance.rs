@@ -6,9 +6,9 @@ use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use mailtenant::api::mail_instance::AddressBook;
-use mailtenant::groupware::*;
-use mailtenant::runtime::secret::SecretText;
+use mailtenant_api::mail_instance::AddressBook;
+use mailtenant_backend::SecretText;
+use mailtenant_groupware::*;
 
 /// What a suite that knows only the trait cannot see or do.
 #[async_trait]
@@ -119,7 +119,7 @@ fn exists<T: std::fmt::Debug>(r: Result<T>, of: Option<&str>) {
 }
 
 /// All of it. Uses the domains one.test, two.test and kept.test and tenants of their own.
-pub async fn conformance(b: &dyn GroupwareBackend, hooks: &dyn Hooks) {
+pub async fn conformance(b: &dyn GroupwareServer, hooks: &dyn Hooks) {
     let info = b.probe().await.unwrap();
     assert!(!info.version.is_empty());
     assert_eq!(b.probe().await.unwrap(), info);
@@ -133,7 +133,7 @@ pub async fn conformance(b: &dyn GroupwareBackend, hooks: &dyn Hooks) {
     retention(b).await;
 }
 
-async fn tenants(b: &dyn GroupwareBackend, hooks: &dyn Hooks) {
+async fn tenants(b: &dyn GroupwareServer, hooks: &dyn Hooks) {
     let mut want = tenant("t1", "acme");
     let (row, made) = b.ensure_tenant(&want).await.unwrap();
     assert_eq!((made, row.id.as_str(), row.owner.as_deref(), row.active), (Made::Created, "acme", Some("t1"), true));
@@ -155,7 +155,7 @@ async fn tenants(b: &dyn GroupwareBackend, hooks: &dyn Hooks) {
     not_found(b.remove_tenant("t3").await);
 }
 
-async fn domains(b: &dyn GroupwareBackend, hooks: &dyn Hooks) {
+async fn domains(b: &dyn GroupwareServer, hooks: &dyn Hooks) {
     not_found(b.ensure_domain(&domain("d1", "one.test", "no-such-tenant")).await);
     assert_eq!(b.read_domain("one.test").await.unwrap(), DomainSnapshot::default());
     let want = domain("d1", "one.test", "acme");
@@ -176,7 +176,7 @@ async fn domains(b: &dyn GroupwareBackend, hooks: &dyn Hooks) {
     not_found(b.remove_domain("d9", "one.test", false).await);
 }
 
-async fn mailboxes(b: &dyn GroupwareBackend, hooks: &dyn Hooks) {
+async fn mailboxes(b: &dyn GroupwareServer, hooks: &dyn Hooks) {
     not_found(b.ensure_mailbox(&mailbox("m1", "alice@nowhere.test", "acme", "pw")).await);
     conflict(b.ensure_mailbox(&mailbox("m1", "alice@one.test", "acme-2", "pw")).await);
     let refused = b.ensure_mailbox(&mailbox("m1", "Alice@one.test", "acme", "pw")).await;
@@ -225,7 +225,7 @@ async fn mailboxes(b: &dyn GroupwareBackend, hooks: &dyn Hooks) {
     assert_eq!(b.read_domain("one.test").await.unwrap().mailboxes.len(), 2);
 }
 
-async fn passwords(b: &dyn GroupwareBackend, hooks: &dyn Hooks) {
+async fn passwords(b: &dyn GroupwareServer, hooks: &dyn Hooks) {
     let mut want = mailbox("m1", "alice@one.test", "acme", "pw");
     hooks.change_password("alice@one.test").await;
     let (row, made) = b.ensure_mailbox(&want).await.unwrap();
@@ -249,7 +249,7 @@ async fn passwords(b: &dyn GroupwareBackend, hooks: &dyn Hooks) {
     assert!(matches!(refused, Err(BackendError::Rejected(_))), "{refused:?}");
 }
 
-async fn aliases(b: &dyn GroupwareBackend, hooks: &dyn Hooks) {
+async fn aliases(b: &dyn GroupwareServer, hooks: &dyn Hooks) {
     let mut want = alias("a1", "info@one.test", "acme", &["bob@one.test", "alice@one.test", "bob@one.test"]);
     let (row, made) = b.ensure_alias(&want).await.unwrap();
     assert_eq!((made, row.effects_due), (Made::Created, false));
@@ -276,7 +276,7 @@ async fn aliases(b: &dyn GroupwareBackend, hooks: &dyn Hooks) {
     assert_eq!(snapshot.aliases["@one.test"], all);
 }
 
-async fn keys(b: &dyn GroupwareBackend, hooks: &dyn Hooks) {
+async fn keys(b: &dyn GroupwareServer, hooks: &dyn Hooks) {
     not_found(b.ensure_dkim_key("d9", "one.test", "r1", &rsa()).await);
     let key = rsa();
     let row = b.ensure_dkim_key("d1", "one.test", "r1", &key).await.unwrap();
@@ -307,7 +307,7 @@ async fn keys(b: &dyn GroupwareBackend, hooks: &dyn Hooks) {
     assert_eq!(b.read_domain("one.test").await.unwrap().dkim.len(), 1);
 }
 
-async fn removal(b: &dyn GroupwareBackend, hooks: &dyn Hooks) {
+async fn removal(b: &dyn GroupwareServer, hooks: &dyn Hooks) {
     conflict(b.remove_tenant("t1").await);
     conflict(b.remove_domain("d1", "one.test", false).await);
     not_found(b.remove_alias("a9", "info@one.test", false).await);
@@ -352,7 +352,7 @@ async fn removal(b: &dyn GroupwareBackend, hooks: &dyn Hooks) {
     }
 }
 
-async fn retention(b: &dyn GroupwareBackend) {
+async fn retention(b: &dyn GroupwareServer) {
     b.ensure_tenant(&tenant("t5", "kept")).await.unwrap();
     b.ensure_domain(&domain("d5", "kept.test", "kept")).await.unwrap();
     let (row, _) = b.ensure_mailbox(&mailbox("m5", "carol@kept.test", "kept", "pw")).await.unwrap();

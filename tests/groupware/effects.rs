@@ -3,8 +3,8 @@
 use crate::conformance::*;
 use crate::outside::{Mail, Outside, sink, until};
 use crate::stack::{Sql, Stack};
-use mailtenant::groupware::*;
-use mailtenant::runtime::secret::SecretText;
+use mailtenant_backend::SecretText;
+use mailtenant_groupware::*;
 
 const ALICE: &str = "alice@acme.test";
 const BOB: &str = "bob@acme.test";
@@ -13,7 +13,7 @@ pub const VCF: &str =
     "BEGIN:VCARD\r\nVERSION:3.0\r\nUID:c1\r\nFN:Carol\r\nN:;Carol;;;\r\nEMAIL:carol@ext.test\r\nEND:VCARD\r\n";
 
 /// Tenant acme with acme.test, alice and bob.
-async fn acme(b: &dyn GroupwareBackend) {
+async fn acme(b: &dyn GroupwareServer) {
     b.probe().await.unwrap();
     b.ensure_tenant(&tenant("t", "acme")).await.unwrap();
     b.ensure_domain(&domain("d", "acme.test", "acme")).await.unwrap();
@@ -409,7 +409,7 @@ async fn effects_stay_due() {
     acme(&*b).await;
     assert!(out.dav_in(ALICE, "alice-1").await);
     let gone = serde_json::json!({"memcached": {"host": "127.0.0.1", "port": stack.port("SINK")}});
-    let broken = mailtenant::groupware::connect::Providers.connect(stack.settings(gone)).unwrap();
+    let broken = stack.settings(gone).connect().unwrap();
     let want = mailbox("alice", ALICE, "acme", "alice-2");
     let failed = broken.ensure_mailbox(&want).await;
     assert!(matches!(failed, Err(BackendError::Unavailable { .. })), "{failed:?}");

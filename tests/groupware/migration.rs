@@ -2,9 +2,8 @@
 
 use crate::conformance::*;
 use crate::stack::Stack;
-use mailtenant::groupware::connect::Providers;
-use mailtenant::groupware::*;
-use mailtenant::runtime::secret::SecretText;
+use mailtenant_backend::SecretText;
+use mailtenant_groupware::*;
 use serde_json::json;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -48,12 +47,12 @@ async fn beside_postfixadmin() {
     // External: what is missing is said by name
     let mut external = patch.clone();
     external["schema"] = json!("External");
-    let refused = Providers.connect(stack.settings(external.clone())).unwrap().probe().await;
+    let refused = stack.settings(external.clone()).connect().unwrap().probe().await;
     let Err(BackendError::Rejected(why)) = refused else { panic!("{refused:?}") };
     assert!(why.contains("table tenant"), "{why}");
     // Managed, by two operators at the same moment
-    let b = Providers.connect(stack.settings(patch.clone())).unwrap();
-    let other = Providers.connect(stack.settings(patch)).unwrap();
+    let b = stack.settings(patch.clone()).connect().unwrap();
+    let other = stack.settings(patch).connect().unwrap();
     let (one, two) = tokio::join!(b.probe(), other.probe());
     let info = one.unwrap();
     assert_eq!(two.unwrap(), info);
@@ -99,7 +98,7 @@ async fn beside_postfixadmin() {
     // the strangers below keep the domain
     assert!(matches!(b.remove_domain("d", "old.test", false).await, Err(BackendError::Conflict(_))));
     // External once everything is there; a column less is a capability less
-    let external = Providers.connect(stack.settings(external)).unwrap();
+    let external = stack.settings(external).connect().unwrap();
     assert_eq!(external.probe().await.unwrap(), info);
     sql.run("DROP VIEW sogo_users, mailbox_login; ALTER TABLE mailbox DROP COLUMN access_pop3; ALTER TABLE alias DROP COLUMN send_as").await;
     let less = external.probe().await.unwrap().capabilities;
@@ -120,7 +119,7 @@ async fn beside_other_views() {
     stack.sql("groupware").await.run("CREATE DATABASE views OWNER mailtenant").await;
     let sql = stack.sql("views").await;
     sql.run("SET ROLE mailtenant; CREATE VIEW sogo_users AS SELECT 1 AS theirs; RESET ROLE").await;
-    let b = Providers.connect(stack.settings(json!({"database": {"name": "views"}}))).unwrap();
+    let b = stack.settings(json!({"database": {"name": "views"}})).connect().unwrap();
     for _ in 0..2 {
         let info = b.probe().await.unwrap();
         for c in [Capability::ProtocolAccess, Capability::Groupware] {
@@ -152,7 +151,7 @@ async fn a_large_database_that_is_read_all_the_time() {
     .await;
     let file = "SELECT pg_relation_filenode('mailbox')::text";
     let before = (sql.text(file).await, sql.text(THEIRS).await);
-    let b = Providers.connect(stack.settings(json!({"database": {"name": "large"}}))).unwrap();
+    let b = stack.settings(json!({"database": {"name": "large"}})).connect().unwrap();
     // A dump holds every table for as long as it lasts: the migration gives up, and meanwhile others read on.
     let dump = stack.sql("large").await;
     dump.run("BEGIN; SELECT count(*) FROM mailbox").await;
@@ -201,9 +200,9 @@ async fn refused_and_unreachable() {
     let probe = async |name: &str, key: &str, value: &str, patch: serde_json::Value| {
         let mut settings = stack.settings(patch);
         if !name.is_empty() {
-            settings.secrets.insert((name.into(), key.into()), SecretText::new(value));
+            settings.secrets.0.insert((name.into(), key.into()), SecretText::new(value));
         }
-        Providers.connect(settings).unwrap().probe().await.unwrap_err()
+        settings.connect().unwrap().probe().await.unwrap_err()
     };
     let e = probe("db", "password", "wrong-word", json!({})).await;
     assert!(matches!(e, BackendError::Unauthorized(_)), "{e:?}");

@@ -3,7 +3,7 @@
 use crate::conformance::*;
 use crate::outside::{Mail, Outside, until};
 use crate::stack::{Sql, Stack};
-use mailtenant::groupware::*;
+use mailtenant_groupware::*;
 
 const A: &str = "a@acme.test";
 const B: &str = "b@acme.test";
@@ -11,7 +11,7 @@ const C: &str = "c@acme.example.test";
 
 /// Tenant acme with a total and its mailboxes in two domains, each with a quota and what it holds; the limits as Dovecot
 /// is told them, in the order of `mailboxes`.
-async fn limits(b: &dyn GroupwareBackend, sql: &Sql, total: u64, mailboxes: &[(&str, u64, u64)]) -> Vec<i64> {
+async fn limits(b: &dyn GroupwareServer, sql: &Sql, total: u64, mailboxes: &[(&str, u64, u64)]) -> Vec<i64> {
     b.ensure_tenant(&TenantWant { storage: total, ..tenant("t", "acme") }).await.unwrap();
     let mut seen = vec![];
     for (address, quota, holds) in mailboxes {

@@ -2,7 +2,7 @@
 
 use crate::conformance::*;
 use crate::stack::Stack;
-use mailtenant::groupware::*;
+use mailtenant_groupware::*;
 
 #[tokio::test]
 async fn keys_of_others_stay() {

@@ -1,9 +1,11 @@
 //! A groupware stack of its own for a test: started by `e2e/stack/groupware/up.sh` in a temporary folder and on free
 //! ports, ended when dropped, also by a panic.
 
-use mailtenant::api::groupware_backend::GroupwareBackendSpec;
-use mailtenant::groupware::{Connect, GroupwareBackend, Settings, connect::Providers};
-use mailtenant::runtime::secret::SecretText;
+use mailtenant::providers;
+use mailtenant_api::groupware_backend::GroupwareBackendSpec;
+use mailtenant_backend::SecretText;
+use mailtenant_controllers::connect::{ConnectGroupware, Secrets};
+use mailtenant_groupware::{GroupwareServer, Result};
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::net::TcpListener;
@@ -101,12 +103,12 @@ impl Stack {
             secret("db", "password", self.value("GW_DB_PASSWORD")),
             secret("doveadm", "apiKey", self.value("GW_API_KEY")),
         ]);
-        Settings { spec, secrets }
+        Settings { spec, secrets: Secrets(secrets) }
     }
 
     /// The provider, connected to this stack.
-    pub fn backend(&self) -> Arc<dyn GroupwareBackend> {
-        Providers.connect(self.settings(json!({}))).unwrap()
+    pub fn backend(&self) -> Arc<dyn GroupwareServer> {
+        self.settings(json!({})).connect().unwrap()
     }
 
     /// The database, as its superuser: the test's own eyes.
@@ -178,5 +180,17 @@ impl Sql {
             ))
             .await;
         }
+    }
+}
+
+/// What a provider is made from.
+pub struct Settings {
+    pub spec: GroupwareBackendSpec,
+    pub secrets: Secrets,
+}
+
+impl Settings {
+    pub fn connect(&self) -> Result<Arc<dyn GroupwareServer>> {
+        providers::Groupware.connect(&self.spec, &self.secrets)
     }
 }

@@ -1,7 +1,7 @@
 //! Waiting for CRDs.
 
 use crate::fake::{Fake, Fate, seeded};
-use mailtenant::runtime::crds::{self, Missing, Why};
+use mailtenant_runtime::crds::{self, Missing, Why};
 use serde_json::{Value, json};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;

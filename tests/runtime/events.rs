@@ -3,8 +3,8 @@
 use crate::fake::{Fake, Fate, clock, seeded};
 use http::Method;
 use k8s_openapi::api::core::v1::ObjectReference;
-use mailtenant::runtime::events::{self, EventType, Events, Publisher, QUEUE, REMEMBERED, REPEAT_AFTER};
-use mailtenant::runtime::metrics::Metrics;
+use mailtenant_runtime::events::{self, EventType, Events, Publisher, QUEUE, REMEMBERED, REPEAT_AFTER};
+use mailtenant_runtime::metrics::Metrics;
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
 

@@ -6,7 +6,7 @@ use http::{Method, Request, Response};
 use http_body_util::{BodyExt, Full};
 use jiff::Timestamp;
 use kube::client::Body;
-use mailtenant::runtime::clock::{Clock, Random};
+use mailtenant_clock::{Clock, Random};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};

@@ -2,7 +2,7 @@
 
 use crate::fake::{Fake, Fate, clock, seeded};
 use futures::FutureExt;
-use mailtenant::runtime::lease::{Config, Election, Lost, identity};
+use mailtenant_runtime::lease::{Config, Election, Lost, identity};
 use serde_json::json;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;

@@ -3,7 +3,7 @@
 use crate::api::{Key, Obj, at, deleting, finalizers, text};
 use crate::groupware::Server;
 use crate::world::World;
-use mailtenant::api::{FINALIZER, Quantity};
+use mailtenant_api::{FINALIZER, Quantity};
 use serde_json::Value;
 
 pub const KINDS: [&str; 4] = ["mailinstances", "maildomains", "mailboxes", "mailaliases"];

@@ -6,8 +6,9 @@
 
 use crate::sim::{Lane, Sim};
 use async_trait::async_trait;
-use mailtenant::api::DNSBackendSpec;
-use mailtenant::dns::*;
+use mailtenant_api::DNSBackendSpec;
+use mailtenant_controllers::connect::{ConnectDns, Secrets};
+use mailtenant_dns::*;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -196,7 +197,7 @@ fn brief(changes: &[Change]) -> String {
 }
 
 #[async_trait]
-impl DnsBackend for DnsClient {
+impl DnsServer for DnsClient {
     fn provider(&self) -> &'static str {
         "powerdns"
     }
@@ -246,16 +247,13 @@ impl Resolver for View {
 /// Makes providers; the server is found by the URL of the spec.
 pub struct DnsConnect(pub Sim);
 
-impl Connect for DnsConnect {
-    fn secrets(&self, spec: &DNSBackendSpec) -> Vec<(String, String)> {
-        spec.powerdns.iter().map(|p| (p.api_key_secret_ref.name.clone(), p.api_key_secret_ref.key.clone())).collect()
-    }
-    fn connect(&self, settings: DnsSettings) -> Result<Arc<dyn DnsBackend>> {
-        let Some(pdns) = &settings.spec.powerdns else {
+impl ConnectDns for DnsConnect {
+    fn connect(&self, spec: &DNSBackendSpec, secrets: &Secrets) -> Result<Arc<dyn DnsServer>> {
+        let Some(pdns) = &spec.powerdns else {
             return Err(BackendError::Unsupported("no provider block".into()));
         };
-        let secret = (pdns.api_key_secret_ref.name.clone(), pdns.api_key_secret_ref.key.clone());
-        let key = settings.secrets.get(&secret).map(|s| s.expose().to_string()).unwrap_or_default();
+        let key = secrets.get(&pdns.api_key_secret_ref.name, &pdns.api_key_secret_ref.key);
+        let key = key.map(|s| s.expose().to_string()).unwrap_or_default();
         Ok(Arc::new(DnsClient { sim: self.0.clone(), host: pdns.url.clone(), key }))
     }
     fn resolver(&self, spec: &DNSBackendSpec) -> Result<Arc<dyn Resolver>> {

@@ -399,8 +399,8 @@ fn signs(d: &Declared) -> Result<(), String> {
         return Ok(());
     };
     let active: Vec<_> = s.dkim.iter().filter(|k| k.active).collect();
-    let shown = |k: &&mailtenant::groupware::DkimRow| {
-        let set = dns.set(&format!("{}._domainkey.{}", k.selector, d.name()), mailtenant::dns::RecordType::TXT);
+    let shown = |k: &&mailtenant_groupware::DkimRow| {
+        let set = dns.set(&format!("{}._domainkey.{}", k.selector, d.name()), mailtenant_dns::RecordType::TXT);
         set.values.iter().any(|v| v.contains(&k.public))
     };
     let newest = s.dkim.last().is_some_and(|k| k.active);

@@ -1,12 +1,13 @@
-//! A groupware server in memory, strict about ownership as `mailtenant::groupware` documents it.
+//! A groupware server in memory, strict about ownership as `mailtenant_groupware` documents it.
 //!
 //! Mailboxes hold marked mail, so that a loss is seen; every change goes to a log in its order. The server is plain
 //! state; `GroupwareClient` is the provider: each of its calls goes through the simulator's queue.
 
 use crate::sim::{Lane, Sim};
 use async_trait::async_trait;
-use mailtenant::api::GroupwareBackendSpec;
-use mailtenant::groupware::*;
+use mailtenant_api::GroupwareBackendSpec;
+use mailtenant_controllers::connect::{ConnectGroupware, Secrets};
+use mailtenant_groupware::*;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -700,7 +701,7 @@ const READ: Lane = Lane::GroupwareRead;
 const WRITE: Lane = Lane::GroupwareWrite;
 
 #[async_trait]
-impl GroupwareBackend for GroupwareClient {
+impl GroupwareServer for GroupwareClient {
     fn provider(&self) -> &'static str {
         "sogo"
     }
@@ -814,15 +815,11 @@ impl GroupwareBackend for GroupwareClient {
 /// Makes providers; the server is found by the host of the spec's database.
 pub struct GroupwareConnect(pub Sim);
 
-impl Connect for GroupwareConnect {
-    fn secrets(&self, spec: &GroupwareBackendSpec) -> Vec<(String, String)> {
-        let names = spec.sogo.iter().map(|s| s.database.credentials_secret_ref.name.clone());
-        names.map(|n| (n, "password".to_string())).collect()
-    }
-    fn connect(&self, settings: Settings) -> Result<Arc<dyn GroupwareBackend>> {
-        let Some(sogo) = &settings.spec.sogo else { return Err(BackendError::Unsupported("no provider block".into())) };
-        let key = (sogo.database.credentials_secret_ref.name.clone(), "password".to_string());
-        let password = settings.secrets.get(&key).map(|s| s.expose().to_string()).unwrap_or_default();
+impl ConnectGroupware for GroupwareConnect {
+    fn connect(&self, spec: &GroupwareBackendSpec, secrets: &Secrets) -> Result<Arc<dyn GroupwareServer>> {
+        let Some(sogo) = &spec.sogo else { return Err(BackendError::Unsupported("no provider block".into())) };
+        let password = secrets.get(&sogo.database.credentials_secret_ref.name, "password");
+        let password = password.map(|s| s.expose().to_string()).unwrap_or_default();
         Ok(Arc::new(GroupwareClient { sim: self.0.clone(), host: sogo.database.host.clone(), password }))
     }
 }

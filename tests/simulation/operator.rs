@@ -9,15 +9,16 @@ use crate::schedule::Subject;
 use crate::sim::Sim;
 use async_trait::async_trait;
 use base64::Engine;
-use mailtenant::dns;
-use mailtenant::dns::dkim::KeyMaker;
-use mailtenant::groupware::{BackendError, Connect, DkimAlgorithm, DkimKey};
-use mailtenant::operator::Environment;
-use mailtenant::runtime::clock::Random;
-use mailtenant::runtime::http::Health;
-use mailtenant::runtime::metrics::Metrics;
-use mailtenant::runtime::secret::SecretText;
-use mailtenant::runtime::{events, shutdown};
+use mailtenant_backend::SecretText;
+use mailtenant_backend::metering::RequestMetrics;
+use mailtenant_clock::Random;
+use mailtenant_controllers::connect::{ConnectDns, ConnectGroupware};
+use mailtenant_controllers::operator::Environment;
+use mailtenant_groupware::signing::KeyMaker;
+use mailtenant_groupware::{BackendError, DkimAlgorithm, DkimKey};
+use mailtenant_runtime::http::Health;
+use mailtenant_runtime::metrics::Metrics;
+use mailtenant_runtime::{events, shutdown};
 use std::sync::Arc;
 
 /// Keys of the right length that cost nothing.
@@ -34,9 +35,9 @@ impl KeyMaker for CheapKeys {
 }
 
 async fn operator(sim: Sim, bug: Option<Bug>) {
-    let plain: Arc<dyn Connect> = Arc::new(GroupwareConnect(sim.clone()));
-    let names: Arc<dyn dns::Connect> = Arc::new(DnsConnect(sim.clone()));
-    let (groupware, dns): (Arc<dyn Connect>, Arc<dyn dns::Connect>) = match bug {
+    let plain: Arc<dyn ConnectGroupware> = Arc::new(GroupwareConnect(sim.clone()));
+    let names: Arc<dyn ConnectDns> = Arc::new(DnsConnect(sim.clone()));
+    let (groupware, dns): (Arc<dyn ConnectGroupware>, Arc<dyn ConnectDns>) = match bug {
         Some(bug) => (Arc::new(PlantedConnect(plain, bug)), Arc::new(PlantedDnsConnect(names, bug))),
         None => (plain, names),
     };
@@ -53,6 +54,7 @@ async fn operator(sim: Sim, bug: Option<Bug>) {
         probe: Arc::new(Probe(sim.clone())),
         keys: Arc::new(CheapKeys(sim.clone())),
         metrics: metrics.clone(),
+        requests: RequestMetrics::default(),
         health: Health::new(),
         shutdown,
     };
@@ -66,7 +68,7 @@ async fn operator(sim: Sim, bug: Option<Bug>) {
     );
     tokio::select! { biased;
         () = publisher.run() => {}
-        _ = mailtenant::operator::run(environment, events) => {}
+        _ = mailtenant_controllers::operator::run(environment, events) => {}
     }
 }
 

@@ -2,9 +2,10 @@
 //! simulator has gone blind.
 
 use async_trait::async_trait;
-use mailtenant::api::{DNSBackendSpec, GroupwareBackendSpec};
-use mailtenant::dns::{self, Change, DnsBackend, DnsCapabilities, RecordType, RrSet};
-use mailtenant::groupware::*;
+use mailtenant_api::{DNSBackendSpec, GroupwareBackendSpec};
+use mailtenant_controllers::connect::{ConnectDns, ConnectGroupware, Secrets};
+use mailtenant_dns::{Change, DnsCapabilities, DnsServer, RecordType, Resolver, RrSet};
+use mailtenant_groupware::*;
 use std::sync::Arc;
 
 /// What is wrong.
@@ -44,7 +45,7 @@ impl Bug {
 
 /// The real provider with a bug.
 struct Planted {
-    inner: Arc<dyn GroupwareBackend>,
+    inner: Arc<dyn GroupwareServer>,
     bug: Bug,
 }
 
@@ -65,7 +66,7 @@ impl Planted {
 }
 
 #[async_trait]
-impl GroupwareBackend for Planted {
+impl GroupwareServer for Planted {
     fn provider(&self) -> &'static str {
         self.inner.provider()
     }
@@ -173,25 +174,22 @@ impl GroupwareBackend for Planted {
 }
 
 /// Makes providers with a bug.
-pub struct PlantedConnect(pub Arc<dyn Connect>, pub Bug);
+pub struct PlantedConnect(pub Arc<dyn ConnectGroupware>, pub Bug);
 
-impl Connect for PlantedConnect {
-    fn secrets(&self, spec: &GroupwareBackendSpec) -> Vec<(String, String)> {
-        self.0.secrets(spec)
-    }
-    fn connect(&self, settings: Settings) -> Result<Arc<dyn GroupwareBackend>> {
-        Ok(Arc::new(Planted { inner: self.0.connect(settings)?, bug: self.1 }))
+impl ConnectGroupware for PlantedConnect {
+    fn connect(&self, spec: &GroupwareBackendSpec, secrets: &Secrets) -> Result<Arc<dyn GroupwareServer>> {
+        Ok(Arc::new(Planted { inner: self.0.connect(spec, secrets)?, bug: self.1 }))
     }
 }
 
 /// A DNS server with a bug.
 struct PlantedDns {
-    inner: Arc<dyn DnsBackend>,
+    inner: Arc<dyn DnsServer>,
     bug: Bug,
 }
 
 #[async_trait]
-impl DnsBackend for PlantedDns {
+impl DnsServer for PlantedDns {
     fn provider(&self) -> &'static str {
         self.inner.provider()
     }
@@ -223,16 +221,13 @@ impl DnsBackend for PlantedDns {
 }
 
 /// Makes DNS providers with a bug.
-pub struct PlantedDnsConnect(pub Arc<dyn dns::Connect>, pub Bug);
+pub struct PlantedDnsConnect(pub Arc<dyn ConnectDns>, pub Bug);
 
-impl dns::Connect for PlantedDnsConnect {
-    fn secrets(&self, spec: &DNSBackendSpec) -> Vec<(String, String)> {
-        self.0.secrets(spec)
+impl ConnectDns for PlantedDnsConnect {
+    fn connect(&self, spec: &DNSBackendSpec, secrets: &Secrets) -> Result<Arc<dyn DnsServer>> {
+        Ok(Arc::new(PlantedDns { inner: self.0.connect(spec, secrets)?, bug: self.1 }))
     }
-    fn connect(&self, settings: dns::DnsSettings) -> Result<Arc<dyn DnsBackend>> {
-        Ok(Arc::new(PlantedDns { inner: self.0.connect(settings)?, bug: self.1 }))
-    }
-    fn resolver(&self, spec: &DNSBackendSpec) -> Result<Arc<dyn dns::Resolver>> {
+    fn resolver(&self, spec: &DNSBackendSpec) -> Result<Arc<dyn Resolver>> {
         self.0.resolver(spec)
     }
 }

@@ -8,8 +8,8 @@ use crate::dns::SetKey;
 use crate::groupware::{Entry, Verb};
 use crate::schedule::Monitor;
 use crate::world::World;
-use mailtenant::api::FINALIZER;
-use mailtenant::dns::{RecordType, RrSet};
+use mailtenant_api::FINALIZER;
+use mailtenant_dns::{RecordType, RrSet};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,7 +18,7 @@ use std::collections::{BTreeMap, BTreeSet};
 enum Foreign {
     Domain(crate::groupware::Domain),
     Mailbox(crate::groupware::Mailbox),
-    Alias(mailtenant::groupware::AliasRow),
+    Alias(mailtenant_groupware::AliasRow),
 }
 
 /// The properties of one schedule.

@@ -9,7 +9,7 @@ use crate::sim::*;
 use crate::world::{User, When, World};
 use bytes::Bytes;
 use futures::future::BoxFuture;
-use mailtenant::groupware::BackendError;
+use mailtenant_groupware::BackendError;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;

@@ -9,8 +9,8 @@ use crate::world::{User, World};
 use bytes::Bytes;
 use futures::StreamExt;
 use http_body_util::{BodyExt, Full, StreamBody, combinators::UnsyncBoxBody};
-use mailtenant::groupware::BackendError;
-use mailtenant::runtime::clock::{Clock, Random};
+use mailtenant_clock::{Clock, Random};
+use mailtenant_groupware::BackendError;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -236,9 +236,9 @@ impl Sim {
 
     /// The client as the process makes it: each request with a time limit, nothing retried behind the operator's back.
     /// `cached`: a planted bug, lists with a selector are taken from a cache.
-    pub fn limited_client(&self, metrics: mailtenant::runtime::metrics::Metrics, cached: bool) -> kube::Client {
+    pub fn limited_client(&self, metrics: mailtenant_runtime::metrics::Metrics, cached: bool) -> kube::Client {
         let layer =
-            mailtenant::runtime::requests::RequestLayer { metrics, timeout: mailtenant::runtime::requests::TIMEOUT };
+            mailtenant_runtime::requests::RequestLayer { metrics, timeout: mailtenant_runtime::requests::TIMEOUT };
         kube::Client::new(tower::ServiceBuilder::new().layer(layer).service(self.service(cached)), "default")
     }
 

@@ -6,11 +6,11 @@ use super::deletion;
 use super::edges::put;
 use super::hold::Hold;
 use super::world::{Kind, ObjectId};
-use crate::api::*;
-use crate::runtime::dispatch::Next;
-use crate::runtime::store::NamespacedName;
 use kube::api::ListParams;
 use kube::{Api, ResourceExt};
+use mailtenant_api::*;
+use mailtenant_runtime::dispatch::Next;
+use mailtenant_runtime::store::NamespacedName;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -115,7 +115,7 @@ async fn examine(ctx: &Ctx, api: &Api<GroupwareBackend>, backend: &GroupwareBack
     Ok(next)
 }
 
-async fn look(ctx: &Ctx, backend: &GroupwareBackend) -> Step<(&'static str, crate::groupware::ServerInfo)> {
+async fn look(ctx: &Ctx, backend: &GroupwareBackend) -> Step<(&'static str, mailtenant_groupware::ServerInfo)> {
     let server = ctx.connections.groupware(ctx, &backend.name_any()).await?;
     let info = server.server.probe().await.map_err(|e| Hold::backend("the server", &e))?;
     Ok((server.server.provider(), info))

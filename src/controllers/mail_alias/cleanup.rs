@@ -5,12 +5,12 @@ use super::super::edges::put;
 use super::super::hold::Hold;
 use super::super::{deletion, family};
 use super::gather::address;
-use crate::api::*;
-use crate::groupware::{BackendError, DomainSnapshot};
-use crate::runtime::dispatch::Next;
-use crate::runtime::finalizer::Cleanup;
-use crate::runtime::store::NamespacedName;
 use kube::ResourceExt;
+use mailtenant_api::*;
+use mailtenant_groupware::{BackendError, DomainSnapshot};
+use mailtenant_runtime::dispatch::Next;
+use mailtenant_runtime::finalizer::Cleanup;
+use mailtenant_runtime::store::NamespacedName;
 use std::sync::Arc;
 
 /// One pass of the way out.

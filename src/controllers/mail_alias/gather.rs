@@ -7,9 +7,9 @@ use super::super::hold::Hold;
 use super::super::observed::Since;
 use super::super::standing::{self, Verdict};
 use super::super::world::{ObjectId, World, a_label};
-use crate::api::*;
-use crate::groupware::AliasRow;
-use crate::runtime::store::NamespacedName;
+use mailtenant_api::*;
+use mailtenant_groupware::AliasRow;
+use mailtenant_runtime::store::NamespacedName;
 use std::collections::BTreeSet;
 
 /// One target as the world has it.

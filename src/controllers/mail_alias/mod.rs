@@ -10,10 +10,10 @@ use super::ctx::{Ctx, Pass, Step, Stop, paused, settle, uid, with_finalizer, wri
 use super::edges::put;
 use super::world::{Kind, ObjectId};
 use super::{family, mailbox, mass_loss};
-use crate::api::*;
-use crate::groupware::{AliasRow, AliasWant, Made, Owner};
-use crate::runtime::dispatch::Next;
-use crate::runtime::store::NamespacedName;
+use mailtenant_api::*;
+use mailtenant_groupware::{AliasRow, AliasWant, Made, Owner};
+use mailtenant_runtime::dispatch::Next;
+use mailtenant_runtime::store::NamespacedName;
 use std::sync::Arc;
 
 /// One pass.
@@ -95,7 +95,7 @@ async fn steps(ctx: &Ctx, id: &ObjectId, alias: &MailAlias) -> Step<Done> {
     match server.server.ensure_alias(&want).await {
         Ok((row, made)) => {
             let copy = row.clone();
-            let put = |s: &mut crate::groupware::DomainSnapshot| drop(s.aliases.insert(copy.address.clone(), copy));
+            let put = |s: &mut mailtenant_groupware::DomainSnapshot| drop(s.aliases.insert(copy.address.clone(), copy));
             ctx.observed.update(&server.uid, &seen.domain.name, put).await;
             Ok(Done { row: Some(row), made: Some(made), drift: vec![], address, hold: plan.hold, ignored, label })
         }

@@ -4,9 +4,9 @@ use super::super::ctx::uid;
 use super::super::hold::{Hold, MISSING};
 use super::super::standing::Verdict;
 use super::gather::{Facts, Target};
-use crate::api::mail_instance::ExternalForwarding;
-use crate::api::*;
-use crate::groupware::{AliasRow, AliasSettings, Capability};
+use mailtenant_api::mail_instance::ExternalForwarding;
+use mailtenant_api::*;
+use mailtenant_groupware::{AliasRow, AliasSettings, Capability};
 
 /// What is to be done.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -95,7 +95,7 @@ fn resolve(target: &Target, seen: &Facts) -> Result<String, Hold> {
             ),
         )),
         Target::Address(text) => {
-            let address = crate::groupware::address::canonical(text)
+            let address = mailtenant_mail::address::canonical(text)
                 .map_err(|e| Hold::stalled(Reason::InvalidSpec, format!("targets: {text}: {e}")))?;
             if address == seen.address {
                 return Err(Hold::stalled(Reason::InvalidSpec, "targets names the alias itself: name a mailbox"));

@@ -4,9 +4,9 @@ use super::super::ctx::{Ctx, annotation, uid};
 use super::super::hold::Hold;
 use super::super::ignored;
 use super::Done;
-use crate::api::*;
-use crate::groupware::Made;
 use jiff::Timestamp;
+use mailtenant_api::*;
+use mailtenant_groupware::Made;
 
 /// The status.
 pub fn status(alias: &MailAlias, outcome: Result<Done, Hold>, now: Timestamp) -> MailAliasStatus {

@@ -8,12 +8,12 @@ use super::Parents;
 use super::keys::Selectors;
 use super::publish;
 use super::stage::Progress;
-use crate::api::mail_domain::{CutoverMode, DomainState};
-use crate::api::mailbox::Suspend;
-use crate::api::*;
-use crate::dns::{RecipientProbe, Verdict};
-use crate::runtime::store::NamespacedName;
 use kube::ResourceExt;
+use mailtenant_api::mail_domain::{CutoverMode, DomainState};
+use mailtenant_api::mailbox::Suspend;
+use mailtenant_api::*;
+use mailtenant_dns::{RecipientProbe, Verdict};
+use mailtenant_runtime::store::NamespacedName;
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -206,8 +206,8 @@ async fn ask(
 #[allow(clippy::unwrap_used, reason = "a test may fail")]
 mod tests {
     use super::*;
-    use crate::dns::BackendError;
-    use crate::runtime::dispatch::Next;
+    use mailtenant_dns::BackendError;
+    use mailtenant_runtime::dispatch::Next;
 
     /// Thinks `0` about each recipient; knows all of them but those in `1`, and is not there at all when that is none.
     struct Server(Duration, Option<Vec<String>>);
@@ -221,7 +221,7 @@ mod tests {
             server: &(String, u16),
             addresses: &[String],
             time: Duration,
-        ) -> crate::dns::Result<Vec<Verdict>> {
+        ) -> mailtenant_dns::Result<Vec<Verdict>> {
             let Server(pause, unknown) = &self.0[&server.0];
             let Some(unknown) = unknown else { return Err(BackendError::unavailable("nobody listens")) };
             let (start, mut out) = (Instant::now(), vec![]);

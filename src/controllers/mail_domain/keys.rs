@@ -8,10 +8,10 @@ use super::super::observed::Since;
 use super::super::world::ObjectId;
 use super::Parents;
 use super::stage::{Progress, stamp};
-use crate::api::mail_domain::{DkimAlgorithm, DkimKeyState, DkimKeyStatus};
-use crate::api::{Reason, RecordState, annotations, mail_domain};
-use crate::dns::records::{DkimPublic, dkim_name, new_selector};
-use crate::groupware::{Capability, DkimRow, DomainSnapshot};
+use mailtenant_api::mail_domain::{DkimAlgorithm, DkimKeyState, DkimKeyStatus};
+use mailtenant_api::{Reason, RecordState, annotations, mail_domain};
+use mailtenant_groupware::{Capability, DkimRow, DomainSnapshot};
+use mailtenant_mail::records::{DkimPublic, dkim_name, new_selector};
 use std::collections::BTreeMap;
 
 /// How long the record of a key stays after it signed the last time: mail can be on its way for days (RFC 5321, 4.5.4.1

@@ -17,12 +17,12 @@ use super::observed::Since;
 use super::standing::{self, Verdict};
 use super::world::{Kind, ObjectId, World};
 use super::{deletion, family, ignored, mass_loss};
-use crate::api::mail_domain::{Challenge, DnsMode, DomainState};
-use crate::api::*;
-use crate::dns::{name, records};
-use crate::groupware::{BackendError, DomainWant, Made, Owner};
-use crate::runtime::dispatch::Next;
-use crate::runtime::store::NamespacedName;
+use mailtenant_api::mail_domain::{Challenge, DnsMode, DomainState};
+use mailtenant_api::*;
+use mailtenant_groupware::{BackendError, DomainWant, Made, Owner};
+use mailtenant_mail::{name, records};
+use mailtenant_runtime::dispatch::Next;
+use mailtenant_runtime::store::NamespacedName;
 use stage::Progress;
 use std::sync::Arc;
 
@@ -324,7 +324,7 @@ async fn verify(ctx: &Ctx, p: &mut Progress, parents: &Parents) -> Step<()> {
 async fn proof(p: &mut Progress, parents: &Parents) -> Step<()> {
     let name = records::challenge_name(&parents.name);
     let value = records::challenge_value(&uid(p.object.as_ref()), &parents.name);
-    let seen = parents.dns.resolver.lookup(&name, crate::dns::RecordType::TXT).await;
+    let seen = parents.dns.resolver.lookup(&name, mailtenant_dns::RecordType::TXT).await;
     let seen = seen.map_err(|e| Hold::backend(&parents.dns.label(), &e))?;
     if seen.is_empty() || !seen.iter().all(|set| set.values.contains(&value)) {
         let text = format!("add the TXT record {name} with the value \"{value}\": then {} is yours", parents.name);

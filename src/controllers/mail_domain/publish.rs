@@ -6,11 +6,11 @@ use super::super::hold::Hold;
 use super::Parents;
 use super::keys::Selectors;
 use super::stage::Progress;
-use crate::api::{ConditionType, Purpose, Reason, RecordState};
-use crate::dns::merge::{self, Plan, Policy};
-use crate::dns::records::{self, Input, Record};
-use crate::dns::{RecordType, RrSet};
-use crate::groupware::DkimRow;
+use mailtenant_api::{ConditionType, Purpose, Reason, RecordState};
+use mailtenant_dns::{RecordType, RrSet};
+use mailtenant_groupware::DkimRow;
+use mailtenant_mail::merge::{self, Plan, Policy};
+use mailtenant_mail::records::{self, Input, Record};
 use std::time::Duration;
 
 /// Rounds of read, plan, write: more than a few means that somebody else keeps writing.
@@ -37,13 +37,13 @@ pub fn desired(p: &Progress, parents: &Parents, selectors: &Selectors) -> Vec<Re
             .zip(spec.dns.spf.as_ref())
             .map(|(s, p)| (s.include.clone(), p.all)),
         dkim: selectors.public(),
-        dmarc: Some(spec.dns.dmarc.clone()),
+        dmarc: Some(records::Dmarc { policy: spec.dns.dmarc.policy, report_to: spec.dns.dmarc.report_to.clone() }),
     })
 }
 
 /// The journal names MX before it is written: only the state says that the switch went through (I7).
 fn is_live(p: &Progress) -> bool {
-    p.status.state == Some(crate::api::mail_domain::DomainState::Live)
+    p.status.state == Some(mailtenant_api::mail_domain::DomainState::Live)
 }
 
 /// Publishes all but MX; MX too where it is ours already.
@@ -141,7 +141,7 @@ pub async fn write(ctx: &Ctx, p: &mut Progress, parents: &Parents, plan: Plan) -
     }
     match parents.dns.server.apply(&parents.zone, &plan.changes).await {
         // Somebody else was faster: the next round reads again.
-        Ok(()) | Err(crate::dns::BackendError::Conflict(_)) => Ok(()),
+        Ok(()) | Err(mailtenant_backend::BackendError::Conflict(_)) => Ok(()),
         Err(e) => Err(ctx.dns_trouble(&parents.dns, &e).into()),
     }
 }

@@ -3,11 +3,11 @@
 use super::super::ctx::{Ctx, Step, write_status};
 use super::super::edges::put;
 use super::super::hold::Hold;
-use crate::api::mail_domain::DomainDnsStatus;
-use crate::api::*;
-use crate::dns::merge::PreviousMx;
-use crate::dns::{Change, RecordType};
-use crate::runtime::store::NamespacedName;
+use mailtenant_api::mail_domain::DomainDnsStatus;
+use mailtenant_api::*;
+use mailtenant_dns::{Change, RecordType};
+use mailtenant_mail::merge::PreviousMx;
+use mailtenant_runtime::store::NamespacedName;
 use std::sync::Arc;
 
 /// RFC 3339 in whole seconds: texts of this form compare as the times do.

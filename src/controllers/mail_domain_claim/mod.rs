@@ -3,13 +3,13 @@
 
 use super::ctx::{Ctx, settle};
 use super::world::{Kind, ObjectId, World};
-use crate::api::mail_domain_claim::ClaimOwner;
-use crate::api::*;
-use crate::runtime::dispatch::Next;
-use crate::runtime::store::NamespacedName;
 use aws_lc_rs::digest::{SHA256, digest};
 use kube::api::{DeleteParams, ListParams, ObjectMeta, PostParams, Preconditions};
 use kube::{Api, ResourceExt};
+use mailtenant_api::mail_domain_claim::ClaimOwner;
+use mailtenant_api::*;
+use mailtenant_runtime::dispatch::Next;
+use mailtenant_runtime::store::NamespacedName;
 use std::time::Duration;
 
 /// One pass.
@@ -70,7 +70,7 @@ fn words(above: bool, name: &str) -> String {
 pub fn relative_known(world: &World, name: &str, namespace: &str) -> Option<String> {
     let foreign =
         |n: &str| world.claims.get(&NamespacedName::new("", n)).is_some_and(|c| c.spec.owner.namespace != namespace);
-    if crate::dns::name::parents(name).any(foreign) {
+    if mailtenant_mail::name::parents(name).any(foreign) {
         return Some(words(true, name));
     }
     let mut below = world.index.claims_below.of(&name.to_owned());
@@ -86,7 +86,7 @@ pub async fn relative(ctx: &Ctx, name: &str, namespace: &str) -> Result<Option<S
     }
     let foreign = |c: &MailDomainClaim| c.spec.owner.namespace != namespace;
     let api: Api<MailDomainClaim> = Api::all(ctx.client.clone());
-    for above in crate::dns::name::parents(name) {
+    for above in mailtenant_mail::name::parents(name) {
         if api.get_opt(above).await?.is_some_and(|c| foreign(&c)) {
             return Ok(Some(words(true, name)));
         }
@@ -112,7 +112,7 @@ pub async fn take(ctx: &Ctx, name: &str, domain: &MailDomain) -> Result<Holder, 
     let claim = MailDomainClaim {
         metadata: ObjectMeta {
             name: Some(name.to_owned()),
-            labels: Some(crate::dns::name::parents(name).map(|n| (above_label(n), String::new())).collect()),
+            labels: Some(mailtenant_mail::name::parents(name).map(|n| (above_label(n), String::new())).collect()),
             ..ObjectMeta::default()
         },
         spec: MailDomainClaimSpec { owner: owner.clone() },

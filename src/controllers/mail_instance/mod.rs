@@ -9,15 +9,15 @@ use super::hold::{Hold, MISSING};
 use super::observed::Since;
 use super::world::{Kind, ObjectId, bytes};
 use super::{deletion, family, mass_loss};
-use crate::api::mail_instance::{InstanceUsage, MassLossState};
-use crate::api::*;
-use crate::groupware::{BackendError, Left, Made, Owner, TenantRow, TenantWant};
-use crate::runtime::dispatch::Next;
-use crate::runtime::finalizer::Cleanup;
-use crate::runtime::store::NamespacedName;
 use aws_lc_rs::digest::{SHA256, digest};
 use kube::ResourceExt;
 use kube::api::ListParams;
+use mailtenant_api::mail_instance::{InstanceUsage, MassLossState};
+use mailtenant_api::*;
+use mailtenant_groupware::{BackendError, Left, Made, Owner, TenantRow, TenantWant};
+use mailtenant_runtime::dispatch::Next;
+use mailtenant_runtime::finalizer::Cleanup;
+use mailtenant_runtime::store::NamespacedName;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -259,7 +259,7 @@ fn differences(tenant: &TenantRow, storage: u64, address_book: mail_instance::Ad
 
 /// Storage is shared only where the server itself keeps mailboxes within it.
 fn can_share(instance: &MailInstance, capabilities: &[String], label: &str) -> Result<(), Hold> {
-    let bounded = capabilities.iter().any(|c| c == crate::groupware::Capability::TenantStorage.as_str());
+    let bounded = capabilities.iter().any(|c| c == mailtenant_groupware::Capability::TenantStorage.as_str());
     if instance.spec.storage_policy != mail_instance::StoragePolicy::Share || bounded {
         return Ok(());
     }
@@ -466,7 +466,7 @@ mod tests {
 
     #[test]
     fn storage_is_shared_only_where_the_server_bounds_it() {
-        use crate::controllers::fixtures::{EVERYTHING, domain};
+        use crate::fixtures::{EVERYTHING, domain};
         let all: Vec<String> = EVERYTHING.iter().map(|c| (*c).to_owned()).collect();
         let less: Vec<String> = all.iter().filter(|c| *c != "TenantStorage").cloned().collect();
         let ask = |policy: &str, capabilities: &[String]| {

@@ -8,9 +8,9 @@ use super::super::observed::Since;
 use super::super::standing::{self, Verdict};
 use super::super::world::{Kind, ObjectId, SecretMeta, credentials_secret};
 use super::secret::SecretSeen;
-use crate::api::*;
-use crate::groupware::{BackendError, MailboxRow};
 use kube::ResourceExt;
+use mailtenant_api::*;
+use mailtenant_groupware::{BackendError, MailboxRow};
 use std::collections::BTreeSet;
 
 /// What is known, and the server to go to.
@@ -163,12 +163,12 @@ pub fn refused(ctx: &Ctx, address: &str, server: &Groupware, error: &BackendErro
     match living {
         // Its deletion wakes us; if it is not in the same domain object, a retry finds out.
         Some(id) => Hold {
-            next: crate::runtime::dispatch::Next::Retry,
+            next: mailtenant_runtime::dispatch::Next::Retry,
             ..Hold::stalled(
                 Reason::AddressInUse,
                 format!("{address} belongs to {} {}: delete one of the two", id.kind.as_str(), id.key.name),
             )
         },
-        None => Hold { next: crate::runtime::dispatch::Next::Retry, ..Hold::backend(&server.label(), error) },
+        None => Hold { next: mailtenant_runtime::dispatch::Next::Retry, ..Hold::backend(&server.label(), error) },
     }
 }

@@ -11,10 +11,10 @@ use super::ctx::{Ctx, Pass, Step, Stop, annotation, paused, settle, uid, with_fi
 use super::edges::put;
 use super::world::{Kind, ObjectId};
 use super::{family, mass_loss};
-use crate::api::*;
-use crate::groupware::{Made, MailboxRow, MailboxWant, Owner, PasswordWant};
-use crate::runtime::dispatch::Next;
-use crate::runtime::store::NamespacedName;
+use mailtenant_api::*;
+use mailtenant_groupware::{Made, MailboxRow, MailboxWant, Owner, PasswordWant};
+use mailtenant_runtime::dispatch::Next;
+use mailtenant_runtime::store::NamespacedName;
 use std::sync::Arc;
 
 /// One pass.

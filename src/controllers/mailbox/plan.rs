@@ -5,10 +5,10 @@ use super::super::hold::{Hold, MISSING};
 use super::super::standing::Verdict;
 use super::gather::Facts;
 use super::secret::{SecretSeen, settings_mark};
-use crate::api::mail_instance::ExternalForwarding;
-use crate::api::mailbox::{PasswordManagement, Suspend};
-use crate::api::*;
-use crate::groupware::{Capability, MailboxRow, MailboxSettings};
+use mailtenant_api::mail_instance::ExternalForwarding;
+use mailtenant_api::mailbox::{PasswordManagement, Suspend};
+use mailtenant_api::*;
+use mailtenant_groupware::{Capability, MailboxRow, MailboxSettings};
 
 /// What happens to the credentials Secret.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -110,7 +110,7 @@ fn unsupported(mailbox: &Mailbox, seen: &Facts, settings: &mut MailboxSettings) 
 fn forwards(mailbox: &Mailbox, seen: &Facts) -> (Vec<String>, bool, Option<Hold>) {
     let Some(forwarding) = &mailbox.spec.forwarding else { return (vec![], true, None) };
     let one = |text: &String| {
-        let address = crate::groupware::address::canonical(text)
+        let address = mailtenant_mail::address::canonical(text)
             .map_err(|e| Hold::stalled(Reason::InvalidSpec, format!("forwarding.to {text}: {e}")))?;
         let domain = address.rsplit('@').next().unwrap_or_default();
         let outside = !seen.own_domains.contains(domain);

@@ -8,11 +8,6 @@ use super::super::hold::Hold;
 use super::super::world::{Kind, ObjectId, SecretMeta, credentials_secret};
 use super::gather::{Facts, version};
 use super::plan::{Plan, SecretAction, Source};
-use crate::api::*;
-use crate::groupware::PasswordWant;
-use crate::runtime::clock::Random;
-use crate::runtime::secret::SecretText;
-use crate::runtime::store::NamespacedName;
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine;
 use k8s_openapi::ByteString;
@@ -21,6 +16,11 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference}
 use kube::api::{Patch, PatchParams, PostParams};
 use kube::core::PartialObjectMetaExt;
 use kube::{Resource, ResourceExt};
+use mailtenant_api::*;
+use mailtenant_backend::secret::SecretText;
+use mailtenant_clock::Random;
+use mailtenant_groupware::PasswordWant;
+use mailtenant_runtime::store::NamespacedName;
 use serde_json::json;
 use std::collections::BTreeMap;
 
@@ -322,7 +322,7 @@ mod tests {
             let said = kube::Error::Api(serde_json::from_value(said).unwrap());
             let told = unquoted(said);
             assert!(!format!("{told} {told:?}").contains("hunter2"), "{told:?}");
-            let hold = crate::controllers::trouble::refusal(&told);
+            let hold = crate::trouble::refusal(&told);
             assert!(hold.is_none_or(|h| !h.message.contains("hunter2") && h.message.contains("admission webhooks")));
             let kube::Error::Api(status) = told else { panic!("it is another error now") };
             assert_eq!((status.code, status.is_conflict()), (code, conflict));

@@ -3,9 +3,9 @@
 use super::super::ctx::{Ctx, annotation, uid};
 use super::super::hold::Hold;
 use super::Done;
-use crate::api::*;
-use crate::groupware::Made;
 use jiff::Timestamp;
+use mailtenant_api::*;
+use mailtenant_groupware::Made;
 
 /// Use in steps of 1 % of the quota, at least 1 MiB; 100 MiB where there is no quota.
 pub fn used_step(used: u64, quota: u64) -> u64 {

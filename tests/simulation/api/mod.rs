@@ -176,7 +176,7 @@ pub fn kinds() -> &'static [Kind] {
             plain("events.k8s.io/v1", "Event", "events", true, &["regarding.name", "regarding.kind", "regarding.uid"]),
             plain("apiextensions.k8s.io/v1", "CustomResourceDefinition", "customresourcedefinitions", false, &[]),
         ];
-        for crd in mailtenant::api::crds::all() {
+        for crd in mailtenant_api::crds::all() {
             let version = &crd["spec"]["versions"][0];
             let text = |v: &Value| v.as_str().unwrap_or_default().to_string();
             all.push(Kind {
@@ -218,7 +218,7 @@ impl Api {
             owned: BTreeMap::new(),
         };
         static CRDS: OnceLock<Vec<Value>> = OnceLock::new();
-        let crds = CRDS.get_or_init(|| mailtenant::api::crds::all().into_iter().map(established).collect());
+        let crds = CRDS.get_or_init(|| mailtenant_api::crds::all().into_iter().map(established).collect());
         for (res, object) in crds
             .iter()
             .map(|c| ("customresourcedefinitions", c.clone()))

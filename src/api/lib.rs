@@ -1,0 +1,43 @@
+//! The kinds of the API group `mailtenant.dev/v1alpha1`: types, defaults, CEL rules, reasons and conditions.
+//!
+//! Nothing here does I/O or knows a server: a reader who wants to know what can be declared, and what a
+//! status may say, needs only this folder. `crds/` is generated from it ([`crds::all`]).
+
+#![forbid(unsafe_code)]
+
+pub mod common;
+pub mod conditions;
+pub mod crds;
+pub mod dns_backend;
+pub mod groupware_backend;
+pub mod mail_alias;
+pub mod mail_domain;
+pub mod mail_domain_claim;
+pub mod mail_instance;
+pub mod mailbox;
+pub mod quantity;
+pub mod rules;
+
+pub use common::*;
+pub use conditions::{Condition, ConditionType, Conditions, Reason};
+pub use dns_backend::{DNSBackend, DNSBackendSpec, DNSBackendStatus};
+pub use groupware_backend::{GroupwareBackend, GroupwareBackendSpec, GroupwareBackendStatus};
+pub use mail_alias::{MailAlias, MailAliasSpec, MailAliasStatus};
+pub use mail_domain::{MailDomain, MailDomainSpec, MailDomainStatus, Purpose, RecordState};
+pub use mail_domain_claim::{MailDomainClaim, MailDomainClaimSpec};
+pub use mail_instance::{MailInstance, MailInstanceSpec, MailInstanceStatus};
+pub use mailbox::{Mailbox, MailboxSpec, MailboxStatus};
+pub use quantity::Quantity;
+
+/// API group of every kind.
+pub const GROUP: &str = "mailtenant.dev";
+/// The one served version.
+pub const VERSION: &str = "v1alpha1";
+/// `apiVersion` of every kind.
+pub const API_VERSION: &str = "mailtenant.dev/v1alpha1";
+/// Field manager of every write to Kubernetes; documented, so that GitOps tools can be told to ignore it.
+pub const FIELD_MANAGER: &str = "mailtenant";
+/// Finalizer on every kind.
+pub const FINALIZER: &str = "mailtenant.dev/finalizer";
+/// Type of the credentials Secret of a mailbox.
+pub const CREDENTIALS_TYPE: &str = "mailtenant.dev/credentials";

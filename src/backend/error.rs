@@ -1,0 +1,50 @@
+//! How a call to a server can end.
+
+use std::time::Duration;
+
+/// What a call to a server may end with, typed by what the operator does next. No variant ever holds the body of
+/// an answer, a credential or a hash (I6).
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BackendError {
+    /// The server said in its own typed way that the thing is not there. The only proof of absence (I2).
+    #[error("{0} is not there")]
+    NotFound(String),
+    /// It is there and belongs to another object, or to nobody and adoption was not asked for.
+    #[error("{what} exists at the backend and belongs to {}", owner.as_deref().unwrap_or("nobody we know"))]
+    Exists {
+        /// What exists.
+        what: String,
+        /// Uid of its owner, if it has one.
+        owner: Option<String>,
+    },
+    /// Somebody else changed it between our read and our write, or it is still in use: read again and retry.
+    #[error("{0}")]
+    Conflict(String),
+    /// The server refuses these values: the user must change something.
+    #[error("the backend refused it: {0}")]
+    Rejected(String),
+    /// The server cannot do this.
+    #[error("the backend cannot do this: {0}")]
+    Unsupported(String),
+    /// Our credentials are refused.
+    #[error("the backend refused our credentials ({0})")]
+    Unauthorized(String),
+    /// No answer, a time-out, or an answer that makes no sense: it may have been done or not.
+    #[error("the backend did not answer properly: {message}")]
+    Unavailable {
+        /// What happened, without any content of the answer.
+        message: String,
+        /// When the server wants to be asked again.
+        retry_after: Option<Duration>,
+    },
+}
+
+impl BackendError {
+    /// [`BackendError::Unavailable`] without a wish for when to retry.
+    pub fn unavailable(message: impl Into<String>) -> Self {
+        BackendError::Unavailable { message: message.into(), retry_after: None }
+    }
+}
+
+/// Result of a call to a server.
+pub type Result<T, E = BackendError> = std::result::Result<T, E>;

@@ -1,0 +1,9 @@
+//! What providers of groupware servers and of DNS servers share.
+
+pub mod error;
+pub mod limit;
+pub mod metering;
+pub mod secret;
+
+pub use error::{BackendError, Result};
+pub use secret::SecretText;

@@ -1,0 +1,292 @@
+//! The whole operator as one future, made of what is handed in: watches feed the world, the world wakes objects, the
+//! dispatcher runs their passes.
+
+use crate::Passes;
+use crate::connect::{ConnectDns, ConnectGroupware};
+use crate::connections::Connections;
+use crate::ctx::{Ctx, Parts};
+use crate::edges::{self, Wakes};
+use crate::world::{Kind, NamespaceMeta, ObjectId, World};
+use k8s_openapi::api::core::v1::{Namespace, Secret};
+use kube::core::{DeserializeGuard, PartialObjectMeta};
+use kube::runtime::watcher;
+use kube::{Api, Resource};
+use mailtenant_api::*;
+use mailtenant_backend::metering::RequestMetrics;
+use mailtenant_clock::{Clock, Random};
+use mailtenant_dns::RecipientProbe;
+use mailtenant_groupware::signing::KeyMaker;
+use mailtenant_runtime::dispatch::{Bounds, Dispatcher};
+use mailtenant_runtime::events::Events;
+use mailtenant_runtime::http::Health;
+use mailtenant_runtime::metrics::Metrics;
+use mailtenant_runtime::queue::Priority;
+use mailtenant_runtime::shutdown::Shutdown;
+use mailtenant_runtime::store::{Delta, Event, NamespacedName};
+use mailtenant_runtime::watch::{self, Undecodable};
+use serde::de::DeserializeOwned;
+use std::fmt::Debug;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
+
+/// What the operator gets from outside.
+#[derive(Clone)]
+pub struct Environment {
+    /// For the Kubernetes API.
+    pub client: kube::Client,
+    /// Where the Secrets of backends live.
+    pub operator_namespace: String,
+    /// This process, unique among replicas and restarts.
+    pub identity: String,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Randomness.
+    pub random: Arc<dyn Random>,
+    /// How groupware servers are reached.
+    pub groupware: Arc<dyn ConnectGroupware>,
+    /// How DNS servers are reached.
+    pub dns: Arc<dyn ConnectDns>,
+    /// Asks mail servers about recipients.
+    pub probe: Arc<dyn RecipientProbe>,
+    /// Makes signing keys.
+    pub keys: Arc<dyn KeyMaker>,
+    /// What is counted.
+    pub metrics: Metrics,
+    /// Requests to backends, counted.
+    pub requests: RequestMetrics,
+    /// Whether it is ready.
+    pub health: Health,
+    /// When to stop.
+    pub shutdown: Shutdown,
+}
+
+/// Why the operator cannot go on.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A watch ended, which it never does.
+    #[error("the watch of {0} ended")]
+    Watch(&'static str),
+    /// A task panicked.
+    #[error("a task of the operator failed: {0}")]
+    Task(#[from] tokio::task::JoinError),
+}
+
+/// Bounds of the passes. Each backend has its own bound besides (`spec.limits.concurrency`).
+pub const BOUNDS: Bounds = Bounds { concurrency: 48, lane: 16, pass: Duration::from_secs(60) };
+
+/// Runs until the shutdown is asked for and the passes in flight have ended.
+pub async fn run(environment: Environment, events: Events) -> Result<(), Error> {
+    let Environment { client, operator_namespace, clock, random, metrics, health, shutdown, .. } = environment;
+    let ctx = Arc::new(Ctx::new(Parts {
+        client,
+        queue: Dispatcher::new(BOUNDS),
+        connections: Connections::new(environment.groupware, environment.dns, environment.requests),
+        probe: environment.probe,
+        keys: environment.keys,
+        clock,
+        random: random.clone(),
+        events,
+        metrics,
+        operator_namespace,
+    }));
+    health.waiting("caches", "not listed yet");
+    let synced = Arc::new(Notify::new());
+    let mut watches = watches(&ctx, &synced);
+    let work = async {
+        // Before every kind is listed, "not there" means nothing.
+        while !ctx.world().synced() {
+            synced.notified().await;
+        }
+        health.ready("caches");
+        tracing::info!("all kinds are listed");
+        ctx.queue.run(Arc::new(Passes(ctx.clone())), BOUNDS, random, shutdown.receiver()).await;
+    };
+    let gauges = gauges(&ctx);
+    tokio::select! { biased;
+        ended = watches.join_next() => match ended {
+            Some(Ok(kind)) => Err(Error::Watch(kind)),
+            Some(Err(error)) => Err(error.into()),
+            None => Err(Error::Watch("every kind")),
+        },
+        () = gauges => Ok(()),
+        () = shutdown_before_sync(&ctx, &shutdown) => Ok(()),
+        () = work => Ok(()),
+    }
+}
+
+/// Before the first list is complete there is nothing to drain.
+async fn shutdown_before_sync(ctx: &Ctx, shutdown: &Shutdown) {
+    shutdown.requested().await;
+    if ctx.world().synced() {
+        std::future::pending::<()>().await;
+    }
+}
+
+/// Gauges that nobody pushes.
+async fn gauges(ctx: &Ctx) {
+    loop {
+        tokio::time::sleep(Duration::from_secs(15)).await;
+        let depths = ctx.queue.depths();
+        ctx.metrics.queue_depths(depths.iter().map(|(lane, n)| (lane.as_str(), *n)));
+        ctx.metrics.objects_in_backoff("all", ctx.queue.failing());
+        let world = ctx.world();
+        for (kind, n) in [
+            ("GroupwareBackend", world.groupware.len()),
+            ("DNSBackend", world.dns.len()),
+            ("MailInstance", world.instances.len()),
+            ("MailDomain", world.domains.len()),
+            ("Mailbox", world.mailboxes.len()),
+            ("MailAlias", world.aliases.len()),
+            ("MailDomainClaim", world.claims.len()),
+        ] {
+            ctx.metrics.cache_objects(kind, n);
+        }
+    }
+}
+
+/// How one kind's events get into the world.
+struct Sink<K> {
+    kind: Option<Kind>,
+    name: &'static str,
+    put: fn(&mut World, Event<K>) -> Vec<Delta<K>>,
+    edges: fn(&Ctx, &World, &Delta<K>) -> Wakes,
+}
+
+/// Takes one event into the world, and wakes whom it concerns.
+fn take<K: Resource>(ctx: &Ctx, synced: &Notify, sink: &Sink<K>, event: Event<K>) {
+    let listed = matches!(event, Event::ListedDone);
+    let gone = match &event {
+        Event::Deleted { key, .. } => Some(key.clone()),
+        _ => None,
+    };
+    let begins = matches!(event, Event::Init);
+    let wakes: Vec<Wakes> = {
+        let mut world = ctx.world_mut();
+        let deltas = (sink.put)(&mut world, event);
+        if let Some(kind) = sink.kind {
+            // One that fell out of the store may have done so since it cannot be decoded any more.
+            let whole = deltas.iter().filter(|d| d.new.is_some()).map(|d| d.key.clone());
+            for key in whole.chain(gone) {
+                world.broken.remove(&ObjectId::new(kind, key));
+            }
+            if begins {
+                world.relisted.retain(|id| id.kind != kind);
+            }
+            if listed {
+                let World { broken, relisted, .. } = &mut *world;
+                broken.retain(|id, _| id.kind != kind || relisted.contains(id));
+            }
+        }
+        deltas.iter().map(|d| (sink.edges)(ctx, &world, d)).collect()
+    };
+    for wakes in wakes {
+        ctx.wake(wakes);
+    }
+    if listed {
+        synced.notify_one();
+    }
+}
+
+fn failed(ctx: &Ctx, name: &'static str, error: &watcher::Error) {
+    ctx.metrics.watch_restarted(name);
+    tracing::warn!(kind = name, %error, "watch failed; it is started again");
+}
+
+/// Watches the metadata of a kind.
+fn watch_metadata<K>(
+    tasks: &mut JoinSet<&'static str>,
+    ctx: &Arc<Ctx>,
+    synced: &Arc<Notify>,
+    sink: Sink<PartialObjectMeta<K>>,
+) where
+    K: Resource<DynamicType = ()> + Clone + Debug + Send + Sync + 'static,
+{
+    let (ctx, synced) = (ctx.clone(), synced.clone());
+    tasks.spawn(async move {
+        let api: Api<PartialObjectMeta<K>> = Api::all(ctx.client.clone());
+        watch::run_metadata(api, |e| take(&ctx, &synced, &sink, e), |e| failed(&ctx, sink.name, e)).await;
+        sink.name
+    });
+}
+
+/// Watches a kind of ours. The guard lets one object that does not fit its type harm only itself.
+fn watch_one<K>(tasks: &mut JoinSet<&'static str>, ctx: &Arc<Ctx>, synced: &Arc<Notify>, sink: Sink<K>)
+where
+    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
+{
+    let (ctx, synced) = (ctx.clone(), synced.clone());
+    tasks.spawn(async move {
+        let api: Api<DeserializeGuard<K>> = Api::all(ctx.client.clone());
+        let broken = |object: Undecodable| {
+            let Some(kind) = sink.kind else { return };
+            let meta = &object.metadata;
+            let key =
+                NamespacedName::new(meta.namespace.clone().unwrap_or_default(), meta.name.clone().unwrap_or_default());
+            let id = ObjectId::new(kind, key);
+            let known = ctx.world().broken.get(&id).map(|b| {
+                (
+                    b.metadata.uid.clone(),
+                    b.metadata.generation,
+                    b.metadata.deletion_timestamp.clone(),
+                    b.metadata.annotations.clone(),
+                )
+            });
+            let now = (meta.uid.clone(), meta.generation, meta.deletion_timestamp.clone(), meta.annotations.clone());
+            {
+                let mut world = ctx.world_mut();
+                world.relisted.insert(id.clone());
+                world.broken.insert(id.clone(), object);
+            }
+            if known != Some(now) {
+                ctx.wake(Wakes { now: vec![(id, Priority::Normal)], ..Wakes::default() });
+            }
+        };
+        watch::run(api, |e| take(&ctx, &synced, &sink, e), broken, |e| failed(&ctx, sink.name, e)).await;
+        sink.name
+    });
+}
+
+fn watches(ctx: &Arc<Ctx>, synced: &Arc<Notify>) -> JoinSet<&'static str> {
+    let mut tasks = JoinSet::new();
+    macro_rules! kind {
+        ($type:ty, $kind:expr, $put:expr, $edges:expr) => {
+            watch_one::<$type>(
+                &mut tasks,
+                ctx,
+                synced,
+                Sink { kind: Some($kind), name: $kind.as_str(), put: $put, edges: |_, world, d| $edges(world, d) },
+            )
+        };
+    }
+    kind!(GroupwareBackend, Kind::GroupwareBackend, World::apply_groupware, edges::groupware);
+    kind!(DNSBackend, Kind::DNSBackend, World::apply_dns, edges::dns);
+    kind!(MailInstance, Kind::MailInstance, World::apply_instance, edges::instance);
+    kind!(MailDomain, Kind::MailDomain, World::apply_domain, edges::domain);
+    kind!(Mailbox, Kind::Mailbox, World::apply_mailbox, edges::mailbox);
+    kind!(MailAlias, Kind::MailAlias, World::apply_alias, edges::alias);
+    kind!(MailDomainClaim, Kind::MailDomainClaim, World::apply_claim, edges::claim);
+    watch_metadata::<Secret>(
+        &mut tasks,
+        ctx,
+        synced,
+        Sink { kind: None, name: "Secret", put: |w, e| w.secrets.apply(e), edges: Ctx::secret_changed },
+    );
+    watch_metadata::<Namespace>(
+        &mut tasks,
+        ctx,
+        synced,
+        Sink {
+            kind: None,
+            name: "Namespace",
+            put: |w, e| w.namespaces.apply(e),
+            edges: |_, world, d| {
+                let labels = |o: &Option<Arc<NamespaceMeta>>| o.as_ref().map(|o| o.metadata.labels.clone());
+                // That it is being deleted says something to its mailboxes too, but their own deletion wakes them.
+                if labels(&d.old) == labels(&d.new) { Wakes::default() } else { edges::namespace(world, &d.key.name) }
+            },
+        },
+    );
+    tasks
+}

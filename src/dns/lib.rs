@@ -1,0 +1,68 @@
+//! What the operator asks of DNS servers, and what it looks up.
+//!
+//! What a mail domain needs and which changes that takes is decided in `mailtenant-mail`; a provider reads record sets and
+//! carries changes out. It knows nothing of Kubernetes.
+
+pub mod metered;
+pub mod probe;
+pub mod providers;
+pub mod resolve;
+
+use async_trait::async_trait;
+pub use mailtenant_backend::{BackendError, Result};
+pub use mailtenant_mail::rr::{Change, RecordType, RrSet};
+use std::time::Duration;
+
+/// What a DNS server can do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DnsCapabilities {
+    /// Several sets change at once or not at all.
+    pub atomic: bool,
+    /// The server itself compares before it sets.
+    pub compare_and_set: bool,
+}
+
+/// A DNS server that takes changes.
+#[async_trait]
+pub trait DnsServer: Send + Sync {
+    /// Word for the status: `powerdns`.
+    fn provider(&self) -> &'static str;
+    /// What it can do.
+    fn capabilities(&self) -> DnsCapabilities;
+    /// Is it there, are our credentials good? Its version.
+    async fn probe(&self) -> Result<String>;
+    /// The zone that holds `name` at this server: the longest one that is a suffix. [`BackendError::NotFound`]: none.
+    async fn find_zone(&self, name: &str) -> Result<String>;
+    /// The sets of these names and types, each one asked for given back, also when empty.
+    async fn read(&self, zone: &str, which: &[(String, RecordType)]) -> Result<Vec<RrSet>>;
+    /// Carries out the changes, in one step where the server can. [`BackendError::Conflict`]: a set is not as `before`
+    /// says; nothing was changed where [`DnsCapabilities::atomic`].
+    async fn apply(&self, zone: &str, changes: &[Change]) -> Result<()>;
+}
+
+/// What the authoritative servers of a name say, without any cache between.
+#[async_trait]
+pub trait Resolver: Send + Sync {
+    /// The set as each server has it, in the order of the servers. An error if none answers; a server that does not
+    /// answer while others do is left out.
+    async fn lookup(&self, name: &str, rtype: RecordType) -> Result<Vec<RrSet>>;
+}
+
+/// What a mail server says about a recipient.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// It takes mail for it, or would if the mailbox were not full.
+    Accepted,
+    /// It knows no such recipient, or does not take mail for the domain (5xx).
+    Refused(String),
+    /// It cannot say now (4xx).
+    Later(String),
+}
+
+/// Asks a mail server by SMTP whether it takes recipients, without sending mail.
+#[async_trait]
+pub trait RecipientProbe: Send + Sync {
+    /// One verdict an address, in their order, for as many of them as the server answers for within `time`: at least
+    /// one, which may take longer. An error: not even one. `server` is host and port.
+    async fn ask(&self, server: &(String, u16), addresses: &[String], time: Duration) -> Result<Vec<Verdict>>;
+}

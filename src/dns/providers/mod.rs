@@ -1,0 +1,3 @@
+//! The DNS servers that there are, a folder each.
+
+pub mod powerdns;

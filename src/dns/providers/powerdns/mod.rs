@@ -1,0 +1,415 @@
+//! PowerDNS Authoritative, 4.7 and later, over its HTTP API. Knows records, nothing of mail or Kubernetes.
+//!
+//! What the API lacks decides how this is written (PowerDNS 4.7.3, seen on a running server):
+//! - There is no compare-and-set. [`DnsServer::apply`] reads, compares and writes under one lock a server; all changes
+//!   go in one PATCH, which the server carries out as one transaction or not at all. Somebody who is not this process
+//!   can still get between our read and our write: the window is one request wide.
+//! - A zone asked for with `rrset_name=` lacks disabled records, and has sets of other names that carry a comment,
+//!   without records. A `REPLACE` made from that would delete disabled records, so writes start from the whole zone.
+//! - `REPLACE` without `comments` keeps the comments. It gives the whole set one time to live, disabled records too.
+//! - An unknown zone is a 404 in plain text, which any proxy can say too: absence is only believed when the list of
+//!   zones, as JSON, lacks it (I2).
+
+use crate::{BackendError, Change, DnsCapabilities, DnsServer, RecordType, Result, RrSet};
+use async_trait::async_trait;
+use mailtenant_backend::secret::SecretText;
+use mailtenant_mail::name;
+use mailtenant_mail::value::{from_presentation, to_presentation};
+use reqwest::header::{HeaderValue, RETRY_AFTER};
+use reqwest::{Client, Method, StatusCode};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+/// How long one request may take.
+const TIMEOUT: Duration = Duration::from_secs(10);
+/// Longest text of a refusal that is passed on.
+const MAX_ERROR: usize = 400;
+/// Whatever the server says in Retry-After, its objects are looked at again after this time.
+const LONGEST_WAIT: Duration = Duration::from_secs(3600);
+
+/// Where a server is and how to sign in.
+pub struct Settings {
+    /// URL of the API without its path.
+    pub url: String,
+    /// Id of the server, `localhost` as a rule.
+    pub server_id: String,
+    /// The API key.
+    pub api_key: SecretText,
+    /// Zones that may be written to, canonical.
+    pub zones: Vec<String>,
+}
+
+/// The servers that this process talks to: one lock per server, by URL and server id, shared by all its providers.
+#[derive(Default)]
+pub struct Servers(Mutex<BTreeMap<(String, String), Arc<tokio::sync::Mutex<()>>>>);
+
+impl Servers {
+    /// A provider. Nothing is sent yet.
+    pub fn connect(&self, settings: Settings) -> Result<Arc<dyn DnsServer>> {
+        let server = (settings.url.trim_end_matches('/').to_owned(), settings.server_id);
+        let lock = self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(server.clone()).or_default().clone();
+        Ok(Arc::new(PowerDns::new(&server.0, &server.1, &settings.api_key, settings.zones, lock)?))
+    }
+}
+
+/// One PowerDNS server.
+pub struct PowerDns {
+    http: Client,
+    /// `…/api/v1/servers/<id>`
+    base: String,
+    key: HeaderValue,
+    /// To take out of texts that the server sends.
+    secret: SecretText,
+    /// Zones that may be written to.
+    zones: Vec<String>,
+    lock: Arc<tokio::sync::Mutex<()>>,
+}
+
+#[derive(Deserialize)]
+struct ServerAnswer {
+    #[serde(rename = "type")]
+    kind: String,
+    version: String,
+}
+
+#[derive(Deserialize)]
+struct ZoneEntry {
+    name: String,
+}
+
+#[derive(Deserialize)]
+struct ZoneAnswer {
+    name: String,
+    rrsets: Vec<SetAnswer>,
+}
+
+#[derive(Deserialize)]
+struct SetAnswer {
+    name: String,
+    #[serde(rename = "type")]
+    kind: String,
+    ttl: u32,
+    records: Vec<RawRecord>,
+}
+
+/// A record as the server holds it.
+#[derive(Clone, Serialize, Deserialize)]
+struct RawRecord {
+    content: String,
+    #[serde(default)]
+    disabled: bool,
+}
+
+#[derive(Deserialize)]
+struct ErrorAnswer {
+    error: String,
+}
+
+#[derive(Serialize)]
+struct Patch {
+    rrsets: Vec<SetPatch>,
+}
+
+#[derive(Serialize)]
+struct SetPatch {
+    name: String,
+    #[serde(rename = "type")]
+    kind: &'static str,
+    changetype: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ttl: Option<u32>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    records: Vec<RawRecord>,
+}
+
+impl PowerDns {
+    /// A server at `url` (without `/api`); `lock` is shared by everything that writes to it.
+    pub fn new(
+        url: &str,
+        server_id: &str,
+        key: &SecretText,
+        zones: Vec<String>,
+        lock: Arc<tokio::sync::Mutex<()>>,
+    ) -> Result<Self> {
+        let refused = |what: &str| BackendError::Rejected(what.to_string());
+        let id_ok = !server_id.is_empty()
+            && server_id.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'));
+        if !id_ok {
+            return Err(refused("powerdns.serverId has characters that no server id has"));
+        }
+        // A Secret made from a file often ends with a line break.
+        let secret = SecretText::new(key.expose().trim_end_matches(['\r', '\n']));
+        let mut header = HeaderValue::from_str(secret.expose())
+            .map_err(|_| refused("the API key has characters that no HTTP header can carry"))?;
+        header.set_sensitive(true);
+        let base = format!("{}/api/v1/servers/{server_id}", url.trim_end_matches('/'));
+        if reqwest::Url::parse(&base).is_err() {
+            return Err(refused("powerdns.url is not a URL"));
+        }
+        // The key goes where the spec says and nowhere else: neither redirects nor a proxy of the environment.
+        let http = Client::builder()
+            .timeout(TIMEOUT)
+            .connect_timeout(TIMEOUT)
+            .redirect(reqwest::redirect::Policy::none())
+            .no_proxy()
+            .build()
+            .map_err(|_| BackendError::unavailable("no HTTP client could be made"))?;
+        Ok(PowerDns { http, base, key: header, secret, zones, lock })
+    }
+
+    /// Sends a request; the status and the whole body.
+    async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        query: &[(&str, &str)],
+        body: Option<&Patch>,
+    ) -> Result<(StatusCode, Vec<u8>)> {
+        let broken = |e: reqwest::Error| {
+            BackendError::unavailable(if e.is_timeout() {
+                "no answer within 10 s"
+            } else if e.is_connect() {
+                "no connection"
+            } else {
+                "the answer broke off"
+            })
+        };
+        let mut url = reqwest::Url::parse(&format!("{}{path}", self.base))
+            .map_err(|_| BackendError::Rejected("powerdns.url is not a URL".into()))?;
+        if !query.is_empty() {
+            url.query_pairs_mut().extend_pairs(query);
+        }
+        let mut request = self.http.request(method, url).header("X-API-Key", self.key.clone());
+        if let Some(body) = body {
+            request = request.json(body);
+        }
+        let answer = request.send().await.map_err(broken)?;
+        let status = answer.status();
+        let retry_after =
+            answer.headers().get(RETRY_AFTER).and_then(|v| v.to_str().ok()).and_then(|v| v.trim().parse().ok());
+        let bytes = answer.bytes().await.map_err(broken)?.to_vec();
+        match status.as_u16() {
+            200..=299 | 404 => Ok((status, bytes)),
+            401 | 403 => Err(BackendError::Unauthorized(format!("HTTP {}", status.as_u16()))),
+            409 => Err(BackendError::Conflict("the server says that somebody else changed it".into())),
+            400 => Err(BackendError::Rejected("HTTP 400".into())),
+            422 => match serde_json::from_slice::<ErrorAnswer>(&bytes) {
+                Ok(answer) => Err(BackendError::Rejected(self.safe_text(&answer.error))),
+                Err(_) => Err(BackendError::unavailable("HTTP 422 without a reason")),
+            },
+            code => Err(BackendError::Unavailable {
+                message: format!("HTTP {code}"),
+                retry_after: retry_after.map(|s: u64| Duration::from_secs(s).min(LONGEST_WAIT)),
+            }),
+        }
+    }
+
+    /// A text of the server that people may see: about records, which are public, and never with the key in it.
+    fn safe_text(&self, text: &str) -> String {
+        if !self.secret.expose().is_empty() && text.contains(self.secret.expose()) {
+            return "the server gave a reason that cannot be shown".into();
+        }
+        text.chars().filter(|c| !c.is_control()).take(MAX_ERROR).collect()
+    }
+
+    /// A GET that answers with JSON; none for 404, whoever said it.
+    async fn get<T: DeserializeOwned>(&self, path: &str, query: &[(&str, &str)]) -> Result<Option<T>> {
+        let (status, body) = self.send(Method::GET, path, query, None).await?;
+        match status.as_u16() {
+            404 => Ok(None),
+            200 => serde_json::from_slice(&body)
+                .map(Some)
+                .map_err(|_| BackendError::unavailable("the answer is not what the PowerDNS API says")),
+            code => Err(BackendError::unavailable(format!("HTTP {code} where 200 was due"))),
+        }
+    }
+
+    /// Whether the server has a zone of exactly this name, from its list: the only proof of absence that it gives.
+    async fn has_zone(&self, zone: &str) -> Result<bool> {
+        let list: Option<Vec<ZoneEntry>> = self.get("/zones", &[("zone", &format!("{zone}."))]).await?;
+        let list = list
+            .ok_or_else(|| BackendError::unavailable("HTTP 404 for the list of zones: is powerdns.serverId right?"))?;
+        if list.iter().any(|z| name::from_server(&z.name) != zone) {
+            // A server or a proxy that does not know the filter.
+            return Ok(list.iter().any(|z| name::from_server(&z.name) == zone));
+        }
+        Ok(!list.is_empty())
+    }
+
+    /// A zone, all of it or what stands at one name.
+    async fn zone(&self, zone: &str, at: Option<&str>) -> Result<ZoneAnswer> {
+        check_name(zone)?;
+        let at = at.map(|n| format!("{n}."));
+        let query: Vec<(&str, &str)> = at.iter().map(|n| ("rrset_name", n.as_str())).collect();
+        match self.get::<ZoneAnswer>(&format!("/zones/{zone}."), &query).await? {
+            Some(answer) if name::from_server(&answer.name) == zone => Ok(answer),
+            Some(_) => Err(BackendError::unavailable("the answer is about another zone")),
+            None => Err(self.absent(zone).await),
+        }
+    }
+
+    /// What a 404 for a zone means.
+    async fn absent(&self, zone: &str) -> BackendError {
+        match self.has_zone(zone).await {
+            Ok(false) => BackendError::NotFound(format!("the zone {zone}")),
+            Ok(true) => BackendError::unavailable("HTTP 404 for a zone that the server lists"),
+            Err(e) => e,
+        }
+    }
+}
+
+/// Names go into paths and records: only what DNS names of mail have in them.
+fn check_name(text: &str) -> Result<()> {
+    let ok = !text.is_empty()
+        && text.len() <= 253
+        && text.split('.').all(|l| !l.is_empty() && l.len() <= 63)
+        && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'_' | b'.' | b'*'));
+    if ok { Ok(()) } else { Err(BackendError::Rejected(format!("{text:?} is not a canonical name"))) }
+}
+
+/// Names below the zone down to `name`, at which another zone could begin.
+fn between<'a>(name: &'a str, zone: &'a str) -> impl Iterator<Item = &'a str> {
+    name::self_and_parents(name).take_while(move |n| *n != zone)
+}
+
+/// A set without its disabled records, in canonical form.
+fn canonical_set(name: &str, rtype: RecordType, sets: &[SetAnswer]) -> RrSet {
+    let mut out = RrSet { name: name.into(), rtype, ttl: 0, values: vec![] };
+    for set in sets.iter().filter(|s| s.kind == rtype.as_str() && name::from_server(&s.name) == name) {
+        for record in set.records.iter().filter(|r| !r.disabled) {
+            out.ttl = set.ttl;
+            out.values.push(from_presentation(rtype, &record.content));
+        }
+    }
+    out.values.sort();
+    out.values.dedup();
+    out
+}
+
+#[async_trait]
+impl DnsServer for PowerDns {
+    fn provider(&self) -> &'static str {
+        "powerdns"
+    }
+
+    fn capabilities(&self) -> DnsCapabilities {
+        DnsCapabilities { atomic: true, compare_and_set: false }
+    }
+
+    async fn probe(&self) -> Result<String> {
+        match self.get::<ServerAnswer>("", &[]).await? {
+            Some(server) if server.kind == "Server" => Ok(server.version),
+            Some(_) => Err(BackendError::unavailable("the answer is not that of a PowerDNS server")),
+            None => Err(BackendError::unavailable("HTTP 404: are powerdns.url and powerdns.serverId right?")),
+        }
+    }
+
+    async fn find_zone(&self, name: &str) -> Result<String> {
+        check_name(name)?;
+        for zone in name::self_and_parents(name) {
+            if !self.has_zone(zone).await? {
+                continue;
+            }
+            // A name that the zone hands on to other servers is not in it, though the server would take the record.
+            for cut in between(name, zone) {
+                let answer = self.zone(zone, Some(cut)).await?;
+                if !canonical_set(cut, RecordType::NS, &answer.rrsets).values.is_empty() {
+                    return Err(BackendError::NotFound(format!(
+                        "a zone for {name} ({cut} is delegated to other servers)"
+                    )));
+                }
+            }
+            return Ok(zone.to_string());
+        }
+        Err(BackendError::NotFound(format!("a zone for {name}")))
+    }
+
+    async fn read(&self, zone: &str, which: &[(String, RecordType)]) -> Result<Vec<RrSet>> {
+        let mut answers = BTreeMap::new();
+        for (name, _) in which {
+            check_name(name)?;
+            if !answers.contains_key(name) {
+                answers.insert(name.clone(), self.zone(zone, Some(name)).await?);
+            }
+        }
+        let set = |(name, rtype): &(String, RecordType)| {
+            canonical_set(name, *rtype, answers.get(name).map_or(&[][..], |a| &a.rrsets))
+        };
+        Ok(which.iter().map(set).collect())
+    }
+
+    async fn apply(&self, zone: &str, changes: &[Change]) -> Result<()> {
+        if changes.is_empty() {
+            return Ok(());
+        }
+        let mut names = BTreeSet::new();
+        for change in changes {
+            let (before, after) = (&change.before, &change.after);
+            check_name(&before.name)?;
+            if (&before.name, before.rtype) != (&after.name, after.rtype) {
+                return Err(BackendError::Rejected("a change cannot rename a record".into()));
+            }
+            if !name::is_within(&before.name, zone) || !self.zones.iter().any(|z| name::is_within(&before.name, z)) {
+                return Err(BackendError::Rejected(format!("{} is outside the zones of the DNSBackend", before.name)));
+            }
+            names.insert(before.name.as_str());
+        }
+        let _one_writer = self.lock.lock().await;
+        let there = self.zone(zone, None).await?;
+        let cuts: BTreeSet<&str> = names.iter().flat_map(|n| between(n, zone)).collect();
+        for cut in cuts {
+            // Records written above a zone cut are never seen (measured: the server takes them with 204).
+            if !canonical_set(cut, RecordType::NS, &there.rrsets).values.is_empty() || self.has_zone(cut).await? {
+                return Err(BackendError::Rejected(format!(
+                    "{cut} is a zone of its own: its records cannot be written in {zone}"
+                )));
+            }
+        }
+        let mut patch = Patch { rrsets: Vec::new() };
+        for change in changes {
+            let live = canonical_set(&change.before.name, change.before.rtype, &there.rrsets);
+            let same_ttl = live.values.is_empty() || live.ttl == change.before.ttl;
+            if live.values != change.before.values || !same_ttl {
+                return Err(BackendError::Conflict(format!(
+                    "{} {} changed since it was read",
+                    live.name,
+                    live.rtype.as_str()
+                )));
+            }
+            patch.rrsets.push(set_patch(change, &there.rrsets));
+        }
+        let (status, _) = self.send(Method::PATCH, &format!("/zones/{zone}."), &[], Some(&patch)).await?;
+        match status.as_u16() {
+            204 => Ok(()),
+            404 => Err(self.absent(zone).await),
+            // It may have been done or not: whoever reads next sees.
+            code => Err(BackendError::unavailable(format!("HTTP {code} where 204 was due"))),
+        }
+    }
+}
+
+/// A change as the API wants it. Values that stay keep the content that the server has, byte for byte; disabled records
+/// stay, unless one is just the value that is wanted.
+fn set_patch(change: &Change, there: &[SetAnswer]) -> SetPatch {
+    let (name, rtype) = (&change.after.name, change.after.rtype);
+    let mut records: Vec<RawRecord> = Vec::new();
+    let mut seen = BTreeSet::new();
+    for set in there.iter().filter(|s| s.kind == rtype.as_str() && &name::from_server(&s.name) == name) {
+        for record in &set.records {
+            let value = from_presentation(rtype, &record.content);
+            let wanted = change.after.values.contains(&value);
+            if wanted || record.disabled {
+                seen.extend(wanted.then_some(value));
+                records.push(RawRecord { content: record.content.clone(), disabled: !wanted });
+            }
+        }
+    }
+    for value in change.after.values.iter().filter(|v| !seen.contains(*v)) {
+        records.push(RawRecord { content: to_presentation(rtype, value), disabled: false });
+    }
+    let (changetype, ttl) = if records.is_empty() { ("DELETE", None) } else { ("REPLACE", Some(change.after.ttl)) };
+    SetPatch { name: format!("{name}."), kind: rtype.as_str(), changetype, ttl, records }
+}

@@ -1,0 +1,3 @@
+//! The groupware servers that there are, a folder each.
+
+pub mod sogo;

@@ -1,0 +1,275 @@
+//! The migration of `schema: Managed`: what is missing of `config/groupware/sogo/schema.sql` and `views.sql`, the same
+//! text that platform teams run by hand under `schema: External`. It only adds.
+//!
+//! Mail servers read these tables all the time. Adding a column needs a lock that waits for every reader and that every
+//! reader then waits for, so each table is a short transaction of its own, which gives up after [`LOCK_WAIT`] and is tried
+//! again; rows are filled in batches. What was done stays done: a migration that does not fit into one pass goes on in
+//! the next.
+
+use super::db::Conn;
+use super::schema::{Catalog, SCHEMA, VIEW_NAMES, VIEWS};
+use crate::{BackendError, Result};
+use std::time::Duration;
+use tokio::time::{Instant, sleep};
+
+/// For all of it: less than a backend's pass may take (5 minutes), which also asks the other servers.
+const BUDGET: Duration = Duration::from_secs(240);
+/// For one statement. The longest builds an index: 10 s for a million aliases.
+const STATEMENT: Duration = Duration::from_secs(120);
+/// How long mail servers may have to wait behind a lock that we wait for.
+const LOCK_WAIT: Duration = Duration::from_secs(2);
+/// How often a step is tried before the next pass tries it.
+const TRIES: u32 = 5;
+/// Rows of one transaction: some 100 ms.
+const BATCH: i64 = 5000;
+/// Two operators (one going, one coming) may migrate at the same moment: each step is done by one of them.
+const LOCK: &str = "SELECT pg_advisory_xact_lock(7236271430271561)";
+/// A CHECK that was validated lets SET NOT NULL know, without reading the table under its lock, that no row is null.
+const PROVE: &str = "ALTER TABLE mailbox DROP CONSTRAINT IF EXISTS mailtenant_store_uid; \
+    ALTER TABLE mailbox ADD CONSTRAINT mailtenant_store_uid CHECK (store_uid IS NOT NULL) NOT VALID";
+const VALIDATE: &str = "ALTER TABLE mailbox VALIDATE CONSTRAINT mailtenant_store_uid";
+const PROVEN: &str = "ALTER TABLE mailbox DROP CONSTRAINT IF EXISTS mailtenant_store_uid";
+
+/// One step: a transaction, or a row of them.
+#[derive(Debug, PartialEq)]
+enum Step {
+    /// Statements on one table.
+    Run {
+        /// The table, or index.
+        on: String,
+        /// The statements.
+        sql: String,
+    },
+    /// Gives the rows of `mailbox` that have none their store id.
+    Fill,
+    /// Makes the column of store ids NOT NULL.
+    NotNull(String),
+    /// A view.
+    View(String),
+}
+
+/// The statements of a text, without comments.
+fn statements(text: &str) -> Vec<String> {
+    let code: Vec<&str> = text.lines().map(|l| l.split("--").next().unwrap_or_default()).collect();
+    code.join("\n").split(';').map(|s| s.trim().to_owned()).filter(|s| !s.is_empty()).collect()
+}
+
+/// What is missing, in its order.
+fn steps(catalog: &Catalog) -> Vec<Step> {
+    let mut all: Vec<Step> = Vec::new();
+    let filled = catalog.has("mailbox", &["store_uid"]);
+    for sql in statements(SCHEMA) {
+        let words: Vec<&str> = sql.split_whitespace().collect();
+        let on = match words.as_slice() {
+            ["CREATE", "TABLE", "IF", "NOT", "EXISTS", t, ..] if !catalog.there(t) => *t,
+            ["CREATE", "INDEX", "IF", "NOT", "EXISTS", i, ..]
+            | ["CREATE", "UNIQUE", "INDEX", "IF", "NOT", "EXISTS", i, ..]
+                if !catalog.there(i) =>
+            {
+                *i
+            }
+            ["ALTER", "TABLE", t, "ADD", "COLUMN", "IF", "NOT", "EXISTS", c, ..] if !catalog.has(t, &[*c]) => *t,
+            ["ALTER", "TABLE", t, "ALTER", "COLUMN", "store_uid", "SET", "DEFAULT", ..] if !filled => *t,
+            ["UPDATE", ..] if !filled => {
+                all.push(Step::Fill);
+                continue;
+            }
+            ["ALTER", "TABLE", _, "ALTER", "COLUMN", "store_uid", "SET", "NOT", "NULL"] if !filled => {
+                all.push(Step::NotNull(sql));
+                continue;
+            }
+            _ => continue,
+        };
+        match all.last_mut() {
+            Some(Step::Run { on: last, sql: before }) if last == on => *before = format!("{before};\n{sql}"),
+            _ => all.push(Step::Run { on: on.to_owned(), sql: sql.clone() }),
+        }
+    }
+    for block in VIEWS.split("\n\n") {
+        if VIEW_NAMES.iter().any(|v| block.contains(&format!("VIEW {v} AS")) && catalog.wants_view(v)) {
+            all.push(Step::View(block.to_owned()));
+        }
+    }
+    all
+}
+
+/// Makes what is missing, beside what is there. Changes nothing where nothing is missing.
+pub async fn migrate(conn: &mut Conn) -> Result<Catalog> {
+    let catalog = Catalog::read(conn).await?;
+    let steps = steps(&catalog);
+    if steps.is_empty() {
+        return Ok(catalog);
+    }
+    let done = take_all(conn, &steps).await;
+    let usable = conn.usable();
+    match (done, catalog.lacks()) {
+        (Ok(()), _) => {
+            let catalog = Catalog::read(conn).await?;
+            match catalog.lacks() {
+                None => Ok(catalog),
+                Some(what) => {
+                    Err(BackendError::Rejected(format!("the database still lacks {what} after the migration")))
+                }
+            }
+        }
+        // What nothing works without is there: capabilities are missing until the next look, and mail is served.
+        (Err(error), None) if usable => {
+            tracing::warn!(%error, "the database could not be brought up to date; it is tried again");
+            Catalog::read(conn).await
+        }
+        (Err(error), _) => Err(error),
+    }
+}
+
+async fn take_all(conn: &mut Conn, steps: &[Step]) -> Result<()> {
+    let end = Instant::now() + BUDGET;
+    for step in steps {
+        let done = patiently(conn, step, end).await;
+        // A view of ours that another role made: it stays as it is, and what needs the new one is a missing capability.
+        if !(matches!(step, Step::View(_)) && matches!(done, Err(BackendError::Unauthorized(_)))) {
+            done?;
+        }
+    }
+    Ok(())
+}
+
+/// A step, again if it failed in a way that passes: above all a lock that was not to be had.
+async fn patiently(conn: &mut Conn, step: &Step, end: Instant) -> Result<()> {
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        match take(conn, step, end).await {
+            Err(BackendError::Unavailable { .. }) if conn.usable() && tries < TRIES && Instant::now() < end => {
+                sleep(LOCK_WAIT / 2).await;
+            }
+            other => return other,
+        }
+    }
+}
+
+async fn take(conn: &mut Conn, step: &Step, end: Instant) -> Result<()> {
+    match step {
+        Step::Run { sql, .. } | Step::View(sql) => transaction(conn, sql, end).await,
+        Step::Fill => fill(conn, end).await,
+        Step::NotNull(sql) => {
+            transaction(conn, PROVE, end).await?;
+            transaction(conn, VALIDATE, end).await?;
+            transaction(conn, &format!("{sql};\n{PROVEN}"), end).await
+        }
+    }
+}
+
+/// What a statement may take now.
+fn left(end: Instant) -> Result<Duration> {
+    let left = end.saturating_duration_since(Instant::now()).min(STATEMENT);
+    match left.is_zero() {
+        true => {
+            Err(BackendError::unavailable("the migration of the database takes longer: it goes on with the next look"))
+        }
+        false => Ok(left),
+    }
+}
+
+async fn begin(conn: &mut Conn, limit: Duration) -> Result<()> {
+    let (statement, lock) = (limit.as_millis().max(1), LOCK_WAIT.as_millis());
+    let set = format!("SET LOCAL statement_timeout = {statement}; SET LOCAL lock_timeout = {lock}; {LOCK}");
+    conn.batch(&set, STATEMENT).await
+}
+
+async fn transaction(conn: &mut Conn, sql: &str, end: Instant) -> Result<()> {
+    let limit = left(end)?;
+    conn.begin().await?;
+    let done = async {
+        begin(conn, limit).await?;
+        // The server's own limit is for each statement of the text, and comes first.
+        conn.batch(sql, limit + Duration::from_secs(5)).await
+    }
+    .await;
+    conn.end(done).await
+}
+
+async fn fill(conn: &mut Conn, end: Instant) -> Result<()> {
+    let sql = "WITH part AS (SELECT username FROM mailbox WHERE store_uid IS NULL AND username > $1 ORDER BY username LIMIT $2 FOR UPDATE), \
+               done AS (UPDATE mailbox m SET store_uid = gen_random_uuid()::text FROM part WHERE m.username = part.username RETURNING m.username) \
+               SELECT count(*), max(username) FROM done";
+    let mut last = String::new();
+    loop {
+        let limit = left(end)?;
+        conn.begin().await?;
+        let done = async {
+            begin(conn, limit).await?;
+            conn.row(sql, &[&last, &BATCH]).await
+        }
+        .await;
+        let row = conn.end(done).await?.ok_or_else(|| BackendError::unavailable("the database gave no row"))?;
+        let (rows, max): (i64, Option<String>) = (row.get(0), row.get(1));
+        match max {
+            Some(max) if rows == BATCH => last = max,
+            _ => return Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The migration only adds, and every statement is one of those that [`steps`] knows.
+    #[test]
+    fn nothing_is_dropped_or_rewritten() {
+        for text in [SCHEMA, VIEWS] {
+            for statement in statements(text) {
+                let adds = statement.starts_with("CREATE TABLE IF NOT EXISTS ")
+                    || (statement.starts_with("ALTER TABLE ") && statement.contains(" ADD COLUMN IF NOT EXISTS "))
+                    || statement.starts_with("ALTER TABLE mailbox ALTER COLUMN store_uid SET ")
+                    || statement == "UPDATE mailbox SET store_uid = gen_random_uuid()::text WHERE store_uid IS NULL"
+                    || statement.starts_with("CREATE INDEX IF NOT EXISTS ")
+                    || statement.starts_with("CREATE UNIQUE INDEX IF NOT EXISTS ")
+                    || statement.starts_with("CREATE OR REPLACE VIEW ")
+                    || statement.starts_with("COMMENT ON VIEW ");
+                assert!(adds, "{statement}");
+                // PostgreSQL adds a column without touching rows only if its default is the same for all of them.
+                let volatile =
+                    statement.contains(" ADD COLUMN ") && statement.contains('(') && statement.contains("DEFAULT");
+                assert!(!volatile, "rewrites the table: {statement}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_missing_and_nothing_else() {
+        let all = steps(&Catalog::default());
+        let runs = all.iter().filter_map(|s| if let Step::Run { on, .. } = s { Some(on.as_str()) } else { None });
+        let runs: Vec<&str> = runs.collect();
+        assert_eq!(runs.iter().filter(|t| **t == "tenant").count(), 2, "the table, then its columns: {runs:?}");
+        assert_eq!(all.iter().filter(|s| matches!(s, Step::View(_))).count(), VIEW_NAMES.len());
+        let at = |what: &dyn Fn(&Step) -> bool| all.iter().position(what).unwrap();
+        let fill = at(&|s| *s == Step::Fill);
+        assert!(fill < at(&|s| matches!(s, Step::NotNull(_))));
+        let Step::Run { on, sql } = &all[fill - 1] else { panic!("{all:?}") };
+        assert!(on == "mailbox" && sql.contains("store_uid text") && sql.contains("store_uid SET DEFAULT"), "{sql}");
+        // everything is known by its name: with it all nothing is left to do
+        let mut catalog = Catalog::default();
+        for sql in statements(SCHEMA) {
+            let words: Vec<&str> = sql.split_whitespace().collect();
+            catalog = match words.as_slice() {
+                ["CREATE", "UNIQUE", _, "IF", "NOT", "EXISTS", name, ..] => catalog.with(name, ""),
+                ["CREATE", _, "IF", "NOT", "EXISTS", name, ..] => catalog.with(name, ""),
+                ["ALTER", "TABLE", t, "ADD", "COLUMN", "IF", "NOT", "EXISTS", c, ..] => catalog.with(t, c),
+                _ => catalog,
+            };
+        }
+        for view in VIEW_NAMES {
+            catalog = catalog.with(view, "");
+        }
+        assert_eq!(steps(&catalog), []);
+        // a migration that stopped while rows were filled goes on there
+        let mut half = Catalog::default();
+        for (table, column) in [("mailbox", "login_enabled"), ("mailbox", "owner")] {
+            half = half.with(table, column);
+        }
+        let all = steps(&half);
+        assert!(all.contains(&Step::Fill));
+        assert!(!all.iter().any(|s| matches!(s, Step::Run { sql, .. } if sql.contains("login_enabled"))));
+    }
+}

@@ -1,0 +1,200 @@
+//! SOGo, Dovecot, Postfix and OpenDKIM over PostgreSQL. What is declared stands in rows that the servers read; doveadm
+//! (HTTP) and memcached are told what must take effect at once. May not touch Kubernetes.
+//!
+//! Every change is one transaction that also notes that effects are due; then the effects; then the note is cleared and
+//! the row read back. A call that finds nothing to do is one read. The tables are in `config/groupware/sogo/`, what the
+//! columns mean in `docs/groupware-sogo.md`.
+
+mod alias;
+mod connect;
+mod db;
+mod dkim;
+mod domain;
+mod doveadm;
+mod hashing;
+mod mailbox;
+mod memcached;
+mod migrate;
+mod password;
+mod removal;
+pub mod schema;
+mod tenant;
+
+pub use connect::{Database, DatabaseTls, DoveadmSettings, Settings, connect};
+
+use crate::*;
+use db::Conn;
+use doveadm::Doveadm;
+use mailtenant_backend::limit::Limit;
+use schema::{Catalog, Features};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+use tokio::sync::Semaphore;
+
+/// The provider.
+pub struct Sogo {
+    pool: deadpool_postgres::Pool,
+    doveadm: Doveadm,
+    /// Host and port.
+    memcached: Option<(String, u16)>,
+    managed: bool,
+    limit: Arc<Limit>,
+    /// What the tables can say, read once and by every probe.
+    features: RwLock<Option<Features>>,
+    /// Slow hashes at a time: each takes a core for 20 ms.
+    hashing: Arc<Semaphore>,
+}
+
+impl Sogo {
+    /// A connection, after waiting for a turn.
+    async fn turn(&self) -> Result<Conn> {
+        self.limit.turn().await;
+        Conn::open(&self.pool).await
+    }
+
+    /// A connection for the rest of a call that had its turn.
+    async fn again(&self) -> Result<Conn> {
+        Conn::open(&self.pool).await
+    }
+
+    async fn features(&self, conn: &mut Conn) -> Result<Features> {
+        let known = *self.features.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(f) = known {
+            return Ok(f);
+        }
+        let catalog = Catalog::read(conn).await?;
+        self.keep(&catalog)
+    }
+
+    fn keep(&self, catalog: &Catalog) -> Result<Features> {
+        if let Some(what) = catalog.lacks() {
+            *self.features.write().unwrap_or_else(PoisonError::into_inner) = None;
+            return Err(match self.managed {
+                true => BackendError::unavailable(format!("the database lacks {what}: the next probe makes it")),
+                false => {
+                    BackendError::Rejected(format!("the database lacks {what}: run config/groupware/sogo/schema.sql"))
+                }
+            });
+        }
+        let features = catalog.features();
+        *self.features.write().unwrap_or_else(PoisonError::into_inner) = Some(features);
+        Ok(features)
+    }
+
+    /// SOGo forgets what it has cached of these users.
+    async fn forget(&self, users: &[String]) -> Result<()> {
+        match &self.memcached {
+            Some(server) if !users.is_empty() => {
+                self.limit.turn().await;
+                memcached::forget(server, users).await
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Ends the sessions of a user, and waits until they are seen to be over.
+    async fn end_sessions(&self, user: &str) -> Result<()> {
+        self.doveadm.flush(&[user.to_owned()]).await?;
+        self.doveadm.kick(user).await?;
+        // A kick takes effect a moment later; a session that is still open could write into a home that is being removed.
+        for _ in 0..20 {
+            if !self.doveadm.sessions(user).await? {
+                return Ok(());
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            self.doveadm.kick(user).await?;
+        }
+        Err(BackendError::Conflict(format!("sessions of {user} are still open")))
+    }
+
+    async fn probed(&self) -> Result<ServerInfo> {
+        let mut conn = self.turn().await?;
+        let version: String = match conn.row("SELECT current_setting('server_version')", &[]).await? {
+            Some(row) => row.get(0),
+            None => return Err(BackendError::unavailable("the database gave no row for its version")),
+        };
+        let catalog = match self.managed {
+            true => migrate::migrate(&mut conn).await?,
+            false => Catalog::read(&mut conn).await?,
+        };
+        let features = self.keep(&catalog)?;
+        drop(conn);
+        self.doveadm.probe().await?;
+        // A key that nobody has: the answer is NOT_FOUND, and we know that it is there.
+        self.forget(&["mailtenant-probe".to_owned()]).await?;
+        let number = version.split_whitespace().next().unwrap_or_default();
+        Ok(ServerInfo { version: format!("PostgreSQL {number}"), capabilities: features.capabilities() })
+    }
+}
+
+/// Whether a row that carries `have` may be changed in the name of `want`: ours, adopted now, or an error.
+fn claim(what: &str, have: Option<&str>, want: &Owner) -> Result<Made> {
+    match have {
+        Some(uid) if uid == want.uid => Ok(Made::Unchanged),
+        None if want.adopt => Ok(Made::Adopted),
+        other => Err(BackendError::Exists { what: what.to_owned(), owner: other.map(str::to_owned) }),
+    }
+}
+
+#[async_trait]
+impl GroupwareServer for Sogo {
+    fn provider(&self) -> &'static str {
+        "sogo"
+    }
+    async fn probe(&self) -> Result<ServerInfo> {
+        self.probed().await
+    }
+    async fn ensure_tenant(&self, want: &TenantWant) -> Result<(TenantRow, Made)> {
+        self.tenant_ensure(want).await
+    }
+    async fn tenant(&self, owner: &str) -> Result<Option<TenantRow>> {
+        let mut conn = self.turn().await?;
+        tenant::by_owner(&mut conn, owner).await
+    }
+    async fn remove_tenant(&self, owner: &str) -> Result<Left> {
+        self.tenant_remove(owner).await
+    }
+    async fn read_domain(&self, name: &str) -> Result<DomainSnapshot> {
+        self.domain_read(name).await
+    }
+    async fn ensure_domain(&self, want: &DomainWant) -> Result<(DomainRow, Made)> {
+        self.domain_ensure(want).await
+    }
+    async fn remove_domain(&self, owner: &str, name: &str, retain: bool) -> Result<Left> {
+        self.domain_remove(owner, name, retain).await
+    }
+    async fn ensure_mailbox(&self, want: &MailboxWant) -> Result<(MailboxRow, Made)> {
+        self.mailbox_ensure(want).await
+    }
+    async fn disable_mailbox(&self, owner: &str, address: &str) -> Result<()> {
+        self.mailbox_disable(owner, address).await
+    }
+    async fn purge_mailbox(&self, owner: &str, address: &str) -> Result<()> {
+        self.mailbox_purge(owner, address).await
+    }
+    async fn drop_mailbox(&self, owner: &str, address: &str) -> Result<()> {
+        self.mailbox_drop(owner, address).await
+    }
+    async fn release_mailbox(&self, owner: &str, address: &str) -> Result<()> {
+        self.mailbox_release(owner, address).await
+    }
+    async fn ensure_alias(&self, want: &AliasWant) -> Result<(AliasRow, Made)> {
+        self.alias_ensure(want).await
+    }
+    async fn remove_alias(&self, owner: &str, address: &str, retain: bool) -> Result<()> {
+        self.alias_remove(owner, address, retain).await
+    }
+    async fn aliases_to(&self, address: &str) -> Result<Vec<String>> {
+        let mut conn = self.turn().await?;
+        alias::to(&mut conn, address).await
+    }
+    async fn ensure_dkim_key(&self, owner: &str, domain: &str, selector: &str, key: &DkimKey) -> Result<DkimRow> {
+        self.dkim_ensure(owner, domain, selector, key).await
+    }
+    async fn sign_with(&self, owner: &str, domain: &str, selectors: &[String]) -> Result<()> {
+        self.dkim_sign(owner, domain, selectors).await
+    }
+    async fn remove_dkim_key(&self, owner: &str, domain: &str, selector: &str) -> Result<()> {
+        self.dkim_remove(owner, domain, selector).await
+    }
+}

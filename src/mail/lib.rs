@@ -1,0 +1,13 @@
+//! What can be decided about mail without asking anybody: names and addresses, the DNS records of a mail domain and
+//! their merge with what is there. Pure: no I/O, no Kubernetes, no async runtime.
+
+#![forbid(unsafe_code)]
+
+pub mod address;
+pub mod merge;
+pub mod name;
+pub mod policy;
+pub mod records;
+pub mod rr;
+pub mod spf;
+pub mod value;

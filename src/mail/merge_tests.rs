@@ -1,0 +1,603 @@
+//! Tables for each row of the three-way rule, and proof on arbitrary sets that what is foreign stays.
+
+use super::*;
+use crate::policy::{DkimAlgorithm, DmarcPolicy, SpfAll};
+use crate::records::{DkimPublic, Dmarc, Input, desired};
+use crate::value;
+use proptest::prelude::*;
+
+const Z: &str = "acme.test";
+const ALL: &[(&str, RecordType)] = &[
+    ("acme.test", RecordType::MX),
+    ("acme.test", RecordType::TXT),
+    ("_dmarc.acme.test", RecordType::TXT),
+    ("_mailtenant-challenge.acme.test", RecordType::TXT),
+    ("s1._domainkey.acme.test", RecordType::TXT),
+    ("s2._domainkey.acme.test", RecordType::TXT),
+];
+
+/// A DNS server in memory.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Dns(BTreeMap<(String, RecordType), RrSet>);
+
+impl Dns {
+    fn of(list: &[(&str, RecordType, u32, &[&str])]) -> Dns {
+        let mut dns = Dns::default();
+        for (name, rtype, ttl, values) in list {
+            dns.put(name, *rtype, *ttl, values.iter().map(|v| v.to_string()).collect());
+        }
+        dns
+    }
+    fn put(&mut self, name: &str, rtype: RecordType, ttl: u32, mut values: Vec<String>) {
+        values.sort();
+        values.dedup();
+        let key = (name.to_string(), rtype);
+        if values.is_empty() {
+            self.0.remove(&key);
+        } else {
+            self.0.insert(key, RrSet { name: name.into(), rtype, ttl, values });
+        }
+    }
+    fn get(&self, name: &str, rtype: RecordType) -> RrSet {
+        let empty = RrSet { name: name.into(), rtype, ttl: 0, values: vec![] };
+        self.0.get(&(name.to_string(), rtype)).cloned().unwrap_or(empty)
+    }
+    fn read(&self, which: &[(String, RecordType)]) -> Vec<RrSet> {
+        which.iter().map(|(n, t)| self.get(n, *t)).collect()
+    }
+    /// Compare and set: false if a set is not as the change says.
+    fn apply(&mut self, changes: &[Change]) -> bool {
+        if changes.iter().any(|c| self.get(&c.before.name, c.before.rtype).values != c.before.values) {
+            return false;
+        }
+        for c in changes {
+            self.put(&c.after.name, c.after.rtype, c.after.ttl, c.after.values.clone());
+        }
+        true
+    }
+}
+
+fn want(dmarc: DmarcPolicy, selector: &str, include: &str) -> Vec<Record> {
+    desired(&Input {
+        domain: Z.into(),
+        ttl: 300,
+        challenge: Some("token=x expiry=never".into()),
+        mx: vec![(10, "mx1.p.example".into()), (20, "mx2.p.example".into())],
+        spf: Some((include.into(), SpfAll::Fail)),
+        dkim: vec![DkimPublic {
+            selector: selector.into(),
+            algorithm: DkimAlgorithm::RSA2048,
+            public: selector.to_uppercase(),
+        }],
+        dmarc: Some(Dmarc { policy: dmarc, report_to: vec![] }),
+    })
+}
+
+fn wanted() -> Vec<Record> {
+    want(DmarcPolicy::Reject, "s1", "_spf.p.example")
+}
+
+fn policy(conflict: ConflictPolicy) -> Policy {
+    Policy { conflict, switch_mx: true, previous_mx: None }
+}
+
+/// Plans, journals and applies until there is nothing to do; the journal and previous MX at the end.
+fn settle(
+    dns: &mut Dns,
+    records: &[Record],
+    mut journal: Vec<RecordStatus>,
+    mut policy: Policy,
+) -> (Vec<RecordStatus>, Option<PreviousMx>, Vec<Conflict>) {
+    for _ in 0..5 {
+        let p = plan(records, &journal, &dns.read(&which(records, &journal)), &policy);
+        (journal, policy.previous_mx) = (p.journal.clone(), p.previous_mx.clone());
+        if p.changes.is_empty() {
+            return (journal, policy.previous_mx, p.conflicts);
+        }
+        assert!(dns.apply(&p.changes));
+    }
+    panic!("does not settle: {journal:#?}");
+}
+
+fn withdraw_all(dns: &mut Dns, mut journal: Vec<RecordStatus>, previous: Option<PreviousMx>, on_delete: OnDelete) {
+    for _ in 0..3 {
+        let p = withdraw_mx(&journal, &dns.get(Z, RecordType::MX), on_delete, previous.as_ref());
+        assert!(p.is_journaled(&journal, previous.as_ref()));
+        journal = p.journal;
+        if p.changes.is_empty() {
+            break;
+        }
+        assert!(dns.apply(&p.changes));
+    }
+    assert!(!journal.iter().any(|e| e.purpose == Purpose::MX), "MX does not settle");
+    for _ in 0..3 {
+        let p = withdraw_rest(&journal, &dns.read(&which(&[], &journal)));
+        assert!(p.is_journaled(&journal, None));
+        if p.is_withdrawn() {
+            return;
+        }
+        journal = p.journal;
+        assert!(dns.apply(&p.changes));
+    }
+    panic!("withdrawal does not settle: {journal:#?}");
+}
+
+fn line(journal: &[RecordStatus], purpose: Purpose) -> String {
+    let show = |e: &RecordStatus| {
+        let ownership = e.ownership.map(|o| format!("{o:?}")).unwrap_or("-".into());
+        format!(
+            "{} [{:?} {ownership}{}]",
+            e.value,
+            e.state,
+            e.term.as_ref().map(|t| format!(" {t}")).unwrap_or_default()
+        )
+    };
+    journal.iter().filter(|e| e.purpose == purpose).map(show).collect::<Vec<_>>().join(" | ")
+}
+
+const DMARC: &str = "v=DMARC1; p=reject";
+const OWN_SPF: &str = "v=spf1 include:_spf.p.example -all";
+
+#[test]
+fn an_empty_zone_and_back() {
+    let mut dns = Dns::default();
+    let first = plan(&wanted(), &[], &dns.read(&which(&wanted(), &[])), &policy(ConflictPolicy::Refuse));
+    assert!(!first.is_journaled(&[], None));
+    assert!(first.is_journaled(&first.journal, first.previous_mx.as_ref()));
+    assert!(first.journal.iter().all(|e| e.state == RecordState::Missing && e.ownership == Some(Ownership::Created)));
+    assert_eq!(first.previous_mx, Some(PreviousMx::default()));
+    let (journal, previous, conflicts) = settle(&mut dns, &wanted(), vec![], policy(ConflictPolicy::Refuse));
+    assert_eq!(conflicts, []);
+    assert!(journal.iter().all(|e| e.state == RecordState::Ok));
+    assert_eq!(dns.get(Z, RecordType::MX).values, ["10 mx1.p.example.", "20 mx2.p.example."]);
+    assert_eq!(dns.get(Z, RecordType::TXT).values, [OWN_SPF]);
+    assert_eq!(dns.0.len(), 5);
+    assert!(dns.0.values().all(|s| s.ttl == 300));
+    withdraw_all(&mut dns, journal, previous, OnDelete::RestorePrevious);
+    assert_eq!(dns, Dns::default());
+}
+
+#[test]
+fn exclusive_rows() {
+    use ConflictPolicy::*;
+    let other = "v=DMARC1; p=none; rua=mailto:x@y.test";
+    // What is there, policy; what is there then, the journal.
+    for (live, conflict, then, journal) in [
+        (&[][..], Refuse, &[DMARC][..], "v=DMARC1; p=reject [Ok Created]"),
+        (&[DMARC], Refuse, &[DMARC], "v=DMARC1; p=reject [Ok Observed]"),
+        (&["v=DMARC1;p=reject"], Refuse, &["v=DMARC1;p=reject"], "v=DMARC1;p=reject [Ok Observed]"),
+        (&[other], Refuse, &[other], "v=DMARC1; p=reject [Conflict -]"),
+        (&[other], Adopt, &[other], "v=DMARC1; p=none; rua=mailto:x@y.test [Ok Adopted]"),
+        (&[other], Overwrite, &[DMARC], "v=DMARC1; p=reject [Ok Created]"),
+        (&[other, DMARC], Refuse, &[other, DMARC], "v=DMARC1; p=reject [Duplicate -]"),
+        (&[other, DMARC], Adopt, &[other, DMARC], "v=DMARC1; p=reject [Duplicate -]"),
+        (&[other, DMARC], Overwrite, &[DMARC], "v=DMARC1; p=reject [Ok Observed]"),
+    ] {
+        let mut dns = Dns::of(&[("_dmarc.acme.test", RecordType::TXT, 77, live)]);
+        let (entries, _, conflicts) = settle(&mut dns, &wanted(), vec![], policy(conflict));
+        let mut then: Vec<String> = then.iter().map(|v| v.to_string()).collect();
+        then.sort();
+        assert_eq!(dns.get("_dmarc.acme.test", RecordType::TXT).values, then, "{live:?} {conflict:?}");
+        assert_eq!(line(&entries, Purpose::DMARC), journal, "{live:?} {conflict:?}");
+        assert_eq!(conflicts.len(), usize::from(journal.contains("Conflict") || journal.contains("Duplicate")));
+    }
+}
+
+#[test]
+fn a_foreign_signing_key_is_not_adopted() {
+    let name = "s1._domainkey.acme.test";
+    let mut dns = Dns::of(&[(name, RecordType::TXT, 77, &["v=DKIM1; k=rsa; p=OTHER"])]);
+    let (journal, _, conflicts) = settle(&mut dns, &wanted(), vec![], policy(ConflictPolicy::Adopt));
+    assert_eq!(line(&journal, Purpose::DKIM), "v=DKIM1; k=rsa; p=S1 [Conflict -]");
+    assert_eq!((conflicts.len(), conflicts[0].purpose), (1, Purpose::DKIM));
+    assert_eq!(dns.get(name, RecordType::TXT).values, ["v=DKIM1; k=rsa; p=OTHER"]);
+}
+
+#[test]
+fn what_is_ours_is_changed_put_back_and_taken_away() {
+    let mut dns = Dns::default();
+    let (journal, previous, _) = settle(&mut dns, &wanted(), vec![], policy(ConflictPolicy::Refuse));
+    let policy = Policy { previous_mx: previous.clone(), ..policy(ConflictPolicy::Refuse) };
+    // Another policy, a rotated key, another include.
+    let next = want(DmarcPolicy::None, "s2", "spf.other.example");
+    let (journal, _, conflicts) = settle(&mut dns, &next, journal, policy.clone());
+    assert_eq!(conflicts, []);
+    assert_eq!(dns.get("_dmarc.acme.test", RecordType::TXT).values, ["v=DMARC1; p=none"]);
+    assert_eq!(dns.get(Z, RecordType::TXT).values, ["v=spf1 include:spf.other.example -all"]);
+    assert_eq!(dns.get("s1._domainkey.acme.test", RecordType::TXT).values, [""; 0]);
+    assert_eq!(dns.get("s2._domainkey.acme.test", RecordType::TXT).values, ["v=DKIM1; k=rsa; p=S2"]);
+    assert_eq!(journal.len(), 6);
+    // Somebody deletes everything: it is put back.
+    let before = dns.clone();
+    dns.0.clear();
+    let (again, _, _) = settle(&mut dns, &next, journal.clone(), policy);
+    assert_eq!((dns.clone(), again), (before, journal.clone()));
+    withdraw_all(&mut dns, journal, previous, OnDelete::RestorePrevious);
+    assert_eq!(dns, Dns::default());
+}
+
+#[test]
+fn a_crash_between_journal_and_change_leaves_no_conflict() {
+    let mut dns = Dns::default();
+    let (journal, previous, _) = settle(&mut dns, &wanted(), vec![], policy(ConflictPolicy::Refuse));
+    let policy = Policy { previous_mx: previous, ..policy(ConflictPolicy::Refuse) };
+    let next = want(DmarcPolicy::None, "s1", "_spf.p.example");
+    // The journal is written, the change is not made; then the wish changes once more.
+    let lost = plan(&next, &journal, &dns.read(&which(&next, &journal)), &policy);
+    assert!(!lost.is_journaled(&journal, policy.previous_mx.as_ref()));
+    assert_eq!(
+        line(&lost.journal, Purpose::DMARC),
+        "v=DMARC1; p=none [Missing Created] | v=DMARC1; p=reject [Propagating Created]"
+    );
+    let last = want(DmarcPolicy::Quarantine, "s1", "_spf.p.example");
+    let (journal, _, conflicts) = settle(&mut dns, &last, lost.journal, policy);
+    assert_eq!(conflicts, []);
+    assert_eq!(line(&journal, Purpose::DMARC), "v=DMARC1; p=quarantine [Ok Created]");
+}
+
+#[test]
+fn spf_rows() {
+    use ConflictPolicy::*;
+    let nine =
+        "v=spf1 a mx ptr include:a.b include:c.d include:e.f include:g.h include:i.j include:k.l include:m.n -all";
+    for (live, conflict, then, journal, after) in [
+        (
+            &[][..],
+            Refuse,
+            &[OWN_SPF][..],
+            "v=spf1 include:_spf.p.example -all [Ok Created include:_spf.p.example]",
+            &[][..],
+        ),
+        (&[OWN_SPF], Refuse, &[OWN_SPF], "v=spf1 include:_spf.p.example -all [Ok Observed]", &[OWN_SPF]),
+        (
+            &["google=1"],
+            Refuse,
+            &["google=1", OWN_SPF],
+            "v=spf1 include:_spf.p.example -all [Ok Created include:_spf.p.example]",
+            &["google=1"],
+        ),
+        (
+            &["google=1", "v=spf1  mx ~all"],
+            Refuse,
+            &["google=1", "v=spf1  mx include:_spf.p.example ~all"],
+            "v=spf1  mx include:_spf.p.example ~all [Ok Adopted include:_spf.p.example]",
+            &["google=1", "v=spf1  mx ~all"],
+        ),
+        (
+            &["v=spf1 -all"],
+            Refuse,
+            &[OWN_SPF],
+            "v=spf1 include:_spf.p.example -all [Ok Adopted include:_spf.p.example]",
+            &["v=spf1 -all"],
+        ),
+        (
+            &["v=spf1 include:_spf.p.example ?all"],
+            Refuse,
+            &["v=spf1 include:_spf.p.example ?all"],
+            "v=spf1 include:_spf.p.example ?all [Ok Observed]",
+            &["v=spf1 include:_spf.p.example ?all"],
+        ),
+        (
+            &["v=spf1 redirect=o.example"],
+            Refuse,
+            &["v=spf1 redirect=o.example"],
+            "v=spf1 include:_spf.p.example -all [Conflict -]",
+            &["v=spf1 redirect=o.example"],
+        ),
+        (
+            &["v=spf1 redirect=o.example"],
+            Adopt,
+            &["v=spf1 redirect=o.example"],
+            "v=spf1 redirect=o.example [Ok Adopted]",
+            &["v=spf1 redirect=o.example"],
+        ),
+        (
+            &["v=spf1 redirect=o.example", "x"],
+            Overwrite,
+            &[OWN_SPF, "x"],
+            "v=spf1 include:_spf.p.example -all [Ok Created include:_spf.p.example]",
+            &["x"],
+        ),
+        (&[nine], Refuse, &[nine], "v=spf1 include:_spf.p.example -all [Conflict -]", &[nine]),
+        (
+            &["v=spf1 a -all", "v=spf1 mx -all"],
+            Refuse,
+            &["v=spf1 a -all", "v=spf1 mx -all"],
+            "v=spf1 include:_spf.p.example -all [Duplicate -]",
+            &["v=spf1 a -all", "v=spf1 mx -all"],
+        ),
+        (
+            &["v=spf1 a -all", OWN_SPF],
+            Refuse,
+            &["v=spf1 a -all", OWN_SPF],
+            "v=spf1 include:_spf.p.example -all [Duplicate -]",
+            &["v=spf1 a -all", OWN_SPF],
+        ),
+    ] {
+        let mut dns = Dns::of(&[(Z, RecordType::TXT, 77, live)]);
+        let (entries, previous, conflicts) = settle(&mut dns, &wanted(), vec![], policy(conflict));
+        let set = dns.get(Z, RecordType::TXT);
+        let sorted =
+            |list: &[&str]| list.iter().map(|v| v.to_string()).collect::<BTreeSet<_>>().into_iter().collect::<Vec<_>>();
+        assert_eq!(set.values, sorted(then), "{live:?}");
+        assert_eq!(line(&entries, Purpose::SPF), journal, "{live:?}");
+        assert_eq!(conflicts.len(), usize::from(journal.contains("Conflict") || journal.contains("Duplicate")));
+        if !live.is_empty() {
+            assert_eq!(set.ttl, 77, "time to live of a shared set");
+        }
+        withdraw_all(&mut dns, entries, previous, OnDelete::RestorePrevious);
+        assert_eq!(dns.get(Z, RecordType::TXT).values, sorted(after), "{live:?}");
+    }
+}
+
+#[test]
+fn spf_that_the_tenant_edits_while_we_are_in_it() {
+    let none = || policy(ConflictPolicy::Refuse);
+    // They extend the record that was wholly ours: only our term goes.
+    let mut dns = Dns::default();
+    let (journal, previous, _) = settle(&mut dns, &wanted(), vec![], none());
+    dns.put(Z, RecordType::TXT, 300, vec!["v=spf1 ip4:192.0.2.1 include:_spf.p.example -all".into()]);
+    withdraw_all(&mut dns.clone(), journal.clone(), previous.clone(), OnDelete::Remove);
+    let (journal, _, _) = settle(&mut dns, &wanted(), journal, none());
+    assert_eq!(
+        line(&journal, Purpose::SPF),
+        "v=spf1 ip4:192.0.2.1 include:_spf.p.example -all [Ok Adopted include:_spf.p.example]"
+    );
+    // The include changes: the old one goes, in their record.
+    let next = want(DmarcPolicy::Reject, "s1", "spf.other.example");
+    let (journal, _, _) = settle(&mut dns, &next, journal, none());
+    assert_eq!(dns.get(Z, RecordType::TXT).values, ["v=spf1 ip4:192.0.2.1 include:spf.other.example -all"]);
+    // They add a second record: both stay, and ours stays known.
+    let mut both = dns.clone();
+    both.put(
+        Z,
+        RecordType::TXT,
+        300,
+        vec!["v=spf1 ip4:192.0.2.1 include:spf.other.example -all".into(), "v=spf1 mx -all".into()],
+    );
+    let (held, _, conflicts) = settle(&mut both, &next, journal.clone(), none());
+    assert_eq!((conflicts.len(), both.get(Z, RecordType::TXT).values.len()), (1, 2));
+    withdraw_all(&mut both, held, previous.clone(), OnDelete::Remove);
+    assert_eq!(both.get(Z, RecordType::TXT).values, ["v=spf1 ip4:192.0.2.1 -all", "v=spf1 mx -all"]);
+    withdraw_all(&mut dns, journal, previous, OnDelete::Remove);
+    assert_eq!(dns.get(Z, RecordType::TXT).values, ["v=spf1 ip4:192.0.2.1 -all"]);
+    // They put their own beside ours: our term moves into it.
+    let mut dns = Dns::default();
+    let (journal, previous, _) = settle(&mut dns, &wanted(), vec![], none());
+    dns.put(Z, RecordType::TXT, 300, vec![OWN_SPF.into(), "v=spf1 mx ~all".into()]);
+    let (journal, _, _) = settle(&mut dns, &wanted(), journal, none());
+    assert_eq!(dns.get(Z, RecordType::TXT).values, ["v=spf1 mx include:_spf.p.example ~all"]);
+    withdraw_all(&mut dns, journal, previous, OnDelete::Remove);
+    assert_eq!(dns.get(Z, RecordType::TXT).values, ["v=spf1 mx ~all"]);
+}
+
+#[test]
+fn mx_waits_and_comes_back() {
+    let old: &[&str] = &["10 mail.old.example.", "20 mail2.old.example."];
+    let fresh = || Dns::of(&[(Z, RecordType::MX, 7200, old)]);
+    let mut dns = fresh();
+    let wait = Policy { switch_mx: false, ..policy(ConflictPolicy::Refuse) };
+    let (journal, previous, _) = settle(&mut dns, &wanted(), vec![], wait.clone());
+    assert_eq!(previous, None);
+    assert_eq!(dns.get(Z, RecordType::MX), fresh().get(Z, RecordType::MX));
+    assert_eq!(line(&journal, Purpose::MX), "10 mx1.p.example. [Missing -] | 20 mx2.p.example. [Missing -]");
+    let (journal, previous, _) = settle(&mut dns, &wanted(), journal, policy(ConflictPolicy::Refuse));
+    let was = PreviousMx { values: old.iter().map(|v| v.to_string()).collect(), ttl: 7200 };
+    assert_eq!(previous, Some(was.clone()));
+    assert_eq!(line(&journal, Purpose::MX), "10 mx1.p.example. [Ok Created] | 20 mx2.p.example. [Ok Created]");
+    // Drift is put back, and is not what goes back on deletion.
+    let live = dns.clone();
+    dns.put(Z, RecordType::MX, 60, vec!["5 evil.example.".into()]);
+    let on = Policy { previous_mx: previous.clone(), ..policy(ConflictPolicy::Refuse) };
+    let (journal, same, _) = settle(&mut dns, &wanted(), journal, on);
+    assert_eq!((&dns, &same), (&live, &previous));
+    // While the backend does not take mail, MX is not touched, and stays known as ours.
+    let (held, _, _) = settle(&mut dns, &want(DmarcPolicy::Reject, "s1", "_spf.p.example"), journal.clone(), wait);
+    assert_eq!(line(&held, Purpose::MX), "10 mx1.p.example. [Ok Created] | 20 mx2.p.example. [Ok Created]");
+    for (on_delete, previous, then) in [
+        (OnDelete::RestorePrevious, Some(was.clone()), old),
+        (OnDelete::RestorePrevious, None, &[]),
+        (OnDelete::NullMX, Some(was.clone()), &["0 ."]),
+        (OnDelete::Remove, Some(was.clone()), &[]),
+    ] {
+        let mut dns = dns.clone();
+        withdraw_all(&mut dns, journal.clone(), previous, on_delete);
+        assert_eq!(dns.get(Z, RecordType::MX).values, then, "{on_delete:?}");
+    }
+    // Not ours any more: it stays; mixed: ours goes.
+    for (there, then) in [
+        (&["5 new.example."][..], &["5 new.example."][..]),
+        (&["10 mx1.p.example.", "5 new.example."], &["5 new.example."]),
+        (&["10 mx1.p.example."], old),
+    ] {
+        let mut dns = Dns::of(&[(Z, RecordType::MX, 60, there)]);
+        let mx: Vec<_> = journal.iter().filter(|e| e.purpose == Purpose::MX).cloned().collect();
+        withdraw_all(&mut dns, mx, Some(was.clone()), OnDelete::RestorePrevious);
+        assert_eq!(dns.get(Z, RecordType::MX).values, then, "{there:?}");
+    }
+}
+
+#[test]
+fn mx_that_was_there_is_not_ours() {
+    let mut dns = Dns::of(&[(Z, RecordType::MX, 60, &["10 mx1.p.example.", "20 mx2.p.example."])]);
+    let before = dns.get(Z, RecordType::MX);
+    let (journal, previous, _) = settle(&mut dns, &wanted(), vec![], policy(ConflictPolicy::Refuse));
+    assert_eq!(line(&journal, Purpose::MX), "10 mx1.p.example. [Ok Observed] | 20 mx2.p.example. [Ok Observed]");
+    withdraw_all(&mut dns, journal, previous, OnDelete::Remove);
+    assert_eq!(dns.get(Z, RecordType::MX), before);
+}
+
+#[test]
+fn a_cname_stands_in_the_way() {
+    let mut dns = Dns::of(&[("_dmarc.acme.test", RecordType::CNAME, 60, &["dmarc.other.example."])]);
+    let (journal, _, conflicts) = settle(&mut dns, &wanted(), vec![], policy(ConflictPolicy::Overwrite));
+    assert_eq!(conflicts.len(), 1);
+    assert_eq!(
+        journal.iter().find(|e| e.purpose == Purpose::DMARC).and_then(|e| e.observed.as_deref()),
+        Some("CNAME dmarc.other.example.")
+    );
+    assert_eq!(dns.get("_dmarc.acme.test", RecordType::TXT).values, [""; 0]);
+}
+
+#[test]
+fn nothing_is_decided_about_a_set_that_was_not_read() {
+    let mut dns = Dns::default();
+    let (journal, _, _) = settle(&mut dns, &wanted(), vec![], policy(ConflictPolicy::Refuse));
+    for records in [wanted(), vec![]] {
+        let p = plan(&records, &journal, &[], &policy(ConflictPolicy::Refuse));
+        assert_eq!((p.changes.len(), p.journal), (0, journal.clone()));
+    }
+}
+
+/// What a foreigner may have in a set.
+fn foreign() -> impl Strategy<Value = Dns> {
+    let txt = prop_oneof![
+        "v=spf1 (a |mx |ip4:192.0.2.1 | |include:x.example |include:_spf.p.example |redirect=r.example ){0,4}[-~?+]?all ?",
+        "v=spf1( a| mx| include:_spf.p.example| exp=e.example)*",
+        "google-site-verification=[a-z]{3}",
+        "[ -~é]{0,12}",
+    ];
+    let exclusive = prop_oneof![
+        Just(DMARC.to_string()),
+        Just("v=DMARC1; p=none".into()),
+        Just("v=DKIM1; k=rsa; p=S1".into()),
+        "[a-z=; ]{1,9}"
+    ];
+    let host = prop_oneof![Just("mx1.p.example"), Just("mail.old.example"), Just("b.old.example"), Just(".")];
+    let mx = (0u16..3, host).prop_map(|(n, h)| value::mx(n * 10, h));
+    (
+        (prop::collection::vec(txt, 0..4), 1u32..9999),
+        (prop::collection::vec(mx, 0..3), 1u32..9999),
+        prop::collection::vec((0usize..4, prop::collection::vec(exclusive, 0..3), 1u32..9999), 0..3),
+    )
+        .prop_map(|((txt, txt_ttl), (mx, mx_ttl), rest)| {
+            let mut dns = Dns::default();
+            dns.put(Z, RecordType::TXT, txt_ttl, txt);
+            dns.put(Z, RecordType::MX, mx_ttl, mx);
+            for (at, values, ttl) in rest {
+                let (name, rtype) = ALL[2 + at];
+                dns.put(name, rtype, ttl, values);
+            }
+            dns
+        })
+}
+
+#[derive(Clone, Debug)]
+enum Crash {
+    No,
+    BeforeChange,
+    Twice,
+    AfterChangeBeforeStatus,
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(3000))]
+    #[test]
+    fn foreign_sets_stay_byte_for_byte(
+        start in foreign(),
+        steps in prop::collection::vec(
+            (0usize..3, 0usize..2, 0usize..2, any::<bool>(), any::<bool>(),
+             prop_oneof![Just(Crash::No), Just(Crash::BeforeChange), Just(Crash::Twice), Just(Crash::AfterChangeBeforeStatus)]), 0..6),
+        end in prop::collection::vec(any::<bool>(), 0..4),
+    ) {
+        let mut dns = start.clone();
+        let (mut journal, mut previous) = (vec![], None);
+        for (dmarc, selector, include, adopt, switch_mx, crash) in steps {
+            let records = want(
+                [DmarcPolicy::None, DmarcPolicy::Quarantine, DmarcPolicy::Reject][dmarc],
+                ["s1", "s2"][selector],
+                ["_spf.p.example", "spf.other.example"][include],
+            );
+            let conflict = if adopt { ConflictPolicy::Adopt } else { ConflictPolicy::Refuse };
+            let policy = Policy { conflict, switch_mx, previous_mx: previous.clone() };
+            let p = plan(&records, &journal, &dns.read(&which(&records, &journal)), &policy);
+            for c in &p.changes {
+                // Whatever the foreigner has is still there, apart from the MX set and the one SPF record.
+                let theirs = start.get(&c.before.name, c.before.rtype);
+                let lost = theirs.values.iter().filter(|v| !spf::is_spf(v) && !c.after.values.contains(v)).count();
+                prop_assert!(lost == 0 || c.before.rtype == RecordType::MX, "{c:?}");
+            }
+            (journal, previous) = (p.journal, p.previous_mx);
+            match crash {
+                Crash::BeforeChange => {}
+                Crash::No | Crash::AfterChangeBeforeStatus => prop_assert!(dns.apply(&p.changes)),
+                Crash::Twice => {
+                    prop_assert!(dns.apply(&p.changes));
+                    let once = dns.clone();
+                    dns.apply(&p.changes);
+                    prop_assert_eq!(&dns, &once);
+                }
+            }
+            if matches!(crash, Crash::No) {
+                let policy = Policy { previous_mx: previous.clone(), ..policy };
+                let p = plan(&records, &journal, &dns.read(&which(&records, &journal)), &policy);
+                prop_assert_eq!(&p.changes, &vec![], "one pass is enough");
+                journal = p.journal;
+            }
+        }
+        // The way out, with crashes before the change.
+        for made in end {
+            let p = withdraw_mx(&journal, &dns.get(Z, RecordType::MX), OnDelete::RestorePrevious, previous.as_ref());
+            if made {
+                prop_assert!(dns.apply(&p.changes));
+            }
+            journal = p.journal;
+        }
+        withdraw_all(&mut dns, journal, previous, OnDelete::RestorePrevious);
+        prop_assert_eq!(dns, start);
+    }
+}
+
+#[test]
+fn whoever_only_looks_owns_nothing_and_forgets_nothing() {
+    let differing = |d: &BTreeSet<(Purpose, String)>| {
+        d.iter().map(|(purpose, name)| format!("{purpose:?} {name}")).collect::<Vec<_>>().join(", ")
+    };
+    let mut records = wanted();
+    records.retain(|r| r.purpose != Purpose::Challenge);
+    let look = |dns: &Dns, journal: &[RecordStatus], records: &[Record]| {
+        compare(records, journal, &dns.read(&which(records, &[])), ConflictPolicy::Refuse)
+    };
+
+    // Nothing is there, and nothing of it is going to be ours.
+    let (seen, differ) = look(&Dns::default(), &[], &records);
+    assert_eq!(differing(&differ), "MX acme.test, SPF acme.test, DKIM s1._domainkey.acme.test, DMARC _dmarc.acme.test");
+    assert!(seen.iter().all(|e| e.ownership.is_none() && e.term.is_none()), "{seen:#?}");
+
+    // All is there, made by others.
+    let mut dns = Dns::default();
+    settle(&mut dns, &records, vec![], policy(ConflictPolicy::Refuse));
+    let (seen, differ) = look(&dns, &[], &records);
+    assert_eq!(differing(&differ), "");
+    assert!(seen.iter().all(|e| e.state == RecordState::Ok && !is_ours(e)), "{seen:#?}");
+
+    // Made by us in its time: the journal stays, whatever became of the records since, or of what is wanted.
+    let mut dns = Dns::default();
+    let (journal, ..) = settle(&mut dns, &records, vec![], policy(ConflictPolicy::Refuse));
+    dns.put(Z, RecordType::MX, 60, vec!["10 elsewhere.example.".into()]);
+    dns.put("_dmarc.acme.test", RecordType::TXT, 300, vec!["v=DMARC1; p=none".into()]);
+    let (seen, differ) = look(&dns, &journal, &records);
+    assert_eq!(differing(&differ), "MX acme.test, DMARC _dmarc.acme.test");
+    assert_eq!(seen.iter().filter(|e| is_ours(e)).cloned().collect::<Vec<_>>(), journal);
+    let (seen, _) = look(&dns, &journal, &[]);
+    assert_eq!(seen.iter().filter(|e| is_ours(e)).cloned().collect::<Vec<_>>(), journal);
+
+    // What stands beside ours differs, also where Full would take it away without a word; another TXT does not.
+    let mut dns = Dns::default();
+    let (journal, ..) = settle(&mut dns, &records, vec![], policy(ConflictPolicy::Overwrite));
+    let overwrite = |dns: &Dns| {
+        let live = dns.read(&which(&records, &[]));
+        differing(&compare(&records, &journal, &live, ConflictPolicy::Overwrite).1)
+    };
+    let beside = |dns: &mut Dns, name: &str, value: &str| {
+        let mut set = dns.get(name, RecordType::TXT);
+        set.values.push(value.into());
+        dns.put(name, RecordType::TXT, set.ttl, set.values);
+    };
+    beside(&mut dns, Z, "some-verification=1");
+    assert_eq!(overwrite(&dns), "");
+    beside(&mut dns, "_dmarc.acme.test", "v=DMARC1; p=none");
+    assert_eq!(overwrite(&dns), "DMARC _dmarc.acme.test");
+    beside(&mut dns, Z, "v=spf1 -all");
+    assert_eq!(overwrite(&dns), "SPF acme.test, DMARC _dmarc.acme.test");
+}

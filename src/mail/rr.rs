@@ -1,0 +1,58 @@
+//! Record sets and changes of them.
+
+/// Type of a record, of those that the operator reads or writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[allow(missing_docs, reason = "the names are the field's own")]
+pub enum RecordType {
+    MX,
+    TXT,
+    CNAME,
+    SRV,
+    TLSA,
+    CAA,
+    NS,
+    SOA,
+}
+
+impl RecordType {
+    /// The word of the DNS.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            RecordType::MX => "MX",
+            RecordType::TXT => "TXT",
+            RecordType::CNAME => "CNAME",
+            RecordType::SRV => "SRV",
+            RecordType::TLSA => "TLSA",
+            RecordType::CAA => "CAA",
+            RecordType::NS => "NS",
+            RecordType::SOA => "SOA",
+        }
+    }
+}
+
+/// All records of one name and type.
+///
+/// `name` is absolute, lower case, A-label, without a trailing dot. A value is canonical: for TXT the joined text,
+/// for MX `preference host.` with a lower-case absolute host, for others the presentation form.
+/// `values` is sorted, each once; an empty set = there is no such record.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct RrSet {
+    /// Absolute name without a trailing dot.
+    pub name: String,
+    /// Type.
+    pub rtype: RecordType,
+    /// Time to live in seconds; of no meaning when there are no values.
+    pub ttl: u32,
+    /// Canonical values.
+    pub values: Vec<String>,
+}
+
+/// A change of one set, made only if the set is as `before` says (compare and set: by the server where it can,
+/// else by the provider under a lock).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
+    /// What was read.
+    pub before: RrSet,
+    /// What shall be: no values = the set is deleted.
+    pub after: RrSet,
+}

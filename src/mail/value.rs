@@ -1,0 +1,160 @@
+//! Values of records: between the canonical form of [`super::RrSet`] and the presentation form of RFC 1035. Pure.
+
+use super::name;
+use crate::rr::RecordType;
+
+/// Longest character-string of a TXT record, in bytes (RFC 1035, 3.3).
+const STRING: usize = 255;
+
+/// The presentation form of a canonical value, as zone files and the PowerDNS API want it.
+pub fn to_presentation(rtype: RecordType, value: &str) -> String {
+    match rtype {
+        RecordType::TXT => quote_txt(value),
+        _ => value.to_string(),
+    }
+}
+
+/// The canonical form of a presentation form.
+pub fn from_presentation(rtype: RecordType, content: &str) -> String {
+    match rtype {
+        RecordType::TXT => txt_text(&parse_txt(content)),
+        RecordType::MX => match content.trim().split_once(|c: char| c.is_ascii_whitespace()) {
+            Some((preference, host)) => match preference.parse() {
+                Ok(preference) => mx(preference, host.trim()),
+                Err(_) => content.to_string(),
+            },
+            None => content.to_string(),
+        },
+        RecordType::CNAME | RecordType::NS => absolute(content),
+        _ => content.to_string(),
+    }
+}
+
+/// A canonical MX value: `preference host.`; the host `.` is the null MX of RFC 7505.
+pub fn mx(preference: u16, host: &str) -> String {
+    format!("{preference} {}", absolute(host))
+}
+
+/// A target: lower case, with the trailing dot.
+fn absolute(host: &str) -> String {
+    format!("{}.", name::from_server(host))
+}
+
+/// The text of joined character-strings. Bytes that are not UTF-8 are shown as `\DDD`: such a value is somebody else's,
+/// and it is only compared, never written from this form.
+pub fn txt_text(bytes: &[u8]) -> String {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => text.to_string(),
+        Err(_) => {
+            bytes
+                .iter()
+                .map(|b| {
+                    if (b' '..=b'~').contains(b) && *b != b'\\' {
+                        (*b as char).to_string()
+                    } else {
+                        format!("\\{b:03}")
+                    }
+                })
+                .collect()
+        }
+    }
+}
+
+/// A text as quoted character-strings of at most 255 bytes each.
+fn quote_txt(text: &str) -> String {
+    let mut out = String::with_capacity(text.len() + 8);
+    for (i, chunk) in text.as_bytes().chunks(STRING).enumerate() {
+        out.push_str(if i == 0 { "\"" } else { " \"" });
+        for b in chunk {
+            match b {
+                b'"' | b'\\' => {
+                    out.push('\\');
+                    out.push(*b as char);
+                }
+                b' '..=b'~' => out.push(*b as char),
+                _ => out.push_str(&format!("\\{b:03}")),
+            }
+        }
+        out.push('"');
+    }
+    if out.is_empty() { "\"\"".into() } else { out }
+}
+
+/// The bytes of a TXT record's character-strings, joined. Takes quoted and unquoted strings and the escapes of RFC 1035, 5.1.
+fn parse_txt(content: &str) -> Vec<u8> {
+    let bytes = content.as_bytes();
+    let (mut out, mut quoted, mut i) = (Vec::with_capacity(bytes.len()), false, 0);
+    while let Some(&b) = bytes.get(i) {
+        match b {
+            b'"' => quoted = !quoted,
+            b' ' | b'\t' if !quoted => {}
+            b'\\' => {
+                let decimal = bytes
+                    .get(i + 1..i + 4)
+                    .filter(|d| d.iter().all(u8::is_ascii_digit))
+                    .map(|d| d.iter().fold(0u32, |n, digit| n * 10 + u32::from(digit - b'0')));
+                match decimal.and_then(|n| u8::try_from(n).ok()) {
+                    Some(n) => {
+                        out.push(n);
+                        i += 3;
+                    }
+                    None => {
+                        out.extend(bytes.get(i + 1));
+                        i += 1;
+                    }
+                }
+            }
+            _ => out.push(b),
+        }
+        i += 1;
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn txt_forms() {
+        for (content, want) in [
+            (r#""a b""#, "a b"),
+            (r#""a" "b""#, "ab"),
+            (r#""a""b""#, "ab"),
+            ("bare", "bare"),
+            ("two bare", "twobare"),
+            (r#""say \"hi\" \\o/""#, r#"say "hi" \o/"#),
+            (r#""caf\195\169""#, "café"),
+            ("\"café\"", "café"),
+            (r#""""#, ""),
+            (r#""\255\000""#, r"\255\000"),
+        ] {
+            assert_eq!(from_presentation(RecordType::TXT, content), want, "{content}");
+        }
+        assert_eq!(to_presentation(RecordType::TXT, ""), r#""""#);
+        let long = "x".repeat(300);
+        let written = to_presentation(RecordType::TXT, &long);
+        assert_eq!(written, format!("\"{}\" \"{}\"", "x".repeat(255), "x".repeat(45)));
+    }
+
+    #[test]
+    fn mx_forms() {
+        assert_eq!(from_presentation(RecordType::MX, "10 Mx1.Example.ORG."), "10 mx1.example.org.");
+        assert_eq!(from_presentation(RecordType::MX, "0 ."), "0 .");
+        assert_eq!(mx(10, "mx1.example.org"), "10 mx1.example.org.");
+        assert_eq!(mx(0, "."), "0 .");
+    }
+
+    proptest! {
+        #[test]
+        fn txt_there_and_back(text in any::<String>()) {
+            prop_assert_eq!(from_presentation(RecordType::TXT, &to_presentation(RecordType::TXT, &text)), text);
+        }
+        #[test]
+        fn any_content_is_taken(text in any::<String>()) {
+            from_presentation(RecordType::TXT, &text);
+            from_presentation(RecordType::MX, &text);
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! The providers that this binary has: from the spec of a backend object and its Secrets to a connection.
+//! A new provider gets one arm here.
+
+use mailtenant_api::groupware_backend::{DatabaseTls, SchemaPolicy, Sogo};
+use mailtenant_api::{DNSBackendSpec, GroupwareBackendSpec};
+use mailtenant_backend::{BackendError, Result};
+use mailtenant_controllers::connect::{ConnectDns, ConnectGroupware, Secrets};
+use mailtenant_dns::providers::powerdns;
+use mailtenant_dns::resolve::{DirectResolver, RootResolver};
+use mailtenant_dns::{DnsServer, Resolver};
+use mailtenant_groupware::GroupwareServer;
+use mailtenant_groupware::providers::sogo;
+use mailtenant_mail::name;
+use std::sync::Arc;
+
+/// Groupware servers.
+pub struct Groupware;
+
+impl ConnectGroupware for Groupware {
+    fn connect(&self, spec: &GroupwareBackendSpec, secrets: &Secrets) -> Result<Arc<dyn GroupwareServer>> {
+        match spec {
+            GroupwareBackendSpec { sogo: Some(sogo), .. } => sogo::connect(sogo_settings(spec, sogo, secrets)?),
+            _ => Err(BackendError::Rejected("the spec names no provider: sogo".into())),
+        }
+    }
+}
+
+fn sogo_settings(spec: &GroupwareBackendSpec, sogo: &Sogo, secrets: &Secrets) -> Result<sogo::Settings> {
+    let db = &sogo.database;
+    let credentials = &db.credentials_secret_ref.name;
+    let key = &sogo.doveadm.api_key_secret_ref;
+    let ca = db.ca_secret_ref.as_ref().map(|r| secrets.get(&r.name, mailtenant_api::groupware_backend::CA_KEY));
+    Ok(sogo::Settings {
+        database: sogo::Database {
+            host: db.host.clone(),
+            port: port("database.port", db.port)?,
+            name: db.name.clone(),
+            username: secrets.get(credentials, "username")?.clone(),
+            password: secrets.get(credentials, "password")?.clone(),
+            tls: match db.tls {
+                DatabaseTls::Disable => sogo::DatabaseTls::Disable,
+                DatabaseTls::Require => sogo::DatabaseTls::Require,
+                DatabaseTls::VerifyFull => sogo::DatabaseTls::VerifyFull,
+            },
+            ca: ca.transpose()?.cloned(),
+        },
+        doveadm: sogo::DoveadmSettings {
+            url: sogo.doveadm.url.clone(),
+            api_key: secrets.get(&key.name, &key.key)?.clone(),
+        },
+        memcached: sogo
+            .memcached
+            .as_ref()
+            .map(|m| Ok((m.host.clone(), port("memcached.port", m.port)?)))
+            .transpose()?,
+        managed_schema: sogo.schema == SchemaPolicy::Managed,
+        requests_per_second: spec.limits.requests_per_second,
+        concurrency: spec.limits.concurrency,
+    })
+}
+
+fn port(field: &str, port: i32) -> Result<u16> {
+    u16::try_from(port).map_err(|_| BackendError::Rejected(format!("{field}: 1 to 65535")))
+}
+
+/// DNS servers.
+#[derive(Default)]
+pub struct Dns(powerdns::Servers);
+
+impl ConnectDns for Dns {
+    fn connect(&self, spec: &DNSBackendSpec, secrets: &Secrets) -> Result<Arc<dyn DnsServer>> {
+        let Some(powerdns) = &spec.powerdns else {
+            return Err(BackendError::Unsupported("the DNSBackend names no provider that this version knows".into()));
+        };
+        let key = &powerdns.api_key_secret_ref;
+        let zones = spec.zones.iter().map(|z| name::canonical(&z.name).unwrap_or_else(|_| name::from_server(&z.name)));
+        self.0.connect(powerdns::Settings {
+            url: powerdns.url.clone(),
+            server_id: powerdns.server_id.clone(),
+            api_key: secrets.get(&key.name, &key.key)?.clone(),
+            zones: zones.collect(),
+        })
+    }
+
+    fn resolver(&self, spec: &DNSBackendSpec) -> Result<Arc<dyn Resolver>> {
+        let address = spec.powerdns.as_ref().and_then(|p| p.dns_address.clone());
+        Ok(match (spec.resolvers.as_slice(), address) {
+            ([], None) => Arc::new(RootResolver::internet()),
+            ([], Some(address)) => Arc::new(DirectResolver::new(vec![address])),
+            (servers, _) => Arc::new(DirectResolver::new(servers.to_vec())),
+        })
+    }
+}
