@@ -13,6 +13,7 @@ pub(crate) mod fixtures;
 pub mod groupware_backend;
 pub mod hold;
 pub mod ignored;
+pub mod lane;
 pub mod mail_alias;
 pub mod mail_domain;
 pub mod mail_domain_claim;
@@ -26,6 +27,7 @@ pub mod world;
 
 use crate::api::{Condition, ConditionType, Reason, conditions};
 use crate::runtime::dispatch::{Ended, Next, Work};
+use crate::runtime::queue::Lane;
 use ctx::Ctx;
 use hold::Hold;
 use kube::Resource;
@@ -73,11 +75,11 @@ impl Work<ObjectId> for Passes {
         trouble::after(&self.0, &id, &hold).await;
     }
 
-    fn lane(&self, id: &ObjectId) -> String {
+    fn lane(&self, id: &ObjectId) -> Lane {
         self.0.world().lane(id)
     }
 
-    fn limit(&self, id: &ObjectId, usual: Duration) -> Duration {
+    fn time_limit(&self, id: &ObjectId, usual: Duration) -> Duration {
         match id.kind {
             Kind::GroupwareBackend | Kind::DNSBackend => BACKEND_PASS,
             _ => usual,
