@@ -145,6 +145,9 @@ impl Ctx {
     pub fn wake(&self, wakes: Wakes) {
         for id in &wakes.gone {
             self.queue.forget(id);
+            if id.kind == Kind::GroupwareBackend {
+                self.queue.set_limits(&super::lane::groupware(&id.key.name), None);
+            }
             self.resync.lock().unwrap_or_else(PoisonError::into_inner).remove(id);
         }
         let now: Vec<_> = {

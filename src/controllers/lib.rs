@@ -14,6 +14,7 @@ pub(crate) mod fixtures;
 pub mod groupware_backend;
 pub mod hold;
 pub mod ignored;
+pub mod lane;
 pub mod mail_alias;
 pub mod mail_domain;
 pub mod mail_domain_claim;
@@ -31,6 +32,7 @@ use hold::Hold;
 use kube::Resource;
 use mailtenant_api::{Condition, ConditionType, Reason, conditions};
 use mailtenant_runtime::dispatch::{Ended, Next, Work};
+use mailtenant_runtime::queue::Lane;
 use std::sync::Arc;
 use std::time::Duration;
 use world::{Kind, ObjectId};
@@ -75,11 +77,11 @@ impl Work<ObjectId> for Passes {
         trouble::after(&self.0, &id, &hold).await;
     }
 
-    fn lane(&self, id: &ObjectId) -> String {
+    fn lane(&self, id: &ObjectId) -> Lane {
         self.0.world().lane(id)
     }
 
-    fn limit(&self, id: &ObjectId, usual: Duration) -> Duration {
+    fn time_limit(&self, id: &ObjectId, usual: Duration) -> Duration {
         match id.kind {
             Kind::GroupwareBackend | Kind::DNSBackend => BACKEND_PASS,
             _ => usual,

@@ -122,11 +122,8 @@ pub async fn allow(ctx: &Ctx, server: &Groupware, instance: &family::Instance) -
     drop(known);
     if loss.large(&instance.backend.spec.mass_loss) {
         // The instance's own pass writes it down, and that wakes everybody it concerns.
-        ctx.queue.add([(
-            super::ctx::instance_id(&instance.key),
-            mailtenant_runtime::queue::Priority::High,
-            instance.object.spec.backend_ref.name.clone(),
-        )]);
+        let now = vec![(super::ctx::instance_id(&instance.key), mailtenant_runtime::queue::Priority::High)];
+        ctx.wake(super::edges::Wakes { now, ..Default::default() });
         tracing::warn!(instance = %instance.object.name_any(), missing = loss.missing, all = loss.all, "mass loss is held");
         return Err(hold(&instance.key.name, Some(loss)).into());
     }

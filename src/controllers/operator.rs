@@ -16,11 +16,11 @@ use mailtenant_backend::metering::RequestMetrics;
 use mailtenant_clock::{Clock, Random};
 use mailtenant_dns::RecipientProbe;
 use mailtenant_groupware::signing::KeyMaker;
-use mailtenant_runtime::dispatch::{Bounds, Dispatcher};
+use mailtenant_runtime::dispatch::Dispatcher;
 use mailtenant_runtime::events::Events;
 use mailtenant_runtime::http::Health;
 use mailtenant_runtime::metrics::Metrics;
-use mailtenant_runtime::queue::Priority;
+use mailtenant_runtime::queue::{Bounds, Limits, Priority};
 use mailtenant_runtime::shutdown::Shutdown;
 use mailtenant_runtime::store::{Delta, Event, NamespacedName};
 use mailtenant_runtime::watch::{self, Undecodable};
@@ -73,15 +73,19 @@ pub enum Error {
     Task(#[from] tokio::task::JoinError),
 }
 
-/// Bounds of the passes. Each backend has its own bound besides (`spec.limits.concurrency`).
-pub const BOUNDS: Bounds = Bounds { concurrency: 48, lane: 16, pass: Duration::from_secs(60) };
+/// Bounds of the passes. A groupware server has limits of its own (`spec.limits.concurrency`). These hold for DNS servers:
+/// tenants whose zones are slow to look up delay the domains of others only if there are four of them at a time.
+pub const BOUNDS: Bounds = Bounds { concurrency: 48, guaranteed: 4, limits: Limits { group: 16, member: 4 } };
+
+/// Time limit of a pass.
+const PASS: Duration = Duration::from_secs(60);
 
 /// Runs until the shutdown is asked for and the passes in flight have ended.
 pub async fn run(environment: Environment, events: Events) -> Result<(), Error> {
     let Environment { client, operator_namespace, clock, random, metrics, health, shutdown, .. } = environment;
     let ctx = Arc::new(Ctx::new(Parts {
         client,
-        queue: Dispatcher::new(BOUNDS),
+        queue: Dispatcher::new(BOUNDS, PASS),
         connections: Connections::new(environment.groupware, environment.dns, environment.requests),
         probe: environment.probe,
         keys: environment.keys,
@@ -101,7 +105,7 @@ pub async fn run(environment: Environment, events: Events) -> Result<(), Error> 
         }
         health.ready("caches");
         tracing::info!("all kinds are listed");
-        ctx.queue.run(Arc::new(Passes(ctx.clone())), BOUNDS, random, shutdown.receiver()).await;
+        ctx.queue.run(Arc::new(Passes(ctx.clone())), random, shutdown.receiver()).await;
     };
     let gauges = gauges(&ctx);
     tokio::select! { biased;

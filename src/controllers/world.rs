@@ -225,20 +225,6 @@ impl World {
         self.instances.get(&domain.sibling(&domain_object.spec.instance_ref.name))
     }
 
-    /// The backend whose lane an object's passes run in; empty if it has none (yet).
-    pub fn lane(&self, id: &ObjectId) -> String {
-        let by_instance = |i: Option<Arc<MailInstance>>| i.map(|i| i.spec.backend_ref.name.clone());
-        let by_domain = |name: &str| by_instance(self.instance_of(&id.key.sibling(name)));
-        let lane = match id.kind {
-            Kind::GroupwareBackend | Kind::DNSBackend | Kind::MailDomainClaim => None,
-            Kind::MailInstance => by_instance(self.instances.get(&id.key)),
-            Kind::MailDomain => by_instance(self.instance_of(&id.key)),
-            Kind::Mailbox => self.mailboxes.get(&id.key).and_then(|m| by_domain(&m.spec.domain_ref.name)),
-            Kind::MailAlias => self.aliases.get(&id.key).and_then(|a| by_domain(&a.spec.domain_ref.name)),
-        };
-        lane.unwrap_or_default()
-    }
-
     /// Takes in an event of one kind: store, then index. The caller asks [`super::edges`] whom it concerns.
     pub fn apply_groupware(&mut self, event: Event<GroupwareBackend>) -> Vec<Delta<GroupwareBackend>> {
         let deltas = self.groupware.apply(event);

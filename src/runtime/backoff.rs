@@ -1,4 +1,4 @@
-//! Growing pauses between failed passes, an object at a time.
+//! Growing pauses between failed passes, per object.
 
 use mailtenant_clock::Random;
 use std::collections::BTreeMap;
@@ -20,18 +20,18 @@ impl<K> Default for Backoff<K> {
 }
 
 impl<K: Ord + Clone> Backoff<K> {
-    /// Counts a failure; returns the pause: 1 s doubling to 300 s, give or take 20 % so that nothing runs in step.
+    /// Counts a failure; returns the pause: 1 s doubling to 300 s, give or take 20 % so that retries spread out.
     pub fn failed(&mut self, key: &K, random: &dyn Random) -> Duration {
-        let n = self.0.entry(key.clone()).or_insert(0);
-        let pause = BASE.saturating_mul(1 << (*n).min(9)).min(CAP);
-        *n = n.saturating_add(1);
+        let failures = self.0.entry(key.clone()).or_insert(0);
+        let pause = BASE.saturating_mul(1 << (*failures).min(9)).min(CAP);
+        *failures = failures.saturating_add(1);
         random.around(pause, 20)
     }
     /// How often an object has failed in a row.
     pub fn failures(&self, key: &K) -> u32 {
         self.0.get(key).copied().unwrap_or_default()
     }
-    /// A pass went through, or the object is gone.
+    /// A pass succeeded, or the object is gone.
     pub fn clear(&mut self, key: &K) {
         self.0.remove(key);
     }
@@ -51,7 +51,7 @@ mod tests {
     use mailtenant_clock::SystemRandom;
 
     #[test]
-    fn pauses_double_up_to_five_minutes_and_are_never_in_step() {
+    fn pauses_double_up_to_five_minutes_and_spread_out() {
         let mut backoff = Backoff::default();
         let mut different = std::collections::BTreeSet::new();
         for n in 0..20u32 {
@@ -65,6 +65,9 @@ mod tests {
         assert!(backoff.failed(&2, &SystemRandom) < Duration::from_secs(2), "each object has its own");
         assert_eq!(backoff.len(), 2);
         backoff.clear(&1);
-        assert!(backoff.failed(&1, &SystemRandom) < Duration::from_secs(2), "a pass that went through begins anew");
+        assert!(
+            backoff.failed(&1, &SystemRandom) < Duration::from_secs(2),
+            "after a success it starts from the first pause"
+        );
     }
 }

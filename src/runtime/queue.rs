@@ -1,11 +1,23 @@
 //! Which object gets the next pass: a pure data structure, driven by [`super::dispatch`].
 //!
 //! Why not kube's `Controller`: its scheduler picks among waiting objects by the order of a hash set, so an edit made
-//! while 10,000 objects are being created waits for half of them on average; it has no bound a backend, so one slow
-//! server takes every slot; and a pass that panics ends it. Here a key waits at most once, never runs twice at a time,
-//! urgent ones go first, each lane (a backend) has its own bound, and lanes take turns.
+//! while 10,000 objects are being created waits for half of them on average; it has no bound per server, so one slow
+//! server takes every slot; and a pass that panics ends it.
+//!
+//! A key waits at most once and never runs twice at a time. It waits in a [`Lane`], which has two levels:
+//!
+//! - Groups (a server each) are served in rotation. Each has its own bound, so a slow one leaves room for the others,
+//!   and may run a few passes even when the others hold every slot.
+//! - The members of a group (a tenant each) are served round robin, one pass at a time: whoever asks for one pass waits
+//!   for one pass of each other member at most, however many those have waiting. A member may hold only a part of its
+//!   group's slots, so that one whose passes are slow leaves room for those that come later.
+//! - Within a member urgent keys go first, but never more than [`IN_A_ROW`] while a less urgent one waits; keys of the
+//!   same priority go in the order in which they came.
+//!
+//! Every operation is logarithmic in what waits; `pop` looks at each group once. A member that has nothing waiting and
+//! nothing running takes no memory, and neither does a group.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::ops::Bound;
 use tokio::time::Instant;
 
@@ -20,112 +32,266 @@ pub enum Priority {
     Low,
 }
 
-/// Every so many picks of a lane the least urgent one goes first, so that it is never starved.
-const FAIRNESS: u64 = 8;
+/// As many keys of one priority a member runs one after the other while a less urgent one of its own waits.
+pub const IN_A_ROW: u8 = 4;
+
+/// Where a key waits and runs.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Lane {
+    /// What is used: a server. Also a label of metrics, so it must not be anything that a tenant chose.
+    pub group: String,
+    /// Who uses it: a tenant.
+    pub member: String,
+}
+
+impl Lane {
+    /// From its parts.
+    pub fn new(group: impl Into<String>, member: impl Into<String>) -> Self {
+        Lane { group: group.into(), member: member.into() }
+    }
+}
+
+/// How many passes may run at a time; at least one each, whatever is given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// In a group.
+    pub group: usize,
+    /// Of one member of it.
+    pub member: usize,
+}
+
+/// Bounds of a queue.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// Passes at a time, all groups together.
+    pub concurrency: usize,
+    /// Passes that each group may run even when `concurrency` is used up by others.
+    pub guaranteed: usize,
+    /// Of a group that has none of its own by [`Queue::set_limits`].
+    pub limits: Limits,
+}
 
 #[derive(Debug)]
 enum State {
-    /// In a lane; the number tells live entries of the lists from dead ones.
-    Waiting { priority: Priority, lane: String, ticket: u64 },
-    /// Later; with the entry of the schedule.
-    Delayed { at: Instant, ticket: u64 },
-    /// Running; what was asked for meanwhile.
-    Running { lane: String, again: Option<Priority>, later: Option<Instant> },
+    /// In its lane, with its place in the order of that priority.
+    Waiting { lane: Lane, priority: Priority, sequence: u64 },
+    /// In the schedule.
+    Delayed { at: Instant, sequence: u64 },
+    /// Running, with what was asked for meanwhile.
+    Running { lane: Lane, requested: Option<Priority>, delayed: Option<Instant> },
+}
+
+/// What one member of a group has waiting and running.
+#[derive(Debug)]
+struct Member<K> {
+    /// By priority; each in the order in which they came.
+    waiting: [BTreeMap<u64, K>; 3],
+    running: usize,
+    /// How many of High and of Normal went in a row while a less urgent key waited.
+    in_a_row: [u8; 2],
+    /// Its place in the round robin; none while it has nothing waiting or runs as many passes as it may.
+    position: Option<u64>,
+}
+
+impl<K> Member<K> {
+    fn new() -> Self {
+        Member { waiting: Default::default(), running: 0, in_a_row: [0, 0], position: None }
+    }
+
+    fn waits(&self) -> bool {
+        self.waiting.iter().any(|keys| !keys.is_empty())
+    }
+
+    fn take(&mut self) -> Option<K> {
+        for urgent in 0..self.in_a_row.len() {
+            if self.waiting[urgent].is_empty() {
+                continue;
+            }
+            if self.waiting[urgent + 1..].iter().all(BTreeMap::is_empty) {
+                self.in_a_row[urgent] = 0;
+            } else if self.in_a_row[urgent] < IN_A_ROW {
+                self.in_a_row[urgent] += 1;
+            } else {
+                self.in_a_row[urgent] = 0;
+                continue;
+            }
+            return self.waiting[urgent].pop_first().map(|(_, key)| key);
+        }
+        self.waiting[Priority::Low as usize].pop_first().map(|(_, key)| key)
+    }
 }
 
 #[derive(Debug)]
-struct Lane<K> {
-    lists: [VecDeque<(K, u64)>; 3],
+struct Group<K> {
+    members: BTreeMap<String, Member<K>>,
+    /// Members that may start a pass, by their position: the first one is next.
+    round_robin: BTreeMap<u64, String>,
     waiting: usize,
     running: usize,
-    picks: u64,
 }
 
-impl<K> Default for Lane<K> {
-    fn default() -> Self {
-        Lane { lists: [VecDeque::new(), VecDeque::new(), VecDeque::new()], waiting: 0, running: 0, picks: 0 }
+impl<K> Group<K> {
+    fn new() -> Self {
+        Group { members: BTreeMap::new(), round_robin: BTreeMap::new(), waiting: 0, running: 0 }
+    }
+
+    /// Puts a member into the round robin or takes it out, as it should be now. `sequence` is the end of the order.
+    fn update(&mut self, name: &str, limits: Limits, sequence: u64) {
+        let Some(member) = self.members.get_mut(name) else { return };
+        let may_start = member.waits() && member.running < limits.member.max(1);
+        match member.position {
+            None if may_start => {
+                member.position = Some(sequence);
+                self.round_robin.insert(sequence, name.to_owned());
+            }
+            Some(position) if !may_start => {
+                member.position = None;
+                self.round_robin.remove(&position);
+            }
+            _ => {}
+        }
+        if member.running == 0 && !member.waits() {
+            self.members.remove(name);
+        }
+    }
+
+    /// The next key, and whose it is: that member goes to the end of the order.
+    fn pop(&mut self, limits: Limits, sequence: u64) -> Option<(String, K)> {
+        let (_, name) = self.round_robin.pop_first()?;
+        let member = self.members.get_mut(&name)?;
+        member.position = None;
+        let key = member.take()?;
+        member.running += 1;
+        self.waiting -= 1;
+        self.running += 1;
+        self.update(&name, limits, sequence);
+        Some((name, key))
     }
 }
 
 /// The queue.
 #[derive(Debug)]
 pub struct Queue<K> {
+    bounds: Bounds,
+    /// Of groups that have their own.
+    limits: BTreeMap<String, Limits>,
     states: BTreeMap<K, State>,
-    lanes: BTreeMap<String, Lane<K>>,
-    limits: BTreeMap<String, usize>,
+    groups: BTreeMap<String, Group<K>>,
     schedule: BTreeMap<(Instant, u64), K>,
-    default_limit: usize,
-    tickets: u64,
-    last_lane: String,
+    running: usize,
+    sequence: u64,
+    last_group: String,
 }
 
 impl<K: Ord + Clone> Queue<K> {
-    /// An empty queue; `lane_limit` passes of a lane may run at a time unless [`Queue::set_limit`] says otherwise.
-    pub fn new(lane_limit: usize) -> Self {
+    /// An empty queue.
+    pub fn new(bounds: Bounds) -> Self {
         Queue {
-            states: BTreeMap::new(),
-            lanes: BTreeMap::new(),
+            bounds,
             limits: BTreeMap::new(),
+            states: BTreeMap::new(),
+            groups: BTreeMap::new(),
             schedule: BTreeMap::new(),
-            default_limit: lane_limit.max(1),
-            tickets: 0,
-            last_lane: String::new(),
+            running: 0,
+            sequence: 0,
+            last_group: String::new(),
         }
     }
 
-    /// How many passes of a lane may run at a time.
-    pub fn set_limit(&mut self, lane: &str, limit: usize) {
-        self.limits.insert(lane.into(), limit.max(1));
+    /// Gives a group limits of its own; none: those of every group.
+    pub fn set_limits(&mut self, group: &str, limits: Option<Limits>) {
+        let before = match limits {
+            Some(limits) => self.limits.insert(group.to_owned(), limits),
+            None => self.limits.remove(group),
+        };
+        if before == limits {
+            return;
+        }
+        let limits = limits.unwrap_or(self.bounds.limits);
+        let Some(of) = self.groups.get_mut(group) else { return };
+        let members: Vec<String> = of.members.keys().cloned().collect();
+        for member in members {
+            self.sequence += 1;
+            of.update(&member, limits, self.sequence);
+        }
     }
 
-    fn ticket(&mut self) -> u64 {
-        self.tickets += 1;
-        self.tickets
+    fn limits_of(&self, group: &str) -> Limits {
+        *self.limits.get(group).unwrap_or(&self.bounds.limits)
     }
 
-    /// Asks for a pass as soon as there is room. A key that waits already moves up if this is more urgent.
-    pub fn add(&mut self, key: &K, priority: Priority, lane: &str) {
+    /// Asks for a pass as soon as there is room. A key that waits already moves up if this is more urgent, and into this
+    /// lane if it waits in another one.
+    pub fn add(&mut self, key: &K, priority: Priority, lane: &Lane) {
+        let mut priority = priority;
         match self.states.get_mut(key) {
-            Some(State::Running { again, .. }) => *again = Some(again.map_or(priority, |p| p.min(priority))),
-            Some(State::Waiting { priority: p, .. }) if *p <= priority => {}
-            _ => {
-                self.leave(key);
-                let ticket = self.ticket();
-                let entry = self.lanes.entry(lane.into()).or_default();
-                entry.lists[priority as usize].push_back((key.clone(), ticket));
-                entry.waiting += 1;
-                self.states.insert(key.clone(), State::Waiting { priority, lane: lane.into(), ticket });
+            Some(State::Running { requested, .. }) => {
+                *requested = Some(requested.map_or(priority, |r| r.min(priority)));
+                return;
             }
+            Some(State::Waiting { lane: current, priority: before, .. }) => {
+                if *before <= priority && current == lane {
+                    return;
+                }
+                priority = priority.min(*before);
+            }
+            Some(State::Delayed { .. }) | None => {}
         }
+        let replaced = self.states.remove(key);
+        self.sequence += 1;
+        let sequence = self.sequence;
+        let group = self.groups.entry(lane.group.clone()).or_insert_with(Group::new);
+        group.waiting += 1;
+        let member = group.members.entry(lane.member.clone()).or_insert_with(Member::new);
+        member.waiting[priority as usize].insert(sequence, key.clone());
+        self.states.insert(key.clone(), State::Waiting { lane: lane.clone(), priority, sequence });
+        self.update(lane);
+        // Last, so that a member whose only key moves up keeps its position.
+        self.drop_entry(replaced);
     }
 
-    /// Asks for a pass at a time; an earlier wish stands.
+    /// Asks for a pass at a time; an earlier request stands.
     pub fn add_at(&mut self, key: &K, at: Instant) {
         match self.states.get_mut(key) {
-            Some(State::Running { later, .. }) => *later = Some(later.map_or(at, |l| l.min(at))),
+            Some(State::Running { delayed, .. }) => *delayed = Some(delayed.map_or(at, |d| d.min(at))),
             Some(State::Waiting { .. }) => {}
-            Some(State::Delayed { at: have, .. }) if *have <= at => {}
-            _ => {
-                self.leave(key);
-                let ticket = self.ticket();
-                self.schedule.insert((at, ticket), key.clone());
-                self.states.insert(key.clone(), State::Delayed { at, ticket });
+            Some(State::Delayed { at: before, .. }) if *before <= at => {}
+            Some(State::Delayed { .. }) | None => {
+                let replaced = self.states.remove(key);
+                self.drop_entry(replaced);
+                self.sequence += 1;
+                self.schedule.insert((at, self.sequence), key.clone());
+                self.states.insert(key.clone(), State::Delayed { at, sequence: self.sequence });
             }
         }
     }
 
-    /// Takes a key out of whatever list it is in; its entry in a lane's list dies by its ticket.
-    fn leave(&mut self, key: &K) {
-        match self.states.remove(key) {
-            Some(State::Delayed { at, ticket }) => {
-                self.schedule.remove(&(at, ticket));
+    /// Deletes what a former state has in its lane or in the schedule.
+    fn drop_entry(&mut self, state: Option<State>) {
+        match state {
+            Some(State::Delayed { at, sequence }) => {
+                self.schedule.remove(&(at, sequence));
             }
-            Some(State::Waiting { lane, .. }) => {
-                if let Some(lane) = self.lanes.get_mut(&lane) {
-                    lane.waiting -= 1;
+            Some(State::Waiting { lane, priority, sequence }) => {
+                let Some(group) = self.groups.get_mut(&lane.group) else { return };
+                let Some(member) = group.members.get_mut(&lane.member) else { return };
+                if member.waiting[priority as usize].remove(&sequence).is_some() {
+                    group.waiting -= 1;
                 }
+                self.update(&lane);
             }
-            _ => {}
+            Some(State::Running { .. }) | None => {}
+        }
+    }
+
+    /// After a change of what a member has waiting or running.
+    fn update(&mut self, lane: &Lane) {
+        let limits = self.limits_of(&lane.group);
+        let Some(group) = self.groups.get_mut(&lane.group) else { return };
+        self.sequence += 1;
+        group.update(&lane.member, limits, self.sequence);
+        if group.members.is_empty() {
+            self.groups.remove(&lane.group);
         }
     }
 
@@ -134,8 +300,8 @@ impl<K: Ord + Clone> Queue<K> {
         self.schedule.first_key_value().map(|((at, _), _)| *at)
     }
 
-    /// Moves keys whose time has come into their lanes.
-    pub fn wake(&mut self, now: Instant, lane_of: impl Fn(&K) -> String) {
+    /// Moves keys that are due into their lanes.
+    pub fn add_due(&mut self, now: Instant, lane_of: impl Fn(&K) -> Lane) {
         while let Some(((at, _), key)) = self.schedule.first_key_value() {
             if *at > now {
                 break;
@@ -146,132 +312,65 @@ impl<K: Ord + Clone> Queue<K> {
         }
     }
 
-    /// The next key to run, if a lane has a waiting one and room. The caller must say [`Queue::done`] afterwards.
+    /// The next key to run, if one waits where there is room. The caller must call [`Queue::done`] afterwards.
     pub fn pop(&mut self) -> Option<K> {
-        let last = &self.last_lane;
-        let after = self.lanes.range::<String, _>((Bound::Excluded(last), Bound::Unbounded));
-        let turn = after.chain(self.lanes.range::<String, _>(..=last));
-        let name = turn
-            .filter(|(name, lane)| {
-                lane.waiting > 0 && lane.running < *self.limits.get(*name).unwrap_or(&self.default_limit)
-            })
-            .map(|(name, _)| name.clone())
-            .next()?;
-        let lane = self.lanes.get_mut(&name)?;
-        lane.picks += 1;
-        let order: [usize; 3] = if lane.picks.is_multiple_of(FAIRNESS) { [2, 1, 0] } else { [0, 1, 2] };
-        let mut picked = None;
-        'lists: for list in order {
-            while let Some((key, ticket)) = lane.lists[list].pop_front() {
-                if matches!(self.states.get(&key), Some(State::Waiting { ticket: t, .. }) if *t == ticket) {
-                    picked = Some(key);
-                    break 'lists;
-                }
-            }
-        }
-        let key = picked?;
-        lane.waiting -= 1;
-        lane.running += 1;
-        self.states.insert(key.clone(), State::Running { lane: name.clone(), again: None, later: None });
-        self.last_lane = name;
+        let full = self.running >= self.bounds.concurrency;
+        let after = self.groups.range::<str, _>((Bound::Excluded(self.last_group.as_str()), Bound::Unbounded));
+        let up_to = self.groups.range::<str, _>((Bound::Unbounded, Bound::Included(self.last_group.as_str())));
+        let rotation = after.chain(up_to);
+        let has_room = |(name, group): &(&String, &Group<K>)| {
+            !group.round_robin.is_empty()
+                && group.running < self.limits_of(name).group.max(1)
+                && (!full || group.running < self.bounds.guaranteed)
+        };
+        let name = rotation.into_iter().find(has_room)?.0.clone();
+        let limits = self.limits_of(&name);
+        self.sequence += 1;
+        let (member, key) = self.groups.get_mut(&name)?.pop(limits, self.sequence)?;
+        self.running += 1;
+        self.last_group.clone_from(&name);
+        let lane = Lane { group: name, member };
+        self.states.insert(key.clone(), State::Running { lane, requested: None, delayed: None });
         Some(key)
     }
 
     /// A pass ended. What was asked for while it ran is asked for now.
-    pub fn done(&mut self, key: &K, lane_of: impl Fn(&K) -> String) {
-        let Some(State::Running { lane, again, later }) = self.states.remove(key) else { return };
-        if let Some(lane) = self.lanes.get_mut(&lane) {
-            lane.running -= 1;
+    pub fn done(&mut self, key: &K, lane_of: impl Fn(&K) -> Lane) {
+        let (lane, requested, delayed) = match self.states.remove(key) {
+            Some(State::Running { lane, requested, delayed }) => (lane, requested, delayed),
+            other => {
+                self.states.extend(other.map(|state| (key.clone(), state)));
+                return;
+            }
+        };
+        self.running -= 1;
+        if let Some(group) = self.groups.get_mut(&lane.group) {
+            group.running -= 1;
+            if let Some(member) = group.members.get_mut(&lane.member) {
+                member.running -= 1;
+            }
         }
-        if let Some(at) = later {
+        self.update(&lane);
+        if let Some(at) = delayed {
             self.add_at(key, at);
         }
-        if let Some(priority) = again {
-            let lane = lane_of(key);
-            self.add(key, priority, &lane);
+        if let Some(priority) = requested {
+            self.add(key, priority, &lane_of(key));
         }
     }
 
-    /// How many keys wait for room, a lane.
+    /// How many keys wait for room, by group. Groups that are idle are not in it.
     pub fn depths(&self) -> impl Iterator<Item = (&str, usize)> {
-        self.lanes.iter().map(|(name, lane)| (name.as_str(), lane.waiting))
+        self.groups.iter().map(|(name, group)| (name.as_str(), group.waiting))
     }
 
     /// How many passes run.
     pub fn running(&self) -> usize {
-        self.lanes.values().map(|l| l.running).sum()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::time::Duration;
-
-    fn lane(_: &u32) -> String {
-        String::new()
+        self.running
     }
 
-    #[test]
-    fn urgent_first_then_in_order_and_nobody_starves() {
-        let mut q = Queue::new(100);
-        for k in 0..20 {
-            q.add(&k, Priority::Low, "");
-        }
-        for k in 100..120 {
-            q.add(&k, Priority::High, "");
-        }
-        let order: Vec<u32> = std::iter::from_fn(|| q.pop()).take(9).collect();
-        assert_eq!(order, [100, 101, 102, 103, 104, 105, 106, 0, 107]);
-    }
-
-    #[test]
-    fn a_key_waits_once_runs_once_and_is_asked_again_while_running() {
-        let mut q = Queue::new(10);
-        q.add(&1, Priority::Low, "");
-        q.add(&1, Priority::High, "");
-        assert_eq!(q.pop(), Some(1));
-        assert_eq!(q.pop(), None, "the dead entry of the other list is not a second pass");
-        q.add(&1, Priority::Normal, "");
-        assert_eq!(q.pop(), None, "never twice at a time");
-        q.done(&1, lane);
-        assert_eq!(q.pop(), Some(1));
-        q.done(&1, lane);
-        assert_eq!(q.pop(), None);
-        assert_eq!(q.running(), 0);
-    }
-
-    #[test]
-    fn a_slow_lane_does_not_take_the_others_room() {
-        let mut q = Queue::new(2);
-        for k in 0..10 {
-            q.add(&k, Priority::High, "slow");
-        }
-        q.add(&50, Priority::Low, "fast");
-        let got: Vec<u32> = std::iter::from_fn(|| q.pop()).collect();
-        assert_eq!(got.len(), 3);
-        assert!(got.contains(&50));
-        q.set_limit("slow", 4);
-        assert_eq!(std::iter::from_fn(|| q.pop()).count(), 2);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn the_earliest_wish_stands_and_a_wish_for_now_replaces_it() {
-        let now = Instant::now();
-        let at = |s| now + Duration::from_secs(s);
-        let mut q = Queue::new(10);
-        q.add_at(&1, at(10));
-        q.add_at(&1, at(20));
-        q.add_at(&1, at(5));
-        assert_eq!(q.next_due(), Some(at(5)));
-        q.wake(at(4), lane);
-        assert_eq!(q.pop(), None);
-        q.add(&1, Priority::High, "");
-        assert_eq!(q.next_due(), None);
-        assert_eq!(q.pop(), Some(1));
-        q.add_at(&1, at(7));
-        q.done(&1, lane);
-        q.wake(at(7), lane);
-        assert_eq!(q.pop(), Some(1));
+    /// Entries kept for groups and for their members: for tests of what memory is given back.
+    pub fn lanes(&self) -> (usize, usize) {
+        (self.groups.len(), self.groups.values().map(|g| g.members.len()).sum())
     }
 }

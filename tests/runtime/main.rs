@@ -3,7 +3,9 @@
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test may fail, and runs on the real clock")]
 
 mod crds;
+mod dispatch;
 mod events;
 mod fake;
 mod lease;
+mod queue;
 mod requests;

@@ -5,6 +5,7 @@ use super::ctx::{Ctx, Pass, Step, Stop, annotation, orphan, settle, with_finaliz
 use super::deletion;
 use super::edges::put;
 use super::hold::Hold;
+use super::lane;
 use super::world::{Kind, ObjectId};
 use kube::api::ListParams;
 use kube::{Api, ResourceExt};
@@ -66,7 +67,7 @@ async fn reconcile(ctx: &Ctx, backend: Arc<GroupwareBackend>) -> Pass {
     let api: Api<GroupwareBackend> = Api::all(ctx.client.clone());
     let backend = with_finalizer(ctx, &api, backend, put::groupware).await?;
     let concurrency = (backend.spec.limits.concurrency.max(1) as usize).min(MOST_OF_ONE);
-    ctx.queue.set_limit(&backend.name_any(), concurrency);
+    ctx.queue.set_limits(&lane::groupware(&backend.name_any()), Some(lane::groupware_limits(concurrency)));
     examine(ctx, &api, &backend, None).await
 }
 
