@@ -15,6 +15,7 @@ pub mod mail_domain;
 pub mod mail_domain_claim;
 pub mod mail_instance;
 pub mod mailbox;
+pub mod object;
 pub mod quantity;
 pub mod rules;
 
@@ -27,6 +28,7 @@ pub use mail_domain::{MailDomain, MailDomainSpec, MailDomainStatus, Purpose, Rec
 pub use mail_domain_claim::{MailDomainClaim, MailDomainClaimSpec};
 pub use mail_instance::{MailInstance, MailInstanceSpec, MailInstanceStatus};
 pub use mailbox::{Mailbox, MailboxSpec, MailboxStatus};
+pub use object::{ObjectStatus, annotation, has_finalizer, is_deleting, never_made, orphan, paused, uid};
 pub use quantity::Quantity;
 
 /// API group of every kind.

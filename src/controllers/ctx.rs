@@ -1,18 +1,20 @@
 //! What every pass has at hand. All that comes from outside comes in here, so that the whole operator can run on a
 //! virtual clock against models.
 
-use super::connections::Connections;
-use super::edges::Wakes;
-use super::hold::Hold;
-use super::mail_domain::cutover::Answers;
-use super::observed::{Observed, Since};
-use super::world::{Kind, ObjectId, SecretMeta, World};
+use crate::connections::Connections;
+use crate::not_ready::NotReady;
+use crate::rules::loss;
+use crate::state::answers::Answers;
+use crate::state::kind::{Kind, ObjectId};
+use crate::state::managed::Managed;
+use crate::state::snapshots::{Since, Snapshots};
+use crate::state::wakeups::Wakeups;
+use crate::state::world::{SecretMeta, World};
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::{ObjectReference, Secret};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kube::core::object::HasStatus;
 use kube::{Api, Client, Resource};
-use mailtenant_api::FIELD_MANAGER;
+use mailtenant_api::uid;
 use mailtenant_clock::{Clock, Random};
 use mailtenant_dns::RecipientProbe;
 use mailtenant_groupware::signing::KeyMaker;
@@ -31,7 +33,7 @@ use tokio::time::Instant;
 #[derive(Debug)]
 pub enum Stop {
     /// The object cannot be ready now; the status says so.
-    Hold(Hold),
+    NotReady(NotReady),
     /// Kubernetes did not take a call: nothing can be said in the status either, try again.
     Kubernetes(kube::Error),
 }
@@ -41,9 +43,9 @@ impl From<kube::Error> for Stop {
         Stop::Kubernetes(error)
     }
 }
-impl From<Hold> for Stop {
-    fn from(hold: Hold) -> Self {
-        Stop::Hold(hold)
+impl From<NotReady> for Stop {
+    fn from(not_ready: NotReady) -> Self {
+        Stop::NotReady(not_ready)
     }
 }
 
@@ -61,7 +63,7 @@ pub struct Ctx {
     /// Who gets the next pass.
     pub queue: Dispatcher<ObjectId>,
     /// What the groupware servers were last seen to hold.
-    pub observed: Observed,
+    pub snapshots: Snapshots,
     /// The servers.
     pub connections: Connections,
     /// Asks mail servers about recipients.
@@ -91,7 +93,7 @@ pub struct Ctx {
 type Written = (String, ObjectId);
 
 /// The last count of what an instance misses, and when it was made.
-type LossSlot = Arc<tokio::sync::Mutex<Option<(Instant, super::mass_loss::Loss)>>>;
+type LossSlot = Arc<tokio::sync::Mutex<Option<(Instant, loss::Loss)>>>;
 
 /// Parts of a [`Ctx`].
 #[allow(missing_docs, reason = "as in Ctx")]
@@ -115,7 +117,7 @@ impl Ctx {
             client: p.client,
             world: RwLock::default(),
             queue: p.queue,
-            observed: Observed::default(),
+            snapshots: Snapshots::default(),
             connections: p.connections,
             probe: p.probe,
             answers: Answers::default(),
@@ -142,11 +144,11 @@ impl Ctx {
     }
 
     /// Asks for passes.
-    pub fn wake(&self, wakes: Wakes) {
+    pub fn wake(&self, wakes: Wakeups) {
         for id in &wakes.gone {
             self.queue.forget(id);
             if id.kind == Kind::GroupwareBackend {
-                self.queue.set_limits(&super::lane::groupware(&id.key.name), None);
+                self.queue.set_limits(&crate::state::lane::groupware(&id.key.name), None);
             }
             self.resync.lock().unwrap_or_else(PoisonError::into_inner).remove(id);
         }
@@ -168,8 +170,8 @@ impl Ctx {
     }
 
     /// Whom a change of a Secret concerns: not the one whose own write it is. That was a second pass of every mailbox.
-    pub fn secret_changed(&self, world: &World, delta: &Delta<SecretMeta>) -> Wakes {
-        let mut wakes = super::edges::secret(world, &self.operator_namespace, &delta.key);
+    pub fn secret_changed(&self, world: &World, delta: &Delta<SecretMeta>) -> Wakeups {
+        let mut wakes = crate::state::wakeups::secret(world, &self.operator_namespace, &delta.key);
         let noted = self.written.lock().unwrap_or_else(PoisonError::into_inner).remove(&delta.key);
         if let (Some((wrote, by)), Some(new)) = (noted, &delta.new)
             && wrote == version(&new.metadata)
@@ -184,11 +186,11 @@ impl Ctx {
         self.mass_loss.lock().unwrap_or_else(PoisonError::into_inner).entry(uid.to_owned()).or_default().clone()
     }
 
-    fn is_unsure<K: Resource>(&self, object: &K) -> bool {
+    pub(crate) fn is_unsure<K: Resource>(&self, object: &K) -> bool {
         let all = self.unsure.lock().unwrap_or_else(PoisonError::into_inner);
         !all.is_empty() && all.contains(&uid(object))
     }
-    fn set_unsure<K: Resource>(&self, object: &K, unsure: bool) {
+    pub(crate) fn set_unsure<K: Resource>(&self, object: &K, unsure: bool) {
         let mut all = self.unsure.lock().unwrap_or_else(PoisonError::into_inner);
         if unsure {
             all.insert(uid(object));
@@ -198,7 +200,7 @@ impl Ctx {
     }
 
     /// Keeps a count of an instance's missing mailboxes.
-    pub async fn counted_loss(&self, uid: &str, loss: super::mass_loss::Loss) {
+    pub async fn counted_loss(&self, uid: &str, loss: loss::Loss) {
         *self.mass_loss_of(uid).lock().await = Some((Instant::now(), loss));
     }
 
@@ -208,9 +210,12 @@ impl Ctx {
     }
 
     /// Puts what a write returned into the world, and wakes whom it concerns.
-    pub fn took<K: Resource>(&self, mut written: K, put: impl FnOnce(&mut World, K) -> Option<Wakes>) {
+    pub fn absorb<K: Managed>(&self, mut written: K) {
         mailtenant_runtime::store::prune(&mut written);
-        let wakes = put(&mut self.world_mut(), written);
+        let wakes = {
+            let mut world = self.world_mut();
+            world.observe(written).map(|delta| K::wakeups(&world, &delta))
+        };
         if let Some(wakes) = wakes {
             self.wake(wakes);
         }
@@ -237,19 +242,19 @@ impl Ctx {
     /// Rows of a domain; whoever's rows changed by this read is woken.
     pub async fn rows<T>(
         &self,
-        server: &super::connections::Groupware,
+        server: &crate::connections::Groupware,
         domain: &NamespacedName,
         name: &str,
         since: Since,
         look: impl FnOnce(&DomainSnapshot) -> T,
     ) -> Result<T, BackendError> {
         let (value, changed) = self
-            .observed
+            .snapshots
             .with(server.server.as_ref(), &server.uid, name, since, |rows, changed| (look(rows), changed))
             .await
-            .inspect_err(|e| self.trouble(server, e))?;
+            .inspect_err(|e| self.backend_failed(server, e))?;
         if !changed.is_empty() {
-            let mut wakes = Wakes::default();
+            let mut wakes = Wakeups::default();
             {
                 let world = self.world();
                 // Every object of that name: whoever read first, the owner must hear of it.
@@ -270,7 +275,7 @@ impl Ctx {
     }
 
     /// A call to a server failed: the backend's own pass should look at it, once for all of them.
-    pub fn trouble(&self, server: &super::connections::Groupware, error: &BackendError) {
+    pub fn backend_failed(&self, server: &crate::connections::Groupware, error: &BackendError) {
         if matches!(error, BackendError::Unavailable { .. } | BackendError::Unauthorized(_)) {
             let id = ObjectId::new(Kind::GroupwareBackend, NamespacedName::new("", &server.name));
             self.queue.add_after(&id, SOON);
@@ -278,12 +283,12 @@ impl Ctx {
     }
 
     /// The same for a DNS server; the words for the object that waits for it.
-    pub fn dns_trouble(&self, dns: &super::connections::Dns, error: &BackendError) -> Hold {
+    pub fn dns_failed(&self, dns: &crate::connections::Dns, error: &BackendError) -> NotReady {
         if matches!(error, BackendError::Unavailable { .. } | BackendError::Unauthorized(_)) {
             let id = ObjectId::new(Kind::DNSBackend, NamespacedName::new("", &dns.name));
             self.queue.add_after(&id, SOON);
         }
-        Hold::backend(&dns.label(), error)
+        NotReady::backend(&dns.label(), error)
     }
 
     /// Whether the regular look at an object is due; sets the next one. Base give or take 20 %, so that nothing runs in
@@ -317,109 +322,6 @@ fn version(meta: &ObjectMeta) -> String {
     format!("{}/{}", meta.uid.as_deref().unwrap_or_default(), meta.resource_version.as_deref().unwrap_or_default())
 }
 
-/// What a finished pass asks for. What Kubernetes refused stands in the status afterwards.
-pub async fn settle(ctx: &Ctx, result: Pass, id: &ObjectId) -> Next {
-    match result {
-        Ok(next) => next,
-        Err(kube::Error::Api(status)) if status.is_conflict() => {
-            tracing::info!(object = %id, "somebody else wrote at the same time; again");
-            Next::Retry
-        }
-        Err(error) => {
-            // serde's words quote what it met, which may be a part of a Secret (I6).
-            let said = match &error {
-                kube::Error::SerdeError(e) => {
-                    format!("an answer does not decode at line {}, column {}", e.line(), e.column())
-                }
-                other => other.to_string(),
-            };
-            tracing::warn!(object = %id, error = said, "Kubernetes did not take a call; again");
-            let again = ctx.queue.failures(id) > 0;
-            if let Some(hold) =
-                super::trouble::refusal(&error).or_else(|| super::trouble::away(&error).filter(|_| again))
-            {
-                super::trouble::after(ctx, id, &hold).await;
-            }
-            Next::Retry
-        }
-    }
-}
-
-/// How an object of a kind is put into the world.
-pub type Put<K> = fn(&mut World, K) -> Option<Wakes>;
-
-/// Puts the finalizer on if it is missing; returns the object to go on with.
-pub async fn with_finalizer<K>(ctx: &Ctx, api: &Api<K>, object: Arc<K>, put: Put<K>) -> Result<Arc<K>, kube::Error>
-where
-    K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + serde::de::DeserializeOwned,
-{
-    match mailtenant_runtime::finalizer::add(api, object.as_ref(), mailtenant_api::FINALIZER, FIELD_MANAGER).await? {
-        Some(mut written) => {
-            mailtenant_runtime::store::prune(&mut written);
-            ctx.took(written.clone(), put);
-            Ok(Arc::new(written))
-        }
-        None => Ok(object),
-    }
-}
-
-/// Takes the finalizer off.
-pub async fn without_finalizer<K>(ctx: &Ctx, api: &Api<K>, object: &K, put: Put<K>) -> Result<(), kube::Error>
-where
-    K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + serde::de::DeserializeOwned,
-{
-    if let Some(written) =
-        mailtenant_runtime::finalizer::remove(api, object, mailtenant_api::FINALIZER, FIELD_MANAGER).await?
-    {
-        ctx.took(written, put);
-    }
-    Ok(())
-}
-
-/// Writes a status if it differs, or if a write of one may have been carried out without our knowing: what the world has
-/// says nothing then, and what was written in between would stay. False: the object is gone.
-pub async fn write_status<K>(
-    ctx: &Ctx,
-    api: &Api<K>,
-    object: &K,
-    status: K::Status,
-    put: Put<K>,
-) -> Result<bool, kube::Error>
-where
-    K: Resource<DynamicType = ()> + HasStatus + Clone + std::fmt::Debug + serde::de::DeserializeOwned,
-    K::Status: PartialEq + serde::Serialize,
-{
-    let unsure = ctx.is_unsure(object);
-    if object.status() == Some(&status) && !unsure {
-        return Ok(true);
-    }
-    // Until the answer is here, and if none comes: a pass that is ended in between leaves it so.
-    ctx.set_unsure(object, true);
-    let applied = mailtenant_runtime::status::apply(api, object, &status, FIELD_MANAGER).await?;
-    ctx.set_unsure(object, false);
-    let there = applied.is_some();
-    if let Some(written) = applied {
-        ctx.took(written, put);
-    }
-    Ok(there)
-}
-
-/// `mailtenant.dev/paused: "true"`.
-pub fn paused<K: Resource>(object: &K) -> bool {
-    annotation(object, mailtenant_api::annotations::PAUSED).as_deref() == Some("true")
-}
-/// `mailtenant.dev/orphan: "true"`.
-pub fn orphan<K: Resource>(object: &K) -> bool {
-    annotation(object, mailtenant_api::annotations::ORPHAN).as_deref() == Some("true")
-}
-/// One annotation.
-pub fn annotation<K: Resource>(object: &K, name: &str) -> Option<String> {
-    object.meta().annotations.as_ref()?.get(name).cloned()
-}
-/// Uid of an object.
-pub fn uid<K: Resource>(object: &K) -> String {
-    object.meta().uid.clone().unwrap_or_default()
-}
 /// The instance's id object.
 pub fn instance_id(key: &NamespacedName) -> ObjectId {
     ObjectId::new(Kind::MailInstance, key.clone())

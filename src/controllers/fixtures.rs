@@ -1,6 +1,6 @@
 //! Objects for the tables of pure tests.
 
-use super::family::{Domain, Instance};
+use crate::state::parents::{Domain, Instance};
 use mailtenant_api::*;
 use mailtenant_runtime::store::NamespacedName;
 use serde_json::{Value, json};

@@ -1,12 +1,14 @@
 //! The whole operator as one future, made of what is handed in: watches feed the world, the world wakes objects, the
 //! dispatcher runs their passes.
 
-use crate::Passes;
 use crate::connect::{ConnectDns, ConnectGroupware};
 use crate::connections::Connections;
 use crate::ctx::{Ctx, Parts};
-use crate::edges::{self, Wakes};
-use crate::world::{Kind, NamespaceMeta, ObjectId, World};
+use crate::pass::Passes;
+use crate::state::kind::{Kind, ObjectId};
+use crate::state::managed::Managed;
+use crate::state::wakeups::{self, Wakeups};
+use crate::state::world::{NamespaceMeta, World};
 use k8s_openapi::api::core::v1::{Namespace, Secret};
 use kube::core::{DeserializeGuard, PartialObjectMeta};
 use kube::runtime::watcher;
@@ -136,16 +138,8 @@ async fn gauges(ctx: &Ctx) {
         ctx.metrics.queue_depths(depths.iter().map(|(lane, n)| (lane.as_str(), *n)));
         ctx.metrics.objects_in_backoff("all", ctx.queue.failing());
         let world = ctx.world();
-        for (kind, n) in [
-            ("GroupwareBackend", world.groupware.len()),
-            ("DNSBackend", world.dns.len()),
-            ("MailInstance", world.instances.len()),
-            ("MailDomain", world.domains.len()),
-            ("Mailbox", world.mailboxes.len()),
-            ("MailAlias", world.aliases.len()),
-            ("MailDomainClaim", world.claims.len()),
-        ] {
-            ctx.metrics.cache_objects(kind, n);
+        for (kind, n) in world.sizes() {
+            ctx.metrics.cache_objects(kind.as_str(), n);
         }
     }
 }
@@ -155,7 +149,7 @@ struct Sink<K> {
     kind: Option<Kind>,
     name: &'static str,
     put: fn(&mut World, Event<K>) -> Vec<Delta<K>>,
-    edges: fn(&Ctx, &World, &Delta<K>) -> Wakes,
+    wakeups: fn(&Ctx, &World, &Delta<K>) -> Wakeups,
 }
 
 /// Takes one event into the world, and wakes whom it concerns.
@@ -166,7 +160,7 @@ fn take<K: Resource>(ctx: &Ctx, synced: &Notify, sink: &Sink<K>, event: Event<K>
         _ => None,
     };
     let begins = matches!(event, Event::Init);
-    let wakes: Vec<Wakes> = {
+    let wakes: Vec<Wakeups> = {
         let mut world = ctx.world_mut();
         let deltas = (sink.put)(&mut world, event);
         if let Some(kind) = sink.kind {
@@ -183,7 +177,7 @@ fn take<K: Resource>(ctx: &Ctx, synced: &Notify, sink: &Sink<K>, event: Event<K>
                 broken.retain(|id, _| id.kind != kind || relisted.contains(id));
             }
         }
-        deltas.iter().map(|d| (sink.edges)(ctx, &world, d)).collect()
+        deltas.iter().map(|d| (sink.wakeups)(ctx, &world, d)).collect()
     };
     for wakes in wakes {
         ctx.wake(wakes);
@@ -244,7 +238,7 @@ where
                 world.broken.insert(id.clone(), object);
             }
             if known != Some(now) {
-                ctx.wake(Wakes { now: vec![(id, Priority::Normal)], ..Wakes::default() });
+                ctx.wake(Wakeups { now: vec![(id, Priority::Normal)], ..Wakeups::default() });
             }
         };
         watch::run(api, |e| take(&ctx, &synced, &sink, e), broken, |e| failed(&ctx, sink.name, e)).await;
@@ -254,28 +248,27 @@ where
 
 fn watches(ctx: &Arc<Ctx>, synced: &Arc<Notify>) -> JoinSet<&'static str> {
     let mut tasks = JoinSet::new();
-    macro_rules! kind {
-        ($type:ty, $kind:expr, $put:expr, $edges:expr) => {
-            watch_one::<$type>(
+    macro_rules! by_kind {
+        ($($kind:ident: $store:ident),* $(,)?) => {
+            $(watch_one::<$kind>(
                 &mut tasks,
                 ctx,
                 synced,
-                Sink { kind: Some($kind), name: $kind.as_str(), put: $put, edges: |_, world, d| $edges(world, d) },
-            )
+                Sink {
+                    kind: Some(Kind::$kind),
+                    name: Kind::$kind.as_str(),
+                    put: World::apply,
+                    wakeups: |_, world, d| <$kind as Managed>::wakeups(world, d),
+                },
+            );)*
         };
     }
-    kind!(GroupwareBackend, Kind::GroupwareBackend, World::apply_groupware, edges::groupware);
-    kind!(DNSBackend, Kind::DNSBackend, World::apply_dns, edges::dns);
-    kind!(MailInstance, Kind::MailInstance, World::apply_instance, edges::instance);
-    kind!(MailDomain, Kind::MailDomain, World::apply_domain, edges::domain);
-    kind!(Mailbox, Kind::Mailbox, World::apply_mailbox, edges::mailbox);
-    kind!(MailAlias, Kind::MailAlias, World::apply_alias, edges::alias);
-    kind!(MailDomainClaim, Kind::MailDomainClaim, World::apply_claim, edges::claim);
+    with_kinds!(by_kind);
     watch_metadata::<Secret>(
         &mut tasks,
         ctx,
         synced,
-        Sink { kind: None, name: "Secret", put: |w, e| w.secrets.apply(e), edges: Ctx::secret_changed },
+        Sink { kind: None, name: "Secret", put: |w, e| w.secrets.apply(e), wakeups: Ctx::secret_changed },
     );
     watch_metadata::<Namespace>(
         &mut tasks,
@@ -285,10 +278,14 @@ fn watches(ctx: &Arc<Ctx>, synced: &Arc<Notify>) -> JoinSet<&'static str> {
             kind: None,
             name: "Namespace",
             put: |w, e| w.namespaces.apply(e),
-            edges: |_, world, d| {
+            wakeups: |_, world, d| {
                 let labels = |o: &Option<Arc<NamespaceMeta>>| o.as_ref().map(|o| o.metadata.labels.clone());
                 // That it is being deleted says something to its mailboxes too, but their own deletion wakes them.
-                if labels(&d.old) == labels(&d.new) { Wakes::default() } else { edges::namespace(world, &d.key.name) }
+                if labels(&d.old) == labels(&d.new) {
+                    Wakeups::default()
+                } else {
+                    wakeups::namespace(world, &d.key.name)
+                }
             },
         },
     );

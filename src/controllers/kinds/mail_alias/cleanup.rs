@@ -1,0 +1,57 @@
+//! The way out of an alias: at once, unless its whole domain is on the way out and may still get mail (I7).
+
+use super::gather::address;
+use crate::connections::Groupware;
+use crate::ctx::{Ctx, Step};
+use crate::not_ready::NotReady;
+use crate::pass::deletion;
+use crate::pass::draft::Draft;
+use crate::pass::guards::Above;
+use crate::state::parents::Domain;
+use mailtenant_api::*;
+use mailtenant_groupware::{BackendError, DomainSnapshot};
+use mailtenant_runtime::finalizer::Cleanup;
+
+/// `managementPolicy: Observe`, on the alias or its instance.
+pub async fn observed(ctx: &Ctx, draft: &Draft<MailAlias>, above: &Above) -> Step<Option<Cleanup<NotReady>>> {
+    let alias = draft.object.as_ref();
+    let Some(domain) = above.domain() else { return Ok(None) };
+    if !deletion::observes(alias.spec.management_policy, &domain.instance.object) {
+        return Ok(None);
+    }
+    let (own, address) = (uid(alias), address(alias, &domain.name));
+    let ours = |rows: &DomainSnapshot| rows.alias_is_of(&address, &own);
+    let place = (&domain.key, domain.name.as_str());
+    deletion::observed_row(ctx, &domain.instance, place, draft.status.ownership, ours).await.map(Some)
+}
+
+/// Takes the alias down at the server.
+pub async fn remove(
+    ctx: &Ctx,
+    draft: &Draft<MailAlias>,
+    domain: &Domain,
+    server: &Groupware,
+) -> Step<Cleanup<NotReady>> {
+    let alias = draft.object.as_ref();
+    let address = address(alias, &domain.name);
+    let retain = alias.spec.deletion_policy == DeletionPolicy::Retain;
+    let result = server.server.remove_alias(&uid(alias), &address, retain).await;
+    if matches!(result, Err(BackendError::NotFound(_))) && !never_made(draft.status.ownership) {
+        deletion::not_there(ctx, server, &domain.instance).await?;
+    }
+    match result {
+        Ok(()) => {
+            let left = |s: &mut DomainSnapshot| match s.aliases.get_mut(&address) {
+                Some(row) if retain => row.owner = None,
+                _ => drop(s.aliases.remove(&address)),
+            };
+            ctx.snapshots.update(&server.uid, &domain.name, left).await;
+            Ok(Cleanup::Done)
+        }
+        Err(BackendError::NotFound(_) | BackendError::Exists { .. }) => Ok(Cleanup::Done),
+        Err(error) => {
+            ctx.snapshots.stale(&server.uid, &domain.name).await;
+            Ok(deletion::failed(ctx, server, &error))
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! What is known of an alias before anything is decided: its parents, its rivals, its targets, its row at the server.
+
+use crate::connections::Groupware;
+use crate::ctx::{Ctx, Step};
+use crate::not_ready::NotReady;
+use crate::rules::backend_ready;
+use crate::state::derived::a_label;
+use crate::state::kind::ObjectId;
+use crate::state::limits::{self, Verdict};
+use crate::state::parents::{self, Domain};
+use crate::state::snapshots::Since;
+use crate::state::world::World;
+use mailtenant_api::*;
+use mailtenant_groupware::AliasRow;
+use mailtenant_runtime::store::NamespacedName;
+use std::collections::BTreeSet;
+
+/// One target as the world has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Target {
+    /// A mailbox that the server has.
+    Mailbox(String),
+    /// A Mailbox object that is not there.
+    NoMailbox(String),
+    /// A Mailbox object that the server does not have yet.
+    NotReady(String),
+    /// A Mailbox object of another instance.
+    Stranger(String),
+    /// An address as written.
+    Address(String),
+}
+
+/// What is known, and the server to go to.
+pub struct Gathered {
+    /// What is known.
+    pub facts: Facts,
+    /// The server.
+    pub server: Groupware,
+}
+
+/// What is known.
+#[derive(Debug, Clone)]
+pub struct Facts {
+    /// The parents.
+    pub domain: Domain,
+    /// Id of the tenant.
+    pub tenant: String,
+    /// The server's name for messages.
+    pub label: String,
+    /// What the server can do.
+    pub capabilities: BTreeSet<String>,
+    /// Full address; `@domain` for the catch-all.
+    pub address: String,
+    /// Whether the numbers allow it.
+    pub verdict: Verdict,
+    /// Its targets.
+    pub targets: Vec<Target>,
+    /// Its row.
+    pub row: Option<AliasRow>,
+    /// A-labels of the domains that the instance holds.
+    pub own_domains: BTreeSet<String>,
+}
+
+/// The address of an alias at the server.
+pub fn address(alias: &MailAlias, domain: &str) -> String {
+    match alias.spec.local_part.as_str() {
+        "*" => format!("@{domain}"),
+        local => format!("{local}@{domain}"),
+    }
+}
+
+fn target(world: &World, own: &Domain, key: &NamespacedName, target: &mail_alias::AliasTarget) -> Target {
+    let Some(reference) = &target.mailbox_ref else {
+        return Target::Address(target.address.clone().unwrap_or_default());
+    };
+    let name = reference.name.clone();
+    let Some(mailbox) = world.mailboxes.get(&key.sibling(&name)) else { return Target::NoMailbox(name) };
+    let Some(domain) = world.domains.get(&key.sibling(&mailbox.spec.domain_ref.name)) else {
+        return Target::NotReady(name);
+    };
+    if domain.spec.instance_ref.name != own.instance.key.name {
+        return Target::Stranger(name);
+    }
+    let ownership = mailbox.status.as_ref().and_then(|s| s.ownership);
+    // Not whether it is ready: one that waits for more storage takes mail all the same.
+    // One that is on its way out gets nothing new.
+    if ownership.is_none() || mailbox.metadata.deletion_timestamp.is_some() {
+        return Target::NotReady(name);
+    }
+    Target::Mailbox(format!("{}@{}", mailbox.spec.local_part, a_label(&domain)))
+}
+
+/// Gathers.
+pub async fn gather(ctx: &Ctx, id: &ObjectId, alias: &MailAlias) -> Step<Gathered> {
+    let domain_key = id.key.sibling(&alias.spec.domain_ref.name);
+    let (domain, verdict, targets, own_domains) = {
+        let mut world = ctx.world_mut();
+        let domain = parents::domain(&world, &domain_key, false)?;
+        if let Some(not_ready) = parents::paused_by(&domain.instance.object) {
+            return Err(not_ready.into());
+        }
+        if let Some(other) = limits::rival(&world, &domain_key, &alias.spec.local_part, id) {
+            return Err(NotReady::stalled(
+                Reason::AddressInUse,
+                format!("{} belongs to {other}: delete one of the two", address(alias, &domain.name)),
+            )
+            .into());
+        }
+        let verdict = limits::alias(&world, &domain.instance.object, id);
+        if verdict == Verdict::Fits && alias.status.as_ref().is_none_or(|s| s.ownership.is_none()) {
+            world.granting.insert(uid(alias), 0);
+        }
+        let targets: Vec<Target> = alias.spec.targets.iter().map(|t| target(&world, &domain, &id.key, t)).collect();
+        let mut own_domains = world.held_names(&domain.instance.key);
+        own_domains.insert(domain.name.clone());
+        // A mailbox that was made in the instance is inside of it, whether the watch has told of its domain's claim or not.
+        own_domains.extend(targets.iter().filter_map(|t| match t {
+            Target::Mailbox(address) => address.rsplit('@').next().map(String::from),
+            _ => None,
+        }));
+        (domain, verdict, targets, own_domains)
+    };
+    backend_ready::groupware(&domain.instance.backend)?;
+    let tenant = domain.instance.id.clone().unwrap_or_default();
+    let server = ctx.groupware(&domain.instance.object.spec.backend_ref.name).await?;
+    let address = address(alias, &domain.name);
+    let asked = annotation(alias, annotations::RECONCILE);
+    let fresh = asked.is_some() && asked != alias.status.as_ref().and_then(|s| s.last_handled_reconcile_at.clone());
+    let row = ctx
+        .rows(&server, &domain_key, &domain.name, Since::now_if(fresh), |rows| rows.aliases.get(&address).cloned())
+        .await
+        .map_err(|e| NotReady::backend(&server.label(), &e))?;
+    let capabilities = domain.instance.backend.status.clone().unwrap_or_default().capabilities.into_iter().collect();
+    let label = server.label();
+    let facts = Facts { domain, tenant, label, capabilities, address, verdict, targets, row, own_domains };
+    Ok(Gathered { facts, server })
+}

@@ -1,0 +1,155 @@
+//! The life of a MailAlias: `gather` what is known, `plan` what is to be done (pure), do it, tell it (`status`); and the
+//! way out (`cleanup`).
+
+pub mod cleanup;
+pub mod gather;
+pub mod plan;
+pub mod status;
+pub mod watch;
+
+use crate::connections::Groupware;
+use crate::ctx::{Ctx, Step};
+use crate::kinds::mailbox;
+use crate::not_ready::NotReady;
+use crate::pass::deletion;
+use crate::pass::draft::Draft;
+use crate::pass::guards::Above;
+use crate::pass::life::{Lifecycle, Reached};
+use crate::pass::report::report_first;
+use crate::rules::mass_loss;
+use crate::state::kind::ObjectId;
+use crate::state::parents;
+use crate::state::world::World;
+use kube::Api;
+use mailtenant_api::*;
+use mailtenant_groupware::{AliasRow, AliasWant, Made, Owner};
+use mailtenant_runtime::finalizer::Cleanup;
+use mailtenant_runtime::store::NamespacedName;
+
+impl Lifecycle for MailAlias {
+    fn api(ctx: &Ctx, namespace: &str) -> Api<Self> {
+        ctx.api(namespace)
+    }
+
+    async fn up(ctx: &Ctx, id: &ObjectId, draft: &mut Draft<Self>) -> Step<Reached> {
+        let object = draft.object.clone();
+        let done = steps(ctx, id, &object).await?;
+        status::events(ctx, draft, &done);
+        Ok(status::fill(draft, done))
+    }
+
+    fn above(world: &World, object: &Self) -> Above {
+        Above::in_domain(world, &NamespacedName::of(object).sibling(&object.spec.domain_ref.name))
+    }
+
+    async fn orphaned(ctx: &Ctx, draft: &mut Draft<Self>) -> Step<Cleanup<NotReady>> {
+        Ok(deletion::orphaned(ctx, draft.object.as_ref()))
+    }
+
+    async fn nothing_made(ctx: &Ctx, draft: &mut Draft<Self>) -> Step<Option<Cleanup<NotReady>>> {
+        Ok(deletion::nothing_made(ctx, draft, &draft.object.spec.domain_ref.name))
+    }
+
+    async fn needed_by(_: &Ctx, _: &Draft<Self>, _: &Above) -> Step<Option<NotReady>> {
+        Ok(None)
+    }
+
+    async fn observed(ctx: &Ctx, draft: &mut Draft<Self>, above: &Above) -> Step<Option<Cleanup<NotReady>>> {
+        cleanup::observed(ctx, draft, above).await
+    }
+
+    async fn draining(ctx: &Ctx, _: &Draft<Self>, above: &Above) -> Step<Option<NotReady>> {
+        match above.domain() {
+            Some(domain) => deletion::drains(ctx, domain).await,
+            None => Ok(None),
+        }
+    }
+
+    fn without_parents(draft: &Draft<Self>, not_ready: NotReady) -> Cleanup<NotReady> {
+        deletion::parentless(draft.status.ownership, not_ready)
+    }
+
+    async fn remove(ctx: &Ctx, draft: &mut Draft<Self>, above: &Above, server: &Groupware) -> Step<Cleanup<NotReady>> {
+        match above.domain() {
+            Some(domain) => cleanup::remove(ctx, draft, domain, server).await,
+            None => Ok(Cleanup::Done),
+        }
+    }
+}
+
+/// What a pass that came through has to tell.
+#[derive(Debug)]
+pub struct Done {
+    /// The alias as read back, if the server has it.
+    pub row: Option<AliasRow>,
+    /// How it came to be so; none if nothing was asked for.
+    pub made: Option<Made>,
+    /// What differs, where nothing may be written.
+    pub drift: Vec<String>,
+    /// Full address.
+    pub address: String,
+    /// All that can be was done, and still it is not as declared.
+    pub not_ready: Option<crate::not_ready::NotReady>,
+    /// Fields that have no effect.
+    pub ignored: Vec<&'static str>,
+    /// The server's name for messages.
+    pub label: String,
+}
+
+async fn steps(ctx: &Ctx, id: &ObjectId, alias: &MailAlias) -> Step<Done> {
+    if paused(alias) {
+        return Err(parents::paused_itself().into());
+    }
+    let gather::Gathered { facts: seen, server } = gather::gather(ctx, id, alias).await?;
+    let plan = plan::plan(alias, &seen)?;
+    let (address, label) = (seen.address, seen.label);
+    let ignored = crate::rules::ignored_fields::of_alias(alias, &seen.capabilities);
+    if plan.observe || plan.settled {
+        return Ok(Done {
+            row: seen.row,
+            made: None,
+            drift: plan.drift,
+            address,
+            not_ready: plan.not_ready,
+            ignored,
+            label,
+        });
+    }
+    let old = alias.status.as_ref().map_or(&[][..], |s| &s.conditions);
+    if let Some(first) = report_first(alias, old, plan.not_ready.as_ref()) {
+        return Err(first.into());
+    }
+    if plan.recreates {
+        mass_loss::allow(ctx, &server, &seen.domain.instance).await?;
+    } else if seen.row.is_none() {
+        mass_loss::not_held(&seen.domain.instance)?;
+    }
+    let want = AliasWant {
+        owner: Owner { uid: uid(alias), adopt: alias.spec.adoption_policy == AdoptionPolicy::IfUnowned },
+        tenant: seen.tenant.clone(),
+        address: address.clone(),
+        settings: plan.settings,
+    };
+    match server.server.ensure_alias(&want).await {
+        Ok((row, made)) => {
+            let copy = row.clone();
+            let put = |s: &mut mailtenant_groupware::DomainSnapshot| drop(s.aliases.insert(copy.address.clone(), copy));
+            ctx.snapshots.update(&server.uid, &seen.domain.name, put).await;
+            Ok(Done {
+                row: Some(row),
+                made: Some(made),
+                drift: vec![],
+                address,
+                not_ready: plan.not_ready,
+                ignored,
+                label,
+            })
+        }
+        Err(error) => {
+            ctx.backend_failed(&server, &error);
+            let place = (seen.domain.name.as_str(), address.as_str());
+            mailbox::gather::look_again(ctx, &server, place, &uid(alias), &error).await;
+            Err(mailbox::gather::refused(ctx, &address, &server, &error).into())
+        }
+    }
+}

@@ -1,0 +1,254 @@
+//! The way out of a domain (I1, I7): MX leaves first, then its mailboxes and aliases are waited for and the old TTL, then
+//! the domain at the backend goes, the rest of the records, and the claim.
+
+use super::stage::Progress;
+use crate::connections::Groupware;
+use crate::ctx::{Ctx, Step, Stop};
+use crate::kinds::mail_domain_claim as claim;
+use crate::not_ready::NotReady;
+use crate::pass::deletion;
+use crate::pass::guards::Above;
+use crate::state::derived::a_label;
+use crate::state::parents::Instance;
+use kube::ResourceExt;
+use kube::api::ListParams;
+use mailtenant_api::mail_domain::DomainState;
+use mailtenant_api::*;
+use mailtenant_dns::{RecordType, RrSet};
+use mailtenant_groupware::{BackendError, DomainSnapshot, Left};
+use mailtenant_mail::merge::{self, Plan};
+use mailtenant_runtime::dispatch::Next;
+use mailtenant_runtime::finalizer::Cleanup;
+use mailtenant_runtime::store::NamespacedName;
+use std::time::Duration;
+
+/// The annotation `orphan`. Children need the domain to find what they have to take down.
+pub async fn orphaned(ctx: &Ctx, p: &mut Progress) -> Step<Cleanup<NotReady>> {
+    let domain = p.object.clone();
+    if let Some(not_ready) = children(ctx, &NamespacedName::of(domain.as_ref())).await? {
+        return Ok(Cleanup::Waiting(not_ready));
+    }
+    ctx.event(domain.as_ref(), true, "Orphaned", "neither backend nor DNS was asked: what is there stays there");
+    give_back(ctx, p).await
+}
+
+/// A name that was never ours: nothing was ever made of the domain. Its children go first all the same.
+pub async fn nothing_made(ctx: &Ctx, p: &mut Progress) -> Step<Option<Cleanup<NotReady>>> {
+    if !super::never_verified(&p.status) {
+        return Ok(None);
+    }
+    match children(ctx, &NamespacedName::of(p.object.as_ref())).await? {
+        Some(not_ready) => Ok(Some(Cleanup::Waiting(not_ready))),
+        None => give_back(ctx, p).await.map(Some),
+    }
+}
+
+/// The last step: the name is free for others.
+async fn give_back(ctx: &Ctx, p: &Progress) -> Step<Cleanup<NotReady>> {
+    let own = uid(p.object.as_ref());
+    claim::give_back(ctx, &a_label(&p.object), &own).await?;
+    ctx.answers.forget(&own);
+    Ok(Cleanup::Done)
+}
+
+/// `managementPolicy: Observe`, on the domain or its instance.
+pub fn observes(p: &Progress, above: &Above) -> bool {
+    p.object.spec.management_policy == ManagementPolicy::Observe
+        || above.instance().is_some_and(|i| i.object.spec.management_policy == ManagementPolicy::Observe)
+}
+
+/// What is only observed goes if nothing of ours is left anywhere.
+pub async fn observed(ctx: &Ctx, p: &mut Progress, above: &Above) -> Step<Option<Cleanup<NotReady>>> {
+    if !observes(p, above) {
+        return Ok(None);
+    }
+    // Whoever has the row: nobody else knows of the records that we made.
+    if p.journal().iter().any(merge::is_ours) {
+        return Ok(Some(deletion::observed()));
+    }
+    let Some(instance) = above.instance() else {
+        return Ok((!never_made(p.status.ownership)).then(deletion::observed));
+    };
+    let (key, own) = (NamespacedName::of(p.object.as_ref()), uid(p.object.as_ref()));
+    let ours = |rows: &DomainSnapshot| rows.domain_is_of(&own);
+    let place = (&key, &*a_label(&p.object));
+    match deletion::observed_row(ctx, instance, place, p.status.ownership, ours).await? {
+        Cleanup::Done => give_back(ctx, p).await.map(Some),
+        waiting => Ok(Some(waiting)),
+    }
+}
+
+/// Takes the domain down at the server, then the rest of its records, then its claim.
+pub async fn remove(ctx: &Ctx, p: &mut Progress, instance: &Instance, server: &Groupware) -> Step<Cleanup<NotReady>> {
+    let domain = p.object.clone();
+    let (name, own) = (a_label(&domain), uid(domain.as_ref()));
+    let retain = domain.spec.deletion_policy == DeletionPolicy::Retain;
+    let result = server.server.remove_domain(&own, &name, retain).await;
+    if matches!(result, Err(BackendError::NotFound(_))) && !never_made(p.status.ownership) {
+        deletion::not_there(ctx, server, instance).await?;
+    }
+    match result {
+        Ok(Left::Kept(n)) => {
+            let note = format!("{name} is switched off and stays at the backend, with {n} retained objects");
+            ctx.event(domain.as_ref(), false, "Retained", note);
+        }
+        Ok(Left::Used(n)) => {
+            let note = format!(
+                "{name} stays as it is at the backend: {n} mailboxes and aliases of others are in use below it"
+            );
+            ctx.event(domain.as_ref(), false, "Retained", note);
+        }
+        Ok(Left::Gone) | Err(BackendError::NotFound(_) | BackendError::Exists { .. }) => {}
+        Err(error) => return Ok(deletion::failed(ctx, server, &error)),
+    }
+    // What is known of the rows is the holder's: without it drift would have nothing to be compared with.
+    let holder = ctx.world().claims.get(&NamespacedName::new("", &name)).map(|c| c.spec.owner.uid.clone());
+    if holder.is_none_or(|uid| uid == own) {
+        ctx.snapshots.forget(&server.uid, &name);
+    }
+    withdraw_rest(ctx, p).await.map_err(way_out)?;
+    give_back(ctx, p).await
+}
+
+/// Adds the way out to what a step waits for.
+pub fn way_out(stop: Stop) -> Stop {
+    match stop {
+        Stop::NotReady(not_ready) => Stop::NotReady(deletion::with_way_out(not_ready)),
+        stop => stop,
+    }
+}
+
+/// Who is still in the domain: by the store, and then by a live list, which has the last word.
+pub async fn children(ctx: &Ctx, key: &NamespacedName) -> Result<Option<NotReady>, kube::Error> {
+    let (aliases, mailboxes): (Vec<String>, Vec<String>) = {
+        let world = ctx.world();
+        let names = |keys: Vec<&NamespacedName>| keys.into_iter().map(|k| k.name.clone()).collect();
+        (
+            names(world.index.aliases_by_domain.of(key).collect()),
+            names(world.index.mailboxes_by_domain.of(key).collect()),
+        )
+    };
+    if !aliases.is_empty() {
+        return Ok(Some(deletion::blocked(Reason::HasAliases, "MailAlias", &aliases)));
+    }
+    if !mailboxes.is_empty() {
+        return Ok(Some(deletion::blocked(Reason::HasMailboxes, "Mailbox", &mailboxes)));
+    }
+    let params = ListParams::default().fields(&format!("spec.domainRef.name={}", key.name)).limit(6);
+    // Metadata: a child that cannot be decoded is a child.
+    let aliases = ctx.api::<MailAlias>(&key.namespace).list_metadata(&params).await?;
+    let mailboxes = ctx.api::<Mailbox>(&key.namespace).list_metadata(&params).await?;
+    let again = |not_ready| Some(NotReady { next: Next::Retry, ..not_ready });
+    if !aliases.items.is_empty() {
+        let names: Vec<String> = aliases.items.iter().map(|a| a.name_any()).collect();
+        return Ok(again(deletion::blocked(Reason::HasAliases, "MailAlias", &names)));
+    }
+    if !mailboxes.items.is_empty() {
+        let names: Vec<String> = mailboxes.items.iter().map(|m| m.name_any()).collect();
+        return Ok(again(deletion::blocked(Reason::HasMailboxes, "Mailbox", &names)));
+    }
+    Ok(None)
+}
+
+/// The DNS server and the zone of what was written; none if nothing was.
+async fn server(ctx: &Ctx, p: &Progress) -> Step<Option<(crate::connections::Dns, String)>> {
+    let dns = p.status.dns.clone().unwrap_or_default();
+    let declared = p.object.spec.dns.backend_ref.as_ref().map(|r| r.name.clone());
+    let (Some(zone), Some(backend)) = (dns.zone, dns.backend.or(declared)) else { return Ok(None) };
+    if dns.records.is_empty() {
+        return Ok(None);
+    }
+    Ok(Some((ctx.dns(&backend).await?, zone)))
+}
+
+/// Rounds of read, plan, write.
+const ROUNDS: usize = 4;
+
+/// MX leaves, or goes back to what it was; only then the rest waits for its TTL.
+pub async fn withdraw_mx(ctx: &Ctx, p: &mut Progress) -> Step<()> {
+    let mx = |p: &Progress| p.journal().into_iter().find(|r| r.purpose == Purpose::MX);
+    let Some(ours) = mx(p) else { return Ok(()) };
+    let Some((dns, zone)) = server(ctx, p).await? else { return Ok(()) };
+    let which = [(ours.name.clone(), RecordType::MX)];
+    let failed = |e: BackendError| ctx.dns_failed(&dns, &e);
+    for _ in 0..ROUNDS {
+        let read = dns.server.read(&zone, &which).await;
+        let zone_is_gone = matches!(read, Err(BackendError::NotFound(_)));
+        let live = match read {
+            // The zone itself is gone, by the server's own word: no MX is in it.
+            Err(BackendError::NotFound(_)) => {
+                RrSet { name: ours.name.clone(), rtype: RecordType::MX, ttl: 0, values: vec![] }
+            }
+            live => live.map_err(failed)?.into_iter().next().ok_or_else(|| {
+                NotReady::retry(
+                    Reason::BackendUnreachable,
+                    format!("{} did not say what MX of {} is", dns.label(), ours.name),
+                )
+            })?,
+        };
+        let plan = merge::withdraw_mx(&p.journal(), &live, p.object.spec.dns.on_delete, p.previous_mx().as_ref());
+        if plan.changes.is_empty() {
+            if !zone_is_gone {
+                gone_everywhere(&dns, &ours.name, p).await?;
+            }
+            let was_ours =
+                p.journal().iter().any(|r| r.purpose == Purpose::MX && r.ownership == Some(Ownership::Created));
+            p.set_journal(plan.journal, None);
+            if was_ours && p.status.draining_until.is_none() {
+                p.status.draining_until = Some(p.mx_is_cached_until(ctx.clock.now()));
+                p.status.state = Some(DomainState::Draining);
+                p.conditions.set(ConditionType::CutOver, false, Reason::Draining, "MX has left");
+                p.write(ctx).await?;
+            }
+            return Ok(());
+        }
+        apply(ctx, &dns, &zone, &plan).await?;
+    }
+    Err(NotReady::retry(Reason::DNSConflict, format!("somebody else keeps changing MX of {}", ours.name)).into())
+}
+
+/// The servers that resolvers ask do not show our MX any more: only then does the old TTL begin to run out.
+async fn gone_everywhere(dns: &crate::connections::Dns, name: &str, p: &Progress) -> Step<()> {
+    let seen = dns.resolver.lookup(name, RecordType::MX).await.map_err(|e| NotReady::backend(&dns.label(), &e))?;
+    let kept = p.previous_mx().map(|m| m.values).unwrap_or_default();
+    let ours: Vec<String> = p
+        .journal()
+        .into_iter()
+        .filter(|r| r.purpose == Purpose::MX && r.ownership == Some(Ownership::Created) && !kept.contains(&r.value))
+        .map(|r| r.value)
+        .collect();
+    if seen.iter().any(|set: &RrSet| set.values.iter().any(|v| ours.contains(v))) {
+        let text = format!("DNS servers still show our MX of {name}: they are asked again");
+        return Err(NotReady::after(Reason::Draining, text, Duration::from_secs(5)).into());
+    }
+    Ok(())
+}
+
+async fn apply(ctx: &Ctx, dns: &crate::connections::Dns, zone: &str, plan: &Plan) -> Step<()> {
+    match dns.server.apply(zone, &plan.changes).await {
+        Ok(()) | Err(BackendError::Conflict(_)) => Ok(()),
+        Err(e) => Err(ctx.dns_failed(dns, &e).into()),
+    }
+}
+
+async fn withdraw_rest(ctx: &Ctx, p: &mut Progress) -> Step<()> {
+    let Some((dns, zone)) = server(ctx, p).await? else { return Ok(()) };
+    for _ in 0..ROUNDS {
+        let which = merge::which(&[], &p.journal());
+        let live = match dns.server.read(&zone, &which).await {
+            // The zone itself is gone, by the server's own word: nothing of ours is in it.
+            Err(BackendError::NotFound(_)) => return Ok(()),
+            live => live.map_err(|e| ctx.dns_failed(&dns, &e))?,
+        };
+        let plan = merge::withdraw_rest(&p.journal(), &live);
+        if plan.is_withdrawn() {
+            return Ok(());
+        }
+        if plan.changes.is_empty() {
+            p.set_journal(plan.journal, None);
+            continue;
+        }
+        apply(ctx, &dns, &zone, &plan).await?;
+    }
+    Err(NotReady::retry(Reason::DNSConflict, "somebody else keeps changing the records").into())
+}

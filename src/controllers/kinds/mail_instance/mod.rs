@@ -1,0 +1,330 @@
+//! The life of a MailInstance: the tenant at the backend, its numbers, what it misses (I12). It leaves after its domains.
+
+pub mod cleanup;
+pub mod status;
+pub mod watch;
+
+use crate::connections::Groupware;
+use crate::ctx::{Ctx, Step, Stop};
+use crate::not_ready::{MISSING, NotReady};
+use crate::pass::deletion;
+use crate::pass::draft::Draft;
+use crate::pass::guards::Above;
+use crate::pass::life::{Lifecycle, Reached, report_blocked};
+use crate::rules::backend_ready;
+use crate::rules::loss;
+use crate::rules::mass_loss;
+use crate::state::derived::bytes;
+use crate::state::kind::ObjectId;
+use crate::state::parents;
+use crate::state::snapshots::Since;
+use crate::state::world::World;
+use aws_lc_rs::digest::{SHA256, digest};
+use kube::Api;
+use kube::ResourceExt;
+use mailtenant_api::mail_instance::MassLossState;
+use mailtenant_api::*;
+use mailtenant_groupware::{BackendError, Made, Owner, TenantRow, TenantWant};
+use mailtenant_runtime::dispatch::Next;
+use mailtenant_runtime::finalizer::Cleanup;
+use mailtenant_runtime::store::NamespacedName;
+use std::sync::Arc;
+use std::time::Duration;
+
+impl Lifecycle for MailInstance {
+    fn api(ctx: &Ctx, namespace: &str) -> Api<Self> {
+        ctx.api(namespace)
+    }
+
+    async fn up(ctx: &Ctx, id: &ObjectId, draft: &mut Draft<Self>) -> Step<Reached> {
+        let object = draft.object.clone();
+        draft.status.last_handled_reconcile_at = annotation(object.as_ref(), annotations::RECONCILE);
+        let done = steps(ctx, id, &object).await?;
+        Ok(status::fill(ctx, draft, done))
+    }
+
+    fn stopped(draft: &mut Draft<Self>, not_ready: &NotReady) {
+        if not_ready.reason == Reason::MassLossHeld {
+            draft.status.mass_loss = Some(MassLossState::Held);
+        }
+        if not_ready.reason == Reason::Drifted {
+            draft.status.drift = vec![MISSING.into()];
+        }
+    }
+
+    fn next(ctx: &Ctx, _: &ObjectId, draft: &Draft<Self>, next: Next) -> Next {
+        match next {
+            // The tenant is looked at all the same, and what is refused may be mended at the server.
+            Next::Settled => Next::After(ctx.random.around(resync(ctx, &draft.object), 20)),
+            next => next,
+        }
+    }
+
+    fn above(world: &World, object: &Self) -> Above {
+        Above::in_instance(world, &NamespacedName::of(object))
+    }
+
+    async fn orphaned(ctx: &Ctx, draft: &mut Draft<Self>) -> Step<Cleanup<NotReady>> {
+        // Its children need it to find what they have to take down.
+        Ok(match cleanup::domains(ctx, &draft.object).await? {
+            Some(not_ready) => Cleanup::Waiting(not_ready),
+            None => deletion::orphaned(ctx, draft.object.as_ref()),
+        })
+    }
+
+    async fn needed_by(ctx: &Ctx, draft: &Draft<Self>, _: &Above) -> Step<Option<NotReady>> {
+        Ok(cleanup::domains(ctx, &draft.object).await?)
+    }
+
+    async fn observed(ctx: &Ctx, draft: &mut Draft<Self>, above: &Above) -> Step<Option<Cleanup<NotReady>>> {
+        cleanup::observed(ctx, draft, above).await
+    }
+
+    fn without_parents(draft: &Draft<Self>, not_ready: NotReady) -> Cleanup<NotReady> {
+        // No backend, and nothing was ever made.
+        if never_made(draft.status.ownership) {
+            Cleanup::Done
+        } else {
+            Cleanup::Waiting(deletion::with_way_out(not_ready))
+        }
+    }
+
+    async fn remove(ctx: &Ctx, draft: &mut Draft<Self>, _: &Above, server: &Groupware) -> Step<Cleanup<NotReady>> {
+        cleanup::remove(ctx, draft, server).await
+    }
+
+    async fn waiting(
+        ctx: &Ctx,
+        _: &ObjectId,
+        draft: &mut Draft<Self>,
+        not_ready: &NotReady,
+    ) -> Result<Next, kube::Error> {
+        report_blocked(draft, not_ready);
+        draft.status.last_handled_reconcile_at = annotation(draft.object.as_ref(), annotations::RECONCILE);
+        // Those below ask it, instead of the server each for itself.
+        draft.status.mass_loss = judge_while_waiting(ctx, &draft.object).await?;
+        Ok(match (draft.status.mass_loss, not_ready.next) {
+            // What is missing may come back.
+            (Some(_), Next::Settled) => Next::After(ctx.random.around(resync(ctx, &draft.object), 20)),
+            (_, next) => next,
+        })
+    }
+}
+
+/// What a pass that came through has to tell.
+pub struct Done {
+    tenant: TenantRow,
+    made: Made,
+    mass_loss: Option<MassLossState>,
+    used: u64,
+    not_ready: Option<NotReady>,
+    /// What differs, where nothing is written.
+    drift: Vec<String>,
+    /// Whether what was given fits what was booked, if that was judged.
+    within: Option<Result<(), NotReady>>,
+}
+
+fn resync(ctx: &Ctx, instance: &MailInstance) -> Duration {
+    let world = ctx.world();
+    let backend = world.groupware.get(&NamespacedName::new("", &instance.spec.backend_ref.name));
+    backend.map_or(Duration::from_secs(900), |b| interval(&b.spec.resync.interval))
+}
+
+/// A duration as the API writes it: `15m`. What CEL lets through is readable.
+pub fn interval(text: &str) -> Duration {
+    let (number, unit) = text.split_at(text.len().saturating_sub(1));
+    let factor = match unit {
+        "s" => 1,
+        "m" => 60,
+        _ => 3600,
+    };
+    number.parse().map_or(Duration::from_secs(900), |n: u64| Duration::from_secs(n.max(1).saturating_mul(factor)))
+}
+
+/// Ids in order of preference: a name that a person can say, longer where that is taken. From the uid, so that the same
+/// instance asks for the same ids at any time.
+pub fn ids(instance: &MailInstance) -> Vec<String> {
+    let hash = digest(&SHA256, format!("mailtenant instance {}", uid(instance)).as_bytes());
+    let hex: String = hash.as_ref().iter().map(|b| format!("{b:02x}")).collect();
+    let name: String = instance.name_any().chars().take(40).collect();
+    [4, 8, 16, 32].iter().map(|n| format!("{name}-{}", &hex[..*n])).collect()
+}
+
+async fn steps(ctx: &Ctx, id: &ObjectId, instance: &Arc<MailInstance>) -> Step<Done> {
+    if paused(instance.as_ref()) {
+        return Err(parents::paused_itself().into());
+    }
+    let family = parents::instance(&ctx.world(), &id.key, false)?;
+    backend_ready::groupware(&family.backend)?;
+    let server = ctx.groupware(&instance.spec.backend_ref.name).await?;
+    let failed = |e: BackendError| {
+        ctx.backend_failed(&server, &e);
+        NotReady::backend(&server.label(), &e)
+    };
+    let have = server.server.tenant(&uid(instance.as_ref())).await.map_err(failed)?;
+    let tally = ctx.world().tally(&id.key);
+    let booked = bytes(&instance.spec.storage);
+    // Lowered below what mailboxes were given: what they have stays theirs until their quotas are lowered.
+    let short = instance.spec.storage_policy == mail_instance::StoragePolicy::Allocate && tally.granted > booked;
+    let storage = if short { tally.granted } else { booked };
+    let short = short.then(|| {
+        NotReady::stalled(
+            Reason::QuotaExceeded,
+            format!(
+                "mailboxes were given {}, more than spec.storage {}: lower their quotas first, or raise spec.storage",
+                Quantity::from_bytes(tally.granted).0,
+                instance.spec.storage.0
+            ),
+        )
+    });
+    let within = Some(short.clone().map_or(Ok(()), Err));
+    let capabilities = family.backend.status.clone().unwrap_or_default().capabilities;
+    let can_share = can_share(instance, &capabilities, &server.label());
+    if instance.spec.management_policy == ManagementPolicy::Observe {
+        let tenant = have.ok_or_else(|| {
+            let text = "nothing is written (managementPolicy: Observe), and the backend has no such tenant";
+            NotReady::waiting(Reason::Drifted, text)
+        })?;
+        // What is declared, not what would be written while mailboxes still have more.
+        let drift = differences(&tenant, booked, instance.spec.address_book);
+        let not_ready = NotReady::drifted(&drift).or(can_share.err());
+        let used = tenant.used;
+        return Ok(Done { tenant, made: Made::Unchanged, mass_loss: None, used, not_ready, drift, within });
+    }
+    let mass_loss = judge(ctx, &server, &family, have.is_none()).await?;
+    if mass_loss == Some(MassLossState::Held) && have.is_none() {
+        return Err(loss::not_ready(&id.key.name, None).into());
+    }
+    can_share?;
+    let want = TenantWant {
+        owner: Owner { uid: uid(instance.as_ref()), adopt: instance.spec.adoption_policy == AdoptionPolicy::IfUnowned },
+        origin: id.key.to_string(),
+        ids: ids(instance),
+        storage,
+        address_book: instance.spec.address_book,
+    };
+    let same = have.as_ref().is_some_and(|t| differences(t, storage, want.address_book).is_empty());
+    let (tenant, made) = match have {
+        // While a loss is held nothing is written: it was read before the others, and may be gone with them by now.
+        Some(tenant) if same || mass_loss == Some(MassLossState::Held) => (tenant, Made::Unchanged),
+        _ => server.server.ensure_tenant(&want).await.map_err(failed)?,
+    };
+    let held = (mass_loss == Some(MassLossState::Held)).then(|| loss::not_ready(&id.key.name, None));
+    let not_ready = held.or(short);
+    let used = tenant.used;
+    Ok(Done { tenant, made, mass_loss, used, not_ready, drift: vec![], within })
+}
+
+/// What a tenant at the backend has otherwise than declared, by the names of the fields.
+fn differences(tenant: &TenantRow, storage: u64, address_book: mail_instance::AddressBook) -> Vec<String> {
+    let all = [
+        ("active", tenant.active),
+        ("storage", tenant.storage == storage),
+        ("addressBook", tenant.address_book == address_book),
+    ];
+    all.into_iter().filter(|(_, same)| !same).map(|(name, _)| name.to_owned()).collect()
+}
+
+/// Storage is shared only where the server itself keeps mailboxes within it.
+fn can_share(instance: &MailInstance, capabilities: &[String], label: &str) -> Result<(), NotReady> {
+    let bounded = capabilities.iter().any(|c| c == mailtenant_groupware::Capability::TenantStorage.as_str());
+    if instance.spec.storage_policy != mail_instance::StoragePolicy::Share || bounded {
+        return Ok(());
+    }
+    let text = format!("storagePolicy: Share is not supported with {label}: use Allocate");
+    Err(NotReady::stalled(Reason::Unsupported, text))
+}
+
+/// Where the instance stands with what it misses: looked at when something of it is known to be missing.
+async fn judge(
+    ctx: &Ctx,
+    server: &Groupware,
+    family: &parents::Instance,
+    tenant_missing: bool,
+) -> Step<Option<MassLossState>> {
+    let status = family.object.status.clone().unwrap_or_default();
+    let made_once = !never_made(status.ownership);
+    let suspect = status.mass_loss.is_some()
+        || (tenant_missing && made_once)
+        || ctx.suspects_loss(&uid(family.object.as_ref())).await;
+    if !suspect {
+        return Ok(None);
+    }
+    // The regular reads of its domains are as good, unless a person asks.
+    let asked = annotation(family.object.as_ref(), annotations::RECONCILE);
+    let asks = asked.is_some() && asked != status.last_handled_reconcile_at;
+    let fresh = asks || status.mass_loss.is_none();
+    let age = interval(&family.backend.spec.resync.interval).mul_f64(1.25);
+    let since = if fresh { Since::now() } else { Since::within(age) };
+    let loss = mass_loss::count(ctx, server, &family.key, since).await?;
+    // With nothing missing any more there is nothing to suspect.
+    ctx.counted_loss(&uid(family.object.as_ref()), loss).await;
+    if !loss.large(&family.backend.spec.mass_loss) {
+        return Ok(None);
+    }
+    let accepted = status.mass_loss.is_some() && loss::accepted(&family.object);
+    Ok(Some(if accepted { MassLossState::Accepted } else { MassLossState::Held }))
+}
+
+/// [`judge`] of an instance that waits to go; what was known stays where the server cannot be asked.
+async fn judge_while_waiting(ctx: &Ctx, instance: &MailInstance) -> Result<Option<MassLossState>, kube::Error> {
+    let old = instance.status.as_ref().and_then(|s| s.mass_loss);
+    let family = parents::instance(&ctx.world(), &NamespacedName::of(instance), true);
+    let Ok(family) = family else { return Ok(old) };
+    if backend_ready::groupware(&family.backend).is_err() {
+        return Ok(old);
+    }
+    let judged = async {
+        let server = ctx.groupware(&instance.spec.backend_ref.name).await?;
+        judge(ctx, &server, &family, false).await
+    };
+    match judged.await {
+        Ok(state) => Ok(state),
+        Err(Stop::NotReady(_)) => Ok(old),
+        Err(Stop::Kubernetes(error)) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_differs_of_a_tenant_is_named() {
+        let tenant = |storage, active, address_book| TenantRow {
+            id: "acme-1".into(),
+            owner: None,
+            adopted: false,
+            storage,
+            used: 0,
+            active,
+            address_book,
+        };
+        use mail_instance::AddressBook::{Instance, None as Nobody};
+        assert!(differences(&tenant(5, true, Instance), 5, Instance).is_empty());
+        assert_eq!(differences(&tenant(6, false, Nobody), 5, Instance), ["active", "storage", "addressBook"]);
+        assert_eq!(
+            differences(&tenant(0, true, Instance), 5, Instance),
+            ["storage"],
+            "no bound is not what was booked"
+        );
+    }
+
+    #[test]
+    fn storage_is_shared_only_where_the_server_bounds_it() {
+        use crate::fixtures::{EVERYTHING, domain};
+        let all: Vec<String> = EVERYTHING.iter().map(|c| (*c).to_owned()).collect();
+        let less: Vec<String> = all.iter().filter(|c| *c != "TenantStorage").cloned().collect();
+        let ask = |policy: &str, capabilities: &[String]| {
+            let instance = domain(serde_json::json!({"storagePolicy": policy})).instance.object;
+            can_share(&instance, capabilities, "GroupwareBackend b")
+        };
+        assert_eq!([ask("Share", &all), ask("Allocate", &all), ask("Allocate", &less)], [Ok(()), Ok(()), Ok(())]);
+        let not_ready = ask("Share", &less).unwrap_err();
+        assert_eq!((not_ready.reason, not_ready.stalled, not_ready.next), (Reason::Unsupported, true, Next::Settled));
+        assert!(
+            ["storagePolicy: Share", "GroupwareBackend b"].iter().all(|w| not_ready.message.contains(w)),
+            "{hold:?}"
+        );
+    }
+}

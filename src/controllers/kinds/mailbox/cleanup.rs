@@ -1,0 +1,140 @@
+//! The way out of a mailbox: whoever still needs it first, then sign-in, sessions, contacts and calendars, mail, rows.
+//! The finalizer goes when the server has said that nothing of ours is left (I2).
+
+use crate::connections::Groupware;
+use crate::ctx::{Ctx, Step};
+use crate::not_ready::NotReady;
+use crate::pass::deletion;
+use crate::pass::draft::Draft;
+use crate::pass::guards::Above;
+use crate::state::kind::{Kind, ObjectId};
+use crate::state::parents::Domain;
+use crate::state::snapshots::Since;
+use crate::state::wakeups;
+use crate::state::world::World;
+use mailtenant_api::*;
+use mailtenant_groupware::{BackendError, DomainSnapshot};
+use mailtenant_runtime::dispatch::Next;
+use mailtenant_runtime::finalizer::Cleanup;
+use mailtenant_runtime::queue::Priority;
+use mailtenant_runtime::store::NamespacedName;
+
+fn address(mailbox: &Mailbox, domain: &Domain) -> String {
+    format!("{}@{}", mailbox.spec.local_part, domain.name)
+}
+
+/// Alias objects that deliver to the mailbox.
+pub fn referring_aliases(world: &World, mailbox: &Mailbox, domain: &Domain) -> Option<NotReady> {
+    let key = NamespacedName::of(mailbox);
+    let by_ref = world.index.aliases_by_mailbox.of(&key);
+    let by_address = world.index.aliases_by_address.of(&(key.namespace.clone(), address(mailbox, domain)));
+    let mut names: Vec<String> = by_ref.chain(by_address).map(|k| k.name.clone()).collect();
+    names.sort();
+    names.dedup();
+    (!names.is_empty()).then(|| deletion::blocked(Reason::ReferencedByAlias, "MailAlias", &names))
+}
+
+/// `managementPolicy: Observe`, on the mailbox or its instance.
+pub async fn observed(ctx: &Ctx, draft: &Draft<Mailbox>, above: &Above) -> Step<Option<Cleanup<NotReady>>> {
+    let mailbox = draft.object.as_ref();
+    let Some(domain) = above.domain() else { return Ok(None) };
+    if !deletion::observes(mailbox.spec.management_policy, &domain.instance.object) {
+        return Ok(None);
+    }
+    let (own, address) = (uid(mailbox), address(mailbox, domain));
+    let ours = |rows: &DomainSnapshot| rows.mailbox_is_of(&address, &own);
+    let place = (&domain.key, domain.name.as_str());
+    deletion::observed_row(ctx, &domain.instance, place, draft.status.ownership, ours).await.map(Some)
+}
+
+/// Takes the mailbox down at the server, or switches it off under `Retain`.
+pub async fn remove(ctx: &Ctx, draft: &Draft<Mailbox>, domain: &Domain, server: &Groupware) -> Step<Cleanup<NotReady>> {
+    let mailbox = draft.object.as_ref();
+    let (address, own) = (address(mailbox, domain), uid(mailbox));
+    // Whose row it is comes first: another tenant's address is none of our business, not even who delivers to it (I11).
+    let ours = |rows: &DomainSnapshot| rows.mailbox_is_of(&address, &own);
+    let ours = ctx.rows(server, &domain.key, &domain.name, Since::Ever, ours);
+    let ours = ours.await.map_err(|e| deletion::with_way_out(NotReady::backend(&server.label(), &e)))?;
+    let referenced = if ours { referenced(ctx, server, &domain.key, &address).await } else { Ok(None) };
+    match referenced {
+        Ok(None) => {}
+        Ok(Some(not_ready)) => return Ok(Cleanup::Waiting(not_ready)),
+        Err(error) => return Ok(deletion::failed(ctx, server, &error)),
+    }
+    let policy = mailbox.spec.deletion_policy.unwrap_or(domain.instance.object.spec.deletion_policy);
+    let result = match policy {
+        DeletionPolicy::Delete => destroy(server, &own, &address).await,
+        DeletionPolicy::Retain => server.server.release_mailbox(&own, &address).await,
+    };
+    if result.is_ok() && policy == DeletionPolicy::Retain {
+        let note = format!("{address} is switched off, its mail stays at the backend (deletionPolicy: Retain)");
+        ctx.event(mailbox, false, "Retained", note);
+    }
+    if matches!(result, Err(BackendError::NotFound(_))) && !never_made(draft.status.ownership) {
+        deletion::not_there(ctx, server, &domain.instance).await?;
+    }
+    match result {
+        Ok(()) => {
+            ctx.snapshots.update(&server.uid, &domain.name, |s| left(s, &address, policy)).await;
+            Ok(Cleanup::Done)
+        }
+        Err(BackendError::NotFound(_) | BackendError::Exists { .. }) => Ok(Cleanup::Done),
+        Err(error) => {
+            ctx.snapshots.stale(&server.uid, &domain.name).await;
+            Ok(deletion::failed(ctx, server, &error))
+        }
+    }
+}
+
+/// Aliases that deliver to the mailbox at the backend: their passes come first, whether it is destroyed or kept (I1).
+async fn referenced(
+    ctx: &Ctx,
+    server: &Groupware,
+    domain: &NamespacedName,
+    address: &str,
+) -> Result<Option<NotReady>, BackendError> {
+    // An alias that was pointed elsewhere still names the mailbox at the backend until its own pass: the backend's
+    // word counts, else its mail bounces.
+    let aliases = server.server.aliases_to(address).await?;
+    if !aliases.is_empty() {
+        let mut wakes = wakeups::Wakeups::default();
+        {
+            let world = ctx.world();
+            for alias in &aliases {
+                let local = alias.split('@').next().unwrap_or_default();
+                let local = if local.is_empty() { "*" } else { local };
+                let name = alias.rsplit('@').next().unwrap_or_default().to_owned();
+                let domains = world.index.domains_by_name.of(&name).filter(|d| d.namespace == domain.namespace);
+                let ids: Vec<ObjectId> = domains
+                    .flat_map(|d| world.owner_of_address(d, local))
+                    .filter(|id| id.kind == Kind::MailAlias)
+                    .collect();
+                wakes.now.extend(ids.into_iter().map(|id| (id, Priority::Normal)));
+            }
+        }
+        ctx.wake(wakes);
+        let not_ready = deletion::blocked(Reason::ReferencedByAlias, "at the backend, the alias", &aliases);
+        return Ok(Some(NotReady { next: Next::Retry, ..not_ready }));
+    }
+    Ok(None)
+}
+
+/// The rows as they are afterwards: what differs from that at the next read is drift.
+fn left(rows: &mut DomainSnapshot, address: &str, policy: DeletionPolicy) {
+    match policy {
+        DeletionPolicy::Delete => drop(rows.mailboxes.remove(address)),
+        DeletionPolicy::Retain => {
+            if let Some(row) = rows.mailboxes.get_mut(address) {
+                row.owner = None;
+                row.settings.login = false;
+                row.settings.receive = false;
+            }
+        }
+    }
+}
+
+async fn destroy(server: &Groupware, owner: &str, address: &str) -> Result<(), BackendError> {
+    server.server.disable_mailbox(owner, address).await?;
+    server.server.purge_mailbox(owner, address).await?;
+    server.server.drop_mailbox(owner, address).await
+}

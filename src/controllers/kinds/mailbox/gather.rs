@@ -1,0 +1,181 @@
+//! What is known of a mailbox before anything is decided: its parents, its rivals, its row at the server, its Secrets.
+
+use super::secret::SecretSeen;
+use crate::connections::Groupware;
+use crate::ctx::{Ctx, Step};
+use crate::not_ready::NotReady;
+use crate::rules::backend_ready;
+use crate::state::derived::credentials_secret;
+use crate::state::kind::{Kind, ObjectId};
+use crate::state::limits::{self, Verdict};
+use crate::state::parents::{self, Domain};
+use crate::state::snapshots::Since;
+use crate::state::world::SecretMeta;
+use kube::ResourceExt;
+use mailtenant_api::*;
+use mailtenant_groupware::{BackendError, MailboxRow};
+use std::collections::BTreeSet;
+
+/// What is known, and the server to go to.
+pub struct Gathered {
+    /// What is known.
+    pub facts: Facts,
+    /// The server.
+    pub server: Groupware,
+}
+
+/// What is known.
+#[derive(Debug, Clone)]
+pub struct Facts {
+    /// The parents.
+    pub domain: Domain,
+    /// Id of the tenant.
+    pub tenant: String,
+    /// The server's name for messages.
+    pub label: String,
+    /// What the server can do.
+    pub capabilities: BTreeSet<String>,
+    /// Full address.
+    pub address: String,
+    /// How to reach the services.
+    pub settings: ClientSettings,
+    /// Whether numbers and storage allow it.
+    pub verdict: Verdict,
+    /// Quota that is asked for, in bytes.
+    pub quota: u64,
+    /// Its row.
+    pub row: Option<MailboxRow>,
+    /// The credentials Secret.
+    pub credentials: SecretSeen,
+    /// The Secret that is named as source of the password: `uid/resourceVersion`; none if it is not there.
+    pub source: Option<String>,
+    /// A-labels of the domains that the instance holds.
+    pub own_domains: BTreeSet<String>,
+}
+
+/// `uid/resourceVersion` of a Secret.
+pub fn version(secret: &SecretMeta) -> String {
+    format!("{}/{}", secret.uid().unwrap_or_default(), secret.resource_version().unwrap_or_default())
+}
+
+/// Gathers.
+pub async fn gather(ctx: &Ctx, id: &ObjectId, mailbox: &Mailbox) -> Step<Gathered> {
+    let key = &id.key;
+    let domain_key = key.sibling(&mailbox.spec.domain_ref.name);
+    let (domain, verdict, quota, credentials, source, own_domains) = {
+        let mut world = ctx.world_mut();
+        let domain = parents::domain(&world, &domain_key, false)?;
+        if let Some(not_ready) = parents::paused_by(&domain.instance.object) {
+            return Err(not_ready.into());
+        }
+        if let Some(other) = limits::rival(&world, &domain_key, &mailbox.spec.local_part, id) {
+            return Err(NotReady::stalled(
+                Reason::AddressInUse,
+                format!("{}@{} belongs to {other}: delete one of the two", mailbox.spec.local_part, domain.name),
+            )
+            .into());
+        }
+        let verdict = limits::mailbox(&world, &domain.instance.object, id);
+        let quota = limits::wanted_quota(&domain.instance.object, mailbox);
+        if verdict == Verdict::Fits && mailbox.status.as_ref().is_none_or(|s| s.quota.is_none()) {
+            world.granting.insert(uid(mailbox), quota);
+        }
+        let credentials =
+            SecretSeen::of(world.secrets.get(&key.sibling(credentials_secret(mailbox))).as_deref(), &uid(mailbox));
+        let password = &mailbox.spec.password;
+        let named = password.secret_ref.as_ref().or(password.hash_secret_ref.as_ref());
+        let source = named.and_then(|r| world.secrets.get(&key.sibling(&r.name))).map(|s| version(&s));
+        let mut own_domains = world.held_names(&domain.instance.key);
+        own_domains.insert(domain.name.clone());
+        (domain, verdict, quota, credentials, source, own_domains)
+    };
+    backend_ready::groupware(&domain.instance.backend)?;
+    let tenant = domain.instance.id.clone().unwrap_or_default();
+    let server = ctx.groupware(&domain.instance.object.spec.backend_ref.name).await?;
+    let address = format!("{}@{}", mailbox.spec.local_part, domain.name);
+    let asked = annotation(mailbox, annotations::RECONCILE);
+    let fresh = asked.is_some() && asked != mailbox.status.as_ref().and_then(|s| s.last_handled_reconcile_at.clone());
+    let row = ctx
+        .rows(&server, &domain_key, &domain.name, Since::now_if(fresh), |rows| rows.mailboxes.get(&address).cloned())
+        .await
+        .map_err(|e| NotReady::backend(&server.label(), &e))?;
+    let capabilities = domain.instance.backend.status.clone().unwrap_or_default().capabilities.into_iter().collect();
+    let settings = client_settings(&domain.instance.backend, &address, mailbox.spec.access);
+    let label = server.label();
+    let facts = Facts {
+        domain,
+        tenant,
+        label,
+        capabilities,
+        address,
+        settings,
+        verdict,
+        quota,
+        row,
+        credentials,
+        source,
+        own_domains,
+    };
+    Ok(Gathered { facts, server })
+}
+
+/// How to reach the services of a mailbox. One that it may not use is left out, as one that the server does not offer.
+pub fn client_settings(backend: &GroupwareBackend, address: &str, access: mailbox::Access) -> ClientSettings {
+    let hosts = backend.spec.hosts.clone();
+    ClientSettings {
+        username: Some(address.to_owned()),
+        imap: hosts.imap.filter(|_| access.imap),
+        pop3: hosts.pop3.filter(|_| access.pop3),
+        submission: hosts.submission.filter(|_| access.submission),
+        sieve: hosts.sieve.filter(|_| access.sieve),
+        webmail: hosts.webmail.filter(|_| access.groupware),
+        dav: hosts.dav.filter(|_| access.groupware),
+    }
+}
+
+/// What an error of `ensure` for the object `uid` means for what is known of the domain.
+pub async fn look_again(
+    ctx: &Ctx,
+    server: &Groupware,
+    (domain, address): (&str, &str),
+    uid: &str,
+    error: &BackendError,
+) {
+    match error {
+        BackendError::Exists { .. } => ctx.snapshots.refused(&server.uid, domain, address, uid).await,
+        _ => ctx.snapshots.stale(&server.uid, domain).await,
+    }
+}
+
+/// The words for an error of `ensure`: a row that belongs to a living object is an address in use.
+pub fn refused(ctx: &Ctx, address: &str, server: &Groupware, error: &BackendError) -> NotReady {
+    let BackendError::Exists { owner: Some(owner), .. } = error else {
+        return NotReady::backend(&server.label(), error);
+    };
+    let local = address.split('@').next().unwrap_or_default();
+    let local = if local.is_empty() { "*" } else { local };
+    let domain = address.rsplit('@').next().unwrap_or_default();
+    let world = ctx.world();
+    let living =
+        world.index.domains_by_name.of(&domain.to_owned()).flat_map(|d| world.owner_of_address(d, local)).find(|id| {
+            let uid = match id.kind {
+                Kind::Mailbox => world.mailboxes.get(&id.key).and_then(|m| m.uid()),
+                Kind::MailAlias => world.aliases.get(&id.key).and_then(|a| a.uid()),
+                _ => None,
+            };
+            uid.as_ref() == Some(owner)
+        });
+    match living {
+        // Its deletion wakes us; if it is not in the same domain object, a retry finds out.
+        Some(id) => NotReady {
+            next: mailtenant_runtime::dispatch::Next::Retry,
+            ..NotReady::stalled(
+                Reason::AddressInUse,
+                format!("{address} belongs to {} {}: delete one of the two", id.kind.as_str(), id.key.name),
+            )
+        },
+        None => {
+            NotReady { next: mailtenant_runtime::dispatch::Next::Retry, ..NotReady::backend(&server.label(), error) }
+        }
+    }
+}

@@ -1,0 +1,207 @@
+//! The life of a Mailbox: `gather` what is known, `plan` what is to be done (pure), do it (`secret`, then the server),
+//! tell it (`status`); and the way out (`cleanup`).
+
+pub mod cleanup;
+pub mod gather;
+pub mod plan;
+pub mod secret;
+pub mod status;
+pub mod watch;
+
+use crate::connections::Groupware;
+use crate::ctx::{Ctx, Step, Stop};
+use crate::not_ready::NotReady;
+use crate::pass::deletion;
+use crate::pass::draft::Draft;
+use crate::pass::guards::Above;
+use crate::pass::life::{Lifecycle, Reached};
+use crate::pass::report::report_first;
+use crate::rules::mass_loss;
+use crate::state::kind::ObjectId;
+use crate::state::parents;
+use crate::state::world::World;
+use kube::Api;
+use mailtenant_api::*;
+use mailtenant_groupware::{Made, MailboxRow, MailboxWant, Owner, PasswordWant};
+use mailtenant_runtime::finalizer::Cleanup;
+use mailtenant_runtime::store::NamespacedName;
+
+impl Lifecycle for Mailbox {
+    fn api(ctx: &Ctx, namespace: &str) -> Api<Self> {
+        ctx.api(namespace)
+    }
+
+    async fn up(ctx: &Ctx, id: &ObjectId, draft: &mut Draft<Self>) -> Step<Reached> {
+        let object = draft.object.clone();
+        let done = steps(ctx, id, &object).await?;
+        status::events(ctx, draft, &done);
+        Ok(status::fill(draft, done))
+    }
+
+    fn stopped(draft: &mut Draft<Self>, not_ready: &NotReady) {
+        status::within_quota(&mut draft.conditions, Some(not_ready));
+    }
+
+    fn above(world: &World, object: &Self) -> Above {
+        Above::in_domain(world, &NamespacedName::of(object).sibling(&object.spec.domain_ref.name))
+    }
+
+    async fn orphaned(ctx: &Ctx, draft: &mut Draft<Self>) -> Step<Cleanup<NotReady>> {
+        Ok(deletion::orphaned(ctx, draft.object.as_ref()))
+    }
+
+    async fn nothing_made(ctx: &Ctx, draft: &mut Draft<Self>) -> Step<Option<Cleanup<NotReady>>> {
+        Ok(deletion::nothing_made(ctx, draft, &draft.object.spec.domain_ref.name))
+    }
+
+    async fn needed_by(ctx: &Ctx, draft: &Draft<Self>, above: &Above) -> Step<Option<NotReady>> {
+        Ok(above.domain().and_then(|domain| cleanup::referring_aliases(&ctx.world(), &draft.object, domain)))
+    }
+
+    async fn observed(ctx: &Ctx, draft: &mut Draft<Self>, above: &Above) -> Step<Option<Cleanup<NotReady>>> {
+        cleanup::observed(ctx, draft, above).await
+    }
+
+    async fn draining(ctx: &Ctx, _: &Draft<Self>, above: &Above) -> Step<Option<NotReady>> {
+        match above.domain() {
+            Some(domain) => deletion::drains(ctx, domain).await,
+            None => Ok(None),
+        }
+    }
+
+    fn without_parents(draft: &Draft<Self>, not_ready: NotReady) -> Cleanup<NotReady> {
+        deletion::parentless(draft.status.ownership, not_ready)
+    }
+
+    async fn remove(ctx: &Ctx, draft: &mut Draft<Self>, above: &Above, server: &Groupware) -> Step<Cleanup<NotReady>> {
+        match above.domain() {
+            Some(domain) => cleanup::remove(ctx, draft, domain, server).await,
+            None => Ok(Cleanup::Done),
+        }
+    }
+}
+
+/// What a pass that came through has to tell.
+#[derive(Debug)]
+pub struct Done {
+    /// The mailbox as read back, if the server has it.
+    pub row: Option<MailboxRow>,
+    /// How it came to be so; none if nothing was asked for.
+    pub made: Option<Made>,
+    /// The value of the annotation `rotate-password` that is handled.
+    pub rotated: Option<String>,
+    /// A password was handed over, so that a change is no drift.
+    pub handed_over: bool,
+    /// What differs, where nothing may be written.
+    pub drift: Vec<String>,
+    /// Address and access data.
+    pub address: String,
+    /// How to reach the services.
+    pub settings: ClientSettings,
+    /// All that can be was done, and still it is not as declared.
+    pub not_ready: Option<crate::not_ready::NotReady>,
+    /// What stands against its number or quota.
+    pub short: Option<crate::not_ready::NotReady>,
+}
+
+async fn steps(ctx: &Ctx, id: &ObjectId, mailbox: &Mailbox) -> Step<Done> {
+    if paused(mailbox) {
+        return Err(parents::paused_itself().into());
+    }
+    let gather::Gathered { facts: seen, server } = gather::gather(ctx, id, mailbox).await?;
+    let plan = plan::plan(mailbox, &seen)?;
+    if plan.observe {
+        return Ok(Done {
+            drift: plan.drift,
+            row: seen.row,
+            made: None,
+            rotated: None,
+            handed_over: false,
+            address: seen.address,
+            settings: seen.settings,
+            not_ready: plan.not_ready,
+            short: plan.short,
+        });
+    }
+    if let Some(first) = report_first(mailbox, old_conditions(mailbox), plan.not_ready.as_ref()) {
+        return Err(first.into());
+    }
+    if plan.recreates {
+        mass_loss::allow(ctx, &server, &seen.domain.instance).await?;
+        status::tell_recreated(ctx, mailbox, &seen.address);
+    } else if seen.row.is_none() {
+        mass_loss::not_held(&seen.domain.instance)?;
+    }
+    let (password, mut lacking) = match secret::carry_out(ctx, mailbox, &seen, &plan).await {
+        Ok(password) => (password, None),
+        // One that is there goes on with the password it has; what else was declared does not wait for a Secret.
+        Err(Stop::NotReady(not_ready)) if plan.there => (PasswordWant::Keep, Some(not_ready)),
+        Err(stop) => return Err(stop),
+    };
+    let mut handed_over = !matches!(password, PasswordWant::Keep);
+    let settled = plan.settled && !handed_over;
+    let (row, made) = if settled {
+        (seen.row, None)
+    } else {
+        let mut want = MailboxWant {
+            owner: Owner { uid: uid(mailbox), adopt: mailbox.spec.adoption_policy == AdoptionPolicy::IfUnowned },
+            tenant: seen.tenant.clone(),
+            address: seen.address.clone(),
+            former: plan.former,
+            settings: plan.settings,
+            password,
+        };
+        let ensured = match ensure(ctx, &server, &seen.domain, &want).await {
+            // A hash that the server cannot take is no reason either.
+            Err(Stop::NotReady(not_ready))
+                if plan.there && handed_over && not_ready.reason == Reason::BackendRejected =>
+            {
+                (want.password, handed_over, lacking) = (PasswordWant::Keep, false, Some(not_ready));
+                ensure(ctx, &server, &seen.domain, &want).await
+            }
+            ensured => ensured,
+        };
+        let (row, made) = ensured?;
+        (Some(row), Some(made))
+    };
+    let rotated = annotation(mailbox, annotations::ROTATE_PASSWORD)
+        .filter(|_| plan.source == plan::Source::Generated && lacking.is_none())
+        .filter(|_| seen.credentials != secret::SecretSeen::Foreign);
+    Ok(Done {
+        row,
+        made,
+        rotated,
+        handed_over,
+        drift: vec![],
+        address: seen.address,
+        settings: seen.settings,
+        not_ready: plan.not_ready.or(lacking),
+        short: plan.short,
+    })
+}
+
+fn old_conditions(mailbox: &Mailbox) -> &[Condition] {
+    mailbox.status.as_ref().map_or(&[], |s| &s.conditions)
+}
+
+async fn ensure(
+    ctx: &Ctx,
+    server: &crate::connections::Groupware,
+    domain: &parents::Domain,
+    want: &MailboxWant,
+) -> Step<(MailboxRow, Made)> {
+    match server.server.ensure_mailbox(want).await {
+        Ok((row, made)) => {
+            let copy = row.clone();
+            ctx.snapshots
+                .update(&server.uid, &domain.name, |s| drop(s.mailboxes.insert(copy.address.clone(), copy)))
+                .await;
+            Ok((row, made))
+        }
+        Err(error) => {
+            ctx.backend_failed(server, &error);
+            gather::look_again(ctx, server, (&domain.name, &want.address), &want.owner.uid, &error).await;
+            Err(gather::refused(ctx, &want.address, server, &error).into())
+        }
+    }
+}

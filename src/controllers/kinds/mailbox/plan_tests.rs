@@ -1,0 +1,300 @@
+use super::super::gather::client_settings;
+use super::*;
+use crate::fixtures::{self, EVERYTHING};
+use serde_json::{Value, json};
+
+fn facts(instance: Value) -> Facts {
+    let domain = fixtures::domain(instance);
+    let settings = client_settings(&domain.instance.backend, "alice@acme.test", mailbox::Access::default());
+    Facts {
+        tenant: "i-0000".into(),
+        label: "GroupwareBackend b".into(),
+        capabilities: EVERYTHING.iter().map(|c| (*c).to_owned()).collect(),
+        address: "alice@acme.test".into(),
+        verdict: Verdict::Fits,
+        quota: 1 << 30,
+        row: None,
+        credentials: SecretSeen::Missing,
+        source: None,
+        own_domains: ["acme.test".to_owned()].into(),
+        settings,
+        domain,
+    }
+}
+
+fn own(facts: &Facts, source: &Source) -> SecretSeen {
+    SecretSeen::Own { version: "s/1".into(), mark: Some(settings_mark(&facts.settings, source)), rotated_for: None }
+}
+
+/// The row as a server has it after the plan was carried out.
+fn row(plan: &Plan) -> MailboxRow {
+    MailboxRow {
+        address: "alice@acme.test".into(),
+        id: "store-1".into(),
+        owner: Some("uid-alice".into()),
+        adopted: false,
+        settings: plan.settings.clone(),
+        password_version: Some("s/1".into()),
+        password_drifted: false,
+        effects_due: false,
+        removing: false,
+        used: 0,
+    }
+}
+
+#[test]
+fn a_new_mailbox_gets_a_secret_and_a_password_and_then_there_is_nothing_to_do() {
+    let m = fixtures::mailbox(json!({}), json!({}));
+    let mut f = facts(json!({}));
+    let first = plan(&m, &f).unwrap();
+    assert_eq!(
+        (first.secret, first.password, first.settled, first.recreates),
+        (SecretAction::Create, true, false, false)
+    );
+    assert_eq!(first.settings.quota, 1 << 30);
+    f.credentials = own(&f, &Source::Generated);
+    f.row = Some(row(&first));
+    let again = plan(&m, &f).unwrap();
+    assert_eq!((again.secret, again.password, again.settled), (SecretAction::Keep, false, true));
+}
+
+#[test]
+fn what_makes_a_pass_write() {
+    type Case = (&'static str, Value, fn(&mut Facts), fn(&Plan) -> bool);
+    let cases: &[Case] = &[
+        ("as declared", json!({}), |_| {}, |p| p.settled && !p.password),
+        ("display name", json!({"displayName": "Alice"}), |_| {}, |p| !p.settled && !p.password),
+        ("quota", json!({}), |f| f.quota = 2 << 30, |p| !p.settled && p.settings.quota == 2 << 30),
+        ("suspended", json!({"suspend": "Login"}), |_| {}, |p| !p.settled && !p.settings.login && p.settings.receive),
+        ("refused", json!({"suspend": "All"}), |_| {}, |p| !p.settings.login && !p.settings.receive),
+        ("a due effect", json!({}), |f| f.row.as_mut().unwrap().effects_due = true, |p| !p.settled),
+        ("removal had begun", json!({}), |f| f.row.as_mut().unwrap().removing = true, |p| !p.settled),
+        ("somebody else's row", json!({}), |f| f.row.as_mut().unwrap().owner = None, |p| !p.settled && p.password),
+        (
+            "secret changed",
+            json!({}),
+            |f| f.row.as_mut().unwrap().password_version = None,
+            |p| p.settled && p.password && !p.force,
+        ),
+        (
+            "user's own password",
+            json!({}),
+            |f| f.row.as_mut().unwrap().password_drifted = true,
+            |p| p.settled && !p.password,
+        ),
+        (
+            "enforced password",
+            json!({"password": {"management": "Enforce"}}),
+            |f| f.row.as_mut().unwrap().password_drifted = true,
+            |p| p.password && p.force,
+        ),
+        (
+            "hosts changed",
+            json!({}),
+            |f| f.settings.webmail = Some("https://new".into()),
+            |p| p.secret == SecretAction::Update,
+        ),
+        (
+            "forward inside",
+            json!({"forwarding": {"to": ["bob@acme.test"]}}),
+            |_| {},
+            |p| p.settings.forward_to == ["bob@acme.test"],
+        ),
+    ];
+    for (name, spec, change, check) in cases {
+        let mut f = facts(json!({}));
+        f.row = Some(row(&plan(&fixtures::mailbox(json!({}), json!({})), &f).unwrap()));
+        f.credentials = own(&f, &Source::Generated);
+        change(&mut f);
+        let p = plan(&fixtures::mailbox(spec.clone(), json!({})), &f).unwrap();
+        assert!(check(&p), "{name}: {p:?}");
+    }
+}
+
+#[test]
+fn what_is_refused_and_with_which_reason() {
+    type Case = (Value, fn(&mut Facts), Reason);
+    let cases: &[Case] = &[
+        (json!({"autoReply": {"subject": "a", "message": "b"}}), |_| {}, Reason::Unsupported),
+        (json!({"sendAccessDataTo": ["a@b.example"]}), |_| {}, Reason::Unsupported),
+        (json!({"suspend": "Login"}), |f| f.capabilities.clear(), Reason::Unsupported),
+        (json!({"forwarding": {"to": ["x@other.example"]}}), |_| {}, Reason::ExternalForwardingDenied),
+        (json!({"forwarding": {"to": ["alice@acme.test"]}}), |_| {}, Reason::InvalidSpec),
+        (json!({}), |f| f.credentials = SecretSeen::Foreign, Reason::SecretNotOwned),
+        (json!({"password": {"secretRef": {"name": "p", "key": "k"}}}), |_| {}, Reason::SecretNotFound),
+        (json!({}), |f| f.verdict = Verdict::Number { what: "mailboxes", limit: 1 }, Reason::LimitExceeded),
+        (json!({}), |f| f.verdict = Verdict::Storage { wanted: 2, free: 1, booked: 1 }, Reason::QuotaExceeded),
+    ];
+    for (spec, change, reason) in cases {
+        let mut f = facts(json!({}));
+        change(&mut f);
+        let not_ready = plan(&fixtures::mailbox(spec.clone(), json!({})), &f).unwrap_err();
+        assert_eq!(not_ready.reason, *reason, "{spec}: {}", not_ready.message);
+        assert!(
+            not_ready.message.contains(':') && !not_ready.message.ends_with(':'),
+            "no next step: {}",
+            not_ready.message
+        );
+    }
+}
+
+/// What is refused of a mailbox that is there is refused alone: everything else is carried out.
+#[test]
+fn what_can_be_is_carried_out_for_a_mailbox_that_is_there() {
+    type Case = (&'static str, Value, fn(&mut Facts), Reason, fn(&Plan) -> bool);
+    let deny = |f: &mut Facts| f.domain = fixtures::domain(json!({"externalForwarding": "Deny"}));
+    let cases: &[Case] = &[
+        (
+            "autoReply",
+            json!({"suspend": "All", "autoReply": {"subject": "a", "message": "b"}}),
+            |_| {},
+            Reason::Unsupported,
+            |p| !p.settings.login && !p.settings.receive && !p.settled,
+        ),
+        (
+            "sign-in alone cannot be switched off",
+            json!({"suspend": "Login", "displayName": "New"}),
+            |f| {
+                f.capabilities.remove("Suspend");
+            },
+            Reason::Unsupported,
+            |p| p.settings.login && p.settings.receive && p.settings.display_name == "New",
+        ),
+        (
+            "protocols",
+            json!({"suspend": "All", "access": {"imap": false}}),
+            |f| {
+                f.capabilities.remove("ProtocolAccess");
+            },
+            Reason::Unsupported,
+            |p| p.settings.access == mailbox::Access::default() && !p.settings.receive,
+        ),
+        (
+            "no forwarding at all",
+            json!({"forwarding": {"to": ["bob@acme.test"], "keepCopy": false}}),
+            |f| {
+                f.capabilities.remove("Forwarding");
+            },
+            Reason::Unsupported,
+            |p| p.settings.forward_to.is_empty() && p.settings.keep_copy,
+        ),
+        (
+            "hashes",
+            json!({"suspend": "All", "password": {"hashSecretRef": {"name": "p", "key": "k"}}}),
+            |f| {
+                f.capabilities.remove("HashedPasswords");
+                f.source = Some("p/7".into());
+            },
+            Reason::Unsupported,
+            |p| !p.password && !p.settings.receive,
+        ),
+        (
+            "a forward that is not allowed any more",
+            json!({"suspend": "All", "forwarding": {"to": ["bob@acme.test", "x@other.example"], "keepCopy": false}}),
+            deny,
+            Reason::ExternalForwardingDenied,
+            |p| p.settings.forward_to == ["bob@acme.test"] && p.settings.keep_copy && !p.settings.receive,
+        ),
+        (
+            "a forward to itself",
+            json!({"forwarding": {"to": ["alice@acme.test"], "keepCopy": false}}),
+            |_| {},
+            Reason::InvalidSpec,
+            |p| p.settings.forward_to.is_empty() && p.settings.keep_copy,
+        ),
+        (
+            "somebody else's Secret",
+            json!({"suspend": "All"}),
+            |f| f.credentials = SecretSeen::Foreign,
+            Reason::SecretNotOwned,
+            |p| !p.settings.receive && !p.password && p.secret == SecretAction::Keep,
+        ),
+        (
+            "no Secret",
+            json!({"suspend": "All", "password": {"secretRef": {"name": "p", "key": "k"}, "management": "Enforce"}}),
+            |f| f.row.as_mut().unwrap().password_drifted = true,
+            Reason::SecretNotFound,
+            |p| !p.settings.receive && !p.password && !p.force,
+        ),
+        (
+            "one too many, and a forbidden forward",
+            json!({"forwarding": {"to": ["x@other.example"]}}),
+            |f| f.verdict = Verdict::Number { what: "mailboxes", limit: 1 },
+            Reason::ExternalForwardingDenied,
+            |p| p.settings.forward_to.is_empty() && p.short.as_ref().unwrap().reason == Reason::LimitExceeded,
+        ),
+    ];
+    for (name, spec, change, reason, check) in cases {
+        let mut f = facts(json!({}));
+        f.row = Some(row(&plan(&fixtures::mailbox(json!({}), json!({})), &f).unwrap()));
+        f.credentials = own(&f, &Source::Generated);
+        change(&mut f);
+        let p = plan(&fixtures::mailbox(spec.clone(), json!({})), &f).unwrap();
+        assert_eq!(p.not_ready.as_ref().map(|h| h.reason), Some(*reason), "{name}");
+        assert!(check(&p), "{name}: {p:?}");
+        // Once it was carried out there is nothing more to do, and it is still said.
+        let again = MailboxRow { password_drifted: false, ..row(&p) };
+        let again = plan(&fixtures::mailbox(spec.clone(), json!({})), &Facts { row: Some(again), ..f }).unwrap();
+        assert!(again.settled && again.not_ready.is_some(), "{name}: {again:?}");
+    }
+}
+
+#[test]
+fn a_quota_that_does_not_fit_keeps_what_is_there() {
+    let m = fixtures::mailbox(json!({"displayName": "New"}), json!({}));
+    let mut f = facts(json!({}));
+    f.row = Some(row(&plan(&fixtures::mailbox(json!({}), json!({})), &f).unwrap()));
+    f.credentials = own(&f, &Source::Generated);
+    f.quota = 20 << 30;
+    f.verdict = Verdict::Storage { wanted: 20 << 30, free: 10 << 30, booked: 10 << 30 };
+    let p = plan(&m, &f).unwrap();
+    assert_eq!((p.settings.quota, p.settings.display_name.as_str()), (1 << 30, "New"));
+    assert_eq!(p.not_ready.unwrap().reason, Reason::QuotaExceeded);
+}
+
+#[test]
+fn rotation_is_asked_for_once() {
+    let wish = json!({"metadata": {"annotations": {"mailtenant.dev/rotate-password": "1"}}});
+    let m = fixtures::mailbox(json!({}), wish);
+    let mut f = facts(json!({}));
+    f.row = Some(row(&plan(&fixtures::mailbox(json!({}), json!({})), &f).unwrap()));
+    f.credentials = own(&f, &Source::Generated);
+    let p = plan(&m, &f).unwrap();
+    assert_eq!((p.secret, p.password), (SecretAction::Rotate, true));
+    let SecretSeen::Own { version, mark, .. } = own(&f, &Source::Generated) else { panic!() };
+    f.credentials = SecretSeen::Own { version, mark, rotated_for: Some("1".into()) };
+    assert_eq!(plan(&m, &f).unwrap().secret, SecretAction::Keep);
+}
+
+#[test]
+fn what_was_there_once_is_made_again_only_with_leave() {
+    let status = json!({"ownership": "Created", "address": "alice@acme.test", "backendId": "store-1"});
+    let m = fixtures::mailbox(json!({}), json!({"status": status}));
+    let mut f = facts(json!({}));
+    let p = plan(&m, &f).unwrap();
+    assert_eq!((p.recreates, p.former.as_deref()), (true, Some("store-1")));
+    // what another address was called is not asked for
+    f.address = "alice@other.test".into();
+    assert_eq!(plan(&m, &f).unwrap().former, None);
+    f.address = "alice@acme.test".into();
+    f.row = Some(row(&p));
+    let there = plan(&m, &f).unwrap();
+    assert_eq!((there.recreates, there.former), (false, None));
+    // neither is one that was only looked at
+    f.row = None;
+    let status = json!({"ownership": "Observed", "address": "alice@acme.test", "backendId": "store-1"});
+    let p = plan(&fixtures::mailbox(json!({}), json!({"status": status})), &f).unwrap();
+    assert_eq!((p.recreates, p.former), (false, None));
+}
+
+#[test]
+fn observing_writes_nothing_and_tells_what_differs() {
+    let m = fixtures::mailbox(json!({"managementPolicy": "Observe", "displayName": "X"}), json!({}));
+    let mut f = facts(json!({}));
+    let p = plan(&m, &f).unwrap();
+    assert_eq!((p.observe, p.drift.as_slice()), (true, ["missing".to_owned()].as_slice()));
+    f.row = Some(row(&plan(&fixtures::mailbox(json!({}), json!({})), &f).unwrap()));
+    let p = plan(&m, &f).unwrap();
+    assert_eq!(p.drift, ["displayName"]);
+    assert_eq!(p.not_ready.unwrap().reason, Reason::Drifted);
+}

@@ -1,0 +1,337 @@
+//! The credentials Secret, and the password on its way from a Secret to the server.
+//!
+//! The Secret is written before the server: whatever a crash leaves, the password that the server gets is one that
+//! stands in the Secret. A Secret that is not ours is never written.
+
+use super::gather::{Facts, version};
+use super::plan::{Plan, SecretAction, Source};
+use crate::ctx::{Ctx, Step};
+use crate::not_ready::NotReady;
+use crate::state::derived::credentials_secret;
+use crate::state::kind::{Kind, ObjectId};
+use crate::state::world::SecretMeta;
+use aws_lc_rs::digest::{SHA256, digest};
+use base64::Engine;
+use k8s_openapi::ByteString;
+use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+use kube::api::{Patch, PatchParams, PostParams};
+use kube::core::PartialObjectMetaExt;
+use kube::{Resource, ResourceExt};
+use mailtenant_api::*;
+use mailtenant_backend::secret::SecretText;
+use mailtenant_clock::Random;
+use mailtenant_groupware::PasswordWant;
+use mailtenant_runtime::store::NamespacedName;
+use serde_json::json;
+use std::collections::BTreeMap;
+
+/// Annotation: which access data the Secret holds (a digest of public facts), so that its content need not be read.
+const MARK: &str = "mailtenant.dev/settings";
+/// Annotation: the value of `rotate-password` that the password was made for.
+const ROTATED_FOR: &str = "mailtenant.dev/rotated-for";
+
+/// What the metadata of the credentials Secret tells.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SecretSeen {
+    /// It is not there.
+    Missing,
+    /// It belongs to somebody else.
+    Foreign,
+    /// It is ours.
+    Own {
+        /// `uid/resourceVersion`.
+        version: String,
+        /// Which access data it holds.
+        mark: Option<String>,
+        /// Which wish for a new password it answers.
+        rotated_for: Option<String>,
+    },
+}
+
+impl SecretSeen {
+    /// Of a Secret's metadata, for the Mailbox with this uid.
+    pub fn of(secret: Option<&SecretMeta>, uid: &str) -> Self {
+        let Some(secret) = secret else { return SecretSeen::Missing };
+        if !secret.owner_references().iter().any(|o| o.uid == uid) {
+            return SecretSeen::Foreign;
+        }
+        let note = |name: &str| secret.annotations().get(name).cloned();
+        SecretSeen::Own { version: version(secret), mark: note(MARK), rotated_for: note(ROTATED_FOR) }
+    }
+}
+
+/// A digest of the access data, none of it secret.
+pub fn settings_mark(settings: &ClientSettings, source: &Source) -> String {
+    let text = json!({"settings": settings, "generated": *source == Source::Generated}).to_string();
+    let hash = digest(&SHA256, text.as_bytes());
+    base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(&hash.as_ref()[..12])
+}
+
+/// 64 characters, so that every one is six bits.
+const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+
+/// A password of `length` characters, six bits each.
+pub fn generate(random: &dyn Random, length: usize) -> SecretText {
+    let mut bytes = zeroize::Zeroizing::new(vec![0u8; length]);
+    random.fill(&mut bytes);
+    SecretText::new(bytes.iter().map(|b| char::from(ALPHABET[usize::from(b & 63)])).collect::<String>())
+}
+
+/// The keys of the Secret, but for the password.
+pub fn data(settings: &ClientSettings) -> BTreeMap<String, String> {
+    let mut data = BTreeMap::new();
+    let mut put = |key: &str, value: Option<String>| {
+        if let Some(value) = value {
+            data.insert(key.to_owned(), value);
+        }
+    };
+    put("username", settings.username.clone());
+    let services = [
+        ("imap", &settings.imap),
+        ("pop3", &settings.pop3),
+        ("submission", &settings.submission),
+        ("sieve", &settings.sieve),
+    ];
+    for (name, endpoint) in services {
+        if let Some(e) = endpoint {
+            put(&format!("{name}-host"), Some(e.host.clone()));
+            put(&format!("{name}-port"), Some(e.port.to_string()));
+            put(&format!("{name}-security"), Some(e.security.as_str().into()));
+        }
+    }
+    put("webmail-url", settings.webmail.clone());
+    put("dav-url", settings.dav.clone());
+    data
+}
+
+fn owner(mailbox: &Mailbox) -> OwnerReference {
+    OwnerReference {
+        api_version: API_VERSION.into(),
+        kind: Mailbox::kind(&()).into(),
+        name: mailbox.name_any(),
+        uid: uid(mailbox),
+        controller: Some(true),
+        block_owner_deletion: Some(false),
+    }
+}
+
+fn notes(mailbox: &Mailbox, seen: &Facts, plan: &Plan) -> BTreeMap<String, String> {
+    let mut notes = BTreeMap::from([(MARK.to_owned(), settings_mark(&seen.settings, &plan.source))]);
+    if let Some(wish) = annotation(mailbox, annotations::ROTATE_PASSWORD)
+        && plan.source == Source::Generated
+    {
+        notes.insert(ROTATED_FOR.into(), wish);
+    }
+    notes
+}
+
+fn secret_version(secret: &Secret) -> String {
+    format!("{}/{}", secret.uid().unwrap_or_default(), secret.resource_version().unwrap_or_default())
+}
+
+fn length(mailbox: &Mailbox) -> usize {
+    mailbox.spec.password.generate.clone().unwrap_or_default().length.clamp(22, 128) as usize
+}
+
+/// The credentials Secret after it was dealt with.
+struct Written {
+    secret: Secret,
+    /// Its password was made by this pass. Of any other one nobody can tell whether a person typed it, and what a person
+    /// types needs a slow hash.
+    generated: bool,
+}
+
+impl Written {
+    /// As it was found.
+    fn before(secret: Secret) -> Self {
+        Written { secret, generated: false }
+    }
+}
+
+/// Does what the plan says about the credentials Secret; returns the password to hand over.
+pub async fn carry_out(ctx: &Ctx, mailbox: &Mailbox, seen: &Facts, plan: &Plan) -> Step<PasswordWant> {
+    let written = match plan.secret {
+        SecretAction::Keep => None,
+        SecretAction::Create => Some(create(ctx, mailbox, seen, plan).await?),
+        SecretAction::Update | SecretAction::Rotate => Some(update(ctx, mailbox, seen, plan).await?),
+    };
+    if !plan.password && written.is_none() {
+        return Ok(PasswordWant::Keep);
+    }
+    match &plan.source {
+        Source::Generated => {
+            let Written { secret, generated } = match written {
+                Some(written) => written,
+                None => Written::before(own(ctx, mailbox).await?),
+            };
+            let text = value(&secret, "password")?;
+            Ok(PasswordWant::Plain { text, generated, version: secret_version(&secret), force: plan.force })
+        }
+        Source::Plain(from) if plan.password => {
+            let (text, version) = named(ctx, mailbox, from).await?;
+            Ok(PasswordWant::Plain { text, generated: false, version, force: plan.force })
+        }
+        Source::Hash(from) if plan.password => {
+            let (text, version) = named(ctx, mailbox, from).await?;
+            Ok(PasswordWant::Hash { text, version, force: plan.force })
+        }
+        Source::Plain(_) | Source::Hash(_) => Ok(PasswordWant::Keep),
+    }
+}
+
+fn namespace(mailbox: &Mailbox) -> String {
+    mailbox.namespace().unwrap_or_default()
+}
+
+/// A Secret in the place of the credentials is somebody else's.
+pub fn not_owned(name: &str) -> NotReady {
+    NotReady::stalled(
+        Reason::SecretNotOwned,
+        format!(
+            "Secret {name} exists and does not belong to this Mailbox: remove it, or name another one in spec.credentialsSecret"
+        ),
+    )
+}
+
+async fn create(ctx: &Ctx, mailbox: &Mailbox, seen: &Facts, plan: &Plan) -> Step<Written> {
+    let mut data = data(&seen.settings);
+    let generated = plan.source == Source::Generated;
+    if generated {
+        data.insert("password".into(), generate(ctx.random.as_ref(), length(mailbox)).expose().to_owned());
+    }
+    let secret = Secret {
+        metadata: ObjectMeta {
+            name: Some(credentials_secret(mailbox)),
+            namespace: mailbox.namespace(),
+            owner_references: Some(vec![owner(mailbox)]),
+            annotations: Some(notes(mailbox, seen, plan)),
+            ..ObjectMeta::default()
+        },
+        type_: Some(CREDENTIALS_TYPE.into()),
+        data: Some(data.into_iter().map(|(k, v)| (k, ByteString(v.into_bytes()))).collect()),
+        ..Secret::default()
+    };
+    let api = ctx.api::<Secret>(&namespace(mailbox));
+    let params = PostParams { field_manager: Some(FIELD_MANAGER.into()), ..PostParams::default() };
+    match api.create(&params, &secret).await {
+        Ok(secret) => Ok(Written { secret: noted(ctx, mailbox, secret), generated }),
+        // Made by a pass whose reply was lost, or by somebody else just now.
+        Err(kube::Error::Api(status)) if status.is_already_exists() => Ok(Written::before(own(ctx, mailbox).await?)),
+        Err(error) => Err(unquoted(error).into()),
+    }
+}
+
+/// A refusal to write a Secret without the words that it came with: an admission webhook may quote what it refused (I6),
+/// and they would go into the log and into the status.
+fn unquoted(error: kube::Error) -> kube::Error {
+    let kube::Error::Api(status) = error else { return error };
+    let text = "the Secret with the access data was not taken; the answer may quote it and is not shown. Rights, quotas and \
+                admission webhooks for Secrets in this namespace can be the cause";
+    let reason = http::StatusCode::from_u16(status.code).ok().and_then(|c| c.canonical_reason()).unwrap_or_default();
+    let mut told = kube::core::Status::failure(text, reason);
+    told.code = status.code;
+    kube::Error::Api(Box::new(told))
+}
+
+fn noted(ctx: &Ctx, mailbox: &Mailbox, secret: Secret) -> Secret {
+    ctx.wrote_secret(&secret, ObjectId::new(Kind::Mailbox, NamespacedName::of(mailbox)));
+    secret
+}
+
+async fn own(ctx: &Ctx, mailbox: &Mailbox) -> Step<Secret> {
+    let name = credentials_secret(mailbox);
+    let secret = ctx.api::<Secret>(&namespace(mailbox)).get_opt(&name).await?;
+    let secret = secret
+        .ok_or_else(|| NotReady::retry(Reason::SecretNotFound, format!("Secret {name} went away: it is made again")))?;
+    if !secret.owner_references().iter().any(|o| o.uid == uid(mailbox)) {
+        return Err(not_owned(&name).into());
+    }
+    Ok(secret)
+}
+
+/// Writes access data, and a new password if asked for, over the version that was read.
+async fn update(ctx: &Ctx, mailbox: &Mailbox, seen: &Facts, plan: &Plan) -> Step<Written> {
+    let have = own(ctx, mailbox).await?;
+    let mut data: BTreeMap<String, Option<ByteString>> =
+        have.data.iter().flatten().filter(|(k, _)| *k != "password").map(|(k, _)| (k.clone(), None)).collect();
+    data.extend(self::data(&seen.settings).into_iter().map(|(k, v)| (k, Some(ByteString(v.into_bytes())))));
+    let mut generated = false;
+    let lacks = !have.data.iter().flatten().any(|(k, v)| k == "password" && !v.0.is_empty());
+    if plan.source != Source::Generated {
+        data.insert("password".into(), None);
+    } else if lacks
+        || (plan.secret == SecretAction::Rotate
+            && have.annotations().get(ROTATED_FOR) != annotation(mailbox, annotations::ROTATE_PASSWORD).as_ref())
+    {
+        // Read just now: a pass whose write the watch has not told of yet is not repeated.
+        generated = true;
+        let text = generate(ctx.random.as_ref(), length(mailbox));
+        data.insert("password".into(), Some(ByteString(text.expose().as_bytes().to_vec())));
+    }
+    let patch = json!({
+        "metadata": {
+            "uid": have.uid(), "resourceVersion": have.resource_version(),
+            "annotations": notes(mailbox, seen, plan),
+        },
+        "data": data,
+    });
+    let api = ctx.api::<Secret>(&namespace(mailbox));
+    let params = PatchParams { field_manager: Some(FIELD_MANAGER.into()), ..PatchParams::default() };
+    let written: Secret = api.patch(&have.name_any(), &params, &Patch::Merge(&patch)).await.map_err(unquoted)?;
+    let mut meta: SecretMeta = written.metadata.clone().into_response_partial();
+    mailtenant_runtime::store::prune(&mut meta);
+    // Its own pass goes on with it: nobody has to be woken.
+    let _ = ctx.world_mut().secrets.observe(meta);
+    Ok(Written { secret: written, generated })
+}
+
+fn value(secret: &Secret, key: &str) -> Result<SecretText, NotReady> {
+    let name = secret.name_any();
+    let bytes = secret.data.as_ref().and_then(|d| d.get(key)).ok_or_else(|| {
+        NotReady::waiting(
+            Reason::SecretNotFound,
+            format!("Secret {name} has no key {key}: add it, or delete the Secret to have it made again"),
+        )
+    })?;
+    let text = std::str::from_utf8(&bytes.0).ok().map(|t| t.trim_end_matches(['\n', '\r'])).filter(|t| !t.is_empty());
+    text.map(SecretText::new).ok_or_else(|| {
+        NotReady::stalled(
+            Reason::SecretInvalid,
+            format!("key {key} of Secret {name} is empty or not UTF-8 text: correct it"),
+        )
+    })
+}
+
+/// The Secret that is named as source is not there.
+pub fn not_there(from: &SecretKeyRef) -> NotReady {
+    let text = format!("Secret {} is not there: create it with the key {}", from.name, from.key);
+    NotReady::waiting(Reason::SecretNotFound, text)
+}
+
+async fn named(ctx: &Ctx, mailbox: &Mailbox, from: &SecretKeyRef) -> Step<(SecretText, String)> {
+    let secret = ctx.api::<Secret>(&namespace(mailbox)).get_opt(&from.name).await?;
+    let secret = secret.ok_or_else(|| not_there(from))?;
+    Ok((value(&secret, &from.key)?, secret_version(&secret)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_refused_a_secret_is_not_quoted() {
+        for (code, conflict) in [(403, false), (409, true), (422, false), (500, false)] {
+            let said = json!({"status": "Failure", "code": code, "reason": "hunter2", "message": "denied: hunter2"});
+            let said = kube::Error::Api(serde_json::from_value(said).unwrap());
+            let told = unquoted(said);
+            assert!(!format!("{told} {told:?}").contains("hunter2"), "{told:?}");
+            let not_ready = crate::pass::fallback_status::refusal(&told);
+            assert!(
+                not_ready.is_none_or(|h| !h.message.contains("hunter2") && h.message.contains("admission webhooks"))
+            );
+            let kube::Error::Api(status) = told else { panic!("it is another error now") };
+            assert_eq!((status.code, status.is_conflict()), (code, conflict));
+        }
+    }
+}

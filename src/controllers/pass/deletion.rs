@@ -1,0 +1,190 @@
+//! What all kinds say while they are being deleted, and when their children may go.
+
+use super::draft::Draft;
+use super::life::Lifecycle;
+use crate::connections::Groupware;
+use crate::ctx::{Ctx, Step, Stop};
+use crate::not_ready::NotReady;
+use crate::rules::backend_ready;
+use crate::state::parents;
+use crate::state::snapshots::Since;
+use crate::state::world::World;
+use jiff::Timestamp;
+use kube::Resource;
+use mailtenant_api::*;
+use mailtenant_groupware::{BackendError, DomainSnapshot};
+use mailtenant_runtime::dispatch::Next;
+use mailtenant_runtime::finalizer::Cleanup;
+use mailtenant_runtime::store::NamespacedName;
+use std::time::Duration;
+
+/// Waiting for others: names up to five, and how many more.
+pub fn blocked(reason: Reason, what: &str, names: &[String]) -> NotReady {
+    let shown: Vec<&str> = names.iter().take(5).map(String::as_str).collect();
+    let more = names.len().saturating_sub(5);
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    NotReady::waiting(reason, format!("deletion waits for {what} {}{more}: delete them first", shown.join(", ")))
+}
+
+/// Conditions of an object that is being deleted and may not go yet.
+pub fn conditions<K: Resource>(object: &K, old: &[Condition], not_ready: &NotReady, now: Timestamp) -> Vec<Condition> {
+    let mut conditions = Conditions::new(old, object.meta().generation.unwrap_or_default(), now);
+    blocked_conditions(&mut conditions, not_ready);
+    conditions.into_vec()
+}
+
+/// The same, put into conditions.
+pub fn blocked_conditions(conditions: &mut Conditions, not_ready: &NotReady) {
+    conditions.waiting(Reason::Deleting, format!("being deleted; {}", not_ready.message));
+    conditions.set(ConditionType::DeletionBlocked, true, not_ready.reason, not_ready.message.clone());
+}
+
+/// The annotation `orphan` on an object without children.
+pub fn orphaned<K: Resource<DynamicType = ()>>(ctx: &Ctx, object: &K) -> Cleanup<NotReady> {
+    ctx.event(object, true, "Orphaned", "the backend was not asked: what is there stays there");
+    Cleanup::Done
+}
+
+/// Whether `managementPolicy: Observe` stands on an object or its instance.
+pub fn observes(own: ManagementPolicy, instance: &MailInstance) -> bool {
+    [own, instance.spec.management_policy].contains(&ManagementPolicy::Observe)
+}
+
+/// A call that takes something down failed: the object waits, and the backend's own pass looks at the server.
+pub fn failed(ctx: &Ctx, server: &Groupware, error: &BackendError) -> Cleanup<NotReady> {
+    ctx.backend_failed(server, error);
+    Cleanup::Waiting(with_way_out(NotReady::backend(&server.label(), error)))
+}
+
+/// Something in a domain of which no pass ever said that it was made, as of its domain.
+pub fn nothing_made<K: Lifecycle>(ctx: &Ctx, draft: &Draft<K>, domain: &str) -> Option<Cleanup<NotReady>> {
+    let domain = NamespacedName::of(draft.object.as_ref()).sibling(domain);
+    let nothing = never_made(draft.status.ownership()) && parent_never_made(&ctx.world(), &domain);
+    nothing.then_some(Cleanup::Done)
+}
+
+/// A domain that is gone held its finalizer until nothing was in it: nothing can be left of what was never made. One that is
+/// there and cannot be used is waited for; also where its instance is gone by force, since the server may have what no
+/// status tells of.
+pub fn parentless(ownership: Option<Ownership>, not_ready: NotReady) -> Cleanup<NotReady> {
+    match not_ready.reason {
+        Reason::DomainNotFound if never_made(ownership) => Cleanup::Done,
+        _ => Cleanup::Waiting(with_way_out(not_ready)),
+    }
+}
+
+/// Whether the domain of an object was never made either: then nothing of the object can be anywhere, whatever becomes
+/// of the backend. An object is made only after its domain has said in its status that it was made.
+pub fn parent_never_made(world: &World, domain: &NamespacedName) -> bool {
+    let nothing = |s: &MailDomainStatus| {
+        // One that is only observed is there, and things can be made in it.
+        s.ownership.is_none() && !conditions::is_true(&s.conditions, ConditionType::Provisioned)
+    };
+    world.domains.get(domain).is_some_and(|d| d.status.as_ref().is_none_or(nothing))
+}
+
+/// What `managementPolicy: Observe` means for a deletion: nothing is written, so what was made must be dealt with first.
+pub fn observed() -> Cleanup<NotReady> {
+    let text =
+        "nothing is written (managementPolicy: Observe), and the backend still has what was made before: set Full.";
+    // A person sets it, or orphans it: both wake it.
+    Cleanup::Waiting(NotReady { next: Next::Settled, ..with_way_out(NotReady::waiting(Reason::Paused, text)) })
+}
+
+/// How old a read may be that serves all who are deleted together. Whoever made something lately put it in itself.
+const JUST_NOW: Duration = Duration::from_secs(5);
+
+/// The same for what lies in a domain. One whose status says that nothing was made is looked for all the same: the status
+/// after a creation can have been lost, and nobody would come back for what was made (I2).
+pub async fn observed_row(
+    ctx: &Ctx,
+    instance: &parents::Instance,
+    domain: (&NamespacedName, &str),
+    ownership: Option<Ownership>,
+    ours: impl FnOnce(&DomainSnapshot) -> bool,
+) -> Step<Cleanup<NotReady>> {
+    if never_made(ownership) {
+        backend_ready::groupware(&instance.backend).map_err(with_way_out)?;
+        let server = ctx.groupware(&instance.object.spec.backend_ref.name).await?;
+        let there = ctx.rows(&server, domain.0, domain.1, Since::within(JUST_NOW), ours).await;
+        if !there.map_err(|e| with_way_out(NotReady::backend(&server.label(), &e)))? {
+            return Ok(Cleanup::Done);
+        }
+    }
+    Ok(observed())
+}
+
+/// [`draining`], with a last look: where MX is ours, the domain's own deletion may be known to the server and not to us.
+pub async fn drains(ctx: &Ctx, domain: &parents::Domain) -> Step<Option<NotReady>> {
+    let leaving = ctx.world().namespace_leaves(&domain.key.namespace);
+    let now = ctx.clock.now();
+    if let Some(not_ready) = draining(&domain.object, leaving, now) {
+        return Ok(Some(not_ready));
+    }
+    if domain.object.metadata.deletion_timestamp.is_some() || !mx_is_ours(&domain.object) {
+        return Ok(None);
+    }
+    let live = ctx.api::<MailDomain>(&domain.key.namespace).get_opt(&domain.key.name).await?;
+    Ok(live.and_then(|d| draining(&d, false, now)))
+}
+
+/// Something that was made is not there. That is proof only if the server is the one that we know: with a large part of
+/// the instance's mailboxes missing it may be a restored or a wrong one, and what is on the right one would be orphaned.
+pub async fn not_there(ctx: &Ctx, server: &crate::connections::Groupware, instance: &parents::Instance) -> Step<()> {
+    match crate::rules::mass_loss::allow(ctx, server, instance).await {
+        Err(Stop::NotReady(not_ready)) => Err(with_way_out(not_ready).into()),
+        other => other,
+    }
+}
+
+fn mx_is_ours(domain: &MailDomain) -> bool {
+    let ours = |r: &mail_domain::RecordStatus| r.purpose == Purpose::MX && r.ownership == Some(Ownership::Created);
+    let dns = domain.status.as_ref().and_then(|s| s.dns.as_ref());
+    dns.is_some_and(|d| d.records.iter().any(ours))
+}
+
+/// Adds the way out to a message. What was refused is tried again: it may be mended where nobody wakes us.
+pub fn with_way_out(not_ready: NotReady) -> NotReady {
+    let next = if not_ready.next == Next::Settled { Next::Retry } else { not_ready.next };
+    let help =
+        "If it will never come back, the annotation mailtenant.dev/orphan: \"true\" lets this object go without it.";
+    let stop = if not_ready.message.ends_with('.') { "" } else { "." };
+    NotReady { message: format!("{}{stop} {help}", not_ready.message), stalled: false, next, ..not_ready }
+}
+
+/// While a domain is on its way out and resolvers may still send mail here, its mailboxes and aliases stay (I7).
+///
+/// `leaving`: the namespace is being deleted, so the domain goes too, whether it knows yet or not.
+pub fn draining(domain: &MailDomain, leaving: bool, now: Timestamp) -> Option<NotReady> {
+    if domain.metadata.deletion_timestamp.is_none() && !leaving {
+        return None;
+    }
+    // Nobody will withdraw MX: there is nothing to wait for.
+    if domain.spec.management_policy == ManagementPolicy::Observe || orphan(domain) {
+        return None;
+    }
+    let status = domain.status.clone().unwrap_or_default();
+    let name = &domain.spec.domain;
+    // The journal, not the state: it names MX before MX is written. One that was there before us is not ours to end.
+    let left = match &status.draining_until {
+        Some(until) => remaining(until, now)?,
+        None if mx_is_ours(domain) => {
+            let object = domain.metadata.name.as_deref().unwrap_or_default();
+            let text =
+                format!("MX of {name} still points here: it leaves first, see the conditions of MailDomain {object}");
+            return Some(NotReady::waiting(Reason::Draining, text));
+        }
+        None => return None,
+    };
+    let until = status.draining_until.unwrap_or_default();
+    let message =
+        format!("resolvers may send mail for {name} here until {until}: the backend goes on accepting till then");
+    Some(NotReady { next: Next::After(left), ..NotReady::waiting(Reason::Draining, message) })
+}
+
+/// Time until a stamp; none if it has passed.
+pub fn remaining(until: &str, now: Timestamp) -> Option<Duration> {
+    let until: Timestamp = until.parse().ok()?;
+    let left = until.duration_since(now);
+    (left.is_positive() && !left.is_zero()).then(|| Duration::from_millis(left.as_millis().max(1) as u64))
+}

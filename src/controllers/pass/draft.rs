@@ -1,0 +1,59 @@
+//! A status under construction: each step puts in what it found, whatever becomes of the next.
+
+use super::write::write_status;
+use crate::ctx::{Ctx, Step};
+use crate::not_ready::NotReady;
+use crate::pass::life::Lifecycle;
+use mailtenant_api::{Condition, ConditionType, Conditions, ObjectStatus, Reason, is_deleting};
+use mailtenant_runtime::store::NamespacedName;
+use std::sync::Arc;
+
+/// A status under construction.
+pub struct Draft<K: Lifecycle> {
+    /// The object that this pass is about; its spec stays the one that was looked at.
+    pub object: Arc<K>,
+    /// All but the conditions.
+    pub status: K::Status,
+    /// The conditions.
+    pub conditions: Conditions,
+    /// The conditions as the pass found them.
+    pub before: Vec<Condition>,
+}
+
+impl<K: Lifecycle> Draft<K> {
+    /// Starts from what the status says now.
+    pub fn new(ctx: &Ctx, object: Arc<K>) -> Self {
+        let generation = object.meta().generation;
+        let mut status = object.status().cloned().unwrap_or_default();
+        let before = status.conditions().to_vec();
+        let mut conditions = Conditions::new(&before, generation.unwrap_or_default(), ctx.clock.now());
+        // On the way out it is reported anew by each pass, and must keep the time since when it holds.
+        if !is_deleting(object.as_ref()) {
+            conditions.remove(ConditionType::DeletionBlocked);
+        }
+        status.set_observed_generation(generation);
+        Draft { object, status, conditions, before }
+    }
+
+    /// [`Draft::write`] of what must be known before a server is changed: nothing is changed for an object that is gone.
+    pub async fn write_first(&mut self, ctx: &Ctx) -> Step<()> {
+        if self.write(ctx).await? {
+            return Ok(());
+        }
+        Err(NotReady::waiting(Reason::Progressing, format!("the {} is gone", K::KIND.as_str())).into())
+    }
+
+    /// Writes the status as it is now, if it differs. False: the object is gone.
+    pub async fn write(&mut self, ctx: &Ctx) -> Result<bool, kube::Error> {
+        let mut status = self.status.clone();
+        status.set_conditions(self.conditions.clone().into_vec());
+        let api = K::api(ctx, self.object.meta().namespace.as_deref().unwrap_or_default());
+        write_status(ctx, &api, self.latest(ctx).as_ref(), status).await
+    }
+
+    /// The object as the world has it: what was written in this pass counts for a comparison and for a resourceVersion.
+    pub fn latest(&self, ctx: &Ctx) -> Arc<K> {
+        let known = ctx.world().get::<K>(&NamespacedName::of(self.object.as_ref()));
+        known.filter(|k| k.meta().uid == self.object.meta().uid).unwrap_or_else(|| self.object.clone())
+    }
+}

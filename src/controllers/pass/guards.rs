@@ -1,0 +1,224 @@
+//! What stands between a deletion and the first destructive call, once, in one order. Each guard can end the pass: the
+//! object waits, or goes without a server being asked. [`ORDER`] is the order; a kind says what a guard finds
+//! ([`super::life::Lifecycle`]).
+
+use super::deletion::with_way_out;
+use super::draft::Draft;
+use super::life::Lifecycle;
+use crate::connections::Groupware;
+use crate::ctx::{Ctx, Step};
+use crate::not_ready::NotReady;
+use crate::rules::{backend_ready, loss};
+use crate::state::parents::{self, Domain, Instance};
+use crate::state::world::World;
+use mailtenant_api::{orphan, paused};
+use mailtenant_runtime::finalizer::Cleanup;
+use mailtenant_runtime::store::NamespacedName;
+
+/// The parents of an object that is being deleted.
+pub enum Above {
+    /// A platform kind: nothing is above it, and nothing of it is at a groupware server.
+    Platform,
+    /// A tenant kind.
+    Tenant {
+        /// Its domain, if it is in one that is known.
+        domain: Option<Domain>,
+        /// Its instance with the backend, or why it cannot be used.
+        instance: Result<Instance, NotReady>,
+    },
+}
+
+impl Above {
+    /// The instance, if it is known.
+    pub fn instance(&self) -> Option<&Instance> {
+        match self {
+            Above::Platform => None,
+            Above::Tenant { instance, .. } => instance.as_ref().ok(),
+        }
+    }
+    /// The domain, if it is known.
+    pub fn domain(&self) -> Option<&Domain> {
+        match self {
+            Above::Platform => None,
+            Above::Tenant { domain, .. } => domain.as_ref(),
+        }
+    }
+}
+
+impl Above {
+    /// Of something in a domain.
+    pub fn in_domain(world: &World, domain: &NamespacedName) -> Self {
+        match parents::domain(world, domain, true) {
+            Ok(domain) => Above::Tenant { instance: Ok(domain.instance.clone()), domain: Some(domain) },
+            Err(not_ready) => Above::Tenant { instance: Err(not_ready), domain: None },
+        }
+    }
+
+    /// Of something in an instance, or of the instance itself.
+    pub fn in_instance(world: &World, instance: &NamespacedName) -> Self {
+        Above::Tenant { instance: parents::instance(world, instance, true), domain: None }
+    }
+}
+
+/// One guard of a deletion.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Guard {
+    /// The annotation `orphan`: no server is asked.
+    Orphan,
+    /// The annotation `paused`, on the object itself.
+    Paused,
+    /// Nothing of the object can be anywhere.
+    NothingMade,
+    /// The annotation `paused`, on the instance.
+    PausedAbove,
+    /// A mass loss is held: "not there" is no proof.
+    MassLoss,
+    /// MX leaves before anything is waited for.
+    WithdrawFirst,
+    /// Children, by a live list, and whoever refers to the object.
+    NeededBy,
+    /// `managementPolicy: Observe`.
+    Observed,
+    /// Resolvers may still send mail here.
+    Draining,
+    /// The parents cannot be used.
+    Parents,
+    /// The backend is not ready.
+    Backend,
+}
+
+/// The order in which the guards are asked.
+pub const ORDER: [Guard; 11] = [
+    Guard::Orphan,
+    Guard::Paused,
+    Guard::NothingMade,
+    Guard::PausedAbove,
+    Guard::MassLoss,
+    Guard::WithdrawFirst,
+    Guard::NeededBy,
+    Guard::Observed,
+    Guard::Draining,
+    Guard::Parents,
+    Guard::Backend,
+];
+
+/// Who can be asked.
+pub trait Ask {
+    /// Some: the pass ends here.
+    fn ask(&mut self, guard: Guard) -> impl Future<Output = Step<Option<Cleanup<NotReady>>>> + Send;
+}
+
+/// Asks all guards in their order; the first that objects has the word, and none is asked after it.
+pub async fn walk(guards: &mut impl Ask) -> Step<Option<Cleanup<NotReady>>> {
+    for guard in ORDER {
+        if let Some(end) = guards.ask(guard).await? {
+            return Ok(Some(end));
+        }
+    }
+    Ok(None)
+}
+
+struct Guards<'a, K: Lifecycle> {
+    ctx: &'a Ctx,
+    draft: &'a mut Draft<K>,
+    above: &'a Above,
+}
+
+impl<K: Lifecycle> Ask for Guards<'_, K> {
+    async fn ask(&mut self, guard: Guard) -> Step<Option<Cleanup<NotReady>>> {
+        let Guards { ctx, draft, above } = self;
+        let object = draft.object.clone();
+        let tenant = !matches!(above, Above::Platform);
+        let wait = |not_ready: Option<NotReady>| Ok(not_ready.map(Cleanup::Waiting));
+        match guard {
+            Guard::Orphan if orphan(object.as_ref()) => K::orphaned(ctx, draft).await.map(Some),
+            Guard::Orphan => Ok(None),
+            Guard::Paused => wait((tenant && paused(object.as_ref())).then(parents::paused_itself)),
+            Guard::NothingMade => K::nothing_made(ctx, draft).await,
+            Guard::PausedAbove => wait(above.instance().and_then(|i| parents::paused_by(&i.object))),
+            Guard::MassLoss => {
+                let held = above.instance().filter(|i| loss::is_held(&i.object));
+                wait(held.map(|i| with_way_out(loss::not_ready(&i.key.name, None))))
+            }
+            Guard::WithdrawFirst => K::withdraw_first(ctx, draft, above).await.map(|()| None),
+            Guard::NeededBy => wait(K::needed_by(ctx, draft, above).await?),
+            Guard::Observed => K::observed(ctx, draft, above).await,
+            Guard::Draining => wait(K::draining(ctx, draft, above).await?),
+            Guard::Parents => Ok(match above {
+                Above::Tenant { instance: Err(not_ready), .. } => Some(K::without_parents(draft, not_ready.clone())),
+                _ => None,
+            }),
+            Guard::Backend => {
+                let ready = above.instance().map_or(Ok(()), |i| backend_ready::groupware(&i.backend));
+                Ok(ready.err().map(|not_ready| Cleanup::Waiting(with_way_out(not_ready))))
+            }
+        }
+    }
+}
+
+/// Asks the guards, connects, and takes the object down.
+pub async fn take_down<K: Lifecycle>(ctx: &Ctx, draft: &mut Draft<K>) -> Step<Cleanup<NotReady>> {
+    let above = K::above(&ctx.world(), &draft.object);
+    if let Some(end) = walk(&mut Guards { ctx, draft: &mut *draft, above: &above }).await? {
+        return Ok(end);
+    }
+    match above.instance() {
+        None => Ok(Cleanup::Done),
+        Some(instance) => {
+            let server: Groupware = ctx.groupware(&instance.object.spec.backend_ref.name).await?;
+            K::remove(ctx, draft, &above, &server).await
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use mailtenant_api::Reason;
+
+    /// Objects from one guard on, and notes who was asked.
+    struct Table(Option<usize>, Vec<Guard>);
+
+    impl Ask for Table {
+        async fn ask(&mut self, guard: Guard) -> Step<Option<Cleanup<NotReady>>> {
+            self.1.push(guard);
+            let objects = self.0.is_some_and(|from| ORDER.iter().position(|g| *g == guard) >= Some(from));
+            Ok(objects.then(|| Cleanup::Waiting(NotReady::waiting(Reason::Paused, format!("{guard:?}")))))
+        }
+    }
+
+    #[tokio::test]
+    async fn the_first_guard_that_objects_has_the_word_and_none_is_asked_after_it() {
+        for from in 0..ORDER.len() {
+            let mut table = Table(Some(from), vec![]);
+            let end = walk(&mut table).await;
+            let Ok(Some(Cleanup::Waiting(not_ready))) = end else { panic!("{from}: it went on") };
+            assert_eq!(not_ready.message, format!("{:?}", ORDER[from]));
+            assert_eq!(table.1, ORDER[..=from]);
+        }
+        let mut table = Table(None, vec![]);
+        assert!(matches!(walk(&mut table).await, Ok(None)), "nobody objects");
+        assert_eq!(table.1, ORDER);
+    }
+
+    /// What must come before what, and why. A new guard finds its place by this.
+    #[test]
+    fn the_order_keeps_what_mail_depends_on() {
+        use Guard::*;
+        let at = |guard| ORDER.iter().position(|g| *g == guard);
+        for (first, then, why) in [
+            (Orphan, Paused, "the way out of a stuck deletion works for a paused object too"),
+            (Paused, NothingMade, "paused means that nothing is done"),
+            (Paused, WithdrawFirst, "nothing is written while it is paused"),
+            (PausedAbove, WithdrawFirst, "nothing is written below a paused instance"),
+            (MassLoss, WithdrawFirst, "nothing is taken out of the DNS for a server that may be the wrong one"),
+            (WithdrawFirst, NeededBy, "MX leaves first; children wait for that"),
+            (NeededBy, Observed, "children first, also of what is only observed"),
+            (Observed, Draining, "nobody takes out the MX of what is only observed"),
+            (Draining, Backend, "the old TTL is waited for before a server is asked"),
+            (Parents, Backend, "the backend is known by the parents"),
+        ] {
+            assert!(at(first) < at(then), "{first:?} before {then:?}: {why}");
+        }
+    }
+}

@@ -1,0 +1,56 @@
+//! What a pass writes to its own object: finalizer and status. What the write returns is put into the world at once.
+
+use crate::ctx::Ctx;
+use crate::state::managed::Managed;
+use kube::Api;
+use kube::core::object::HasStatus;
+use mailtenant_api::{FIELD_MANAGER, FINALIZER};
+use std::sync::Arc;
+
+/// Puts the finalizer on if it is missing; returns the object to go on with.
+pub async fn with_finalizer<K>(ctx: &Ctx, api: &Api<K>, object: Arc<K>) -> Result<Arc<K>, kube::Error>
+where
+    K: Managed,
+{
+    match mailtenant_runtime::finalizer::add(api, object.as_ref(), FINALIZER, FIELD_MANAGER).await? {
+        Some(mut written) => {
+            mailtenant_runtime::store::prune(&mut written);
+            ctx.absorb(written.clone());
+            Ok(Arc::new(written))
+        }
+        None => Ok(object),
+    }
+}
+
+/// Takes the finalizer off.
+pub async fn without_finalizer<K>(ctx: &Ctx, api: &Api<K>, object: &K) -> Result<(), kube::Error>
+where
+    K: Managed,
+{
+    if let Some(written) = mailtenant_runtime::finalizer::remove(api, object, FINALIZER, FIELD_MANAGER).await? {
+        ctx.absorb(written);
+    }
+    Ok(())
+}
+
+/// Writes a status if it differs, or if a write of one may have been carried out without our knowing: what the world has
+/// says nothing then, and what was written in between would stay. False: the object is gone.
+pub async fn write_status<K>(ctx: &Ctx, api: &Api<K>, object: &K, status: K::Status) -> Result<bool, kube::Error>
+where
+    K: Managed + HasStatus,
+    K::Status: PartialEq + serde::Serialize,
+{
+    let unsure = ctx.is_unsure(object);
+    if object.status() == Some(&status) && !unsure {
+        return Ok(true);
+    }
+    // Until the answer is here, and if none comes: a pass that is ended in between leaves it so.
+    ctx.set_unsure(object, true);
+    let applied = mailtenant_runtime::status::apply(api, object, &status, FIELD_MANAGER).await?;
+    ctx.set_unsure(object, false);
+    let there = applied.is_some();
+    if let Some(written) = applied {
+        ctx.absorb(written);
+    }
+    Ok(there)
+}

@@ -1,0 +1,85 @@
+//! What is declared and has no effect, because this release or the server cannot do it, while everything else of the
+//! object can be done. Taking the object's other functions away for it would harm its users, silence would deceive them:
+//! it stays `Ready`, and says so in a condition of its own and in an Event.
+
+use crate::ctx::Ctx;
+use kube::Resource;
+use mailtenant_api::mail_domain::MtaStsMode;
+use mailtenant_api::*;
+use mailtenant_groupware::Capability;
+use std::collections::BTreeSet;
+
+/// Fields of a domain that have no effect. Only what somebody wrote: defaults say nothing of what is wanted.
+pub fn of_domain(domain: &MailDomain) -> Vec<&'static str> {
+    let spec = &domain.spec;
+    let fields =
+        [("dns.mtaSts", spec.dns.mta_sts.mode != MtaStsMode::None), ("dns.tlsRpt", spec.dns.tls_rpt.is_some())];
+    fields.iter().filter(|(_, said)| *said).map(|(name, _)| *name).collect()
+}
+
+/// Fields of an alias that have no effect at a server that can do this.
+pub fn of_alias(alias: &MailAlias, capabilities: &BTreeSet<String>) -> Vec<&'static str> {
+    let named = alias.spec.display_name.as_ref().is_some_and(|n| !n.is_empty());
+    let shown = capabilities.contains(Capability::AliasDisplayName.as_str());
+    if named && !shown { vec!["displayName"] } else { vec![] }
+}
+
+fn message(fields: &[&str], who: &str) -> String {
+    let have = if fields.len() > 1 { "have" } else { "has" };
+    format!("{} {have} no effect with {who}, all else is done: take it out, or leave it for later", fields.join(", "))
+}
+
+/// Puts it into the conditions: there while there is such a field, absent otherwise.
+pub fn report(conditions: &mut Conditions, fields: &[&str], who: &str) {
+    if fields.is_empty() {
+        conditions.remove(ConditionType::FieldsIgnored);
+    } else {
+        conditions.set(ConditionType::FieldsIgnored, true, Reason::Unsupported, message(fields, who));
+    }
+}
+
+/// An Event when it begins, or when it is said of other fields.
+pub fn event<K: Resource<DynamicType = ()>>(ctx: &Ctx, object: &K, old: &[Condition], fields: &[&str], who: &str) {
+    let text = message(fields, who);
+    let said = conditions::find(old, ConditionType::FieldsIgnored).map(|c| c.message.as_str());
+    if !fields.is_empty() && said != Some(text.as_str()) {
+        ctx.event(object, true, "FieldsIgnored", text);
+    }
+}
+
+/// Who cannot do it, where that is not a server.
+pub const RELEASE: &str = "this release";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixtures;
+    use serde_json::json;
+
+    #[test]
+    fn only_what_somebody_wrote_and_nobody_does() {
+        assert_eq!(of_domain(&fixtures::domain(json!({})).object), [""; 0]);
+        let mut domain = fixtures::domain(json!({})).object.as_ref().clone();
+        domain.spec.dns.mta_sts.mode = MtaStsMode::Testing;
+        domain.spec.dns.tls_rpt = Some(mail_domain::TlsRpt { report_to: vec!["mailto:a@b.example".into()] });
+        assert_eq!(of_domain(&domain), ["dns.mtaSts", "dns.tlsRpt"]);
+        let can = |list: &[&str]| list.iter().map(|c| (*c).to_owned()).collect::<BTreeSet<_>>();
+        let named = fixtures::alias(json!({"displayName": "Office"}));
+        assert_eq!(of_alias(&named, &can(&[])), ["displayName"]);
+        assert_eq!(of_alias(&named, &can(&["AliasDisplayName"])), [""; 0]);
+        assert_eq!(of_alias(&fixtures::alias(json!({})), &can(&[])), [""; 0]);
+    }
+
+    #[test]
+    fn it_is_said_beside_ready_and_goes_with_the_field() {
+        let mut conditions = Conditions::new(&[], 1, jiff::Timestamp::UNIX_EPOCH);
+        conditions.ready("as declared");
+        report(&mut conditions, &["dns.mtaSts", "dns.tlsRpt"], RELEASE);
+        let list = conditions.clone().into_vec();
+        assert!(conditions::is_true(&list, ConditionType::Ready));
+        let said = conditions::find(&list, ConditionType::FieldsIgnored).map(|c| c.message.as_str());
+        assert!(said.is_some_and(|m| m.starts_with("dns.mtaSts, dns.tlsRpt have no effect with this release")));
+        report(&mut conditions, &[], RELEASE);
+        assert!(conditions::find(&conditions.into_vec(), ConditionType::FieldsIgnored).is_none());
+    }
+}

@@ -1,0 +1,6 @@
+//! Rules that several kinds share.
+
+pub mod backend_ready;
+pub mod ignored_fields;
+pub mod loss;
+pub mod mass_loss;

@@ -1,0 +1,321 @@
+//! Who may have what when there is not enough for all: addresses, numbers, storage. Pure.
+//!
+//! The loser is always the same: what is provisioned keeps what it has, then the older object wins, by creation time,
+//! then by uid. So nothing flaps, and an object that never came to be owns nothing.
+
+use crate::state::derived::bytes;
+use crate::state::kind::{Kind, ObjectId};
+use crate::state::world::World;
+use kube::Resource;
+use mailtenant_api::mail_instance::StoragePolicy;
+use mailtenant_api::*;
+use mailtenant_runtime::store::NamespacedName;
+
+/// Orders rivals: the smallest wins.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Rank {
+    waiting: bool,
+    created: String,
+    uid: String,
+}
+
+/// The rank of an object.
+pub fn rank<K: Resource>(object: &K, ownership: Option<Ownership>) -> Rank {
+    let meta = object.meta();
+    Rank {
+        waiting: !matches!(ownership, Some(Ownership::Created | Ownership::Adopted)),
+        created: meta.creation_timestamp.as_ref().map(|t| t.0.to_string()).unwrap_or_default(),
+        uid: meta.uid.clone().unwrap_or_default(),
+    }
+}
+
+fn rank_of(world: &World, id: &ObjectId) -> Option<Rank> {
+    let mut rank = status_rank(world, id)?;
+    rank.waiting &= !world.granting.contains_key(&rank.uid);
+    Some(rank)
+}
+
+fn status_rank(world: &World, id: &ObjectId) -> Option<Rank> {
+    match id.kind {
+        Kind::Mailbox => {
+            world.mailboxes.get(&id.key).map(|m| rank(m.as_ref(), m.status.as_ref().and_then(|s| s.ownership)))
+        }
+        Kind::MailAlias => {
+            world.aliases.get(&id.key).map(|a| rank(a.as_ref(), a.status.as_ref().and_then(|s| s.ownership)))
+        }
+        Kind::MailDomain => {
+            world.domains.get(&id.key).map(|d| rank(d.as_ref(), d.status.as_ref().and_then(|s| s.ownership)))
+        }
+        _ => None,
+    }
+}
+
+/// The object that has an address before `own`, if any.
+pub fn rival(world: &World, domain: &NamespacedName, local_part: &str, own: &ObjectId) -> Option<ObjectId> {
+    let mine = rank_of(world, own)?;
+    let others = world.owner_of_address(domain, local_part).into_iter().filter(|id| id != own);
+    others.filter_map(|id| Some((rank_of(world, &id)?, id))).filter(|(r, _)| *r < mine).min().map(|(_, id)| id)
+}
+
+/// What stands against an object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// Nothing.
+    Fits,
+    /// The number that the instance allows is reached.
+    Number {
+        /// What is counted.
+        what: &'static str,
+        /// How many are allowed.
+        limit: u64,
+    },
+    /// The storage that was booked is given out.
+    Storage {
+        /// What the object asks for, in bytes.
+        wanted: u64,
+        /// What it could have, in bytes.
+        free: u64,
+        /// What was booked, in bytes.
+        booked: u64,
+    },
+}
+
+fn limit(instance: &MailInstance, which: fn(&mail_instance::InstanceLimits) -> Option<i64>) -> Option<u64> {
+    instance.spec.limits.as_ref().and_then(which).map(|n| n.max(0) as u64)
+}
+
+/// Whether `own` is among the first `limit` of `ids`. Counts only if there are more than that.
+fn among(world: &World, ids: impl Iterator<Item = ObjectId>, own: &ObjectId, limit: u64) -> bool {
+    let Some(mine) = rank_of(world, own) else { return true };
+    let before = ids.filter(|id| id != own).filter_map(|id| rank_of(world, &id)).filter(|r| *r < mine).count();
+    (before as u64) < limit
+}
+
+/// Whether a domain may be one of its instance.
+pub fn domain(world: &World, instance: &MailInstance, own: &ObjectId) -> Verdict {
+    let key = NamespacedName::of(instance);
+    match limit(instance, |l| l.domains) {
+        Some(max) if world.index.domains_by_instance.count(&key) as u64 > max => {
+            let all = world.index.domains_by_instance.of(&key).map(|k| ObjectId::new(Kind::MailDomain, k.clone()));
+            if among(world, all, own, max) { Verdict::Fits } else { Verdict::Number { what: "domains", limit: max } }
+        }
+        _ => Verdict::Fits,
+    }
+}
+
+/// Whether an alias may be one of its instance.
+pub fn alias(world: &World, instance: &MailInstance, own: &ObjectId) -> Verdict {
+    let key = NamespacedName::of(instance);
+    match limit(instance, |l| l.aliases) {
+        Some(max) if world.tally(&key).aliases > max => {
+            let all = world.children_of(&key).into_iter().filter(|id| id.kind == Kind::MailAlias);
+            if among(world, all, own, max) { Verdict::Fits } else { Verdict::Number { what: "aliases", limit: max } }
+        }
+        _ => Verdict::Fits,
+    }
+}
+
+/// Quota that a mailbox asks for, in bytes; 0 = no bound.
+pub fn wanted_quota(instance: &MailInstance, mailbox: &Mailbox) -> u64 {
+    mailbox.spec.quota.as_ref().or(instance.spec.default_mailbox_quota.as_ref()).map_or(0, bytes)
+}
+
+fn granted(world: &World, mailbox: &Mailbox) -> u64 {
+    let told = mailbox.metadata.uid.as_ref().and_then(|uid| world.granting.get(uid)).copied().unwrap_or(0);
+    mailbox.status.as_ref().and_then(|s| s.quota.as_ref()).map_or(0, bytes).max(told)
+}
+
+/// Whether a mailbox may be one of its instance, with the quota that it asks for.
+pub fn mailbox(world: &World, instance: &MailInstance, own: &ObjectId) -> Verdict {
+    let key = NamespacedName::of(instance);
+    let tally = world.tally(&key);
+    if let Some(max) = limit(instance, |l| l.mailboxes)
+        && tally.mailboxes > max
+    {
+        let all = world.children_of(&key).into_iter().filter(|id| id.kind == Kind::Mailbox);
+        if !among(world, all, own, max) {
+            return Verdict::Number { what: "mailboxes", limit: max };
+        }
+    }
+    if instance.spec.storage_policy == StoragePolicy::Share {
+        return Verdict::Fits;
+    }
+    let booked = bytes(&instance.spec.storage);
+    let default = instance.spec.default_mailbox_quota.as_ref().map_or(0, bytes);
+    // All that is declared fits, and nothing that is granted is about to be given back: nobody has to be asked.
+    if tally.declared.saturating_add(default.saturating_mul(tally.without_quota)) <= booked && tally.granted <= booked {
+        return Verdict::Fits;
+    }
+    storage(world, instance, &key, own, booked)
+}
+
+/// The long way: what is granted stays granted, what is left goes to the oldest that it is enough for.
+fn storage(world: &World, instance: &MailInstance, key: &NamespacedName, own: &ObjectId, booked: u64) -> Verdict {
+    let ids = world.children_of(key).into_iter().filter(|id| id.kind == Kind::Mailbox);
+    let mut all: Vec<_> = ids
+        .filter_map(|id| {
+            let object = world.mailboxes.get(&id.key)?;
+            let rank = Rank { waiting: false, ..rank(object.as_ref(), None) };
+            Some((rank, id, wanted_quota(instance, &object), granted(world, &object)))
+        })
+        .collect();
+    all.sort();
+    // A mailbox that gives back keeps what it wants; one that asks for more holds what it has.
+    let held: u64 = all.iter().map(|(_, _, wanted, granted)| (*wanted).min(*granted)).fold(0, u64::saturating_add);
+    let mut free = booked.saturating_sub(held);
+    for (_, id, wanted, granted) in &all {
+        let more = wanted.saturating_sub(*granted);
+        if more == 0 || more > free {
+            if id == own && more > 0 {
+                return Verdict::Storage { wanted: *wanted, free: granted + free, booked };
+            }
+            continue;
+        }
+        if id == own {
+            return Verdict::Fits;
+        }
+        free -= more;
+    }
+    Verdict::Fits
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use mailtenant_runtime::store::Event;
+    use serde_json::json;
+
+    fn world(mailboxes: &[(&str, &str, &str, &str, Option<&str>)]) -> (World, MailInstance) {
+        let mut w = World::default();
+        let meta = |name: &str, uid: &str, at: &str| {
+            json!({"name": name, "namespace": "t", "uid": uid, "resourceVersion": "1",
+                   "creationTimestamp": format!("2026-01-01T00:00:{at}Z")})
+        };
+        let instance: MailInstance = serde_json::from_value(json!({
+            "apiVersion": "mailtenant.dev/v1alpha1", "kind": "MailInstance", "metadata": meta("i", "i", "00"),
+            "spec": {"backendRef": {"name": "b"}, "storage": "10Gi", "limits": {"mailboxes": 3}}
+        }))
+        .unwrap();
+        w.apply(Event::Applied(instance.clone()));
+        w.apply(Event::Applied(
+            serde_json::from_value(json!({
+                "apiVersion": "mailtenant.dev/v1alpha1", "kind": "MailDomain", "metadata": meta("d", "d", "00"),
+                "spec": {"instanceRef": {"name": "i"}, "domain": "a.test", "dns": {"mode": "Manual"}}
+            }))
+            .unwrap(),
+        ));
+        for (name, uid, at, quota, granted) in mailboxes {
+            let local = name.split('-').next().unwrap();
+            let mut m = json!({
+                "apiVersion": "mailtenant.dev/v1alpha1", "kind": "Mailbox", "metadata": meta(name, uid, at),
+                "spec": {"domainRef": {"name": "d"}, "localPart": local, "quota": quota}
+            });
+            if let Some(g) = granted {
+                m["status"] = json!({"quota": g, "ownership": "Created"});
+            }
+            w.apply(Event::Applied(serde_json::from_value(m).unwrap()));
+        }
+        (w, instance)
+    }
+    fn id(name: &str) -> ObjectId {
+        ObjectId::new(Kind::Mailbox, NamespacedName::new("t", name))
+    }
+
+    #[test]
+    fn the_younger_loses_and_what_is_provisioned_stays() {
+        let (w, i) = world(&[
+            ("a", "1", "01", "4Gi", Some("4Gi")),
+            ("b", "2", "02", "7Gi", None),
+            ("c", "3", "03", "3Gi", None),
+            ("d", "4", "04", "4Gi", None),
+        ]);
+        assert_eq!(mailbox(&w, &i, &id("a")), Verdict::Fits);
+        assert_eq!(mailbox(&w, &i, &id("b")), Verdict::Storage { wanted: 7 << 30, free: 6 << 30, booked: 10 << 30 });
+        assert_eq!(mailbox(&w, &i, &id("c")), Verdict::Fits, "what is left is enough for it");
+        assert_eq!(mailbox(&w, &i, &id("d")), Verdict::Number { what: "mailboxes", limit: 3 });
+    }
+
+    #[test]
+    fn who_asks_for_more_loses_not_who_has_it() {
+        let (w, i) = world(&[("a", "1", "01", "8Gi", Some("4Gi")), ("b", "2", "02", "5Gi", Some("5Gi"))]);
+        assert_eq!(mailbox(&w, &i, &id("a")), Verdict::Storage { wanted: 8 << 30, free: 5 << 30, booked: 10 << 30 });
+        assert_eq!(mailbox(&w, &i, &id("b")), Verdict::Fits);
+    }
+
+    #[test]
+    fn an_address_is_the_provisioned_ones_then_the_older_ones() {
+        let d = NamespacedName::new("t", "d");
+        let (w, _) = world(&[
+            ("x-1", "1", "01", "1Gi", None),
+            ("x-2", "2", "02", "1Gi", Some("1Gi")),
+            ("x-3", "0", "02", "1Gi", None),
+        ]);
+        assert_eq!(rival(&w, &d, "x", &id("x-1")), Some(id("x-2")));
+        assert_eq!(rival(&w, &d, "x", &id("x-2")), None);
+        assert_eq!(rival(&w, &d, "x", &id("x-3")), Some(id("x-2")));
+        let (w, _) = world(&[("x-1", "2", "01", "1Gi", None), ("x-2", "1", "01", "1Gi", None)]);
+        assert_eq!(rival(&w, &d, "x", &id("x-1")), Some(id("x-2")), "same second: by uid");
+    }
+
+    /// An instance with these limits, its domain `d`, and more domains and aliases, the n-th made in second n; `had` are
+    /// provisioned.
+    fn numbers(limits: serde_json::Value, domains: &[&str], aliases: &[&str], had: &[&str]) -> (World, MailInstance) {
+        let (mut w, mut instance) = world(&[]);
+        instance.spec.limits = serde_json::from_value(limits).unwrap();
+        let object = |kind: &str, name: &str, n: usize, spec: serde_json::Value| {
+            let ownership = had.contains(&name).then_some("Created");
+            json!({"apiVersion": "mailtenant.dev/v1alpha1", "kind": kind, "spec": spec, "status": {"ownership": ownership},
+                   "metadata": {"name": name, "namespace": "t", "uid": name, "resourceVersion": "1",
+                                "creationTimestamp": format!("2026-01-01T00:00:{:02}Z", n + 1)}})
+        };
+        for (n, name) in domains.iter().enumerate() {
+            let spec =
+                json!({"instanceRef": {"name": "i"}, "domain": format!("{name}.test"), "dns": {"mode": "Manual"}});
+            w.apply(Event::Applied(serde_json::from_value(object("MailDomain", name, n, spec)).unwrap()));
+        }
+        for (n, name) in aliases.iter().enumerate() {
+            let domain = domains.last().unwrap_or(&"d");
+            let spec =
+                json!({"domainRef": {"name": domain}, "localPart": name, "targets": [{"mailboxRef": {"name": "m"}}]});
+            w.apply(Event::Applied(serde_json::from_value(object("MailAlias", name, n, spec)).unwrap()));
+        }
+        (w, instance)
+    }
+
+    #[test]
+    fn the_youngest_domain_is_one_too_many_unless_it_was_there_first() {
+        let judge = |w: &World, i: &MailInstance, name: &str| {
+            domain(w, i, &ObjectId::new(Kind::MailDomain, NamespacedName::new("t", name)))
+        };
+        let over = |limit| Verdict::Number { what: "domains", limit };
+        let (w, i) = numbers(json!({"domains": 2}), &["x", "y"], &[], &[]);
+        assert_eq!(["d", "x", "y"].map(|n| judge(&w, &i, n)), [Verdict::Fits, Verdict::Fits, over(2)]);
+        let (w, i) = numbers(json!({"domains": 2}), &["x", "y"], &[], &["d", "y"]);
+        assert_eq!(["d", "x", "y"].map(|n| judge(&w, &i, n)), [Verdict::Fits, over(2), Verdict::Fits]);
+        // Lowered below what is there: the youngest of those again, and never more than the limit.
+        let (w, i) = numbers(json!({"domains": 1}), &["x", "y"], &[], &["x", "y"]);
+        assert_eq!(["d", "x", "y"].map(|n| judge(&w, &i, n)), [over(1), Verdict::Fits, over(1)]);
+        let (w, i) = numbers(json!({"domains": 0}), &[], &[], &["d"]);
+        assert_eq!(judge(&w, &i, "d"), over(0));
+        for none in [json!({}), json!({"mailboxes": 0, "aliases": 0}), json!(null), json!({"domains": 3})] {
+            let (w, i) = numbers(none, &["x", "y"], &[], &[]);
+            assert_eq!(judge(&w, &i, "y"), Verdict::Fits);
+        }
+    }
+
+    #[test]
+    fn aliases_are_counted_over_all_domains_of_the_instance() {
+        let judge = |w: &World, i: &MailInstance, name: &str| {
+            alias(w, i, &ObjectId::new(Kind::MailAlias, NamespacedName::new("t", name)))
+        };
+        let over = |limit| Verdict::Number { what: "aliases", limit };
+        let (mut w, i) = numbers(json!({"aliases": 2}), &[], &["a", "b", "c"], &[]);
+        assert_eq!(["a", "b", "c"].map(|n| judge(&w, &i, n)), [Verdict::Fits, Verdict::Fits, over(2)]);
+        w.apply(Event::Deleted { key: NamespacedName::new("t", "a"), uid: Some("a".into()) });
+        assert_eq!(judge(&w, &i, "c"), Verdict::Fits, "there is room again");
+        let (w, i) = numbers(json!({"aliases": 2}), &["x"], &["a", "b", "c"], &["c"]);
+        assert_eq!(["a", "b", "c"].map(|n| judge(&w, &i, n)), [Verdict::Fits, over(2), Verdict::Fits]);
+        let (w, i) = numbers(json!({"domains": 1, "mailboxes": 1}), &[], &["a", "b", "c"], &[]);
+        assert_eq!(judge(&w, &i, "c"), Verdict::Fits, "other numbers have nothing to do with it");
+    }
+}

@@ -1,0 +1,136 @@
+//! The parents of an object, as the world has them: instance, domain, backend, and whether they may be used. Pure.
+
+use crate::not_ready::NotReady;
+use crate::rules::loss;
+use crate::state::derived::a_label;
+use crate::state::kind::{Kind, ObjectId};
+use crate::state::world::World;
+use mailtenant_api::*;
+use mailtenant_runtime::store::NamespacedName;
+use std::sync::Arc;
+
+/// Instance and backend of a tenant object, checked.
+#[derive(Debug, Clone)]
+pub struct Instance {
+    /// The object.
+    pub object: Arc<MailInstance>,
+    /// Its name.
+    pub key: NamespacedName,
+    /// Id at the backend; none while it is not provisioned.
+    pub id: Option<String>,
+    /// The backend.
+    pub backend: Arc<GroupwareBackend>,
+}
+
+/// A domain with its instance, checked.
+#[derive(Debug, Clone)]
+pub struct Domain {
+    /// The object.
+    pub object: Arc<MailDomain>,
+    /// Its name.
+    pub key: NamespacedName,
+    /// A-label.
+    pub name: String,
+    /// Its instance.
+    pub instance: Instance,
+}
+
+/// The backend of an instance, if the namespace may use it.
+pub fn backend(world: &World, instance: &MailInstance, for_deletion: bool) -> Result<Arc<GroupwareBackend>, NotReady> {
+    let name = &instance.spec.backend_ref.name;
+    let backend = world.groupware.get(&NamespacedName::new("", name)).ok_or_else(|| {
+        NotReady::waiting(
+            Reason::BackendNotFound,
+            format!("GroupwareBackend {name} is not there: the platform team has to create it"),
+        )
+    })?;
+    let made = !never_made(instance.status.as_ref().and_then(|s| s.ownership));
+    if !for_deletion && !made && backend.metadata.deletion_timestamp.is_some() {
+        let text = format!("GroupwareBackend {name} is being deleted: name another one in a new MailInstance");
+        return Err(NotReady::stalled(Reason::BackendNotAllowed, text));
+    }
+    let namespace = instance.metadata.namespace.as_deref().unwrap_or_default();
+    // Who may no longer make something may still take down what was made.
+    if !for_deletion && !backend.spec.allowed_namespaces.allows(namespace, &world.namespace_labels(namespace)) {
+        return Err(NotReady::stalled(
+            Reason::BackendNotAllowed,
+            format!(
+                "GroupwareBackend {name} does not allow namespace {namespace}: ask the platform team to add it to spec.allowedNamespaces"
+            ),
+        ));
+    }
+    Ok(backend)
+}
+
+/// An object that cannot be decoded is there all the same.
+fn readable(world: &World, kind: Kind, key: &NamespacedName) -> Result<(), NotReady> {
+    match world.broken.get(&ObjectId::new(kind, key.clone())) {
+        None => Ok(()),
+        Some(_) => {
+            let text = format!("{} {} cannot be decoded: correct it", kind.as_str(), key.name);
+            Err(NotReady::retry(Reason::Undecodable, text))
+        }
+    }
+}
+
+/// The instance of an object, and its backend.
+pub fn instance(world: &World, key: &NamespacedName, for_deletion: bool) -> Result<Instance, NotReady> {
+    readable(world, Kind::MailInstance, key)?;
+    let object = world.instances.get(key).ok_or_else(|| {
+        NotReady::waiting(Reason::InstanceNotFound, format!("MailInstance {} is not there: create it", key.name))
+    })?;
+    let backend = backend(world, &object, for_deletion)?;
+    let status = object.status.clone().unwrap_or_default();
+    let id = status.instance_id.filter(|_| status.ownership.is_some());
+    Ok(Instance { object, key: key.clone(), id, backend })
+}
+
+/// The domain of an object, with its instance; both usable for something new unless `for_deletion`.
+pub fn domain(world: &World, key: &NamespacedName, for_deletion: bool) -> Result<Domain, NotReady> {
+    readable(world, Kind::MailDomain, key)?;
+    let object = world.domains.get(key).ok_or_else(|| {
+        NotReady::waiting(Reason::DomainNotFound, format!("MailDomain {} is not there: create it", key.name))
+    })?;
+    let instance = instance(world, &key.sibling(&object.spec.instance_ref.name), for_deletion)?;
+    let status = object.status.clone().unwrap_or_default();
+    if !for_deletion {
+        if instance.id.is_none() {
+            return Err(NotReady::waiting(
+                Reason::InstanceNotReady,
+                format!("MailInstance {} is not ready yet: see its conditions", instance.key.name),
+            ));
+        }
+        if object.metadata.deletion_timestamp.is_some() {
+            return Err(NotReady::waiting(
+                Reason::DomainNotReady,
+                format!("MailDomain {} is being deleted: nothing new is made in it", key.name),
+            ));
+        }
+        if !conditions::is_true(&status.conditions, ConditionType::Provisioned) {
+            if instance.object.status.as_ref().and_then(|s| s.mass_loss) == Some(mail_instance::MassLossState::Held) {
+                return Err(loss::not_ready(&instance.key.name, None));
+            }
+            return Err(NotReady::waiting(
+                Reason::DomainNotReady,
+                format!("MailDomain {} is not provisioned yet: see its conditions", key.name),
+            ));
+        }
+    }
+    Ok(Domain { name: a_label(&object), object, key: key.clone(), instance })
+}
+
+/// Whether writing is switched off for an object of this instance.
+pub fn paused_by(instance: &MailInstance) -> Option<NotReady> {
+    paused(instance).then(|| {
+        let name = instance.metadata.name.as_deref().unwrap_or_default();
+        NotReady::waiting(
+            Reason::Paused,
+            format!("MailInstance {name} is paused: remove its annotation {}", annotations::PAUSED),
+        )
+    })
+}
+
+/// The object itself is paused.
+pub fn paused_itself() -> NotReady {
+    NotReady::waiting(Reason::Paused, format!("nothing is written: remove the annotation {}", annotations::PAUSED))
+}

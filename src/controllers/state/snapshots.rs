@@ -1,0 +1,189 @@
+//! What the groupware servers were last seen to hold, a domain at a time: one bulk read serves every pass of a domain,
+//! also after a restart with ten thousand mailboxes.
+//!
+//! Our own writes put their read-back in. A refresh tells which rows differ from before, so that drift wakes just the
+//! objects it concerns. A snapshot that may be wrong (a call failed half-way) is marked stale and read again before it
+//! is used; its rows stay for the comparison.
+
+use mailtenant_groupware::{AliasRow, DomainSnapshot, GroupwareServer, MailboxRow, Result};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::sync::{Mutex as AsyncMutex, MutexGuard as AsyncGuard};
+use tokio::time::Instant;
+
+/// Rows of one domain.
+#[derive(Default)]
+pub struct Slot {
+    snapshot: DomainSnapshot,
+    /// When the read that filled it was begun.
+    read: Option<Instant>,
+    stale: bool,
+}
+
+/// How old what was seen may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Since {
+    /// As old as it is.
+    Ever,
+    /// Read at this moment or later. Whoever asks while another read goes on that began later than this waits for that
+    /// one: ten thousand objects that are asked to look again do not read their domain ten thousand times.
+    At(Instant),
+}
+
+impl Since {
+    /// From now on.
+    pub fn now() -> Self {
+        Since::At(Instant::now())
+    }
+    /// Now, if so.
+    pub fn now_if(asked: bool) -> Self {
+        if asked { Since::now() } else { Since::Ever }
+    }
+    /// Not longer ago than this.
+    pub fn within(age: Duration) -> Self {
+        Instant::now().checked_sub(age).map_or(Since::Ever, Since::At)
+    }
+}
+
+/// By the backend's uid and the domain's name.
+type SlotKey = (String, String);
+
+/// What the servers were last seen to hold.
+#[derive(Default)]
+pub struct Snapshots(Mutex<BTreeMap<SlotKey, Arc<AsyncMutex<Slot>>>>);
+
+/// Addresses whose rows differ between two reads.
+pub fn changed(old: &DomainSnapshot, new: &DomainSnapshot) -> BTreeSet<String> {
+    fn diff<R: PartialEq>(
+        a: &BTreeMap<String, R>,
+        b: &BTreeMap<String, R>,
+        same: impl Fn(&R, &R) -> bool,
+    ) -> Vec<String> {
+        let names: BTreeSet<&String> = a.keys().chain(b.keys()).collect();
+        names
+            .into_iter()
+            .filter(|n| match (a.get(*n), b.get(*n)) {
+                (Some(x), Some(y)) => !same(x, y),
+                (x, y) => x.is_some() != y.is_some(),
+            })
+            .cloned()
+            .collect()
+    }
+    let mailboxes = diff(&old.mailboxes, &new.mailboxes, |a: &MailboxRow, b| {
+        // Use moves with every mail: only a step that the status shows counts.
+        let step = |r: &MailboxRow| super::usage::used_step(r.used, r.settings.quota);
+        MailboxRow { used: 0, ..a.clone() } == MailboxRow { used: 0, ..b.clone() } && step(a) == step(b)
+    });
+    let aliases = diff(&old.aliases, &new.aliases, |a: &AliasRow, b| a == b);
+    mailboxes.into_iter().chain(aliases).collect()
+}
+
+impl Snapshots {
+    fn slot(&self, backend: &str, domain: &str) -> Arc<AsyncMutex<Slot>> {
+        let mut slots = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        slots.entry((backend.to_owned(), domain.to_owned())).or_default().clone()
+    }
+
+    /// The rows of a domain, read if they were not yet or are stale: whoever comes first reads, the others wait for it.
+    /// `look` gets the rows and the addresses that changed by this read (at the first read: none).
+    pub async fn with<T>(
+        &self,
+        server: &dyn GroupwareServer,
+        backend: &str,
+        domain: &str,
+        since: Since,
+        look: impl FnOnce(&DomainSnapshot, BTreeSet<String>) -> T,
+    ) -> Result<T> {
+        let slot = self.slot(backend, domain);
+        let mut slot = slot.lock().await;
+        let good = match (slot.read, since) {
+            (None, _) => false,
+            (Some(_), Since::Ever) => true,
+            (Some(read), Since::At(at)) => read >= at,
+        };
+        let changed = if good && !slot.stale { BTreeSet::new() } else { read(server, domain, &mut slot).await? };
+        Ok(look(&slot.snapshot, changed))
+    }
+
+    /// Puts in what a call gave back.
+    pub async fn update(&self, backend: &str, domain: &str, change: impl FnOnce(&mut DomainSnapshot)) {
+        let slot = self.slot(backend, domain);
+        let mut slot = slot.lock().await;
+        if slot.read.is_some() {
+            change(&mut slot.snapshot);
+        }
+    }
+
+    /// A call may have been carried out or not: read again before the next use.
+    pub async fn stale(&self, backend: &str, domain: &str) {
+        let slot = self.slot(backend, domain);
+        slot.lock().await.stale = true;
+    }
+
+    /// An address was refused since it is somebody else's: that is an answer, nothing was carried out. What is known of the
+    /// domain is as good as before if it says that too, that the row is not of `uid`; whoever tries again and again must
+    /// not have it read each time (I5).
+    pub async fn refused(&self, backend: &str, domain: &str, address: &str, uid: &str) {
+        let slot = self.slot(backend, domain);
+        let mut slot = slot.lock().await;
+        let mailbox = slot.snapshot.mailboxes.get(address).map(|r| &r.owner);
+        let alias = slot.snapshot.aliases.get(address).map(|r| &r.owner);
+        let known = mailbox.into_iter().chain(alias).any(|owner| owner.as_deref() != Some(uid));
+        slot.stale |= !known;
+    }
+
+    /// The server was away, or is another one: everything is read again before its next use.
+    pub async fn stale_all(&self, backend: &str) {
+        let slots: Vec<Arc<AsyncMutex<Slot>>> = {
+            let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            all.iter().filter(|((b, _), _)| b == backend).map(|(_, slot)| slot.clone()).collect()
+        };
+        for slot in slots {
+            slot.lock().await.stale = true;
+        }
+    }
+
+    /// The domain is gone.
+    pub fn forget(&self, backend: &str, domain: &str) {
+        let mut slots = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        slots.remove(&(backend.to_owned(), domain.to_owned()));
+    }
+}
+
+async fn read(server: &dyn GroupwareServer, domain: &str, slot: &mut AsyncGuard<'_, Slot>) -> Result<BTreeSet<String>> {
+    let begun = Instant::now();
+    let fresh = server.read_domain(domain).await?;
+    let changed = if slot.read.is_some() { changed(&slot.snapshot, &fresh) } else { BTreeSet::new() };
+    slot.snapshot = fresh;
+    slot.read = Some(begun);
+    slot.stale = false;
+    Ok(changed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use mailtenant_groupware::AliasSettings;
+
+    #[tokio::test]
+    async fn a_refusal_is_news_only_where_the_row_was_thought_to_be_ones_own() {
+        let row = |owner: Option<&str>| AliasRow {
+            address: "sales@acme.test".into(),
+            owner: owner.map(str::to_owned),
+            adopted: false,
+            settings: AliasSettings { targets: vec![], send_as: false, display_name: String::new(), active: true },
+            effects_due: false,
+        };
+        for (had, news) in [(Some(None), false), (Some(Some("other")), false), (Some(Some("me")), true), (None, true)] {
+            let observed = Snapshots::default();
+            {
+                let slot = observed.slot("b", "acme.test");
+                let mut slot = slot.lock().await;
+                slot.snapshot.aliases.extend(had.map(|owner| ("sales@acme.test".to_owned(), row(owner))));
+            }
+            observed.refused("b", "acme.test", "sales@acme.test", "me").await;
+            assert_eq!(observed.slot("b", "acme.test").lock().await.stale, news, "{had:?}");
+        }
+    }
+}

@@ -1,0 +1,155 @@
+//! Whom a change concerns: from a change of one object to the passes it asks for. Pure.
+//!
+//! An object gets a pass from its own change, or from an *edge* of another one: only what a dependant can see of its
+//! parent (its facet) counts, so a parent's every status write does not wake ten thousand children. What a kind's
+//! dependants see of it stands in `kinds/<kind>/watch.rs`; here is what kinds share.
+
+use super::kind::{Kind, ObjectId};
+use super::world::World;
+use kube::{Resource, ResourceExt};
+use mailtenant_api::*;
+use mailtenant_runtime::queue::Priority;
+use mailtenant_runtime::store::{Delta, NamespacedName};
+
+/// Passes that a change asks for.
+#[derive(Default, Debug)]
+pub struct Wakeups {
+    /// As soon as there is room.
+    pub now: Vec<(ObjectId, Priority)>,
+    /// After a moment, so that many changes are one pass: counts, cut-over.
+    pub soon: Vec<ObjectId>,
+    /// Objects that are gone.
+    pub gone: Vec<ObjectId>,
+}
+
+impl Wakeups {
+    /// Adds objects.
+    pub fn add(&mut self, ids: impl IntoIterator<Item = ObjectId>, priority: Priority) {
+        self.now.extend(ids.into_iter().map(|id| (id, priority)));
+    }
+}
+
+/// Whether an object's own pass must look at a change: spec, deletion, a finalizer that somebody took away, our
+/// annotations. Labels and status are nobody's business.
+fn own<K: Resource>(old: Option<&K>, new: &K) -> Option<Priority> {
+    let Some(old) = old else { return Some(Priority::Normal) };
+    let annotation = |o: &K, name: &str| o.annotations().get(name).cloned();
+    let lost = |o: &K| !o.finalizers().iter().any(|f| f == FINALIZER);
+    let changed = old.meta().uid != new.meta().uid
+        || old.meta().generation != new.meta().generation
+        || old.meta().deletion_timestamp != new.meta().deletion_timestamp
+        || (lost(new) && !lost(old) && new.meta().deletion_timestamp.is_none())
+        || annotations::ALL.iter().any(|name| annotation(old, name) != annotation(new, name));
+    changed.then_some(Priority::High)
+}
+
+/// The pass of the changed object itself.
+pub fn of_itself<K: Resource>(wakes: &mut Wakeups, kind: Kind, delta: &Delta<K>) {
+    let id = ObjectId::new(kind, delta.key.clone());
+    match &delta.new {
+        Some(new) => {
+            if let Some(priority) = own(delta.old.as_deref(), new.as_ref()) {
+                wakes.now.push((id, priority));
+            }
+        }
+        None => wakes.gone.push(id),
+    }
+}
+
+/// Whether what others see of an object changed: its facet.
+pub fn differs<K, F: PartialEq>(delta: &Delta<K>, facet: impl Fn(&K) -> F) -> bool {
+    delta.old.as_deref().map(&facet) != delta.new.as_deref().map(&facet)
+}
+
+/// Whether conditions say Ready.
+pub fn ready(conditions: &[Condition]) -> bool {
+    conditions::is_true(conditions, ConditionType::Ready)
+}
+
+/// An annotation, as a facet.
+pub fn flag<K: Resource>(object: &K, annotation: &str) -> Option<String> {
+    object.annotations().get(annotation).cloned()
+}
+
+/// A Secret: backends of the operator's namespace, mailboxes of a tenant's.
+pub fn secret(world: &World, operator_namespace: &str, key: &NamespacedName) -> Wakeups {
+    let mut wakes = Wakeups::default();
+    if key.namespace == operator_namespace {
+        wakes.add(world.index.backends_by_secret.of(&key.name).cloned(), Priority::High);
+    }
+    let mailboxes = world.index.mailboxes_by_secret.of(key);
+    wakes.add(mailboxes.map(|m| ObjectId::new(Kind::Mailbox, m.clone())), Priority::High);
+    wakes
+}
+
+/// A namespace whose labels changed: who may use what.
+pub fn namespace(world: &World, name: &str) -> Wakeups {
+    let mut wakes = Wakeups::default();
+    let instances: Vec<_> = world.instances.iter().map(|(k, _)| k).filter(|k| k.namespace == name).cloned().collect();
+    for instance in &instances {
+        wakes.add([ObjectId::new(Kind::MailInstance, instance.clone())], Priority::Normal);
+        wakes.add(domains_of(world, instance), Priority::Normal);
+        wakes.add(world.children_of(instance), Priority::Low);
+    }
+    wakes
+}
+
+/// The domains of an instance.
+pub fn domains_of(world: &World, instance: &NamespacedName) -> Vec<ObjectId> {
+    world.index.domains_by_instance.of(instance).map(|d| ObjectId::new(Kind::MailDomain, d.clone())).collect()
+}
+
+/// What a child's parents and neighbours must hear of it, the same for mailboxes and aliases.
+pub struct Child<'a> {
+    /// Its domain.
+    pub domain: NamespacedName,
+    /// Its local part.
+    pub local_part: &'a str,
+    /// It came, went, or became (un)ready.
+    pub stands: bool,
+    /// It came or went, or takes another part of what was booked.
+    pub counts: bool,
+    /// It is gone.
+    pub gone: bool,
+}
+
+/// Puts them in.
+pub fn child(world: &World, wakes: &mut Wakeups, own: &ObjectId, c: Child) {
+    let domain = world.domains.get(&c.domain);
+    if c.stands
+        && let Some(d) = &domain
+    {
+        let live = d.status.as_ref().is_some_and(|s| s.state == Some(mail_domain::DomainState::Live));
+        // Once a domain is live it has nothing to do with its addresses until it goes.
+        if !live || d.metadata.deletion_timestamp.is_some() {
+            wakes.soon.push(ObjectId::new(Kind::MailDomain, c.domain.clone()));
+        }
+    }
+    if c.counts
+        && let Some(d) = &domain
+    {
+        let instance = c.domain.sibling(&d.spec.instance_ref.name);
+        for domain in world.index.domains_by_instance.of(&instance) {
+            wakes.add(world.index.wanting.of(domain).filter(|id| *id != own).cloned(), Priority::Low);
+        }
+        wakes.soon.push(ObjectId::new(Kind::MailInstance, instance));
+    }
+    if c.gone {
+        wakes.add(world.owner_of_address(&c.domain, c.local_part), Priority::Normal);
+    }
+}
+
+/// Mailbox objects of a namespace with an address.
+pub fn by_address(world: &World, namespace: &str, address: &str) -> Vec<NamespacedName> {
+    let Some((local, domain)) = address.rsplit_once('@') else { return vec![] };
+    let Ok(domain) = mailtenant_mail::name::canonical(domain) else { return vec![] };
+    world
+        .index
+        .domains_by_name
+        .of(&domain)
+        .filter(|d| d.namespace == namespace)
+        .flat_map(|d| world.owner_of_address(d, &local.to_lowercase()))
+        .filter(|id| id.kind == Kind::Mailbox)
+        .map(|id| id.key)
+        .collect()
+}
