@@ -11,7 +11,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 conf=$(cd "$here/../../../config/groupware/sogo" && pwd)
 ROOT=$(mkdir -p "$1" && cd "$1" && pwd); B=${2:-25000}
 [ -e "$ROOT/env" ] && { echo "$ROOT is already set up: down.sh it and remove it first" >&2; exit 1; }
-PGBIN=$(ls -d /usr/lib/postgresql/*/bin | sort -V | tail -1)
+PGBIN=$(printf '%s\n' /usr/lib/postgresql/*/bin | sort -V | tail -1)
 t0=$(date +%s%N); lap() { printf '%6d ms  %s\n' $(( ($(date +%s%N) - t0) / 1000000 )) "$1"; }
 
 declare -A V=( [ROOT]=$ROOT [VMAIL_UID]=5000 [API_KEY]=${DOVEADM_API_KEY:-doveadm-secret} [DB_USER]=mailtenant [DB_PASSWORD]=${DB_PASSWORD:-db-secret}
