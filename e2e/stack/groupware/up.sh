@@ -36,7 +36,7 @@ cat "$ROOT/pg_hba.new" > "$ROOT/pg/pg_hba.conf"; rm "$ROOT/pg_hba.new"
 runuser -u postgres -- "$PGBIN/pg_ctl" -s -D "$ROOT/pg" reload
 psql() { command psql -q -v ON_ERROR_STOP=1 -h 127.0.0.1 -p "${V[P_PG]}" -U postgres "$@"; }
 psql -d postgres -c "CREATE ROLE mailread LOGIN PASSWORD 'mailread'" -c "CREATE ROLE sogo LOGIN PASSWORD 'sogo'" -c "CREATE ROLE mailtenant LOGIN CREATEDB PASSWORD '${V[DB_PASSWORD]}'" -c "GRANT sogo TO mailtenant" -c "CREATE DATABASE groupware OWNER mailtenant"
-PGOPTIONS="-c role=mailtenant" psql -1 -d groupware -f "$conf/schema.sql" -f "$conf/views.sql" -f "$conf/grants.sql" 2>>"$ROOT/log/schema.log"
+PGOPTIONS="-c role=mailtenant" psql -1 -d groupware -f "$conf/schema.sql" -f "$conf/usage.sql" -f "$conf/views.sql" -f "$conf/grants.sql" 2>>"$ROOT/log/schema.log"
 lap postgresql
 
 # memcached: SOGo runs without it, but then nothing is cached and the delay a
