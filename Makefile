@@ -40,10 +40,9 @@ docs: ## Writes the generated parts of docs/ anew
 	UPDATE=1 cargo test --quiet --test docs
 
 .PHONY: lint
-lint: ## Format and clippy, as CI does
-	cargo fmt --check
-	cargo clippy --all-targets -- -D warnings
+lint: ## Format, clippy, shellcheck, licences and sources of crates, unused dependencies, as CI does
+	@.ci/lint
 
 .PHONY: clean-cache
-clean-cache: ## Removes the built control plane; the next run builds it again (6 minutes)
-	@cache="$${MAILTENANT_CACHE:-$$HOME/.cache/mailtenant}"; rm -rf "$$cache/bin" "$$cache/build.lock"; echo "removed $$cache/bin"
+clean-cache: ## Removes the built control plane and the tools of `make lint`; the next run builds them again (8 minutes)
+	@cache="$${MAILTENANT_CACHE:-$$HOME/.cache/mailtenant}"; rm -rf "$$cache/bin" "$$cache/build.lock" "$$cache/tools"; echo "removed $$cache/bin and $$cache/tools"

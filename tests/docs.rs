@@ -69,6 +69,57 @@ fn every_event_is_explained() {
     assert_eq!(explained, made, "docs/reasons.md and the Events of src/controllers differ");
 }
 
+/// All Rust files below a folder, by their path from the top of the repository.
+fn rust_files(folder: &str, into: &mut Vec<(String, String)>) {
+    for entry in std::fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(folder)).unwrap() {
+        let entry = entry.unwrap();
+        let name = format!("{folder}/{}", entry.file_name().to_str().unwrap());
+        if entry.path().is_dir() {
+            rust_files(&name, into);
+        } else if name.ends_with(".rs") {
+            into.push((name, std::fs::read_to_string(entry.path()).unwrap()));
+        }
+    }
+}
+
+/// `I1`, `I2`, … of a text.
+fn invariant_numbers(text: &str) -> impl Iterator<Item = &str> {
+    let number = |w: &&str| w.strip_prefix('I').is_some_and(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()));
+    text.split(|c: char| !(c.is_alphanumeric() || c == '_')).filter(number)
+}
+
+#[test]
+fn every_invariant_is_defined_and_what_holds_it_is_there() {
+    let text = std::fs::read_to_string(page("invariants.md")).unwrap();
+    let defined: Vec<&str> =
+        text.lines().filter_map(|l| l.strip_prefix("## ")?.split_once(' ')).map(|(number, _)| number).collect();
+    let wanted: Vec<String> = (1..=14).map(|n| format!("I{n}")).collect();
+    assert_eq!(defined, wanted, "docs/invariants.md has other numbers");
+    let mut files = Vec::new();
+    for folder in ["src", "tests", "e2e"] {
+        rust_files(folder, &mut files);
+    }
+    for (name, code) in &files {
+        for number in invariant_numbers(code) {
+            assert!(defined.contains(&number), "{name} speaks of {number}, which docs/invariants.md does not define");
+        }
+    }
+    for name in ["../README.md", "operations.md", "reasons.md", "groupware-sogo.md", "glossary.md"] {
+        let text = std::fs::read_to_string(page(name)).unwrap();
+        assert_eq!(invariant_numbers(&text).next(), None, "{name} is for users, who do not know the numbers");
+    }
+    let mut held = 0;
+    for (file, function) in text.split('`').skip(1).step_by(2).filter_map(|code| code.split_once("::")) {
+        let (_, code) = files.iter().find(|(name, _)| name == file).unwrap_or_else(|| panic!("{file} is not there"));
+        assert!(code.contains(&format!("fn {function}(")), "{file} has no function {function}");
+        held += 1;
+    }
+    assert!(held >= 12, "only {held} functions were read from the page");
+    for section in text.split("\n## ").skip(1) {
+        assert!(section.contains(".rs::") || section.contains("not held by a test yet"), "nothing holds {section}");
+    }
+}
+
 #[test]
 fn the_api_reference_is_what_the_schema_says() {
     let wanted = reference();

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # Installs the Debian packages that the stacks need and that are missing; does nothing when all are there. Starts no service.
+# usage: install.sh [PACKAGE...]      instead of those of the stacks: these
 # For Debian 12, as root.
 set -euo pipefail
 WANTED=(
@@ -8,6 +9,7 @@ WANTED=(
   pdns-server pdns-backend-sqlite3 sqlite3 dnsutils gettext-base
   python3 python3-dkim curl openssl ca-certificates procps util-linux gcc libc6-dev
 )
+[ $# -eq 0 ] || WANTED=("$@")
 missing=()
 for p in "${WANTED[@]}"; do
   [ "$(dpkg-query -W -f='${db:Status-Status}' "$p" 2>/dev/null)" = installed ] || missing+=("$p")

@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Sourced by the scripts here: ports, waiting, ending. No side effects.
 PATH="$PATH:/usr/local/go/bin:$HOME/.cargo/bin:/usr/sbin:/sbin"
 MAILTENANT_CACHE="${MAILTENANT_CACHE:-$HOME/.cache/mailtenant}"

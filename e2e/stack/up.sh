@@ -47,9 +47,11 @@ done
   echo "STACK_PORT_BASE=$BASE"
   echo "STACK_KUBECONFIG=$ROOT/k8s/kubeconfig"
   echo "STACK_OPERATOR_KUBECONFIG=$ROOT/k8s/operator.kubeconfig"
-  echo "STACK_BIN=$MAILTENANT_CACHE/bin"
+  # Where kubectl is, for PATH.
+  echo "STACK_BIN=${KUBEBUILDER_ASSETS:+$KUBEBUILDER_ASSETS:}$MAILTENANT_CACHE/bin"
   cat "$ROOT/dns/env" "$ROOT/gw/env"
 } >"$ROOT/env.new"
+# shellcheck source=/dev/null
 . "$ROOT/env.new"
 
 # Two zones, with records that are somebody else's: they must be there, unchanged, whatever the operator does.

@@ -10,6 +10,7 @@ mod outside;
 mod quota;
 mod signing;
 mod stack;
+mod usage;
 
 use async_trait::async_trait;
 use stack::{Sql, Stack};

@@ -4,7 +4,7 @@
 -- "ext" and explained in docs/groupware-sogo.md. Every statement may be repeated and nothing that is there is dropped
 -- or rewritten: the same statements are run by the operator under `schema: Managed` (those that are missing, each table
 -- by itself, so that no lock is held for long) and by hand under `schema: External`:
---   psql -1 -v ON_ERROR_STOP=1 -d mail -f schema.sql -f views.sql -f grants.sql
+--   psql -1 -v ON_ERROR_STOP=1 -d mail -f schema.sql -f usage.sql -f views.sql -f grants.sql
 -- With hundreds of thousands of mailboxes leave out the -1 and put "SET lock_timeout = '2s';" first: the servers then
 -- never wait longer than that, and what fails is run again.
 

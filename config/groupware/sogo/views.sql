@@ -1,9 +1,11 @@
--- The views that Dovecot, Postfix and SOGo read; run after schema.sql. The comment on a view says which version of this
+-- The views that Dovecot, Postfix and SOGo read; run after schema.sql and usage.sql. The comment on a view says which version of this
 -- file it is from: the operator replaces older ones, and leaves alone what has no such comment (the capabilities are
 -- missing then). Whoever writes a view of the same use gives it the comment. Blocks are separated by an empty line.
 
 -- A tenant's total limit: a mailbox may hold at most its own limit, and at most what it holds now plus what is left
--- of the tenant's (usage from quota2). `home` is relative to the mail folder.
+-- of the tenant's (its use from tenant_usage, see usage.sql: 16 rows, however many mailboxes). This is so for
+-- `storagePolicy: Allocate` too: there it bounds mailboxes that have no limit of their own. `home` is relative to the
+-- mail folder.
 CREATE OR REPLACE VIEW mailbox_quota AS
 SELECT m.username, m.store_uid, m.active, m.quota,
        CASE WHEN COALESCE(t.quota, 0) = 0 THEN m.quota
@@ -11,8 +13,8 @@ SELECT m.username, m.store_uid, m.active, m.quota,
        COALESCE(NULLIF(trim(trailing '/' from m.maildir), ''), m.store_uid) AS home
   FROM mailbox m JOIN domain d USING (domain) LEFT JOIN tenant t ON t.name = d.tenant
   LEFT JOIN quota2 q ON q.username = m.username
-  LEFT JOIN LATERAL (SELECT sum(q2.bytes) AS bytes FROM quota2 q2 JOIN mailbox m2 USING (username) JOIN domain d2 ON d2.domain = m2.domain WHERE d2.tenant = d.tenant) u ON true;
-COMMENT ON VIEW mailbox_quota IS 'mailtenant 2';
+  LEFT JOIN LATERAL (SELECT sum(s.bytes) AS bytes FROM tenant_usage s WHERE s.tenant = t.name AND t.quota <> 0) u ON true;
+COMMENT ON VIEW mailbox_quota IS 'mailtenant 3';
 
 -- Who may sign in, and how. Dovecot and Postfix ask this view, so that what "may sign in" means is written once.
 CREATE OR REPLACE VIEW mailbox_login AS

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Builds etcd, kube-apiserver, kube-controller-manager and kubectl from Go modules into $MAILTENANT_CACHE/bin
 # (default ~/.cache/mailtenant/bin), once: what is there in the pinned version is kept. Prints the folder.
+# usage: build.sh [NAME...]      instead of all four: these. VERBOSE=1 names each Go package as it is compiled
 # Cold on 2 cores: about 6 minutes. Binaries of KUBEBUILDER_ASSETS are taken instead where it has them.
 set -euo pipefail
 HERE="$(cd "$(dirname "$0")" && pwd)"
@@ -9,7 +10,7 @@ OUT="$MAILTENANT_CACHE/bin"
 mkdir -p "$OUT"
 # Several runs on one machine: the second waits, then finds everything there.
 exec 9>"$MAILTENANT_CACHE/build.lock"
-flock 9
+flock -n 9 || { echo "another run on this machine builds the control plane: waiting for it" >&2; flock 9; }
 export CGO_ENABLED=0 GOFLAGS="-trimpath -buildvcs=false"
 
 version_of() { # MODULE_FOLDER MODULE: from go.mod, without needing Go
@@ -23,12 +24,15 @@ has() { # NAME VERSION: is it there in this version?
   *) "$bin" --version 2>/dev/null ;;
   esac | grep -qF -- "${2#v}"
 }
+[ $# -gt 0 ] || set -- etcd kube-apiserver kube-controller-manager kubectl
+WANTED=" $* "
 build() { # NAME VERSION FOLDER PACKAGE LDFLAGS
+  case $WANTED in *" $1 "*) ;; *) return 0 ;; esac
   has "$1" "$2" && return
   if [ -n "${KUBEBUILDER_ASSETS:-}" ] && [ -x "$KUBEBUILDER_ASSETS/$1" ]; then return; fi
   command -v go >/dev/null || { echo "Go is needed to build $1 (or KUBECONFIG, or KUBEBUILDER_ASSETS)" >&2; exit 1; }
   echo "building $1 $2" >&2
-  (cd "$HERE/$3" && go build -ldflags "-s -w $5" -o "$OUT/.$1.new" "$4") 9>&-
+  (cd "$HERE/$3" && go build ${VERBOSE:+-v} -ldflags "-s -w $5" -o "$OUT/.$1.new" "$4") 9>&-
   mv "$OUT/.$1.new" "$OUT/$1"
 }
 

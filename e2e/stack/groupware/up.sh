@@ -11,7 +11,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 conf=$(cd "$here/../../../config/groupware/sogo" && pwd)
 ROOT=$(mkdir -p "$1" && cd "$1" && pwd); B=${2:-25000}
 [ -e "$ROOT/env" ] && { echo "$ROOT is already set up: down.sh it and remove it first" >&2; exit 1; }
-PGBIN=$(ls -d /usr/lib/postgresql/*/bin | sort -V | tail -1)
+PGBIN=$(printf '%s\n' /usr/lib/postgresql/*/bin | sort -V | tail -1)
 t0=$(date +%s%N); lap() { printf '%6d ms  %s\n' $(( ($(date +%s%N) - t0) / 1000000 )) "$1"; }
 
 declare -A V=( [ROOT]=$ROOT [VMAIL_UID]=5000 [API_KEY]=${DOVEADM_API_KEY:-doveadm-secret} [DB_USER]=mailtenant [DB_PASSWORD]=${DB_PASSWORD:-db-secret}
@@ -36,7 +36,7 @@ cat "$ROOT/pg_hba.new" > "$ROOT/pg/pg_hba.conf"; rm "$ROOT/pg_hba.new"
 runuser -u postgres -- "$PGBIN/pg_ctl" -s -D "$ROOT/pg" reload
 psql() { command psql -q -v ON_ERROR_STOP=1 -h 127.0.0.1 -p "${V[P_PG]}" -U postgres "$@"; }
 psql -d postgres -c "CREATE ROLE mailread LOGIN PASSWORD 'mailread'" -c "CREATE ROLE sogo LOGIN PASSWORD 'sogo'" -c "CREATE ROLE mailtenant LOGIN CREATEDB PASSWORD '${V[DB_PASSWORD]}'" -c "GRANT sogo TO mailtenant" -c "CREATE DATABASE groupware OWNER mailtenant"
-PGOPTIONS="-c role=mailtenant" psql -1 -d groupware -f "$conf/schema.sql" -f "$conf/views.sql" -f "$conf/grants.sql" 2>>"$ROOT/log/schema.log"
+PGOPTIONS="-c role=mailtenant" psql -1 -d groupware -f "$conf/schema.sql" -f "$conf/usage.sql" -f "$conf/views.sql" -f "$conf/grants.sql" 2>>"$ROOT/log/schema.log"
 lap postgresql
 
 # memcached: SOGo runs without it, but then nothing is cached and the delay a

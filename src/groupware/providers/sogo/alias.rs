@@ -18,22 +18,24 @@ pub(super) fn select(f: Features) -> String {
 fn columns(f: Features) -> String {
     let send_as = if f.send_as { "a.send_as" } else { "true" };
     let name = if f.display_name { "a.display_name" } else { "''" };
-    format!("a.address, a.owner, a.adopted, a.goto, {send_as}, {name}, a.active, a.effects_due")
+    format!(
+        "a.address, a.owner, a.adopted, a.goto, {send_as} AS send_as, {name} AS display_name, a.active, a.effects_due"
+    )
 }
 
 /// A row of [`select`].
 pub(super) fn row(r: &Row) -> AliasRow {
     AliasRow {
-        address: r.get(0),
-        owner: r.get(1),
-        adopted: r.get(2),
+        address: r.get("address"),
+        owner: r.get("owner"),
+        adopted: r.get("adopted"),
         settings: AliasSettings {
-            targets: goto_list(r.get(3)),
-            send_as: r.get(4),
-            display_name: r.get(5),
-            active: r.get(6),
+            targets: goto_list(r.get("goto")),
+            send_as: r.get("send_as"),
+            display_name: r.get("display_name"),
+            active: r.get("active"),
         },
-        effects_due: r.get(7),
+        effects_due: r.get("effects_due"),
     }
 }
 
@@ -46,7 +48,7 @@ pub(super) async fn to(conn: &mut Conn, address: &str) -> Result<Vec<String>> {
          AND d.tenant IS NOT DISTINCT FROM (SELECT tenant FROM domain WHERE domain = split_part($1::text, '@', 2)) \
          ORDER BY 1"
     );
-    Ok(conn.query(&sql, &[&address]).await?.iter().map(|r| r.get(0)).collect())
+    Ok(conn.query(&sql, &[&address]).await?.iter().map(|r| r.get("address")).collect())
 }
 
 struct State {
@@ -61,20 +63,20 @@ struct State {
 
 async fn read(conn: &mut Conn, f: Features, address: &str, domain: &str) -> Result<State> {
     let sql = format!(
-        "SELECT {}, d.domain, d.tenant, m.username, m.owner, a.effects_for \
+        "SELECT {}, d.domain, d.tenant, m.username, m.owner AS mailbox_owner, a.effects_for \
          FROM (SELECT $1::text AS address, $2::text AS domain) w LEFT JOIN domain d ON d.domain = w.domain \
          LEFT JOIN mailbox m ON m.username = w.address LEFT JOIN alias a ON a.address = w.address",
         columns(f)
     );
     let r = conn.row(&sql, &[&address, &domain]).await?;
     let r = r.ok_or_else(|| BackendError::unavailable("the database gave no row"))?;
-    let there = r.get::<_, Option<&str>>(0).is_some();
+    let there = r.get::<_, Option<&str>>("address").is_some();
     Ok(State {
-        domain_there: r.get::<_, Option<&str>>(8).is_some(),
-        tenant: r.get(9),
+        domain_there: r.get::<_, Option<&str>>("domain").is_some(),
+        tenant: r.get("tenant"),
         row: there.then(|| row(&r)),
-        mailbox: r.get::<_, Option<&str>>(10).map(|_| r.get(11)),
-        pending: goto_list(r.get::<_, Option<&str>>(12).unwrap_or_default()),
+        mailbox: r.get::<_, Option<&str>>("username").map(|_| r.get("mailbox_owner")),
+        pending: goto_list(r.get::<_, Option<&str>>("effects_for").unwrap_or_default()),
     })
 }
 
@@ -134,7 +136,7 @@ impl Sogo {
     async fn alias_follow(&self, mut conn: Conn, targets: &[String]) -> Result<()> {
         let rows = conn.query("SELECT username FROM mailbox WHERE username = ANY($1)", &[&targets]).await?;
         drop(conn);
-        let users: Vec<String> = rows.iter().map(|r| r.get(0)).collect();
+        let users: Vec<String> = rows.iter().map(|r| r.get("username")).collect();
         self.forget(&users).await
     }
 
@@ -149,8 +151,8 @@ impl Sogo {
         let Some(r) = conn.row(&sql, &[&address, &owner]).await? else {
             return Err(BackendError::NotFound(format!("alias {address}")));
         };
-        let mut affected = goto_list(r.get(0));
-        affected.extend(goto_list(r.get::<_, Option<&str>>(1).unwrap_or_default()));
+        let mut affected = goto_list(r.get("goto"));
+        affected.extend(goto_list(r.get::<_, Option<&str>>("effects_for").unwrap_or_default()));
         self.alias_follow(conn, &distinct(affected)).await?;
         let mut conn = self.again().await?;
         let end = match retain {
@@ -210,7 +212,7 @@ async fn write(
                 WHERE m.username = ANY ($1) AND d.tenant = $2 ORDER BY m.username FOR SHARE OF m";
     conn.query(held, &[&s.targets, &want.tenant]).await?;
     if let Some(row) = conn.query(leaving, &[&s.targets, &want.tenant]).await?.first() {
-        return Err(BackendError::Conflict(format!("mailbox {} is being removed", row.get::<_, &str>(0))));
+        return Err(BackendError::Conflict(format!("mailbox {} is being removed", row.get::<_, &str>("username"))));
     }
     let rows = match have {
         None => {

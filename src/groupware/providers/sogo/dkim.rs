@@ -48,10 +48,10 @@ fn algorithm(said: Option<&str>, public: &str) -> DkimAlgorithm {
 }
 
 fn row(r: &Row) -> DkimRow {
-    let public = public(r.get::<_, Option<&str>>(2).unwrap_or_default());
-    let created = r.get::<_, Option<i64>>(5).and_then(|s| jiff::Timestamp::from_second(s).ok());
-    let algorithm = algorithm(r.get(1), &public);
-    DkimRow { selector: r.get(0), owner: r.get(4), algorithm, public, active: r.get(3), created }
+    let public = public(r.get::<_, Option<&str>>("public_key").unwrap_or_default());
+    let created = r.get::<_, Option<i64>>("created_at").and_then(|s| jiff::Timestamp::from_second(s).ok());
+    let algorithm = algorithm(r.get("algorithm"), &public);
+    DkimRow { selector: r.get("selector"), owner: r.get("owner"), algorithm, public, active: r.get("signs"), created }
 }
 
 /// Keys of a domain in the order in which they were made, without their private halves.
@@ -61,8 +61,8 @@ pub(super) async fn rows(conn: &mut Conn, f: Features, domain: &str) -> Result<V
         .map(|t| format!("EXISTS (SELECT FROM {t} s WHERE s.dkim_id = k.id AND s.author = k.domain_name)"))
         .collect();
     let sql = format!(
-        "SELECT k.selector, k.algorithm, k.public_key, {}, k.owner, \
-         CASE WHEN isfinite(k.created) THEN extract(epoch FROM k.created)::bigint END \
+        "SELECT k.selector, k.algorithm, k.public_key, ({}) AS signs, k.owner, \
+         CASE WHEN isfinite(k.created) THEN extract(epoch FROM k.created)::bigint END AS created_at \
          FROM dkim k WHERE k.domain_name = $1 ORDER BY k.id",
         signs.join(" OR ")
     );
@@ -159,7 +159,7 @@ impl Sogo {
                 return Ok(());
             }
             let adopted = conn.row("SELECT adopted FROM domain WHERE domain = $1", &[&domain]).await?;
-            let adopted = adopted.is_some_and(|r| r.get(0));
+            let adopted = adopted.is_some_and(|r| r.get("adopted"));
             for t in signing_tables(f) {
                 // A key of somebody else stays, and so does what says that it signs, but where the domain with all that
                 // it does was taken over.
@@ -173,8 +173,8 @@ impl Sogo {
                 // With two rows for an author opendkim signs with either.
                 let sql = format!("SELECT k.selector, k.owner FROM {t} s JOIN dkim k ON k.id = s.dkim_id WHERE s.author = $1 LIMIT 1");
                 if let Some(other) = conn.row(&sql, &[&domain]).await? {
-                    let what = format!("a key that signs for {domain} ({})", other.get::<_, &str>(0));
-                    return Err(BackendError::Exists { what, owner: other.get(1) });
+                    let what = format!("a key that signs for {domain} ({})", other.get::<_, &str>("selector"));
+                    return Err(BackendError::Exists { what, owner: other.get("owner") });
                 }
                 let sql = format!(
                     "INSERT INTO {t} (author, dkim_id) SELECT domain_name, id FROM dkim \

@@ -11,12 +11,12 @@ const SELECT: &str = "SELECT d.domain, d.owner, d.adopted, d.tenant, d.active, x
 
 fn row(r: &Row) -> DomainRow {
     DomainRow {
-        name: r.get(0),
-        owner: r.get(1),
-        adopted: r.get(2),
-        tenant: r.get(3),
-        active: r.get(4),
-        alias_of: r.get(5),
+        name: r.get("domain"),
+        owner: r.get("owner"),
+        adopted: r.get("adopted"),
+        tenant: r.get("tenant"),
+        active: r.get("active"),
+        alias_of: r.get("target_domain"),
     }
 }
 
@@ -34,7 +34,7 @@ pub(super) async fn lock(conn: &mut Conn, owner: &str, name: &str) -> Result<()>
 /// transaction.
 pub(super) async fn hold(conn: &mut Conn, name: &str, tenant: &str) -> Result<()> {
     let row = conn.row("SELECT tenant FROM domain WHERE domain = $1 FOR KEY SHARE", &[&name]).await?;
-    in_tenant(name, row.is_some(), row.and_then(|r| r.get::<_, Option<String>>(0)).as_deref(), tenant)
+    in_tenant(name, row.is_some(), row.and_then(|r| r.get::<_, Option<String>>("tenant")).as_deref(), tenant)
 }
 
 /// The typed error for a domain that is not there or in another tenant.
@@ -151,23 +151,27 @@ async fn remove(conn: &mut Conn, f: Features, owner: &str, name: &str, retain: b
     lock(conn, owner, name).await?;
     let below = conn
         .row(
-            "SELECT (SELECT count(owner) FROM mailbox WHERE domain = $1), (SELECT count(*) FROM mailbox WHERE domain = $1), \
-             (SELECT count(owner) FROM alias a WHERE domain = $1 AND NOT EXISTS (SELECT FROM mailbox m WHERE m.username = a.address)), \
-             (SELECT count(*) FROM alias a WHERE domain = $1 AND NOT EXISTS (SELECT FROM mailbox m WHERE m.username = a.address)), \
-             (SELECT count(*) FROM alias_domain x JOIN domain d ON d.domain = x.alias_domain WHERE x.target_domain = $1 AND d.owner IS NOT NULL), \
-             (SELECT count(*) FROM alias_domain x JOIN domain d ON d.domain = x.alias_domain WHERE x.target_domain = $1)",
+            "SELECT (SELECT count(owner) FROM mailbox WHERE domain = $1) AS our_mailboxes, \
+             (SELECT count(*) FROM mailbox WHERE domain = $1) AS mailboxes, \
+             (SELECT count(owner) FROM alias a WHERE domain = $1 AND NOT EXISTS (SELECT FROM mailbox m WHERE m.username = a.address)) \
+             AS our_aliases, \
+             (SELECT count(*) FROM alias a WHERE domain = $1 AND NOT EXISTS (SELECT FROM mailbox m WHERE m.username = a.address)) \
+             AS aliases, \
+             (SELECT count(*) FROM alias_domain x JOIN domain d ON d.domain = x.alias_domain WHERE x.target_domain = $1 AND d.owner IS NOT NULL) \
+             AS our_domains, \
+             (SELECT count(*) FROM alias_domain x JOIN domain d ON d.domain = x.alias_domain WHERE x.target_domain = $1) AS domains",
             &[&name],
         )
         .await?
         .ok_or_else(|| BackendError::unavailable("the database gave no row for counts"))?;
-    let n = |i: usize| -> i64 { below.get(i) };
-    if n(0) + n(2) + n(4) > 0 {
-        let (m, a, d) = (n(0), n(2), n(4));
+    let n = |column: &str| -> i64 { below.get(column) };
+    let (m, a, d) = (n("our_mailboxes"), n("our_aliases"), n("our_domains"));
+    if m + a + d > 0 {
         return Err(BackendError::Conflict(format!(
             "{name} still has {m} mailboxes, {a} aliases and {d} alias domains"
         )));
     }
-    let mut kept = n(1) + n(3) + n(5);
+    let mut kept = n("mailboxes") + n("aliases") + n("domains");
     if f.dkim {
         let mine = "SELECT id FROM dkim WHERE domain_name = $1 AND owner IS NOT NULL";
         for table in dkim::signing_tables(f) {
@@ -175,8 +179,8 @@ async fn remove(conn: &mut Conn, f: Features, owner: &str, name: &str, retain: b
         }
         conn.execute("DELETE FROM dkim WHERE domain_name = $1 AND owner IS NOT NULL", &[&name]).await?;
         // A key of somebody else would go with the domain's row.
-        let left = conn.row("SELECT count(*) FROM dkim WHERE domain_name = $1", &[&name]).await?;
-        kept += left.map_or(0, |r| r.get::<_, i64>(0));
+        let left = conn.row("SELECT count(*) AS keys FROM dkim WHERE domain_name = $1", &[&name]).await?;
+        kept += left.map_or(0, |r| r.get::<_, i64>("keys"));
     }
     if kept > 0 || retain {
         // What we let go is off by itself, so whatever is on is somebody else's and in use: it goes on (I3). Otherwise
@@ -184,11 +188,11 @@ async fn remove(conn: &mut Conn, f: Features, owner: &str, name: &str, retain: b
         let used = conn
             .row(
                 "SELECT (SELECT count(*) FROM mailbox WHERE domain = $1 AND active) + (SELECT count(*) FROM alias a \
-                 WHERE domain = $1 AND active AND NOT EXISTS (SELECT FROM mailbox m WHERE m.username = a.address))",
+                 WHERE domain = $1 AND active AND NOT EXISTS (SELECT FROM mailbox m WHERE m.username = a.address)) AS used",
                 &[&name],
             )
             .await?
-            .map_or(0, |r| r.get::<_, i64>(0));
+            .map_or(0, |r| r.get::<_, i64>("used"));
         let sql = "UPDATE domain SET active = active AND $2, owner = NULL, modified = now() WHERE domain = $1";
         conn.execute(sql, &[&name, &(used > 0)]).await?;
         return Ok(if used > 0 { Left::Used(bytes(used)) } else { Left::Kept(bytes(kept)) });

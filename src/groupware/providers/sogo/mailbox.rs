@@ -16,13 +16,17 @@ fn columns(f: Features) -> String {
     let login = if f.login { "m.login_enabled" } else { "true" };
     let access = match f.access {
         true => "m.access_imap, m.access_pop3, m.access_submission, m.access_sieve, m.access_groupware",
-        false => "true, true, true, true, true",
+        false => {
+            "true AS access_imap, true AS access_pop3, true AS access_submission, true AS access_sieve, \
+             true AS access_groupware"
+        }
     };
     format!(
-        "m.username, m.store_uid, m.owner, m.adopted, m.name, m.quota, m.active, {login}, {access}, m.password_version, \
-         (m.password_applied IS NOT NULL AND m.password <> m.password_applied), m.effects_due, m.removing, \
-         COALESCE(q.bytes, 0), s.goto, \
-         (m.owner IS NOT NULL AND (s.address IS NULL OR s.active <> m.active OR s.owner IS DISTINCT FROM m.owner))"
+        "m.username, m.store_uid, m.owner, m.adopted, m.name, m.quota, m.active, {login} AS login_enabled, {access}, m.password_version, \
+         (m.password_applied IS NOT NULL AND m.password <> m.password_applied) AS drifted, m.effects_due, \
+         m.removing, COALESCE(q.bytes, 0) AS used, s.goto, \
+         (m.owner IS NOT NULL AND (s.address IS NULL OR s.active <> m.active OR s.owner IS DISTINCT FROM m.owner)) \
+         AS own_alias_differs"
     )
 }
 
@@ -37,34 +41,34 @@ pub(super) fn select(f: Features) -> String {
 
 /// A row of [`select`].
 pub(super) fn mailbox_row(r: &Row) -> MailboxRow {
-    let username: String = r.get(0);
-    let active: bool = r.get(6);
-    let (forward_to, keep_copy) = forwards(&username, r.get(18));
+    let username: String = r.get("username");
+    let active: bool = r.get("active");
+    let (forward_to, keep_copy) = forwards(&username, r.get("goto"));
     MailboxRow {
-        id: r.get(1),
-        owner: r.get(2),
-        adopted: r.get(3),
+        id: r.get("store_uid"),
+        owner: r.get("owner"),
+        adopted: r.get("adopted"),
         settings: MailboxSettings {
-            display_name: r.get(4),
-            quota: bytes(r.get(5)),
-            login: active && r.get::<_, bool>(7),
+            display_name: r.get("name"),
+            quota: bytes(r.get("quota")),
+            login: active && r.get::<_, bool>("login_enabled"),
             receive: active,
             access: Access {
-                imap: r.get(8),
-                pop3: r.get(9),
-                submission: r.get(10),
-                sieve: r.get(11),
-                groupware: r.get(12),
+                imap: r.get("access_imap"),
+                pop3: r.get("access_pop3"),
+                submission: r.get("access_submission"),
+                sieve: r.get("access_sieve"),
+                groupware: r.get("access_groupware"),
             },
             forward_to,
             keep_copy,
         },
-        password_version: r.get(13),
-        password_drifted: r.get(14),
+        password_version: r.get("password_version"),
+        password_drifted: r.get("drifted"),
         // A mailbox of ours whose own alias row is not there, off or another's gets no mail, whatever else is right.
-        effects_due: r.get::<_, bool>(15) || r.get::<_, bool>(19),
-        removing: r.get(16),
-        used: bytes(r.get(17)),
+        effects_due: r.get::<_, bool>("effects_due") || r.get::<_, bool>("own_alias_differs"),
+        removing: r.get("removing"),
+        used: bytes(r.get("used")),
         address: username,
     }
 }
@@ -123,7 +127,8 @@ struct OwnAlias {
 
 async fn read(conn: &mut Conn, f: Features, address: &str, domain: &str) -> Result<State> {
     let sql = format!(
-        "SELECT {}, d.domain, d.tenant, m.password, m.password_applied, m.home_path, s.owner, s.active \
+        "SELECT {}, d.domain, d.tenant, m.password, m.password_applied, m.home_path, \
+         s.owner AS own_owner, s.active AS own_active \
          FROM (SELECT $1::text AS address, $2::text AS domain) w LEFT JOIN domain d ON d.domain = w.domain \
          LEFT JOIN mailbox m ON m.username = w.address LEFT JOIN quota2 q ON q.username = m.username \
          LEFT JOIN alias s ON s.address = w.address",
@@ -131,17 +136,21 @@ async fn read(conn: &mut Conn, f: Features, address: &str, domain: &str) -> Resu
     );
     let r = conn.row(&sql, &[&address, &domain]).await?;
     let r = r.ok_or_else(|| BackendError::unavailable("the database gave no row"))?;
-    let there = r.get::<_, Option<&str>>(0).is_some();
+    let there = r.get::<_, Option<&str>>("username").is_some();
     Ok(State {
-        domain_there: r.get::<_, Option<&str>>(20).is_some(),
-        tenant: r.get(21),
+        domain_there: r.get::<_, Option<&str>>("domain").is_some(),
+        tenant: r.get("tenant"),
         row: there.then(|| mailbox_row(&r)),
-        login_enabled: there && r.get::<_, bool>(7),
-        due: there && r.get::<_, bool>(15),
-        password: r.get::<_, Option<String>>(22).unwrap_or_default(),
-        applied: r.get(23),
-        home: r.get(24),
-        own: r.get::<_, Option<String>>(18).map(|goto| OwnAlias { owner: r.get(25), goto, active: r.get(26) }),
+        login_enabled: there && r.get::<_, bool>("login_enabled"),
+        due: there && r.get::<_, bool>("effects_due"),
+        password: r.get::<_, Option<String>>("password").unwrap_or_default(),
+        applied: r.get("password_applied"),
+        home: r.get("home_path"),
+        own: r.get::<_, Option<String>>("goto").map(|goto| OwnAlias {
+            owner: r.get("own_owner"),
+            goto,
+            active: r.get("own_active"),
+        }),
     })
 }
 

@@ -1,5 +1,5 @@
-//! The migration of `schema: Managed`: what is missing of `config/groupware/sogo/schema.sql` and `views.sql`, the same
-//! text that platform teams run by hand under `schema: External`. It only adds.
+//! The migration of `schema: Managed`: what is missing of `config/groupware/sogo/schema.sql`, `usage.sql` and `views.sql`,
+//! the same text that platform teams run by hand under `schema: External`. It only adds.
 //!
 //! Mail servers read these tables all the time. Adding a column needs a lock that waits for every reader and that every
 //! reader then waits for, so each table is a short transaction of its own, which gives up after [`LOCK_WAIT`] and is tried
@@ -7,7 +7,7 @@
 //! the next.
 
 use super::db::Conn;
-use super::schema::{Catalog, SCHEMA, VIEW_NAMES, VIEWS};
+use super::schema::{Catalog, QUOTA_VIEW, SCHEMA, USAGE, VIEW_NAMES, VIEWS};
 use crate::{BackendError, Result};
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
@@ -29,6 +29,13 @@ const PROVE: &str = "ALTER TABLE mailbox DROP CONSTRAINT IF EXISTS mailtenant_st
     ALTER TABLE mailbox ADD CONSTRAINT mailtenant_store_uid CHECK (store_uid IS NOT NULL) NOT VALID";
 const VALIDATE: &str = "ALTER TABLE mailbox VALIDATE CONSTRAINT mailtenant_store_uid";
 const PROVEN: &str = "ALTER TABLE mailbox DROP CONSTRAINT IF EXISTS mailtenant_store_uid";
+/// Whether what is counted differs from what there is: rows that were written with triggers switched off (restored,
+/// replicated). Both are of one snapshot, so deliveries meanwhile make no difference.
+const MISCOUNTED: &str = "SELECT EXISTS (SELECT FROM \
+    (SELECT tenant, sum(bytes) AS bytes, count(*) AS parts FROM tenant_usage GROUP BY tenant) have FULL JOIN \
+    (SELECT t.name AS tenant, COALESCE(sum(q.bytes), 0) AS bytes FROM tenant t LEFT JOIN domain d ON d.tenant = t.name \
+     LEFT JOIN mailbox m ON m.domain = d.domain LEFT JOIN quota2 q ON q.username = m.username GROUP BY t.name) want \
+    USING (tenant) WHERE have.bytes IS DISTINCT FROM want.bytes OR have.parts <> 16) AS miscounted";
 
 /// One step: a transaction, or a row of them.
 #[derive(Debug, PartialEq)]
@@ -46,6 +53,10 @@ enum Step {
     NotNull(String),
     /// A view.
     View(String),
+    /// A block of `usage.sql`.
+    Usage(&'static str),
+    /// Counts anew what tenants use, if it is not right.
+    Recount,
 }
 
 /// The statements of a text, without comments.
@@ -85,20 +96,33 @@ fn steps(catalog: &Catalog) -> Vec<Step> {
             _ => all.push(Step::Run { on: on.to_owned(), sql: sql.clone() }),
         }
     }
-    for block in VIEWS.split("\n\n") {
-        if VIEW_NAMES.iter().any(|v| block.contains(&format!("VIEW {v} AS")) && catalog.wants_view(v)) {
-            all.push(Step::View(block.to_owned()));
-        }
+    // What the view with quotas reads is there and right before the view is.
+    let views = |quota: bool| {
+        let wanted = VIEW_NAMES.iter().filter(move |v| (**v == QUOTA_VIEW) == quota && catalog.wants_view(v));
+        wanted.filter_map(|v| VIEWS.split("\n\n").find(|block| block.contains(&format!("VIEW {v} AS"))))
+    };
+    all.extend(views(false).map(|block| Step::View(block.to_owned())));
+    if catalog.wants_counting() {
+        all.extend(blocks(USAGE).map(Step::Usage));
     }
+    all.extend(views(true).map(|block| Step::View(block.to_owned())));
     all
+}
+
+/// The blocks of a text that say more than comments.
+fn blocks(text: &'static str) -> impl Iterator<Item = &'static str> {
+    text.split("\n\n").filter(|b| b.lines().any(|l| !l.trim().is_empty() && !l.starts_with("--")))
 }
 
 /// Makes what is missing, beside what is there. Changes nothing where nothing is missing.
 pub async fn migrate(conn: &mut Conn) -> Result<Catalog> {
     let catalog = Catalog::read(conn).await?;
-    let steps = steps(&catalog);
+    let mut steps = steps(&catalog);
     if steps.is_empty() {
-        return Ok(catalog);
+        if !catalog.counts() {
+            return Ok(catalog);
+        }
+        steps.push(Step::Recount);
     }
     let done = take_all(conn, &steps).await;
     let usable = conn.usable();
@@ -150,6 +174,8 @@ async fn patiently(conn: &mut Conn, step: &Step, end: Instant) -> Result<()> {
 async fn take(conn: &mut Conn, step: &Step, end: Instant) -> Result<()> {
     match step {
         Step::Run { sql, .. } | Step::View(sql) => transaction(conn, sql, end).await,
+        Step::Usage(sql) => transaction(conn, sql, end).await,
+        Step::Recount => recount(conn, end).await,
         Step::Fill => fill(conn, end).await,
         Step::NotNull(sql) => {
             transaction(conn, PROVE, end).await?;
@@ -188,10 +214,19 @@ async fn transaction(conn: &mut Conn, sql: &str, end: Instant) -> Result<()> {
     conn.end(done).await
 }
 
+async fn recount(conn: &mut Conn, end: Instant) -> Result<()> {
+    let row = conn.row(MISCOUNTED, &[]).await?;
+    if !row.is_some_and(|r| r.get("miscounted")) {
+        return Ok(());
+    }
+    tracing::warn!("what tenants use was written past the triggers that count it: it is counted anew");
+    transaction(conn, blocks(USAGE).last().unwrap_or_default(), end).await
+}
+
 async fn fill(conn: &mut Conn, end: Instant) -> Result<()> {
     let sql = "WITH part AS (SELECT username FROM mailbox WHERE store_uid IS NULL AND username > $1 ORDER BY username LIMIT $2 FOR UPDATE), \
                done AS (UPDATE mailbox m SET store_uid = gen_random_uuid()::text FROM part WHERE m.username = part.username RETURNING m.username) \
-               SELECT count(*), max(username) FROM done";
+               SELECT count(*) AS rows, max(username) AS last FROM done";
     let mut last = String::new();
     loop {
         let limit = left(end)?;
@@ -202,7 +237,7 @@ async fn fill(conn: &mut Conn, end: Instant) -> Result<()> {
         }
         .await;
         let row = conn.end(done).await?.ok_or_else(|| BackendError::unavailable("the database gave no row"))?;
-        let (rows, max): (i64, Option<String>) = (row.get(0), row.get(1));
+        let (rows, max): (i64, Option<String>) = (row.get("rows"), row.get("last"));
         match max {
             Some(max) if rows == BATCH => last = max,
             _ => return Ok(()),
@@ -236,6 +271,18 @@ mod tests {
         }
     }
 
+    /// A function or trigger is replaced by one of the same name; rows are written in tenant_usage only.
+    #[test]
+    fn counting_changes_nothing_else() {
+        let all: Vec<&str> = blocks(USAGE).collect();
+        assert_eq!(all.len(), 7);
+        for line in all.iter().flat_map(|b| b.lines()).map(|l| l.split("--").next().unwrap_or_default().trim()) {
+            let writes = ["INSERT INTO ", "UPDATE ", "DELETE FROM ", "ALTER ", "DROP ", "TRUNCATE "];
+            let writes = writes.iter().find_map(|w| line.strip_prefix(w));
+            assert!(writes.is_none_or(|to| to.starts_with("tenant_usage ")), "{line}");
+        }
+    }
+
     #[test]
     fn what_is_missing_and_nothing_else() {
         let all = steps(&Catalog::default());
@@ -244,6 +291,8 @@ mod tests {
         assert_eq!(runs.iter().filter(|t| **t == "tenant").count(), 2, "the table, then its columns: {runs:?}");
         assert_eq!(all.iter().filter(|s| matches!(s, Step::View(_))).count(), VIEW_NAMES.len());
         let at = |what: &dyn Fn(&Step) -> bool| all.iter().position(what).unwrap();
+        assert_eq!(at(&|s| matches!(s, Step::View(v) if v.contains(QUOTA_VIEW))), all.len() - 1, "after what it reads");
+        assert_eq!(all.iter().filter(|s| matches!(s, Step::Usage(_))).count(), 7);
         let fill = at(&|s| *s == Step::Fill);
         assert!(fill < at(&|s| matches!(s, Step::NotNull(_))));
         let Step::Run { on, sql } = &all[fill - 1] else { panic!("{all:?}") };

@@ -109,8 +109,8 @@ impl Sogo {
 
     async fn probed(&self) -> Result<ServerInfo> {
         let mut conn = self.turn().await?;
-        let version: String = match conn.row("SELECT current_setting('server_version')", &[]).await? {
-            Some(row) => row.get(0),
+        let version: String = match conn.row("SELECT current_setting('server_version') AS version", &[]).await? {
+            Some(row) => row.get("version"),
             None => return Err(BackendError::unavailable("the database gave no row for its version")),
         };
         let catalog = match self.managed {
@@ -118,6 +118,11 @@ impl Sogo {
             false => Catalog::read(&mut conn).await?,
         };
         let features = self.keep(&catalog)?;
+        if let Some(file) = catalog.behind().filter(|_| !self.managed) {
+            tracing::warn!(
+                "the database lacks something of config/groupware/sogo/{file}: run usage.sql, then views.sql"
+            );
+        }
         drop(conn);
         self.doveadm.probe().await?;
         // A key that nobody has: the answer is NOT_FOUND, and we know that it is there.
@@ -149,7 +154,8 @@ impl GroupwareServer for Sogo {
     }
     async fn tenant(&self, owner: &str) -> Result<Option<TenantRow>> {
         let mut conn = self.turn().await?;
-        tenant::by_owner(&mut conn, owner).await
+        let f = self.features(&mut conn).await?;
+        tenant::by_owner(&mut conn, f, owner).await
     }
     async fn remove_tenant(&self, owner: &str) -> Result<Left> {
         self.tenant_remove(owner).await

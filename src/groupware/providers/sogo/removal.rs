@@ -16,11 +16,17 @@ struct Going {
 }
 
 fn going(r: &Row) -> Going {
-    Going { active: r.get(0), removing: r.get(1), effects_due: r.get(2), home: r.get(3), place: r.get(4) }
+    Going {
+        active: r.get("active"),
+        removing: r.get("removing"),
+        effects_due: r.get("effects_due"),
+        home: r.get("home_path"),
+        place: r.get("place"),
+    }
 }
 
 const SELECT: &str = "SELECT active, removing, effects_due, home_path, \
-    COALESCE(NULLIF(trim(trailing '/' from maildir), ''), store_uid) FROM mailbox WHERE username = $1 AND owner = $2";
+    COALESCE(NULLIF(trim(trailing '/' from maildir), ''), store_uid) AS place FROM mailbox WHERE username = $1 AND owner = $2";
 
 /// SOGo's tables, in the order in which rows go, and which rows are a user's. `$1` is the address.
 const FOLDERS: &str = "(SELECT c_folder_id FROM sogo_folder_info WHERE c_path2 = $1)";
@@ -122,13 +128,13 @@ impl Sogo {
         let (going, home) = self.disabled(&mut conn, owner, address).await?;
         let shared = conn
             .row(
-                "SELECT count(*) FROM mailbox m, \
+                "SELECT count(*) AS others FROM mailbox m, \
                  LATERAL (SELECT COALESCE(NULLIF(trim(trailing '/' from maildir), ''), store_uid) AS place) p \
                  WHERE username <> $1 AND (p.place = $2 OR starts_with(p.place, $2 || '/'))",
                 &[&address, &going.place],
             )
             .await?
-            .map_or(0, |r| r.get::<_, i64>(0));
+            .map_or(0, |r| r.get::<_, i64>("others"));
         if shared > 0 {
             return Err(BackendError::Rejected(format!("the home of {address} holds another mailbox: not destroyed")));
         }
@@ -186,7 +192,7 @@ fn safe(home: &str, place: &str) -> bool {
 async fn sogo_tables(conn: &mut Conn) -> Result<Vec<(&'static str, String)>> {
     let names: Vec<&str> = SOGO.iter().map(|(t, _)| *t).collect();
     let rows = conn.query("SELECT t FROM unnest($1::text[]) t WHERE to_regclass(t) IS NOT NULL", &[&names]).await?;
-    let there: BTreeSet<String> = rows.iter().map(|r| r.get(0)).collect();
+    let there: BTreeSet<String> = rows.iter().map(|r| r.get("t")).collect();
     let folders = there.contains("sogo_folder_info");
     let list = SOGO.iter().filter(|(t, w)| there.contains(*t) && (folders || !w.contains("FOLDERS")));
     Ok(list.map(|(t, w)| (*t, w.replace("FOLDERS", FOLDERS))).collect())
@@ -197,8 +203,8 @@ async fn left_in_sogo(conn: &mut Conn, tables: &[(&'static str, String)], addres
         return Ok(0);
     }
     let counts: Vec<String> = tables.iter().map(|(t, w)| format!("(SELECT count(*) FROM {t} WHERE {w})")).collect();
-    let row = conn.row(&format!("SELECT {}", counts.join(" + ")), &[&address]).await?;
-    Ok(row.map_or(0, |r| r.get(0)))
+    let row = conn.row(&format!("SELECT {} AS left_over", counts.join(" + ")), &[&address]).await?;
+    Ok(row.map_or(0, |r| r.get("left_over")))
 }
 
 async fn purge_sogo(conn: &mut Conn, tables: &[(&'static str, String)], address: &str) -> Result<()> {

@@ -6,10 +6,39 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// Tables, columns and indexes.
 pub const SCHEMA: &str = include_str!("../../../../config/groupware/sogo/schema.sql");
+/// What tenants use, with the triggers that keep it; blocks are separated by an empty line, and the last one counts.
+pub const USAGE: &str = include_str!("../../../../config/groupware/sogo/usage.sql");
 /// Views; blocks are separated by an empty line.
 pub const VIEWS: &str = include_str!("../../../../config/groupware/sogo/views.sql");
-/// What the comment on a view of this version says.
-pub(super) const VIEW_VERSION: &str = "mailtenant 2";
+/// What the comment on a view of this version says. Each has its own: under `External` a person has to replace them, and
+/// those of an older version are missing capabilities.
+pub(super) fn view_version(name: &str) -> &'static str {
+    if name == QUOTA_VIEW { "mailtenant 3" } else { "mailtenant 2" }
+}
+/// The view with what a mailbox may hold.
+pub(super) const QUOTA_VIEW: &str = "mailbox_quota";
+/// Its versions that add up the tenant by themselves, at each lookup: as right as those after them, but slower.
+const QUOTA_VIEWS_THAT_ADD_UP: &[&str] = &["mailtenant 1", "mailtenant 2"];
+/// What the comment on the table of [`USAGE`] says once the triggers are there and the sums are right.
+const USAGE_VERSION: &str = "mailtenant 1";
+/// The table of [`USAGE`].
+const USAGE_TABLE: &str = "tenant_usage";
+/// What keeps it up to date.
+const TRIGGERS: &[&str] = &[
+    "tenant_usage_quota2_insert",
+    "tenant_usage_quota2_update",
+    "tenant_usage_quota2_delete",
+    "tenant_usage_quota2_truncate",
+    "tenant_usage_mailbox_insert",
+    "tenant_usage_mailbox_update",
+    "tenant_usage_mailbox_delete",
+    "tenant_usage_mailbox_truncate",
+    "tenant_usage_domain_insert",
+    "tenant_usage_domain_update",
+    "tenant_usage_domain_delete",
+    "tenant_usage_domain_truncate",
+    "tenant_usage_tenant_insert",
+];
 /// What the comment on any view of ours begins with.
 const OUR_VIEW: &str = "mailtenant ";
 /// A column that counts as there only when it is NOT NULL: rows are filled after it was added.
@@ -81,8 +110,10 @@ pub struct Features {
     pub app_password: bool,
     /// Table of imports.
     pub import_job: bool,
-    /// View with the effective quota.
+    /// View with the effective quota, and what it needs.
     pub quota_view: bool,
+    /// Table with what tenants use, kept up to date, that may be read.
+    pub usage: bool,
     /// Views that know protocol access and switched-off tenants.
     pub login_views: bool,
     /// View that SOGo reads.
@@ -114,35 +145,45 @@ impl Features {
 /// What the database has.
 #[derive(Debug, Default, Clone)]
 pub struct Catalog {
-    /// Columns by table or view; an index has none.
+    /// Columns by table or view; an index or a trigger has none.
     columns: BTreeMap<String, BTreeSet<String>>,
-    /// Comments on views.
+    /// Comments on views and tables.
     comments: BTreeMap<String, String>,
+    /// Tables and views that the operator's role may not read.
+    unreadable: BTreeSet<String>,
 }
 
 impl Catalog {
     /// Reads it, in one query.
     pub async fn read(conn: &mut Conn) -> Result<Catalog> {
-        let tables = NEEDED.iter().chain(OPTIONAL).map(|(t, _)| *t);
-        let names: Vec<&str> = tables.chain(VIEW_NAMES.iter().copied()).chain(INDEXES.iter().copied()).collect();
+        let tables = NEEDED.iter().chain(OPTIONAL).map(|(t, _)| *t).chain([USAGE_TABLE]);
+        let others = [VIEW_NAMES, INDEXES, TRIGGERS].into_iter().flatten().copied();
+        let names: Vec<&str> = tables.chain(others).collect();
         let rows = conn
             .query(
-                "SELECT c.relname::text, a.attname::text, obj_description(c.oid, 'pg_class'), a.attnotnull FROM pg_class c \
+                "SELECT c.relname::text AS relation, a.attname::text AS attribute, obj_description(c.oid, 'pg_class') AS comment, \
+                 a.attnotnull AS not_null, has_table_privilege(c.oid, 'SELECT') AS readable FROM pg_class c \
                  JOIN pg_namespace n ON n.oid = c.relnamespace \
                  LEFT JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped \
-                 WHERE n.nspname = ANY(current_schemas(false)) AND c.relname::text = ANY($1)",
+                 WHERE n.nspname = ANY(current_schemas(false)) AND c.relname::text = ANY($1) \
+                 UNION ALL SELECT t.tgname::text, NULL, NULL, NULL, true FROM pg_trigger t \
+                 JOIN pg_class c ON c.oid = t.tgrelid JOIN pg_namespace n ON n.oid = c.relnamespace \
+                 WHERE n.nspname = ANY(current_schemas(false)) AND t.tgname::text = ANY($1) AND t.tgenabled IN ('O', 'A')",
                 &[&names],
             )
             .await?;
         let mut catalog = Catalog::default();
         for row in rows {
-            let relation: String = row.get(0);
-            if let Some(comment) = row.get::<_, Option<String>>(2) {
+            let relation: String = row.get("relation");
+            if let Some(comment) = row.get::<_, Option<String>>("comment") {
                 catalog.comments.insert(relation.clone(), comment);
             }
-            let column: Option<String> = row.get(1);
+            if !row.get::<_, bool>("readable") {
+                catalog.unreadable.insert(relation.clone());
+            }
+            let column: Option<String> = row.get("attribute");
             let filling = (relation.as_str(), column.as_deref().unwrap_or_default()) == FILLED
-                && row.get::<_, Option<bool>>(3) != Some(true);
+                && row.get::<_, Option<bool>>("not_null") != Some(true);
             catalog.columns.entry(relation).or_default().extend(column.filter(|_| !filling));
         }
         Ok(catalog)
@@ -160,7 +201,7 @@ impl Catalog {
 
     /// Whether a view is ours, of this version.
     fn view(&self, name: &str) -> bool {
-        self.comments.get(name).is_some_and(|c| c == VIEW_VERSION)
+        self.comments.get(name).is_some_and(|c| c == view_version(name))
     }
 
     /// Whether a view is ours, of any version.
@@ -168,9 +209,34 @@ impl Catalog {
         self.comments.get(name).is_some_and(|c| c.starts_with(OUR_VIEW))
     }
 
+    /// Whether the view with what a mailbox may hold is ours, and needs no counting.
+    fn adds_up(&self) -> bool {
+        self.comments.get(QUOTA_VIEW).is_some_and(|c| QUOTA_VIEWS_THAT_ADD_UP.contains(&c.as_str()))
+    }
+
     /// Whether a view has to be made or replaced: it is not there, or ours of another version. One of somebody else stays.
     pub(super) fn wants_view(&self, name: &str) -> bool {
         !self.there(name) || (self.our_view(name) && !self.view(name))
+    }
+
+    /// Whether what tenants use is counted.
+    pub(super) fn counts(&self) -> bool {
+        self.comments.get(USAGE_TABLE).is_some_and(|c| c == USAGE_VERSION) && TRIGGERS.iter().all(|t| self.there(t))
+    }
+
+    /// Whether counting has to be set up: for a view of ours, there or to be made.
+    pub(super) fn wants_counting(&self) -> bool {
+        !self.counts() && (!self.there(QUOTA_VIEW) || self.our_view(QUOTA_VIEW))
+    }
+
+    /// Which file a person should run under `External`: what there is works, but adds up the tenant at each lookup, or
+    /// bounds nobody (`TenantStorage` is missing then).
+    pub fn behind(&self) -> Option<&'static str> {
+        match self.our_view(QUOTA_VIEW) {
+            true if !self.counts() => Some("usage.sql"),
+            true if !self.view(QUOTA_VIEW) => Some("views.sql"),
+            _ => None,
+        }
     }
 
     /// The first thing that is missing and that nothing works without.
@@ -203,7 +269,8 @@ impl Catalog {
             ed25519: self.has("dkim_signing_ed25519", &["author", "dkim_id"]),
             app_password: self.has("app_password", &["username"]),
             import_job: self.has("import_job", &["username"]),
-            quota_view: self.our_view("mailbox_quota"),
+            quota_view: self.our_view(QUOTA_VIEW) && (self.adds_up() || self.counts()),
+            usage: self.counts() && !self.unreadable.contains(USAGE_TABLE),
             login_views: self.view("mailbox_login") && self.view("domain_on") && self.view("sogo_users"),
             sogo_view: self.our_view("sogo_users"),
         }
@@ -241,8 +308,18 @@ mod tests {
         }
         for view in VIEW_NAMES {
             assert!(VIEWS.contains(&format!("CREATE OR REPLACE VIEW {view} AS")), "{view}");
-            assert!(VIEWS.contains(&format!("COMMENT ON VIEW {view} IS '{VIEW_VERSION}'")), "{view}");
+            let version = view_version(view);
+            assert!(VIEWS.contains(&format!("COMMENT ON VIEW {view} IS '{version}'")), "{view}");
         }
+    }
+
+    #[test]
+    fn the_list_of_triggers_is_that_of_the_sql() {
+        let made = USAGE.lines().filter_map(|l| l.strip_prefix("CREATE OR REPLACE TRIGGER ")?.split(' ').next());
+        assert_eq!(made.collect::<BTreeSet<_>>(), TRIGGERS.iter().copied().collect());
+        assert!(USAGE.contains(&format!("CREATE TABLE IF NOT EXISTS {USAGE_TABLE} (")));
+        let last = USAGE.split("\n\n").last().unwrap();
+        assert!(last.contains(&format!("COMMENT ON TABLE {USAGE_TABLE} IS '{USAGE_VERSION}'")), "{last}");
     }
 
     #[test]
@@ -274,10 +351,30 @@ mod tests {
             catalog.comments.insert((*view).into(), "mailtenant 1".into());
         }
         assert_eq!((given(&catalog), wanted(&catalog)), ([true, true, false], 4));
+        assert_eq!(catalog.behind(), Some("usage.sql"));
         for view in VIEW_NAMES {
-            catalog.comments.insert((*view).into(), VIEW_VERSION.into());
+            catalog.comments.insert((*view).into(), view_version(view).into());
         }
-        assert_eq!((given(&catalog), wanted(&catalog)), ([true; 3], 0));
+        // the newest view bounds nobody unless use is counted, by all of the triggers
+        assert_eq!((given(&catalog), wanted(&catalog), catalog.wants_counting()), ([false, true, true], 0, true));
+        for trigger in TRIGGERS {
+            catalog.columns.insert((*trigger).into(), BTreeSet::new());
+        }
+        assert!(catalog.wants_counting() && !given(&catalog)[0], "the sums are not right yet");
+        catalog.comments.insert(USAGE_TABLE.into(), USAGE_VERSION.into());
+        assert_eq!((given(&catalog), catalog.behind(), catalog.features().usage), ([true; 3], None, true));
+        catalog.comments.insert(QUOTA_VIEW.into(), "mailtenant 2".into());
+        assert_eq!((given(&catalog), catalog.behind()), ([true; 3], Some("views.sql")));
+        catalog.comments.insert(QUOTA_VIEW.into(), "somebody's".into());
+        assert_eq!((given(&catalog)[0], catalog.behind()), (false, None));
+        catalog.comments.insert(QUOTA_VIEW.into(), view_version(QUOTA_VIEW).into());
+        catalog.unreadable.insert(USAGE_TABLE.into());
+        assert_eq!((given(&catalog)[0], catalog.features().usage), (true, false));
+        for trigger in TRIGGERS {
+            let columns = catalog.columns.remove(*trigger).unwrap();
+            assert!(!given(&catalog)[0] && catalog.wants_counting(), "{trigger}");
+            catalog.columns.insert((*trigger).into(), columns);
+        }
         catalog.columns.get_mut("mailbox").unwrap().remove("owner");
         assert_eq!(catalog.lacks().as_deref(), Some("column mailbox.owner"));
         catalog.columns.get_mut("mailbox").unwrap().remove("store_uid");

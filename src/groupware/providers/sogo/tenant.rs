@@ -4,9 +4,20 @@ use super::db::Conn;
 use super::*;
 use tokio_postgres::Row;
 
-const SELECT: &str = "SELECT t.name, t.owner, t.adopted, t.quota, t.active, t.address_book, \
-    COALESCE((SELECT sum(q.bytes) FROM quota2 q JOIN mailbox m USING (username) JOIN domain d USING (domain) \
-              WHERE d.tenant = t.name), 0)::bigint FROM tenant t";
+fn select(f: Features) -> String {
+    // Where it is not counted the whole tenant is added up.
+    let used = match f.usage {
+        true => "SELECT sum(u.bytes) FROM tenant_usage u WHERE u.tenant = t.name",
+        false => {
+            "SELECT sum(q.bytes) FROM quota2 q JOIN mailbox m USING (username) JOIN domain d USING (domain) \
+             WHERE d.tenant = t.name"
+        }
+    };
+    format!(
+        "SELECT t.name, t.owner, t.adopted, t.quota, t.active, t.address_book, COALESCE(({used}), 0)::bigint AS used \
+         FROM tenant t"
+    )
+}
 
 fn book(text: &str) -> AddressBook {
     match text {
@@ -26,13 +37,13 @@ fn book_word(b: AddressBook) -> &'static str {
 
 fn row(r: &Row) -> TenantRow {
     TenantRow {
-        id: r.get(0),
-        owner: r.get(1),
-        adopted: r.get(2),
-        storage: bytes(r.get(3)),
-        active: r.get(4),
-        address_book: book(r.get(5)),
-        used: bytes(r.get(6)),
+        id: r.get("name"),
+        owner: r.get("owner"),
+        adopted: r.get("adopted"),
+        storage: bytes(r.get("quota")),
+        active: r.get("active"),
+        address_book: book(r.get("address_book")),
+        used: bytes(r.get("used")),
     }
 }
 
@@ -47,15 +58,16 @@ pub(super) fn stored(n: u64) -> Result<i64> {
 }
 
 /// The tenant of an owner.
-pub(super) async fn by_owner(conn: &mut Conn, owner: &str) -> Result<Option<TenantRow>> {
-    Ok(conn.row(&format!("{SELECT} WHERE t.owner = $1"), &[&owner]).await?.as_ref().map(row))
+pub(super) async fn by_owner(conn: &mut Conn, f: Features, owner: &str) -> Result<Option<TenantRow>> {
+    Ok(conn.row(&format!("{} WHERE t.owner = $1", select(f)), &[&owner]).await?.as_ref().map(row))
 }
 
 impl Sogo {
     pub(super) async fn tenant_ensure(&self, want: &TenantWant) -> Result<(TenantRow, Made)> {
         let quota = stored(want.storage)?;
         let mut conn = self.turn().await?;
-        let have = by_owner(&mut conn, &want.owner.uid).await?;
+        let f = self.features(&mut conn).await?;
+        let have = by_owner(&mut conn, f, &want.owner.uid).await?;
         let as_wanted = |t: &TenantRow| t.active && t.storage == want.storage && t.address_book == want.address_book;
         if let Some(t) = have.as_ref().filter(|t| as_wanted(t)) {
             return Ok((t.clone(), Made::Unchanged));
@@ -63,7 +75,7 @@ impl Sogo {
         conn.begin().await?;
         let done = put(&mut conn, want, quota, have.is_some()).await;
         let made = conn.end(done).await?;
-        match by_owner(&mut conn, &want.owner.uid).await? {
+        match by_owner(&mut conn, f, &want.owner.uid).await? {
             Some(t) => Ok((t, made)),
             None => Err(BackendError::Conflict("the tenant went away while it was made".into())),
         }
@@ -101,7 +113,7 @@ async fn put(conn: &mut Conn, want: &TenantWant, quota: i64, there: bool) -> Res
             )
             .await?;
         if let Some(kept) = kept {
-            let name: String = kept.get(0);
+            let name: String = kept.get("name");
             conn.execute(
                 "UPDATE tenant SET owner = $2, adopted = true, quota = $3, address_book = $4, active = true WHERE name = $1",
                 &[&name, uid, &quota, &word],
@@ -129,16 +141,17 @@ async fn remove(conn: &mut Conn, owner: &str) -> Result<Left> {
     let Some(tenant) = conn.row("SELECT name FROM tenant WHERE owner = $1 FOR UPDATE", &[&owner]).await? else {
         return Err(BackendError::NotFound("the tenant".into()));
     };
-    let name: String = tenant.get(0);
-    let below = conn.row("SELECT count(owner), count(*) FROM domain WHERE tenant = $1", &[&name]).await?;
-    let (owned, all): (i64, i64) = below.map_or((0, 0), |r| (r.get(0), r.get(1)));
+    let name: String = tenant.get("name");
+    let below =
+        conn.row("SELECT count(owner) AS owned, count(*) AS all FROM domain WHERE tenant = $1", &[&name]).await?;
+    let (owned, all): (i64, i64) = below.map_or((0, 0), |r| (r.get("owned"), r.get("all")));
     if owned > 0 {
         return Err(BackendError::Conflict(format!("tenant {name} still has {owned} domains")));
     }
     if all > 0 {
         // A domain that is on was left so for those of others below it.
-        let used = conn.row("SELECT count(*) FROM domain WHERE tenant = $1 AND active", &[&name]).await?;
-        let used = used.map_or(0, |r| r.get::<_, i64>(0));
+        let used = conn.row("SELECT count(*) AS used FROM domain WHERE tenant = $1 AND active", &[&name]).await?;
+        let used = used.map_or(0, |r| r.get::<_, i64>("used"));
         let sql = "UPDATE tenant SET active = active AND $2, owner = NULL WHERE name = $1";
         conn.execute(sql, &[&name, &(used > 0)]).await?;
         return Ok(if used > 0 { Left::Used(bytes(used)) } else { Left::Kept(bytes(all)) });
