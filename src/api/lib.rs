@@ -4,6 +4,8 @@
 //! status may say, needs only this folder. `crds/` is generated from it ([`crds::all`]).
 
 #![forbid(unsafe_code)]
+// The columns of `kubectl get` repeat their attribute by design.
+#![allow(clippy::duplicated_attributes)]
 
 pub mod common;
 pub mod conditions;

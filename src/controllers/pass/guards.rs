@@ -15,48 +15,36 @@ use mailtenant_api::{orphan, paused};
 use mailtenant_runtime::finalizer::Cleanup;
 use mailtenant_runtime::store::NamespacedName;
 
-/// The parents of an object that is being deleted.
-pub enum Above {
-    /// A platform kind: nothing is above it, and nothing of it is at a groupware server.
-    Platform,
-    /// A tenant kind.
-    Tenant {
-        /// Its domain, if it is in one that is known.
-        domain: Option<Domain>,
-        /// Its instance with the backend, or why it cannot be used.
-        instance: Result<Instance, NotReady>,
-    },
-}
-
-impl Above {
-    /// The instance, if it is known.
-    pub fn instance(&self) -> Option<&Instance> {
-        match self {
-            Above::Platform => None,
-            Above::Tenant { instance, .. } => instance.as_ref().ok(),
-        }
-    }
-    /// The domain, if it is known.
-    pub fn domain(&self) -> Option<&Domain> {
-        match self {
-            Above::Platform => None,
-            Above::Tenant { domain, .. } => domain.as_ref(),
-        }
-    }
+/// The parents of an object that is being deleted, as far as they are known.
+#[derive(Default)]
+pub struct Above {
+    domain: Option<Domain>,
+    /// None: a platform kind, which has nothing above it and nothing at a groupware server.
+    instance: Option<Result<Instance, NotReady>>,
 }
 
 impl Above {
     /// Of something in a domain.
     pub fn in_domain(world: &World, domain: &NamespacedName) -> Self {
         match parents::domain(world, domain, true) {
-            Ok(domain) => Above::Tenant { instance: Ok(domain.instance.clone()), domain: Some(domain) },
-            Err(not_ready) => Above::Tenant { instance: Err(not_ready), domain: None },
+            Ok(domain) => Above { instance: Some(Ok(domain.instance.clone())), domain: Some(domain) },
+            Err(not_ready) => Above { instance: Some(Err(not_ready)), domain: None },
         }
     }
 
     /// Of something in an instance, or of the instance itself.
     pub fn in_instance(world: &World, instance: &NamespacedName) -> Self {
-        Above::Tenant { instance: parents::instance(world, instance, true), domain: None }
+        Above { instance: Some(parents::instance(world, instance, true)), domain: None }
+    }
+
+    /// The instance, if it is known.
+    pub fn instance(&self) -> Option<&Instance> {
+        self.instance.as_ref()?.as_ref().ok()
+    }
+
+    /// The domain, if it is known.
+    pub fn domain(&self) -> Option<&Domain> {
+        self.domain.as_ref()
     }
 }
 
@@ -128,7 +116,7 @@ impl<K: Lifecycle> Ask for Guards<'_, K> {
     async fn ask(&mut self, guard: Guard) -> Step<Option<Cleanup<NotReady>>> {
         let Guards { ctx, draft, above } = self;
         let object = draft.object.clone();
-        let tenant = !matches!(above, Above::Platform);
+        let tenant = above.instance.is_some();
         let wait = |not_ready: Option<NotReady>| Ok(not_ready.map(Cleanup::Waiting));
         match guard {
             Guard::Orphan if orphan(object.as_ref()) => K::orphaned(ctx, draft).await.map(Some),
@@ -144,8 +132,8 @@ impl<K: Lifecycle> Ask for Guards<'_, K> {
             Guard::NeededBy => wait(K::needed_by(ctx, draft, above).await?),
             Guard::Observed => K::observed(ctx, draft, above).await,
             Guard::Draining => wait(K::draining(ctx, draft, above).await?),
-            Guard::Parents => Ok(match above {
-                Above::Tenant { instance: Err(not_ready), .. } => Some(K::without_parents(draft, not_ready.clone())),
+            Guard::Parents => Ok(match &above.instance {
+                Some(Err(not_ready)) => Some(K::without_parents(draft, not_ready.clone())),
                 _ => None,
             }),
             Guard::Backend => {

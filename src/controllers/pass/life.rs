@@ -65,7 +65,7 @@ pub trait Lifecycle: Managed + HasStatus<Status: ObjectStatus + Send + Sync> {
     /// The parents of an object that is being deleted, as far as they are known.
     fn above(world: &World, object: &Self) -> Above {
         let _ = (world, object);
-        Above::Platform
+        Above::default()
     }
 
     /// The annotation `orphan` is set: what it leaves behind, or why it may not go yet.

@@ -58,6 +58,8 @@ pub fn unassigned(member: &str) -> Lane {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::state::kind::Kind;
+    use mailtenant_api::*;
     use mailtenant_runtime::store::Event;
     use serde_json::{Value, json};
 
@@ -72,11 +74,16 @@ mod tests {
     fn world() -> World {
         let mut world = World::default();
         let all = json!({"from": "All"});
-        world.apply(put("GroupwareBackend", "", "b", json!({"allowedNamespaces": all, "hosts": {"mx": []}})));
-        world.apply(put("DNSBackend", "", "ns", json!({"allowedNamespaces": all, "zones": []})));
+        world.apply::<GroupwareBackend>(put(
+            "GroupwareBackend",
+            "",
+            "b",
+            json!({"allowedNamespaces": all, "hosts": {"mx": []}}),
+        ));
+        world.apply::<DNSBackend>(put("DNSBackend", "", "ns", json!({"allowedNamespaces": all, "zones": []})));
         for (instance, backend) in [("i", "b"), ("lost", "chosen-by-a-tenant")] {
             let spec = json!({"backendRef": {"name": backend}, "storage": "1Gi", "defaultMailboxQuota": "1Gi"});
-            world.apply(put("MailInstance", "t", instance, spec));
+            world.apply::<MailInstance>(put("MailInstance", "t", instance, spec));
         }
         for (domain, instance, dns) in
             [("d", "i", json!({"name": "ns"})), ("typo", "i", json!({"name": "sn"})), ("lost", "lost", Value::Null)]
@@ -85,12 +92,12 @@ mod tests {
             if !dns.is_null() {
                 spec["dns"]["backendRef"] = dns;
             }
-            world.apply(put("MailDomain", "t", domain, spec));
+            world.apply::<MailDomain>(put("MailDomain", "t", domain, spec));
             let spec = json!({"domainRef": {"name": domain}, "localPart": "a"});
-            world.apply(put("Mailbox", "t", domain, spec));
+            world.apply::<Mailbox>(put("Mailbox", "t", domain, spec));
         }
         let spec = json!({"owner": {"namespace": "t", "name": "d", "uid": "uid-d"}});
-        world.apply(put("MailDomainClaim", "", "a.test", spec));
+        world.apply::<MailDomainClaim>(put("MailDomainClaim", "", "a.test", spec));
         world
     }
 
@@ -123,7 +130,7 @@ mod tests {
         let status = json!({"dns": {"backend": "ns"}});
         moved.status = Some(serde_json::from_value(status).unwrap());
         moved.metadata.resource_version = Some("2".into());
-        world.apply(Event::Applied(moved));
+        world.apply::<MailDomain>(Event::Applied(moved));
         let id = ObjectId::new(Kind::MailDomain, NamespacedName::new("t", "d"));
         assert_eq!(world.lane(&id), Lane::new("dns/ns", "t"));
     }

@@ -196,8 +196,8 @@ mod tests {
             "spec": {"backendRef": {"name": "b"}, "storage": "10Gi", "limits": {"mailboxes": 3}}
         }))
         .unwrap();
-        w.apply(Event::Applied(instance.clone()));
-        w.apply(Event::Applied(
+        w.apply::<MailInstance>(Event::Applied(instance.clone()));
+        w.apply::<MailDomain>(Event::Applied(
             serde_json::from_value(json!({
                 "apiVersion": "mailtenant.dev/v1alpha1", "kind": "MailDomain", "metadata": meta("d", "d", "00"),
                 "spec": {"instanceRef": {"name": "i"}, "domain": "a.test", "dns": {"mode": "Manual"}}
@@ -213,7 +213,7 @@ mod tests {
             if let Some(g) = granted {
                 m["status"] = json!({"quota": g, "ownership": "Created"});
             }
-            w.apply(Event::Applied(serde_json::from_value(m).unwrap()));
+            w.apply::<Mailbox>(Event::Applied(serde_json::from_value(m).unwrap()));
         }
         (w, instance)
     }
@@ -271,13 +271,13 @@ mod tests {
         for (n, name) in domains.iter().enumerate() {
             let spec =
                 json!({"instanceRef": {"name": "i"}, "domain": format!("{name}.test"), "dns": {"mode": "Manual"}});
-            w.apply(Event::Applied(serde_json::from_value(object("MailDomain", name, n, spec)).unwrap()));
+            w.apply::<MailDomain>(Event::Applied(serde_json::from_value(object("MailDomain", name, n, spec)).unwrap()));
         }
         for (n, name) in aliases.iter().enumerate() {
             let domain = domains.last().unwrap_or(&"d");
             let spec =
                 json!({"domainRef": {"name": domain}, "localPart": name, "targets": [{"mailboxRef": {"name": "m"}}]});
-            w.apply(Event::Applied(serde_json::from_value(object("MailAlias", name, n, spec)).unwrap()));
+            w.apply::<MailAlias>(Event::Applied(serde_json::from_value(object("MailAlias", name, n, spec)).unwrap()));
         }
         (w, instance)
     }
@@ -311,7 +311,7 @@ mod tests {
         let over = |limit| Verdict::Number { what: "aliases", limit };
         let (mut w, i) = numbers(json!({"aliases": 2}), &[], &["a", "b", "c"], &[]);
         assert_eq!(["a", "b", "c"].map(|n| judge(&w, &i, n)), [Verdict::Fits, Verdict::Fits, over(2)]);
-        w.apply(Event::Deleted { key: NamespacedName::new("t", "a"), uid: Some("a".into()) });
+        w.apply::<MailAlias>(Event::Deleted { key: NamespacedName::new("t", "a"), uid: Some("a".into()) });
         assert_eq!(judge(&w, &i, "c"), Verdict::Fits, "there is room again");
         let (w, i) = numbers(json!({"aliases": 2}), &["x"], &["a", "b", "c"], &["c"]);
         assert_eq!(["a", "b", "c"].map(|n| judge(&w, &i, n)), [Verdict::Fits, over(2), Verdict::Fits]);

@@ -244,7 +244,7 @@ mod tests {
             let outcome = ask(&model, &Answers::default(), "b", "uid", &servers, &all).await;
             assert_eq!(outcome.as_ref().err().map(|h| h.reason), want);
             if let Err(not_ready) = outcome {
-                assert!(not_ready.message.contains("mx2:25") && not_ready.next == Next::Retry, "{hold:?}");
+                assert!(not_ready.message.contains("mx2:25") && not_ready.next == Next::Retry, "{not_ready:?}");
             } else {
                 assert_eq!(model.1.lock().unwrap().len(), 6);
             }

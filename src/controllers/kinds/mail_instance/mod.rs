@@ -324,7 +324,7 @@ mod tests {
         assert_eq!((not_ready.reason, not_ready.stalled, not_ready.next), (Reason::Unsupported, true, Next::Settled));
         assert!(
             ["storagePolicy: Share", "GroupwareBackend b"].iter().all(|w| not_ready.message.contains(w)),
-            "{hold:?}"
+            "{not_ready:?}"
         );
     }
 }
