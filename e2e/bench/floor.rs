@@ -14,7 +14,7 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client, Config, ResourceExt};
 use mailtenant_api::mailbox::MailboxStatus;
 use mailtenant_api::*;
-use mailtenant_controllers::kinds::mailbox::gather::client_settings;
+use mailtenant_controllers::kinds::mailbox::facts::client_settings;
 use mailtenant_controllers::kinds::mailbox::secret::data;
 use mailtenant_runtime::metrics::Metrics;
 use mailtenant_runtime::{finalizer, requests, status};

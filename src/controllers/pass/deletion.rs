@@ -1,7 +1,6 @@
 //! What all kinds say while they are being deleted, and when their children may go.
 
-use super::draft::Draft;
-use super::life::Lifecycle;
+use super::draft::{Draft, WithStatus};
 use crate::connections::Groupware;
 use crate::ctx::{Ctx, Step, Stop};
 use crate::not_ready::NotReady;
@@ -57,7 +56,7 @@ pub fn failed(ctx: &Ctx, server: &Groupware, error: &BackendError) -> Cleanup<No
 }
 
 /// Something in a domain of which no pass ever said that it was made, as of its domain.
-pub fn nothing_made<K: Lifecycle>(ctx: &Ctx, draft: &Draft<K>, domain: &str) -> Option<Cleanup<NotReady>> {
+pub fn nothing_made<K: WithStatus>(ctx: &Ctx, draft: &Draft<K>, domain: &str) -> Option<Cleanup<NotReady>> {
     let domain = NamespacedName::of(draft.object.as_ref()).sibling(domain);
     let nothing = never_made(draft.status.ownership()) && parent_never_made(&ctx.world(), &domain);
     nothing.then_some(Cleanup::Done)

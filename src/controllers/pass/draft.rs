@@ -3,13 +3,21 @@
 use super::write::write_status;
 use crate::ctx::{Ctx, Step};
 use crate::not_ready::NotReady;
-use crate::pass::life::Lifecycle;
+use crate::state::managed::Managed;
+use kube::Api;
+use kube::core::object::HasStatus;
 use mailtenant_api::{Condition, ConditionType, Conditions, ObjectStatus, Reason, is_deleting};
 use mailtenant_runtime::store::NamespacedName;
 use std::sync::Arc;
 
+/// A kind that reports a status.
+pub trait WithStatus: Managed + HasStatus<Status: ObjectStatus + Send + Sync> {
+    /// The API of the kind; `namespace` means nothing for a cluster-scoped one.
+    fn api(ctx: &Ctx, namespace: &str) -> Api<Self>;
+}
+
 /// A status under construction.
-pub struct Draft<K: Lifecycle> {
+pub struct Draft<K: WithStatus> {
     /// The object that this pass is about; its spec stays the one that was looked at.
     pub object: Arc<K>,
     /// All but the conditions.
@@ -20,7 +28,7 @@ pub struct Draft<K: Lifecycle> {
     pub before: Vec<Condition>,
 }
 
-impl<K: Lifecycle> Draft<K> {
+impl<K: WithStatus> Draft<K> {
     /// Starts from what the status says now.
     pub fn new(ctx: &Ctx, object: Arc<K>) -> Self {
         let generation = object.meta().generation;

@@ -3,142 +3,18 @@
 
 use super::draft::Draft;
 use super::fallback_status;
-use super::guards::{self, Above};
+use super::guards;
+use super::lifecycle::Lifecycle;
 use super::report::not_ready_event;
 use super::write::{with_finalizer, without_finalizer};
-use crate::connections::Groupware;
-use crate::ctx::{Ctx, Pass, Step, Stop};
+use crate::ctx::{Ctx, Pass, Stop};
 use crate::not_ready::NotReady;
 use crate::state::kind::ObjectId;
-use crate::state::managed::Managed;
-use crate::state::world::World;
-use kube::Api;
-use kube::core::object::HasStatus;
-use mailtenant_api::{ObjectStatus, has_finalizer, is_deleting};
+use mailtenant_api::{has_finalizer, is_deleting};
 use mailtenant_runtime::dispatch::Next;
 use mailtenant_runtime::finalizer::Cleanup;
 use mailtenant_runtime::store::NamespacedName;
 use std::sync::Arc;
-
-/// How a pass that came through ended.
-pub struct Reached {
-    /// The message of `Ready=True`; none: the conditions say all already.
-    pub message: Option<String>,
-    /// All that can be done is done, and still it is not as declared.
-    pub not_ready: Option<NotReady>,
-    /// When the next pass is due by itself.
-    pub next: Next,
-}
-
-impl Reached {
-    /// As declared, or as much of it as can be; the next pass is due when something changes.
-    pub fn settled(message: impl Into<String>, not_ready: Option<NotReady>) -> Self {
-        let next = not_ready.as_ref().map_or(Next::Settled, |n| n.next);
-        Reached { message: Some(message.into()), not_ready, next }
-    }
-
-    /// The conditions say all already.
-    pub fn reported(next: Next) -> Self {
-        Reached { message: None, not_ready: None, next }
-    }
-}
-
-/// What the acting half must know of a kind. The defaults are those of a kind that has nothing at a server.
-pub trait Lifecycle: Managed + HasStatus<Status: ObjectStatus + Send + Sync> {
-    /// The API of the kind; `namespace` means nothing for a cluster-scoped one.
-    fn api(ctx: &Ctx, namespace: &str) -> Api<Self>;
-
-    /// Gather, plan, apply. What is found is put into the draft.
-    fn up(ctx: &Ctx, id: &ObjectId, draft: &mut Draft<Self>) -> impl Future<Output = Step<Reached>> + Send;
-
-    /// What the status says besides the conditions when a pass did not come through.
-    fn stopped(draft: &mut Draft<Self>, not_ready: &NotReady) {
-        let _ = (draft, not_ready);
-    }
-
-    /// When the next pass is due, if nothing changes.
-    fn next(ctx: &Ctx, id: &ObjectId, draft: &Draft<Self>, next: Next) -> Next {
-        let _ = (ctx, id, draft);
-        next
-    }
-
-    /// The parents of an object that is being deleted, as far as they are known.
-    fn above(world: &World, object: &Self) -> Above {
-        let _ = (world, object);
-        Above::default()
-    }
-
-    /// The annotation `orphan` is set: what it leaves behind, or why it may not go yet.
-    fn orphaned(ctx: &Ctx, draft: &mut Draft<Self>) -> impl Future<Output = Step<Cleanup<NotReady>>> + Send;
-
-    /// Some, if nothing of the object can be anywhere, so that no server has to be asked.
-    fn nothing_made(
-        ctx: &Ctx,
-        draft: &mut Draft<Self>,
-    ) -> impl Future<Output = Step<Option<Cleanup<NotReady>>>> + Send {
-        let _ = (ctx, draft);
-        async { Ok(None) }
-    }
-
-    /// What must leave before anything else is waited for: MX of a domain.
-    fn withdraw_first(ctx: &Ctx, draft: &mut Draft<Self>, above: &Above) -> impl Future<Output = Step<()>> + Send {
-        let _ = (ctx, draft, above);
-        async { Ok(()) }
-    }
-
-    /// Who still needs the object: children by a live list, or whoever refers to it.
-    fn needed_by(ctx: &Ctx, draft: &Draft<Self>, above: &Above) -> impl Future<Output = Step<Option<NotReady>>> + Send;
-
-    /// `managementPolicy: Observe`: nothing is written. None: nothing stands against going on.
-    fn observed(
-        ctx: &Ctx,
-        draft: &mut Draft<Self>,
-        above: &Above,
-    ) -> impl Future<Output = Step<Option<Cleanup<NotReady>>>> + Send {
-        let _ = (ctx, draft, above);
-        async { Ok(None) }
-    }
-
-    /// While resolvers may still send mail here.
-    fn draining(ctx: &Ctx, draft: &Draft<Self>, above: &Above) -> impl Future<Output = Step<Option<NotReady>>> + Send {
-        let _ = (ctx, draft, above);
-        async { Ok(None) }
-    }
-
-    /// The parents cannot be used: some kinds may go all the same, if nothing was made.
-    fn without_parents(draft: &Draft<Self>, not_ready: NotReady) -> Cleanup<NotReady> {
-        let _ = draft;
-        Cleanup::Waiting(super::deletion::with_way_out(not_ready))
-    }
-
-    /// Takes down what is at the server. Every guard has let it through.
-    fn remove(
-        ctx: &Ctx,
-        draft: &mut Draft<Self>,
-        above: &Above,
-        server: &Groupware,
-    ) -> impl Future<Output = Step<Cleanup<NotReady>>> + Send {
-        let _ = (ctx, draft, above, server);
-        async { Ok(Cleanup::Done) }
-    }
-
-    /// What is reported while a deletion waits, and when the next pass is due.
-    fn waiting(
-        ctx: &Ctx,
-        id: &ObjectId,
-        draft: &mut Draft<Self>,
-        not_ready: &NotReady,
-    ) -> impl Future<Output = Result<Next, kube::Error>> + Send {
-        let _ = (ctx, id);
-        report_blocked(draft, not_ready);
-        async { Ok(not_ready.next) }
-    }
-}
-
-/// Conditions of an object that is being deleted and may not go yet.
-pub fn report_blocked<K: Lifecycle>(draft: &mut Draft<K>, not_ready: &NotReady) {
-    super::deletion::blocked_conditions(&mut draft.conditions, not_ready);
-}
 
 /// One pass of an object.
 pub async fn pass<K: Lifecycle>(ctx: &Ctx, key: &NamespacedName) -> Next {

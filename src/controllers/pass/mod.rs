@@ -1,11 +1,13 @@
 //! Passes: one object, one step nearer to what is declared. [`life`] is the way up and down for all kinds, [`guards`] what
 //! stands before a removal, [`fallback_status`] what an object reports when its pass could not.
 
+pub mod above;
 pub mod deletion;
 pub mod draft;
 pub mod fallback_status;
 pub mod guards;
 pub mod life;
+pub mod lifecycle;
 pub mod report;
 pub mod write;
 
@@ -23,13 +25,13 @@ use std::time::Duration;
 /// for it anyway.
 pub const BACKEND_PASS: Duration = Duration::from_secs(300);
 
-/// A kind that has passes: any with a [`life::Lifecycle`], and the claims, which have neither status nor finalizer.
+/// A kind that has passes: any with a [`lifecycle::Lifecycle`], and the claims, which have neither status nor finalizer.
 pub trait HasPass {
     /// One pass.
     fn pass(ctx: &Ctx, key: &NamespacedName) -> impl Future<Output = Next> + Send;
 }
 
-impl<K: life::Lifecycle> HasPass for K {
+impl<K: lifecycle::Lifecycle> HasPass for K {
     async fn pass(ctx: &Ctx, key: &NamespacedName) -> Next {
         life::pass::<K>(ctx, key).await
     }

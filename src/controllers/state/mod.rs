@@ -8,6 +8,7 @@ pub mod lane;
 pub mod limits;
 pub mod managed;
 pub mod parents;
+pub mod registered;
 pub mod snapshots;
 pub mod usage;
 pub mod wakeups;

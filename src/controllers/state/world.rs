@@ -2,12 +2,10 @@
 
 use super::derived::a_label;
 use super::kind::{Kind, ObjectId};
-use super::managed::{Managed, Stored};
 use k8s_openapi::api::core::v1::{Namespace, Secret};
 use kube::core::PartialObjectMeta;
 use mailtenant_api::*;
 use mailtenant_runtime::index::Multi;
-use mailtenant_runtime::queue::Lane;
 use mailtenant_runtime::store::{NamespacedName, Store};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -87,24 +85,7 @@ macro_rules! world {
             pub fn sizes(&self) -> Vec<(Kind, usize)> {
                 vec![$((Kind::$kind, self.$store.len())),*]
             }
-
-            /// The lane of the work queue that an object's passes run in.
-            pub fn lane(&self, id: &ObjectId) -> Lane {
-                match id.kind {
-                    $(Kind::$kind => <$kind as Managed>::lane(self, &id.key)),*
-                }
-            }
         }
-
-        $(impl Stored for $kind {
-            const KIND: Kind = Kind::$kind;
-            fn store(world: &World) -> &Store<Self> {
-                &world.$store
-            }
-            fn store_mut(world: &mut World) -> &mut Store<Self> {
-                &mut world.$store
-            }
-        })*
     };
 }
 with_kinds!(world);

@@ -5,10 +5,10 @@ pub mod watch;
 
 use crate::ctx::{Ctx, Step, Stop};
 use crate::not_ready::NotReady;
+use crate::pass::above::Above;
 use crate::pass::deletion;
-use crate::pass::draft::Draft;
-use crate::pass::guards::Above;
-use crate::pass::life::{Lifecycle, Reached};
+use crate::pass::draft::{Draft, WithStatus};
+use crate::pass::lifecycle::{Lifecycle, Reached};
 use crate::pass::report::unready_event;
 use crate::state::kind::ObjectId;
 use kube::api::ListParams;
@@ -25,11 +25,13 @@ const LOOK: Duration = Duration::from_secs(300);
 /// Pause between two looks at one that does not: short, since everything on it waits.
 const LOOK_AGAIN: Duration = Duration::from_secs(10);
 
-impl Lifecycle for DNSBackend {
+impl WithStatus for DNSBackend {
     fn api(ctx: &Ctx, _: &str) -> Api<Self> {
         Api::all(ctx.client.clone())
     }
+}
 
+impl Lifecycle for DNSBackend {
     async fn up(ctx: &Ctx, _: &ObjectId, draft: &mut Draft<Self>) -> Step<Reached> {
         let next = examine(ctx, draft).await?;
         Ok(Reached::reported(next))

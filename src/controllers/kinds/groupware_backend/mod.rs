@@ -5,10 +5,10 @@ pub mod watch;
 
 use crate::ctx::{Ctx, Step, Stop};
 use crate::not_ready::NotReady;
+use crate::pass::above::Above;
 use crate::pass::deletion;
-use crate::pass::draft::Draft;
-use crate::pass::guards::Above;
-use crate::pass::life::{Lifecycle, Reached};
+use crate::pass::draft::{Draft, WithStatus};
+use crate::pass::lifecycle::{Lifecycle, Reached};
 use crate::pass::report::unready_event;
 use crate::state::kind::ObjectId;
 use crate::state::lane;
@@ -27,11 +27,13 @@ const LOOK_AGAIN: Duration = Duration::from_secs(10);
 /// Passes of one backend at a time, whatever its `limits.concurrency` says: half of all, so that a slow one leaves room.
 const MOST_OF_ONE: usize = crate::operator::BOUNDS.concurrency / 2;
 
-impl Lifecycle for GroupwareBackend {
+impl WithStatus for GroupwareBackend {
     fn api(ctx: &Ctx, _: &str) -> Api<Self> {
         Api::all(ctx.client.clone())
     }
+}
 
+impl Lifecycle for GroupwareBackend {
     async fn up(ctx: &Ctx, _: &ObjectId, draft: &mut Draft<Self>) -> Step<Reached> {
         let concurrency = (draft.object.spec.limits.concurrency.max(1) as usize).min(MOST_OF_ONE);
         ctx.queue.set_limits(&lane::groupware(&draft.object.name_any()), Some(lane::groupware_limits(concurrency)));

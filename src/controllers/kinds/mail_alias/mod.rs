@@ -11,10 +11,10 @@ use crate::connections::Groupware;
 use crate::ctx::{Ctx, Step};
 use crate::kinds::mailbox;
 use crate::not_ready::NotReady;
+use crate::pass::above::Above;
 use crate::pass::deletion;
-use crate::pass::draft::Draft;
-use crate::pass::guards::Above;
-use crate::pass::life::{Lifecycle, Reached};
+use crate::pass::draft::{Draft, WithStatus};
+use crate::pass::lifecycle::{Lifecycle, Reached};
 use crate::pass::report::report_first;
 use crate::rules::mass_loss;
 use crate::state::kind::ObjectId;
@@ -26,11 +26,13 @@ use mailtenant_groupware::{AliasRow, AliasWant, Made, Owner};
 use mailtenant_runtime::finalizer::Cleanup;
 use mailtenant_runtime::store::NamespacedName;
 
-impl Lifecycle for MailAlias {
+impl WithStatus for MailAlias {
     fn api(ctx: &Ctx, namespace: &str) -> Api<Self> {
         ctx.api(namespace)
     }
+}
 
+impl Lifecycle for MailAlias {
     async fn up(ctx: &Ctx, id: &ObjectId, draft: &mut Draft<Self>) -> Step<Reached> {
         let object = draft.object.clone();
         let done = steps(ctx, id, &object).await?;

@@ -3,7 +3,7 @@
 use super::Done;
 use crate::ctx::Ctx;
 use crate::pass::draft::Draft;
-use crate::pass::life::Reached;
+use crate::pass::lifecycle::Reached;
 use crate::rules::ignored_fields;
 use mailtenant_api::*;
 use mailtenant_groupware::Made;

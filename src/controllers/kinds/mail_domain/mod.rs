@@ -13,10 +13,10 @@ use crate::connections::{Dns, Groupware};
 use crate::ctx::{Ctx, Step, Stop};
 use crate::kinds::mail_domain_claim::{self as claim, Holder};
 use crate::not_ready::{MISSING, NotReady};
+use crate::pass::above::Above;
 use crate::pass::deletion;
-use crate::pass::draft::Draft;
-use crate::pass::guards::Above;
-use crate::pass::life::{Lifecycle, Reached};
+use crate::pass::draft::{Draft, WithStatus};
+use crate::pass::lifecycle::{Lifecycle, Reached};
 use crate::rules::backend_ready;
 use crate::rules::ignored_fields;
 use crate::rules::mass_loss;
@@ -35,11 +35,13 @@ use mailtenant_runtime::finalizer::Cleanup;
 use mailtenant_runtime::store::NamespacedName;
 use stage::Progress;
 
-impl Lifecycle for MailDomain {
+impl WithStatus for MailDomain {
     fn api(ctx: &Ctx, namespace: &str) -> Api<Self> {
         ctx.api(namespace)
     }
+}
 
+impl Lifecycle for MailDomain {
     async fn up(ctx: &Ctx, id: &ObjectId, draft: &mut Draft<Self>) -> Step<Reached> {
         let fields = ignored_fields::of_domain(&draft.object);
         ignored_fields::event(ctx, draft.object.as_ref(), &draft.before, &fields, ignored_fields::RELEASE);

@@ -3,9 +3,9 @@
 use crate::connections::Groupware;
 use crate::ctx::{Ctx, Step};
 use crate::not_ready::NotReady;
+use crate::pass::above::Above;
 use crate::pass::deletion;
 use crate::pass::draft::Draft;
-use crate::pass::guards::Above;
 use crate::rules::backend_ready;
 use kube::ResourceExt;
 use kube::api::ListParams;

@@ -7,10 +7,10 @@ pub mod watch;
 use crate::connections::Groupware;
 use crate::ctx::{Ctx, Step, Stop};
 use crate::not_ready::{MISSING, NotReady};
+use crate::pass::above::Above;
 use crate::pass::deletion;
-use crate::pass::draft::Draft;
-use crate::pass::guards::Above;
-use crate::pass::life::{Lifecycle, Reached, report_blocked};
+use crate::pass::draft::{Draft, WithStatus};
+use crate::pass::lifecycle::{Lifecycle, Reached, report_blocked};
 use crate::rules::backend_ready;
 use crate::rules::loss;
 use crate::rules::mass_loss;
@@ -31,11 +31,13 @@ use mailtenant_runtime::store::NamespacedName;
 use std::sync::Arc;
 use std::time::Duration;
 
-impl Lifecycle for MailInstance {
+impl WithStatus for MailInstance {
     fn api(ctx: &Ctx, namespace: &str) -> Api<Self> {
         ctx.api(namespace)
     }
+}
 
+impl Lifecycle for MailInstance {
     async fn up(ctx: &Ctx, id: &ObjectId, draft: &mut Draft<Self>) -> Step<Reached> {
         let object = draft.object.clone();
         draft.status.last_handled_reconcile_at = annotation(object.as_ref(), annotations::RECONCILE);

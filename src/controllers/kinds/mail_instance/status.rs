@@ -4,7 +4,7 @@ use super::{Done, resync};
 use crate::ctx::Ctx;
 use crate::not_ready::NotReady;
 use crate::pass::draft::Draft;
-use crate::pass::life::Reached;
+use crate::pass::lifecycle::Reached;
 use crate::state::derived::bytes;
 use mailtenant_api::mail_instance::{InstanceUsage, MassLossState};
 use mailtenant_api::*;

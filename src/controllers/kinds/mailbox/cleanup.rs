@@ -4,9 +4,9 @@
 use crate::connections::Groupware;
 use crate::ctx::{Ctx, Step};
 use crate::not_ready::NotReady;
+use crate::pass::above::Above;
 use crate::pass::deletion;
 use crate::pass::draft::Draft;
-use crate::pass::guards::Above;
 use crate::state::kind::{Kind, ObjectId};
 use crate::state::parents::Domain;
 use crate::state::snapshots::Since;

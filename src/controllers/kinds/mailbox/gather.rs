@@ -1,6 +1,6 @@
 //! What is known of a mailbox before anything is decided: its parents, its rivals, its row at the server, its Secrets.
 
-use super::secret::SecretSeen;
+use super::facts::{Facts, SecretSeen, client_settings, version};
 use crate::connections::Groupware;
 use crate::ctx::{Ctx, Step};
 use crate::not_ready::NotReady;
@@ -8,13 +8,11 @@ use crate::rules::backend_ready;
 use crate::state::derived::credentials_secret;
 use crate::state::kind::{Kind, ObjectId};
 use crate::state::limits::{self, Verdict};
-use crate::state::parents::{self, Domain};
+use crate::state::parents;
 use crate::state::snapshots::Since;
-use crate::state::world::SecretMeta;
 use kube::ResourceExt;
 use mailtenant_api::*;
-use mailtenant_groupware::{BackendError, MailboxRow};
-use std::collections::BTreeSet;
+use mailtenant_groupware::BackendError;
 
 /// What is known, and the server to go to.
 pub struct Gathered {
@@ -22,40 +20,6 @@ pub struct Gathered {
     pub facts: Facts,
     /// The server.
     pub server: Groupware,
-}
-
-/// What is known.
-#[derive(Debug, Clone)]
-pub struct Facts {
-    /// The parents.
-    pub domain: Domain,
-    /// Id of the tenant.
-    pub tenant: String,
-    /// The server's name for messages.
-    pub label: String,
-    /// What the server can do.
-    pub capabilities: BTreeSet<String>,
-    /// Full address.
-    pub address: String,
-    /// How to reach the services.
-    pub settings: ClientSettings,
-    /// Whether numbers and storage allow it.
-    pub verdict: Verdict,
-    /// Quota that is asked for, in bytes.
-    pub quota: u64,
-    /// Its row.
-    pub row: Option<MailboxRow>,
-    /// The credentials Secret.
-    pub credentials: SecretSeen,
-    /// The Secret that is named as source of the password: `uid/resourceVersion`; none if it is not there.
-    pub source: Option<String>,
-    /// A-labels of the domains that the instance holds.
-    pub own_domains: BTreeSet<String>,
-}
-
-/// `uid/resourceVersion` of a Secret.
-pub fn version(secret: &SecretMeta) -> String {
-    format!("{}/{}", secret.uid().unwrap_or_default(), secret.resource_version().unwrap_or_default())
 }
 
 /// Gathers.
@@ -117,20 +81,6 @@ pub async fn gather(ctx: &Ctx, id: &ObjectId, mailbox: &Mailbox) -> Step<Gathere
         own_domains,
     };
     Ok(Gathered { facts, server })
-}
-
-/// How to reach the services of a mailbox. One that it may not use is left out, as one that the server does not offer.
-pub fn client_settings(backend: &GroupwareBackend, address: &str, access: mailbox::Access) -> ClientSettings {
-    let hosts = backend.spec.hosts.clone();
-    ClientSettings {
-        username: Some(address.to_owned()),
-        imap: hosts.imap.filter(|_| access.imap),
-        pop3: hosts.pop3.filter(|_| access.pop3),
-        submission: hosts.submission.filter(|_| access.submission),
-        sieve: hosts.sieve.filter(|_| access.sieve),
-        webmail: hosts.webmail.filter(|_| access.groupware),
-        dav: hosts.dav.filter(|_| access.groupware),
-    }
 }
 
 /// What an error of `ensure` for the object `uid` means for what is known of the domain.

@@ -2,6 +2,7 @@
 //! tell it (`status`); and the way out (`cleanup`).
 
 pub mod cleanup;
+pub mod facts;
 pub mod gather;
 pub mod plan;
 pub mod secret;
@@ -11,10 +12,10 @@ pub mod watch;
 use crate::connections::Groupware;
 use crate::ctx::{Ctx, Step, Stop};
 use crate::not_ready::NotReady;
+use crate::pass::above::Above;
 use crate::pass::deletion;
-use crate::pass::draft::Draft;
-use crate::pass::guards::Above;
-use crate::pass::life::{Lifecycle, Reached};
+use crate::pass::draft::{Draft, WithStatus};
+use crate::pass::lifecycle::{Lifecycle, Reached};
 use crate::pass::report::report_first;
 use crate::rules::mass_loss;
 use crate::state::kind::ObjectId;
@@ -25,12 +26,15 @@ use mailtenant_api::*;
 use mailtenant_groupware::{Made, MailboxRow, MailboxWant, Owner, PasswordWant};
 use mailtenant_runtime::finalizer::Cleanup;
 use mailtenant_runtime::store::NamespacedName;
+use plan::{Ensure, Observation, Plan, RowPlan};
 
-impl Lifecycle for Mailbox {
+impl WithStatus for Mailbox {
     fn api(ctx: &Ctx, namespace: &str) -> Api<Self> {
         ctx.api(namespace)
     }
+}
 
+impl Lifecycle for Mailbox {
     async fn up(ctx: &Ctx, id: &ObjectId, draft: &mut Draft<Self>) -> Step<Reached> {
         let object = draft.object.clone();
         let done = steps(ctx, id, &object).await?;
@@ -104,14 +108,10 @@ pub struct Done {
     pub short: Option<crate::not_ready::NotReady>,
 }
 
-async fn steps(ctx: &Ctx, id: &ObjectId, mailbox: &Mailbox) -> Step<Done> {
-    if paused(mailbox) {
-        return Err(parents::paused_itself().into());
-    }
-    let gather::Gathered { facts: seen, server } = gather::gather(ctx, id, mailbox).await?;
-    let plan = plan::plan(mailbox, &seen)?;
-    if plan.observe {
-        return Ok(Done {
+impl Done {
+    /// Of a mailbox that is only looked at.
+    fn observed(seen: facts::Facts, plan: Observation) -> Self {
+        Done {
             drift: plan.drift,
             row: seen.row,
             made: None,
@@ -121,63 +121,105 @@ async fn steps(ctx: &Ctx, id: &ObjectId, mailbox: &Mailbox) -> Step<Done> {
             settings: seen.settings,
             not_ready: plan.not_ready,
             short: plan.short,
-        });
+        }
     }
+}
+
+async fn steps(ctx: &Ctx, id: &ObjectId, mailbox: &Mailbox) -> Step<Done> {
+    if paused(mailbox) {
+        return Err(parents::paused_itself().into());
+    }
+    let gather::Gathered { facts: seen, server } = gather::gather(ctx, id, mailbox).await?;
+    let plan = match plan::plan(mailbox, &seen)? {
+        Plan::Observe(plan) => return Ok(Done::observed(seen, plan)),
+        Plan::Ensure(plan) => plan,
+    };
     if let Some(first) = report_first(mailbox, old_conditions(mailbox), plan.not_ready.as_ref()) {
         return Err(first.into());
     }
-    if plan.recreates {
-        mass_loss::allow(ctx, &server, &seen.domain.instance).await?;
-        status::tell_recreated(ctx, mailbox, &seen.address);
-    } else if seen.row.is_none() {
-        mass_loss::not_held(&seen.domain.instance)?;
+    match &plan.row {
+        RowPlan::Lost { .. } => {
+            mass_loss::allow(ctx, &server, &seen.domain.instance).await?;
+            status::recreated_event(ctx, mailbox, &seen.address);
+        }
+        RowPlan::New => mass_loss::not_held(&seen.domain.instance)?,
+        RowPlan::Ours { .. } | RowPlan::Other => {}
     }
-    let (password, mut lacking) = match secret::carry_out(ctx, mailbox, &seen, &plan).await {
+    apply(ctx, mailbox, &server, seen, *plan).await
+}
+
+/// Carries a plan out: the Secret first, then the server.
+async fn apply(ctx: &Ctx, mailbox: &Mailbox, server: &Groupware, seen: facts::Facts, plan: Ensure) -> Step<Done> {
+    let (password, lacking) = match secret::carry_out(ctx, mailbox, &seen, &plan).await {
         Ok(password) => (password, None),
         // One that is there goes on with the password it has; what else was declared does not wait for a Secret.
-        Err(Stop::NotReady(not_ready)) if plan.there => (PasswordWant::Keep, Some(not_ready)),
+        Err(Stop::NotReady(not_ready)) if plan.is_there() => (PasswordWant::Keep, Some(not_ready)),
         Err(stop) => return Err(stop),
     };
-    let mut handed_over = !matches!(password, PasswordWant::Keep);
-    let settled = plan.settled && !handed_over;
-    let (row, made) = if settled {
-        (seen.row, None)
-    } else {
-        let mut want = MailboxWant {
-            owner: Owner { uid: uid(mailbox), adopt: mailbox.spec.adoption_policy == AdoptionPolicy::IfUnowned },
-            tenant: seen.tenant.clone(),
-            address: seen.address.clone(),
-            former: plan.former,
-            settings: plan.settings,
-            password,
-        };
-        let ensured = match ensure(ctx, &server, &seen.domain, &want).await {
-            // A hash that the server cannot take is no reason either.
-            Err(Stop::NotReady(not_ready))
-                if plan.there && handed_over && not_ready.reason == Reason::BackendRejected =>
-            {
-                (want.password, handed_over, lacking) = (PasswordWant::Keep, false, Some(not_ready));
-                ensure(ctx, &server, &seen.domain, &want).await
-            }
-            ensured => ensured,
-        };
-        let (row, made) = ensured?;
-        (Some(row), Some(made))
+    let handed_over = !matches!(password, PasswordWant::Keep);
+    let settled = plan.row == (RowPlan::Ours { settled: true });
+    let ensured = match settled && !handed_over {
+        true => Ensured { row: seen.row.clone(), made: None, handed_over, refused: None },
+        false => write(ctx, mailbox, server, &seen, &plan, password).await?,
     };
+    let lacking = lacking.or(ensured.refused);
     let rotated = annotation(mailbox, annotations::ROTATE_PASSWORD)
-        .filter(|_| plan.source == plan::Source::Generated && lacking.is_none())
-        .filter(|_| seen.credentials != secret::SecretSeen::Foreign);
+        .filter(|_| plan.source == facts::Source::Generated && lacking.is_none())
+        .filter(|_| seen.credentials != facts::SecretSeen::Foreign);
     Ok(Done {
-        row,
-        made,
+        row: ensured.row,
+        made: ensured.made,
         rotated,
-        handed_over,
+        handed_over: ensured.handed_over,
         drift: vec![],
         address: seen.address,
         settings: seen.settings,
         not_ready: plan.not_ready.or(lacking),
         short: plan.short,
     })
+}
+
+/// What the server made of a plan.
+struct Ensured {
+    row: Option<MailboxRow>,
+    made: Option<Made>,
+    handed_over: bool,
+    /// Why the password was not taken, of a mailbox that is there all the same.
+    refused: Option<NotReady>,
+}
+
+async fn write(
+    ctx: &Ctx,
+    mailbox: &Mailbox,
+    server: &Groupware,
+    seen: &facts::Facts,
+    plan: &Ensure,
+    password: PasswordWant,
+) -> Step<Ensured> {
+    let handed_over = !matches!(password, PasswordWant::Keep);
+    let mut want = MailboxWant {
+        owner: Owner { uid: uid(mailbox), adopt: mailbox.spec.adoption_policy == AdoptionPolicy::IfUnowned },
+        tenant: seen.tenant.clone(),
+        address: seen.address.clone(),
+        former: match &plan.row {
+            RowPlan::Lost { former } => former.clone(),
+            _ => None,
+        },
+        settings: plan.settings.clone(),
+        password,
+    };
+    match ensure(ctx, server, &seen.domain, &want).await {
+        Ok((row, made)) => Ok(Ensured { row: Some(row), made: Some(made), handed_over, refused: None }),
+        // A hash that the server cannot take is no reason to leave the rest undone.
+        Err(Stop::NotReady(not_ready))
+            if plan.is_there() && handed_over && not_ready.reason == Reason::BackendRejected =>
+        {
+            want.password = PasswordWant::Keep;
+            let (row, made) = ensure(ctx, server, &seen.domain, &want).await?;
+            Ok(Ensured { row: Some(row), made: Some(made), handed_over: false, refused: Some(not_ready) })
+        }
+        Err(stop) => Err(stop),
+    }
 }
 
 fn old_conditions(mailbox: &Mailbox) -> &[Condition] {

@@ -1,8 +1,8 @@
 //! What is to be done for a mailbox. Pure: from the object and what was gathered to settings and Secret actions.
 
-use super::gather::Facts;
-use super::secret::{SecretSeen, settings_mark};
+use super::facts::{Facts, SecretSeen, Source, not_owned, not_there, settings_mark};
 use crate::not_ready::{MISSING, NotReady};
+use crate::state::derived::credentials_secret;
 use crate::state::limits::Verdict;
 use mailtenant_api::mail_instance::ExternalForwarding;
 use mailtenant_api::mailbox::{PasswordManagement, Suspend};
@@ -22,46 +22,80 @@ pub enum SecretAction {
     Rotate,
 }
 
-/// Where the password comes from.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Source {
-    /// The credentials Secret.
-    Generated,
-    /// A key of a Secret, plain.
-    Plain(SecretKeyRef),
-    /// A key of a Secret, hashed.
-    Hash(SecretKeyRef),
-}
-
 /// What is to be done.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Plan {
-    /// The mailbox as it should be.
+pub enum Plan {
+    /// Nothing may be written (`managementPolicy: Observe`).
+    Observe(Observation),
+    /// The server is to have it.
+    Ensure(Box<Ensure>),
+}
+
+/// What is reported of a mailbox that is only looked at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Observation {
+    /// What differs, by the names of the fields.
+    pub drift: Vec<String>,
+    /// Why it is not ready.
+    pub not_ready: Option<NotReady>,
+    /// What stands against its number or quota.
+    pub short: Option<NotReady>,
+}
+
+/// A mailbox as the server is to have it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ensure {
+    /// All but the password.
     pub settings: MailboxSettings,
+    /// What the server has now.
+    pub row: RowPlan,
     /// The credentials Secret.
     pub secret: SecretAction,
     /// Where the password comes from.
     pub source: Source,
-    /// The password must be handed over: it is new, or the declared value may have changed.
-    pub password: bool,
-    /// Write the password even if the declared value is the same.
-    pub force: bool,
-    /// The row is ours and as it should be, but for the password.
-    pub settled: bool,
-    /// The row was there once, by our own word, and is not now.
-    pub recreates: bool,
-    /// What the server called it then.
-    pub former: Option<String>,
-    /// Nothing may be written.
-    pub observe: bool,
-    /// What differs.
-    pub drift: Vec<String>,
+    /// Whether the password is handed over.
+    pub password: PasswordPlan,
     /// All that can be is done, and still it is not as declared.
     pub not_ready: Option<NotReady>,
     /// What stands against its number or quota.
     pub short: Option<NotReady>,
-    /// The row is ours.
-    pub there: bool,
+}
+
+/// What the server has of a mailbox.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RowPlan {
+    /// Ours; `settled`: as it should be, but for the password.
+    Ours {
+        /// Nothing but the password can differ.
+        settled: bool,
+    },
+    /// A row that is not ours: taken over, or refused by the server.
+    Other,
+    /// None, and there never was one.
+    New,
+    /// None, but there was one by our own word.
+    Lost {
+        /// What the server called it, if it had the same address.
+        former: Option<String>,
+    },
+}
+
+/// Whether the password is handed over to the server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PasswordPlan {
+    /// No: the server has it, or it cannot be had.
+    Keep,
+    /// It is new, or the declared value may have changed.
+    HandOver,
+    /// Even if the declared value is the same: a user changed it (`management: Enforce`).
+    Force,
+}
+
+impl Ensure {
+    /// Whether the row is ours.
+    pub fn is_there(&self) -> bool {
+        matches!(self.row, RowPlan::Ours { .. })
+    }
 }
 
 /// Source of the password.
@@ -182,6 +216,45 @@ pub fn differences(row: &MailboxRow, settings: &MailboxSettings) -> Vec<String> 
 pub fn plan(mailbox: &Mailbox, seen: &Facts) -> Result<Plan, NotReady> {
     let mine = seen.row.as_ref().filter(|r| r.owner.as_deref() == Some(&uid(mailbox)));
     let short = short(&seen.verdict, &seen.domain.instance.key.name);
+    let (settings, not_ready) = settings(mailbox, seen, mine, short.as_ref());
+    if let (Some(not_ready), None) = (&not_ready, mine) {
+        return Err(not_ready.clone());
+    }
+    if [mailbox.spec.management_policy, seen.domain.instance.object.spec.management_policy]
+        .contains(&ManagementPolicy::Observe)
+    {
+        let drift = seen.row.as_ref().map_or_else(|| vec![MISSING.into()], |row| differences(row, &settings));
+        let not_ready = NotReady::drifted(&drift).or(not_ready);
+        return Ok(Plan::Observe(Observation { drift, not_ready, short }));
+    }
+    let source = source(mailbox);
+    let (secret, version, refused) = secret(mailbox, seen, &source);
+    if let (Some(not_ready), None) = (&refused, mine) {
+        return Err(not_ready.clone());
+    }
+    let password = match refused {
+        // A password that cannot be had, or not be written, is no reason to take away the one that is there.
+        Some(_) => PasswordPlan::Keep,
+        None => password(mailbox, seen, mine, &source, secret, version.as_deref()),
+    };
+    Ok(Plan::Ensure(Box::new(Ensure {
+        row: row(mailbox, seen, mine, &settings),
+        secret,
+        source,
+        password,
+        settings,
+        not_ready: not_ready.or(refused),
+        short,
+    })))
+}
+
+/// The mailbox as it should be, without what it cannot have; why not all of it.
+fn settings(
+    mailbox: &Mailbox,
+    seen: &Facts,
+    mine: Option<&MailboxRow>,
+    short: Option<&NotReady>,
+) -> (MailboxSettings, Option<NotReady>) {
     let kept = matches!(seen.verdict, Verdict::Storage { .. }).then_some(mine).flatten();
     let (forward_to, keep_copy, forbidden) = forwards(mailbox, seen);
     let mut settings = MailboxSettings {
@@ -194,115 +267,66 @@ pub fn plan(mailbox: &Mailbox, seen: &Facts) -> Result<Plan, NotReady> {
         keep_copy,
     };
     let unsupported = unsupported(mailbox, seen, &mut settings);
-    let not_ready = unsupported.or(forbidden).or(short.clone());
-    let there = mine.is_some();
-    if let (Some(not_ready), false) = (&not_ready, there) {
-        return Err(not_ready.clone());
-    }
-    let observe = mailbox.spec.management_policy == ManagementPolicy::Observe
-        || seen.domain.instance.object.spec.management_policy == ManagementPolicy::Observe;
-    if observe {
-        let drift = match &seen.row {
-            Some(row) => differences(row, &settings),
-            None => vec![MISSING.into()],
-        };
-        return Ok(Plan {
-            settings,
-            observe,
-            not_ready: NotReady::drifted(&drift).or(not_ready),
-            drift,
-            short,
-            there,
-            ..Plan::nothing()
-        });
-    }
-    let source = source(mailbox);
+    (settings, unsupported.or(forbidden).or(short.cloned()))
+}
+
+/// What happens to the credentials Secret, the version of the declared password if it can be had, and why it cannot.
+fn secret(mailbox: &Mailbox, seen: &Facts, source: &Source) -> (SecretAction, Option<String>, Option<NotReady>) {
     let rotate = annotation(mailbox, annotations::ROTATE_PASSWORD);
-    let mark = settings_mark(&seen.settings, &source);
-    let mut refused = None;
-    let secret = match &seen.credentials {
+    let mark = settings_mark(&seen.settings, source);
+    let action = match &seen.credentials {
         SecretSeen::Missing => SecretAction::Create,
-        SecretSeen::Foreign => {
-            refused = Some(super::secret::not_owned(&crate::state::derived::credentials_secret(mailbox)));
-            SecretAction::Keep
-        }
+        SecretSeen::Foreign => SecretAction::Keep,
         SecretSeen::Own { rotated_for, .. }
-            if source == Source::Generated && rotate.is_some() && *rotated_for != rotate =>
+            if *source == Source::Generated && rotate.is_some() && *rotated_for != rotate =>
         {
             SecretAction::Rotate
         }
         SecretSeen::Own { mark: have, .. } if have.as_deref() != Some(mark.as_str()) => SecretAction::Update,
         SecretSeen::Own { .. } => SecretAction::Keep,
     };
-    let version = match (&source, &seen.credentials) {
-        (Source::Generated, SecretSeen::Own { version, .. }) => Some(version.clone()),
-        (Source::Generated, _) => None,
-        (Source::Plain(r) | Source::Hash(r), _) => {
-            if seen.source.is_none() {
-                refused = refused.or(Some(super::secret::not_there(r)));
-            }
-            seen.source.clone()
-        }
+    let foreign = (seen.credentials == SecretSeen::Foreign).then(|| not_owned(&credentials_secret(mailbox)));
+    let (version, missing) = match (source, &seen.credentials) {
+        (Source::Generated, SecretSeen::Own { version, .. }) => (Some(version.clone()), None),
+        (Source::Generated, _) => (None, None),
+        (Source::Plain(r) | Source::Hash(r), _) => (seen.source.clone(), seen.source.is_none().then(|| not_there(r))),
     };
-    if let (Some(not_ready), false) = (&refused, there) {
-        return Err(not_ready.clone());
-    }
-    // A password that cannot be had, or not be written, is no reason to take away the one that is there.
-    let known = mine.and_then(|r| r.password_version.as_ref());
-    let taken = !matches!(source, Source::Hash(_)) || seen.capabilities.contains(Capability::HashedPasswords.as_str());
-    let can_have = refused.is_none() && taken;
-    let enforce = mailbox.spec.password.management == PasswordManagement::Enforce;
-    let force = can_have && enforce && mine.is_some_and(|r| r.password_drifted);
-    let renewed = matches!(secret, SecretAction::Create | SecretAction::Rotate);
-    let password = can_have && (force || renewed || version.as_ref() != known);
-    let settled = mine.is_some_and(|r| !r.removing && !r.effects_due && differences(r, &settings).is_empty());
-    let status = mailbox.status.as_ref();
-    let recreates = seen.row.is_none()
-        && status.is_some_and(|s| matches!(s.ownership, Some(Ownership::Created | Ownership::Adopted)));
-    // Of the same address only: the domain's object may be another one by now, with another name.
-    let former = status.filter(|s| recreates && s.address.as_ref() == Some(&seen.address));
-    let former = former.and_then(|s| s.backend_id.clone());
-    let not_ready = not_ready.or(refused);
-    Ok(Plan {
-        secret,
-        source,
-        password,
-        force,
-        settled,
-        recreates,
-        former,
-        settings,
-        not_ready,
-        short,
-        there,
-        ..Plan::nothing()
-    })
+    (action, version, foreign.or(missing))
 }
 
-impl Plan {
-    fn nothing() -> Self {
-        Plan {
-            settings: MailboxSettings {
-                display_name: String::new(),
-                quota: 0,
-                login: true,
-                receive: true,
-                access: mailbox::Access::default(),
-                forward_to: vec![],
-                keep_copy: true,
-            },
-            secret: SecretAction::Keep,
-            source: Source::Generated,
-            password: false,
-            force: false,
-            settled: true,
-            recreates: false,
-            former: None,
-            observe: false,
-            drift: vec![],
-            not_ready: None,
-            short: None,
-            there: false,
+fn password(
+    mailbox: &Mailbox,
+    seen: &Facts,
+    mine: Option<&MailboxRow>,
+    source: &Source,
+    secret: SecretAction,
+    version: Option<&str>,
+) -> PasswordPlan {
+    if matches!(source, Source::Hash(_)) && !seen.capabilities.contains(Capability::HashedPasswords.as_str()) {
+        return PasswordPlan::Keep;
+    }
+    let enforce = mailbox.spec.password.management == PasswordManagement::Enforce;
+    if enforce && mine.is_some_and(|r| r.password_drifted) {
+        return PasswordPlan::Force;
+    }
+    let known = mine.and_then(|r| r.password_version.as_deref());
+    let renewed = matches!(secret, SecretAction::Create | SecretAction::Rotate);
+    if renewed || version != known { PasswordPlan::HandOver } else { PasswordPlan::Keep }
+}
+
+fn row(mailbox: &Mailbox, seen: &Facts, mine: Option<&MailboxRow>, settings: &MailboxSettings) -> RowPlan {
+    if let Some(row) = mine {
+        return RowPlan::Ours { settled: !row.removing && !row.effects_due && differences(row, settings).is_empty() };
+    }
+    if seen.row.is_some() {
+        return RowPlan::Other;
+    }
+    match mailbox.status.as_ref().filter(|s| !never_made(s.ownership)) {
+        None => RowPlan::New,
+        Some(status) => {
+            // Of the same address only: the domain's object may be another one by now, with another name.
+            let same = status.address.as_ref() == Some(&seen.address);
+            RowPlan::Lost { former: same.then(|| status.backend_id.clone()).flatten() }
         }
     }
 }

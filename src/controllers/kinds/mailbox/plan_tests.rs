@@ -1,4 +1,4 @@
-use super::super::gather::client_settings;
+use super::super::facts::client_settings;
 use super::*;
 use crate::fixtures::{self, EVERYTHING};
 use serde_json::{Value, json};
@@ -22,12 +22,48 @@ fn facts(instance: Value) -> Facts {
     }
 }
 
+/// The plan of a mailbox that is not only looked at.
+fn plan(mailbox: &Mailbox, facts: &Facts) -> Result<Ensure, NotReady> {
+    match super::plan(mailbox, facts)? {
+        Plan::Ensure(plan) => Ok(*plan),
+        Plan::Observe(seen) => panic!("only looked at: {seen:?}"),
+    }
+}
+
+fn observe(mailbox: &Mailbox, facts: &Facts) -> Observation {
+    match super::plan(mailbox, facts) {
+        Ok(Plan::Observe(seen)) => seen,
+        other => panic!("not only looked at: {other:?}"),
+    }
+}
+
+impl Ensure {
+    fn settled(&self) -> bool {
+        self.row == RowPlan::Ours { settled: true }
+    }
+    fn hands_over(&self) -> bool {
+        self.password != PasswordPlan::Keep
+    }
+    fn forces(&self) -> bool {
+        self.password == PasswordPlan::Force
+    }
+    fn recreates(&self) -> bool {
+        matches!(self.row, RowPlan::Lost { .. })
+    }
+    fn former(&self) -> Option<&str> {
+        match &self.row {
+            RowPlan::Lost { former } => former.as_deref(),
+            _ => None,
+        }
+    }
+}
+
 fn own(facts: &Facts, source: &Source) -> SecretSeen {
     SecretSeen::Own { version: "s/1".into(), mark: Some(settings_mark(&facts.settings, source)), rotated_for: None }
 }
 
 /// The row as a server has it after the plan was carried out.
-fn row(plan: &Plan) -> MailboxRow {
+fn row(plan: &Ensure) -> MailboxRow {
     MailboxRow {
         address: "alice@acme.test".into(),
         id: "store-1".into(),
@@ -48,45 +84,50 @@ fn a_new_mailbox_gets_a_secret_and_a_password_and_then_there_is_nothing_to_do() 
     let mut f = facts(json!({}));
     let first = plan(&m, &f).unwrap();
     assert_eq!(
-        (first.secret, first.password, first.settled, first.recreates),
+        (first.secret, first.hands_over(), first.settled(), first.recreates()),
         (SecretAction::Create, true, false, false)
     );
     assert_eq!(first.settings.quota, 1 << 30);
     f.credentials = own(&f, &Source::Generated);
     f.row = Some(row(&first));
     let again = plan(&m, &f).unwrap();
-    assert_eq!((again.secret, again.password, again.settled), (SecretAction::Keep, false, true));
+    assert_eq!((again.secret, again.hands_over(), again.settled()), (SecretAction::Keep, false, true));
 }
 
 #[test]
 fn what_makes_a_pass_write() {
-    type Case = (&'static str, Value, fn(&mut Facts), fn(&Plan) -> bool);
+    type Case = (&'static str, Value, fn(&mut Facts), fn(&Ensure) -> bool);
     let cases: &[Case] = &[
-        ("as declared", json!({}), |_| {}, |p| p.settled && !p.password),
-        ("display name", json!({"displayName": "Alice"}), |_| {}, |p| !p.settled && !p.password),
-        ("quota", json!({}), |f| f.quota = 2 << 30, |p| !p.settled && p.settings.quota == 2 << 30),
-        ("suspended", json!({"suspend": "Login"}), |_| {}, |p| !p.settled && !p.settings.login && p.settings.receive),
+        ("as declared", json!({}), |_| {}, |p| p.settled() && !p.hands_over()),
+        ("display name", json!({"displayName": "Alice"}), |_| {}, |p| !p.settled() && !p.hands_over()),
+        ("quota", json!({}), |f| f.quota = 2 << 30, |p| !p.settled() && p.settings.quota == 2 << 30),
+        ("suspended", json!({"suspend": "Login"}), |_| {}, |p| !p.settled() && !p.settings.login && p.settings.receive),
         ("refused", json!({"suspend": "All"}), |_| {}, |p| !p.settings.login && !p.settings.receive),
-        ("a due effect", json!({}), |f| f.row.as_mut().unwrap().effects_due = true, |p| !p.settled),
-        ("removal had begun", json!({}), |f| f.row.as_mut().unwrap().removing = true, |p| !p.settled),
-        ("somebody else's row", json!({}), |f| f.row.as_mut().unwrap().owner = None, |p| !p.settled && p.password),
+        ("a due effect", json!({}), |f| f.row.as_mut().unwrap().effects_due = true, |p| !p.settled()),
+        ("removal had begun", json!({}), |f| f.row.as_mut().unwrap().removing = true, |p| !p.settled()),
+        (
+            "somebody else's row",
+            json!({}),
+            |f| f.row.as_mut().unwrap().owner = None,
+            |p| !p.settled() && p.hands_over(),
+        ),
         (
             "secret changed",
             json!({}),
             |f| f.row.as_mut().unwrap().password_version = None,
-            |p| p.settled && p.password && !p.force,
+            |p| p.settled() && p.hands_over() && !p.forces(),
         ),
         (
             "user's own password",
             json!({}),
             |f| f.row.as_mut().unwrap().password_drifted = true,
-            |p| p.settled && !p.password,
+            |p| p.settled() && !p.hands_over(),
         ),
         (
             "enforced password",
             json!({"password": {"management": "Enforce"}}),
             |f| f.row.as_mut().unwrap().password_drifted = true,
-            |p| p.password && p.force,
+            |p| p.hands_over() && p.forces(),
         ),
         (
             "hosts changed",
@@ -141,7 +182,7 @@ fn what_is_refused_and_with_which_reason() {
 /// What is refused of a mailbox that is there is refused alone: everything else is carried out.
 #[test]
 fn what_can_be_is_carried_out_for_a_mailbox_that_is_there() {
-    type Case = (&'static str, Value, fn(&mut Facts), Reason, fn(&Plan) -> bool);
+    type Case = (&'static str, Value, fn(&mut Facts), Reason, fn(&Ensure) -> bool);
     let deny = |f: &mut Facts| f.domain = fixtures::domain(json!({"externalForwarding": "Deny"}));
     let cases: &[Case] = &[
         (
@@ -149,7 +190,7 @@ fn what_can_be_is_carried_out_for_a_mailbox_that_is_there() {
             json!({"suspend": "All", "autoReply": {"subject": "a", "message": "b"}}),
             |_| {},
             Reason::Unsupported,
-            |p| !p.settings.login && !p.settings.receive && !p.settled,
+            |p| !p.settings.login && !p.settings.receive && !p.settled(),
         ),
         (
             "sign-in alone cannot be switched off",
@@ -186,7 +227,7 @@ fn what_can_be_is_carried_out_for_a_mailbox_that_is_there() {
                 f.source = Some("p/7".into());
             },
             Reason::Unsupported,
-            |p| !p.password && !p.settings.receive,
+            |p| !p.hands_over() && !p.settings.receive,
         ),
         (
             "a forward that is not allowed any more",
@@ -207,14 +248,14 @@ fn what_can_be_is_carried_out_for_a_mailbox_that_is_there() {
             json!({"suspend": "All"}),
             |f| f.credentials = SecretSeen::Foreign,
             Reason::SecretNotOwned,
-            |p| !p.settings.receive && !p.password && p.secret == SecretAction::Keep,
+            |p| !p.settings.receive && !p.hands_over() && p.secret == SecretAction::Keep,
         ),
         (
             "no Secret",
             json!({"suspend": "All", "password": {"secretRef": {"name": "p", "key": "k"}, "management": "Enforce"}}),
             |f| f.row.as_mut().unwrap().password_drifted = true,
             Reason::SecretNotFound,
-            |p| !p.settings.receive && !p.password && !p.force,
+            |p| !p.settings.receive && !p.hands_over() && !p.forces(),
         ),
         (
             "one too many, and a forbidden forward",
@@ -235,7 +276,7 @@ fn what_can_be_is_carried_out_for_a_mailbox_that_is_there() {
         // Once it was carried out there is nothing more to do, and it is still said.
         let again = MailboxRow { password_drifted: false, ..row(&p) };
         let again = plan(&fixtures::mailbox(spec.clone(), json!({})), &Facts { row: Some(again), ..f }).unwrap();
-        assert!(again.settled && again.not_ready.is_some(), "{name}: {again:?}");
+        assert!(again.settled() && again.not_ready.is_some(), "{name}: {again:?}");
     }
 }
 
@@ -260,7 +301,7 @@ fn rotation_is_asked_for_once() {
     f.row = Some(row(&plan(&fixtures::mailbox(json!({}), json!({})), &f).unwrap()));
     f.credentials = own(&f, &Source::Generated);
     let p = plan(&m, &f).unwrap();
-    assert_eq!((p.secret, p.password), (SecretAction::Rotate, true));
+    assert_eq!((p.secret, p.hands_over()), (SecretAction::Rotate, true));
     let SecretSeen::Own { version, mark, .. } = own(&f, &Source::Generated) else { panic!() };
     f.credentials = SecretSeen::Own { version, mark, rotated_for: Some("1".into()) };
     assert_eq!(plan(&m, &f).unwrap().secret, SecretAction::Keep);
@@ -272,29 +313,29 @@ fn what_was_there_once_is_made_again_only_with_leave() {
     let m = fixtures::mailbox(json!({}), json!({"status": status}));
     let mut f = facts(json!({}));
     let p = plan(&m, &f).unwrap();
-    assert_eq!((p.recreates, p.former.as_deref()), (true, Some("store-1")));
+    assert_eq!((p.recreates(), p.former()), (true, Some("store-1")));
     // what another address was called is not asked for
     f.address = "alice@other.test".into();
-    assert_eq!(plan(&m, &f).unwrap().former, None);
+    assert_eq!(plan(&m, &f).unwrap().former(), None);
     f.address = "alice@acme.test".into();
     f.row = Some(row(&p));
     let there = plan(&m, &f).unwrap();
-    assert_eq!((there.recreates, there.former), (false, None));
+    assert_eq!((there.recreates(), there.former()), (false, None));
     // neither is one that was only looked at
     f.row = None;
     let status = json!({"ownership": "Observed", "address": "alice@acme.test", "backendId": "store-1"});
     let p = plan(&fixtures::mailbox(json!({}), json!({"status": status})), &f).unwrap();
-    assert_eq!((p.recreates, p.former), (false, None));
+    assert_eq!((p.recreates(), p.former()), (false, None));
 }
 
 #[test]
 fn observing_writes_nothing_and_tells_what_differs() {
     let m = fixtures::mailbox(json!({"managementPolicy": "Observe", "displayName": "X"}), json!({}));
     let mut f = facts(json!({}));
-    let p = plan(&m, &f).unwrap();
-    assert_eq!((p.observe, p.drift.as_slice()), (true, ["missing".to_owned()].as_slice()));
+    let p = observe(&m, &f);
+    assert_eq!(p.drift, ["missing"]);
     f.row = Some(row(&plan(&fixtures::mailbox(json!({}), json!({})), &f).unwrap()));
-    let p = plan(&m, &f).unwrap();
+    let p = observe(&m, &f);
     assert_eq!(p.drift, ["displayName"]);
     assert_eq!(p.not_ready.unwrap().reason, Reason::Drifted);
 }

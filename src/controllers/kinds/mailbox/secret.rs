@@ -3,15 +3,13 @@
 //! The Secret is written before the server: whatever a crash leaves, the password that the server gets is one that
 //! stands in the Secret. A Secret that is not ours is never written.
 
-use super::gather::{Facts, version};
-use super::plan::{Plan, SecretAction, Source};
+use super::facts::{Facts, MARK, ROTATED_FOR, Source, not_owned, not_there, settings_mark};
+use super::plan::{Ensure, PasswordPlan, SecretAction};
 use crate::ctx::{Ctx, Step};
 use crate::not_ready::NotReady;
 use crate::state::derived::credentials_secret;
 use crate::state::kind::{Kind, ObjectId};
 use crate::state::world::SecretMeta;
-use aws_lc_rs::digest::{SHA256, digest};
-use base64::Engine;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
@@ -25,48 +23,6 @@ use mailtenant_groupware::PasswordWant;
 use mailtenant_runtime::store::NamespacedName;
 use serde_json::json;
 use std::collections::BTreeMap;
-
-/// Annotation: which access data the Secret holds (a digest of public facts), so that its content need not be read.
-const MARK: &str = "mailtenant.dev/settings";
-/// Annotation: the value of `rotate-password` that the password was made for.
-const ROTATED_FOR: &str = "mailtenant.dev/rotated-for";
-
-/// What the metadata of the credentials Secret tells.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum SecretSeen {
-    /// It is not there.
-    Missing,
-    /// It belongs to somebody else.
-    Foreign,
-    /// It is ours.
-    Own {
-        /// `uid/resourceVersion`.
-        version: String,
-        /// Which access data it holds.
-        mark: Option<String>,
-        /// Which wish for a new password it answers.
-        rotated_for: Option<String>,
-    },
-}
-
-impl SecretSeen {
-    /// Of a Secret's metadata, for the Mailbox with this uid.
-    pub fn of(secret: Option<&SecretMeta>, uid: &str) -> Self {
-        let Some(secret) = secret else { return SecretSeen::Missing };
-        if !secret.owner_references().iter().any(|o| o.uid == uid) {
-            return SecretSeen::Foreign;
-        }
-        let note = |name: &str| secret.annotations().get(name).cloned();
-        SecretSeen::Own { version: version(secret), mark: note(MARK), rotated_for: note(ROTATED_FOR) }
-    }
-}
-
-/// A digest of the access data, none of it secret.
-pub fn settings_mark(settings: &ClientSettings, source: &Source) -> String {
-    let text = json!({"settings": settings, "generated": *source == Source::Generated}).to_string();
-    let hash = digest(&SHA256, text.as_bytes());
-    base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(&hash.as_ref()[..12])
-}
 
 /// 64 characters, so that every one is six bits.
 const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
@@ -116,7 +72,7 @@ fn owner(mailbox: &Mailbox) -> OwnerReference {
     }
 }
 
-fn notes(mailbox: &Mailbox, seen: &Facts, plan: &Plan) -> BTreeMap<String, String> {
+fn notes(mailbox: &Mailbox, seen: &Facts, plan: &Ensure) -> BTreeMap<String, String> {
     let mut notes = BTreeMap::from([(MARK.to_owned(), settings_mark(&seen.settings, &plan.source))]);
     if let Some(wish) = annotation(mailbox, annotations::ROTATE_PASSWORD)
         && plan.source == Source::Generated
@@ -150,13 +106,13 @@ impl Written {
 }
 
 /// Does what the plan says about the credentials Secret; returns the password to hand over.
-pub async fn carry_out(ctx: &Ctx, mailbox: &Mailbox, seen: &Facts, plan: &Plan) -> Step<PasswordWant> {
+pub async fn carry_out(ctx: &Ctx, mailbox: &Mailbox, seen: &Facts, plan: &Ensure) -> Step<PasswordWant> {
     let written = match plan.secret {
         SecretAction::Keep => None,
         SecretAction::Create => Some(create(ctx, mailbox, seen, plan).await?),
         SecretAction::Update | SecretAction::Rotate => Some(update(ctx, mailbox, seen, plan).await?),
     };
-    if !plan.password && written.is_none() {
+    if plan.password == PasswordPlan::Keep && written.is_none() {
         return Ok(PasswordWant::Keep);
     }
     match &plan.source {
@@ -166,15 +122,20 @@ pub async fn carry_out(ctx: &Ctx, mailbox: &Mailbox, seen: &Facts, plan: &Plan) 
                 None => Written::before(own(ctx, mailbox).await?),
             };
             let text = value(&secret, "password")?;
-            Ok(PasswordWant::Plain { text, generated, version: secret_version(&secret), force: plan.force })
+            Ok(PasswordWant::Plain {
+                text,
+                generated,
+                version: secret_version(&secret),
+                force: plan.password == PasswordPlan::Force,
+            })
         }
-        Source::Plain(from) if plan.password => {
+        Source::Plain(from) if plan.password != PasswordPlan::Keep => {
             let (text, version) = named(ctx, mailbox, from).await?;
-            Ok(PasswordWant::Plain { text, generated: false, version, force: plan.force })
+            Ok(PasswordWant::Plain { text, generated: false, version, force: plan.password == PasswordPlan::Force })
         }
-        Source::Hash(from) if plan.password => {
+        Source::Hash(from) if plan.password != PasswordPlan::Keep => {
             let (text, version) = named(ctx, mailbox, from).await?;
-            Ok(PasswordWant::Hash { text, version, force: plan.force })
+            Ok(PasswordWant::Hash { text, version, force: plan.password == PasswordPlan::Force })
         }
         Source::Plain(_) | Source::Hash(_) => Ok(PasswordWant::Keep),
     }
@@ -184,17 +145,7 @@ fn namespace(mailbox: &Mailbox) -> String {
     mailbox.namespace().unwrap_or_default()
 }
 
-/// A Secret in the place of the credentials is somebody else's.
-pub fn not_owned(name: &str) -> NotReady {
-    NotReady::stalled(
-        Reason::SecretNotOwned,
-        format!(
-            "Secret {name} exists and does not belong to this Mailbox: remove it, or name another one in spec.credentialsSecret"
-        ),
-    )
-}
-
-async fn create(ctx: &Ctx, mailbox: &Mailbox, seen: &Facts, plan: &Plan) -> Step<Written> {
+async fn create(ctx: &Ctx, mailbox: &Mailbox, seen: &Facts, plan: &Ensure) -> Step<Written> {
     let mut data = data(&seen.settings);
     let generated = plan.source == Source::Generated;
     if generated {
@@ -251,7 +202,7 @@ async fn own(ctx: &Ctx, mailbox: &Mailbox) -> Step<Secret> {
 }
 
 /// Writes access data, and a new password if asked for, over the version that was read.
-async fn update(ctx: &Ctx, mailbox: &Mailbox, seen: &Facts, plan: &Plan) -> Step<Written> {
+async fn update(ctx: &Ctx, mailbox: &Mailbox, seen: &Facts, plan: &Ensure) -> Step<Written> {
     let have = own(ctx, mailbox).await?;
     let mut data: BTreeMap<String, Option<ByteString>> =
         have.data.iter().flatten().filter(|(k, _)| *k != "password").map(|(k, _)| (k.clone(), None)).collect();
@@ -301,12 +252,6 @@ fn value(secret: &Secret, key: &str) -> Result<SecretText, NotReady> {
             format!("key {key} of Secret {name} is empty or not UTF-8 text: correct it"),
         )
     })
-}
-
-/// The Secret that is named as source is not there.
-pub fn not_there(from: &SecretKeyRef) -> NotReady {
-    let text = format!("Secret {} is not there: create it with the key {}", from.name, from.key);
-    NotReady::waiting(Reason::SecretNotFound, text)
 }
 
 async fn named(ctx: &Ctx, mailbox: &Mailbox, from: &SecretKeyRef) -> Step<(SecretText, String)> {

@@ -4,7 +4,7 @@ use super::Done;
 use crate::ctx::Ctx;
 use crate::not_ready::NotReady;
 use crate::pass::draft::Draft;
-use crate::pass::life::Reached;
+use crate::pass::lifecycle::Reached;
 use crate::state::usage::used_step;
 use mailtenant_api::*;
 use mailtenant_groupware::Made;
@@ -48,7 +48,7 @@ pub fn within_quota(conditions: &mut Conditions, not_ready: Option<&NotReady>) {
 }
 
 /// Said before it is done: whether it was is in the row alone after a call that failed half-way.
-pub fn tell_recreated(ctx: &Ctx, mailbox: &Mailbox, address: &str) {
+pub fn recreated_event(ctx: &Ctx, mailbox: &Mailbox, address: &str) {
     ctx.event(
         mailbox,
         true,

@@ -1,0 +1,130 @@
+//! What is known of a mailbox before anything is decided.
+
+use crate::not_ready::NotReady;
+use crate::state::limits::Verdict;
+use crate::state::parents::Domain;
+use crate::state::world::SecretMeta;
+use aws_lc_rs::digest::{SHA256, digest};
+use base64::Engine;
+use kube::ResourceExt;
+use mailtenant_api::*;
+use mailtenant_groupware::MailboxRow;
+use serde_json::json;
+use std::collections::BTreeSet;
+
+/// What is known.
+#[derive(Debug, Clone)]
+pub struct Facts {
+    /// The parents.
+    pub domain: Domain,
+    /// Id of the tenant.
+    pub tenant: String,
+    /// The server's name for messages.
+    pub label: String,
+    /// What the server can do.
+    pub capabilities: BTreeSet<String>,
+    /// Full address.
+    pub address: String,
+    /// How to reach the services.
+    pub settings: ClientSettings,
+    /// Whether numbers and storage allow it.
+    pub verdict: Verdict,
+    /// Quota that is asked for, in bytes.
+    pub quota: u64,
+    /// Its row.
+    pub row: Option<MailboxRow>,
+    /// The credentials Secret.
+    pub credentials: SecretSeen,
+    /// The Secret that is named as source of the password: `uid/resourceVersion`; none if it is not there.
+    pub source: Option<String>,
+    /// A-labels of the domains that the instance holds.
+    pub own_domains: BTreeSet<String>,
+}
+
+/// Where the password comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    /// The credentials Secret.
+    Generated,
+    /// A key of a Secret, plain.
+    Plain(SecretKeyRef),
+    /// A key of a Secret, hashed.
+    Hash(SecretKeyRef),
+}
+
+/// Annotation: which access data the Secret holds (a digest of public facts), so that its content need not be read.
+pub(super) const MARK: &str = "mailtenant.dev/settings";
+/// Annotation: the value of `rotate-password` that the password was made for.
+pub(super) const ROTATED_FOR: &str = "mailtenant.dev/rotated-for";
+
+/// What the metadata of the credentials Secret tells.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SecretSeen {
+    /// It is not there.
+    Missing,
+    /// It belongs to somebody else.
+    Foreign,
+    /// It is ours.
+    Own {
+        /// `uid/resourceVersion`.
+        version: String,
+        /// Which access data it holds.
+        mark: Option<String>,
+        /// Which wish for a new password it answers.
+        rotated_for: Option<String>,
+    },
+}
+
+impl SecretSeen {
+    /// Of a Secret's metadata, for the Mailbox with this uid.
+    pub fn of(secret: Option<&SecretMeta>, uid: &str) -> Self {
+        let Some(secret) = secret else { return SecretSeen::Missing };
+        if !secret.owner_references().iter().any(|o| o.uid == uid) {
+            return SecretSeen::Foreign;
+        }
+        let note = |name: &str| secret.annotations().get(name).cloned();
+        SecretSeen::Own { version: version(secret), mark: note(MARK), rotated_for: note(ROTATED_FOR) }
+    }
+}
+
+/// A digest of the access data, none of it secret.
+pub fn settings_mark(settings: &ClientSettings, source: &Source) -> String {
+    let text = json!({"settings": settings, "generated": *source == Source::Generated}).to_string();
+    let hash = digest(&SHA256, text.as_bytes());
+    base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(&hash.as_ref()[..12])
+}
+
+/// `uid/resourceVersion` of a Secret.
+pub fn version(secret: &SecretMeta) -> String {
+    format!("{}/{}", secret.uid().unwrap_or_default(), secret.resource_version().unwrap_or_default())
+}
+
+/// How to reach the services of a mailbox. One that it may not use is left out, as one that the server does not offer.
+pub fn client_settings(backend: &GroupwareBackend, address: &str, access: mailbox::Access) -> ClientSettings {
+    let hosts = backend.spec.hosts.clone();
+    ClientSettings {
+        username: Some(address.to_owned()),
+        imap: hosts.imap.filter(|_| access.imap),
+        pop3: hosts.pop3.filter(|_| access.pop3),
+        submission: hosts.submission.filter(|_| access.submission),
+        sieve: hosts.sieve.filter(|_| access.sieve),
+        webmail: hosts.webmail.filter(|_| access.groupware),
+        dav: hosts.dav.filter(|_| access.groupware),
+    }
+}
+
+/// A Secret in the place of the credentials is somebody else's.
+pub fn not_owned(name: &str) -> NotReady {
+    NotReady::stalled(
+        Reason::SecretNotOwned,
+        format!(
+            "Secret {name} exists and does not belong to this Mailbox: remove it, or name another one in spec.credentialsSecret"
+        ),
+    )
+}
+
+/// The Secret that is named as source is not there.
+pub fn not_there(from: &SecretKeyRef) -> NotReady {
+    let text = format!("Secret {} is not there: create it with the key {}", from.name, from.key);
+    NotReady::waiting(Reason::SecretNotFound, text)
+}
