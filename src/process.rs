@@ -151,7 +151,13 @@ async fn work(
     // A client of its own: renewals do not queue behind the operator's requests.
     let client = kube_requests::client(config, metrics.clone(), kube_requests::TIMEOUT).map_err(Error::Client)?;
     let election = lease::Config::new(namespace, "mailtenant", identity);
-    let election = Arc::new(Election::new(client, election, clock, random));
+    lead(Election::new(client, election, clock, random), environment).await
+}
+
+/// Waits for the Lease, operates while it is held, and gives it back.
+async fn lead(election: Election, environment: Environment) -> Result<(), Error> {
+    let (metrics, shutdown) = (environment.metrics.clone(), environment.shutdown.clone());
+    let election = Arc::new(election);
     let leadership = tokio::select! {
         biased;
         () = shutdown.requested() => {

@@ -71,6 +71,17 @@ struct Inner {
     resident_memory: Gauge,
 }
 
+/// A metric that is in the registry.
+fn registered<M: prometheus_client::registry::Metric + Clone>(
+    registry: &mut Registry,
+    name: &str,
+    help: &str,
+    metric: M,
+) -> M {
+    registry.register(name, help, metric.clone());
+    metric
+}
+
 impl Metrics {
     /// An empty set of metrics named `<prefix>_…`.
     pub fn new(prefix: &str) -> Self {
@@ -88,56 +99,60 @@ impl Metrics {
         );
         let named = registry.sub_registry_with_prefix(prefix);
         more(named);
-        let reconciles = Family::default();
-        named.register("reconcile", "Passes by kind and outcome", reconciles.clone());
-        let reconcile_seconds = Histograms::<Kind>::new_with_constructor(seconds);
-        named.register("reconcile_duration_seconds", "Time a pass took", reconcile_seconds.clone());
-        let queue_depth = Family::default();
-        named.register("queue_depth", "Objects that wait for a pass", queue_depth.clone());
-        let objects_in_backoff = Family::default();
-        named.register("objects_in_backoff", "Objects whose last pass failed", objects_in_backoff.clone());
-        let cache_objects = Family::default();
-        named.register("cache_objects", "Objects in the cache of a watch", cache_objects.clone());
-        let watch_restarts = Family::default();
-        named.register(
-            "watch_restarts",
-            "Watches that ended in an error and were started again",
-            watch_restarts.clone(),
-        );
-        let kubernetes_requests = Family::default();
-        named.register(
-            "kubernetes_requests",
-            "Requests to the Kubernetes API; code is the HTTP status, or timeout, or error where no answer came",
-            kubernetes_requests.clone(),
-        );
-        let kubernetes_seconds = Histograms::<Verb>::new_with_constructor(seconds);
-        named.register(
-            "kubernetes_request_duration_seconds",
-            "Time to the end of the answer; for a watch, to its beginning",
-            kubernetes_seconds.clone(),
-        );
-        let leader = Gauge::default();
-        named.register("leader", "1 while this process holds the Lease or runs without one", leader.clone());
-        let crd_missing = Gauge::default();
-        named.register("crd_missing", "CRDs that are waited for", crd_missing.clone());
-        let panics = Counter::default();
-        named.register("panics", "Passes that panicked; each cost one object one pass", panics.clone());
-        let events_dropped = Counter::default();
-        named.register("events_dropped", "Events not published because too many were waiting", events_dropped.clone());
         Metrics(Arc::new(Inner {
+            reconciles: registered(named, "reconcile", "Passes by kind and outcome", Family::default()),
+            reconcile_seconds: registered(
+                named,
+                "reconcile_duration_seconds",
+                "Time a pass took",
+                Histograms::<Kind>::new_with_constructor(seconds),
+            ),
+            queue_depth: registered(named, "queue_depth", "Objects that wait for a pass", Family::default()),
+            objects_in_backoff: registered(
+                named,
+                "objects_in_backoff",
+                "Objects whose last pass failed",
+                Family::default(),
+            ),
+            cache_objects: registered(named, "cache_objects", "Objects in the cache of a watch", Family::default()),
+            watch_restarts: registered(
+                named,
+                "watch_restarts",
+                "Watches that ended in an error and were started again",
+                Family::default(),
+            ),
+            kubernetes_requests: registered(
+                named,
+                "kubernetes_requests",
+                "Requests to the Kubernetes API; code is the HTTP status, or timeout, or error where no answer came",
+                Family::default(),
+            ),
+            kubernetes_seconds: registered(
+                named,
+                "kubernetes_request_duration_seconds",
+                "Time to the end of the answer; for a watch, to its beginning",
+                Histograms::<Verb>::new_with_constructor(seconds),
+            ),
+            leader: registered(
+                named,
+                "leader",
+                "1 while this process holds the Lease or runs without one",
+                Gauge::default(),
+            ),
+            crd_missing: registered(named, "crd_missing", "CRDs that are waited for", Gauge::default()),
+            panics: registered(
+                named,
+                "panics",
+                "Passes that panicked; each cost one object one pass",
+                Counter::default(),
+            ),
+            events_dropped: registered(
+                named,
+                "events_dropped",
+                "Events not published because too many were waiting",
+                Counter::default(),
+            ),
             registry,
-            reconciles,
-            reconcile_seconds,
-            queue_depth,
-            objects_in_backoff,
-            cache_objects,
-            watch_restarts,
-            kubernetes_requests,
-            kubernetes_seconds,
-            leader,
-            crd_missing,
-            panics,
-            events_dropped,
             resident_memory,
         }))
     }

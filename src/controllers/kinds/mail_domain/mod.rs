@@ -214,6 +214,59 @@ fn dns_allowed(world: &World, backend: &DNSBackend, namespace: &str, domain: &st
     }
 }
 
+/// What the world says of the parents of a domain, checked.
+struct Known {
+    instance: parents::Instance,
+    dns_name: String,
+    dns_backend: std::sync::Arc<DNSBackend>,
+}
+
+fn known_parents(world: &World, id: &ObjectId, domain: &MailDomain, name: &str) -> Result<Known, NotReady> {
+    let instance = parents::instance(world, &id.key.sibling(&domain.spec.instance_ref.name), false)?;
+    if let Some(not_ready) = parents::paused_by(&instance.object) {
+        return Err(not_ready);
+    }
+    if instance.object.metadata.deletion_timestamp.is_some() {
+        let text = format!("MailInstance {} is being deleted: nothing new is made in it", instance.key.name);
+        return Err(NotReady::waiting(Reason::InstanceNotReady, text));
+    }
+    if instance.id.is_none() {
+        let text = format!("MailInstance {} is not ready yet: see its conditions", instance.key.name);
+        return Err(NotReady::waiting(Reason::InstanceNotReady, text));
+    }
+    if let Verdict::Number { limit, .. } = limits::domain(world, &instance.object, id) {
+        let text = format!(
+            "MailInstance {} allows {limit} domains: raise spec.limits.domains, or delete one",
+            instance.key.name
+        );
+        return Err(NotReady::stalled(Reason::LimitExceeded, text));
+    }
+    let dns_name = managed_by(domain)?;
+    let dns_backend = world.dns.get(&NamespacedName::new("", &dns_name)).ok_or_else(|| {
+        NotReady::waiting(
+            Reason::BackendNotFound,
+            format!("DNSBackend {dns_name} is not there: the platform team has to create it"),
+        )
+    })?;
+    dns_allowed(world, &dns_backend, &id.key.namespace, name)?;
+    backend_ready::groupware(&instance.backend)?;
+    Ok(Known { instance, dns_name, dns_backend })
+}
+
+/// Name of the DNSBackend that a domain's records are written to.
+fn managed_by(domain: &MailDomain) -> Result<String, NotReady> {
+    match (domain.spec.dns.mode, &domain.spec.dns.backend_ref) {
+        (DnsMode::Managed, Some(r)) => Ok(r.name.clone()),
+        (DnsMode::Managed, None) => {
+            Err(NotReady::stalled(Reason::InvalidSpec, "dns.mode: Managed needs dns.backendRef"))
+        }
+        (DnsMode::Manual, _) => {
+            let text = "dns.mode: Manual is not supported yet: use Managed with a DNSBackend";
+            Err(NotReady::stalled(Reason::Unsupported, text))
+        }
+    }
+}
+
 async fn parents(ctx: &Ctx, id: &ObjectId, p: &mut Progress) -> Step<Parents> {
     let domain = p.object.clone();
     let name = name::mail_domain(&domain.spec.domain)
@@ -225,47 +278,7 @@ async fn parents(ctx: &Ctx, id: &ObjectId, p: &mut Progress) -> Step<Parents> {
         value: records::challenge_value(&uid(domain.as_ref()), &name),
     });
     p.status.state.get_or_insert(DomainState::Pending);
-    let (instance, dns_name, dns_backend) = {
-        let world = ctx.world();
-        let instance = parents::instance(&world, &id.key.sibling(&domain.spec.instance_ref.name), false)?;
-        if let Some(not_ready) = parents::paused_by(&instance.object) {
-            return Err(not_ready.into());
-        }
-        if instance.object.metadata.deletion_timestamp.is_some() {
-            let text = format!("MailInstance {} is being deleted: nothing new is made in it", instance.key.name);
-            return Err(NotReady::waiting(Reason::InstanceNotReady, text).into());
-        }
-        if instance.id.is_none() {
-            let text = format!("MailInstance {} is not ready yet: see its conditions", instance.key.name);
-            return Err(NotReady::waiting(Reason::InstanceNotReady, text).into());
-        }
-        if let Verdict::Number { limit, .. } = limits::domain(&world, &instance.object, id) {
-            let text = format!(
-                "MailInstance {} allows {limit} domains: raise spec.limits.domains, or delete one",
-                instance.key.name
-            );
-            return Err(NotReady::stalled(Reason::LimitExceeded, text).into());
-        }
-        let dns_name = match (domain.spec.dns.mode, &domain.spec.dns.backend_ref) {
-            (DnsMode::Managed, Some(r)) => r.name.clone(),
-            (DnsMode::Managed, None) => {
-                return Err(NotReady::stalled(Reason::InvalidSpec, "dns.mode: Managed needs dns.backendRef").into());
-            }
-            (DnsMode::Manual, _) => {
-                let text = "dns.mode: Manual is not supported yet: use Managed with a DNSBackend";
-                return Err(NotReady::stalled(Reason::Unsupported, text).into());
-            }
-        };
-        let backend = world.dns.get(&NamespacedName::new("", &dns_name)).ok_or_else(|| {
-            NotReady::waiting(
-                Reason::BackendNotFound,
-                format!("DNSBackend {dns_name} is not there: the platform team has to create it"),
-            )
-        })?;
-        dns_allowed(&world, &backend, &id.key.namespace, &name)?;
-        backend_ready::groupware(&instance.backend)?;
-        (instance, dns_name, backend)
-    };
+    let Known { instance, dns_name, dns_backend } = known_parents(&ctx.world(), id, &domain, &name)?;
     if domain.spec.alias_of.is_some() {
         return Err(
             NotReady::stalled(Reason::Unsupported, "aliasOf is not supported yet: take it out of the spec").into()

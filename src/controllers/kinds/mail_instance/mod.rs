@@ -1,6 +1,7 @@
 //! The life of a MailInstance: the tenant at the backend, its numbers, what it misses (I12). It leaves after its domains.
 
 pub mod cleanup;
+pub mod plan;
 pub mod status;
 pub mod watch;
 
@@ -14,7 +15,6 @@ use crate::pass::lifecycle::{Lifecycle, Reached, report_blocked};
 use crate::rules::backend_ready;
 use crate::rules::loss;
 use crate::rules::mass_loss;
-use crate::state::derived::bytes;
 use crate::state::kind::ObjectId;
 use crate::state::parents;
 use crate::state::snapshots::Since;
@@ -28,6 +28,7 @@ use mailtenant_groupware::{BackendError, Made, Owner, TenantRow, TenantWant};
 use mailtenant_runtime::dispatch::Next;
 use mailtenant_runtime::finalizer::Cleanup;
 use mailtenant_runtime::store::NamespacedName;
+use plan::{Action, Facts};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -156,85 +157,48 @@ async fn steps(ctx: &Ctx, id: &ObjectId, instance: &Arc<MailInstance>) -> Step<D
     if paused(instance.as_ref()) {
         return Err(parents::paused_itself().into());
     }
-    let family = parents::instance(&ctx.world(), &id.key, false)?;
-    backend_ready::groupware(&family.backend)?;
+    let known = parents::instance(&ctx.world(), &id.key, false)?;
+    backend_ready::groupware(&known.backend)?;
     let server = ctx.groupware(&instance.spec.backend_ref.name).await?;
-    let failed = |e: BackendError| {
-        ctx.backend_failed(&server, &e);
-        NotReady::backend(&server.label(), &e)
+    let seen = gather(ctx, &known, &server).await?;
+    let plan = plan::plan(instance, &seen)?;
+    let (tenant, made) = match plan.action {
+        Action::Keep(tenant) => (tenant, Made::Unchanged),
+        Action::Ensure { storage } => {
+            let want = TenantWant {
+                owner: Owner {
+                    uid: uid(instance.as_ref()),
+                    adopt: instance.spec.adoption_policy == AdoptionPolicy::IfUnowned,
+                },
+                origin: id.key.to_string(),
+                ids: ids(instance),
+                storage,
+                address_book: instance.spec.address_book,
+            };
+            server.server.ensure_tenant(&want).await.map_err(|e| failed(ctx, &server, &e))?
+        }
     };
-    let have = server.server.tenant(&uid(instance.as_ref())).await.map_err(failed)?;
-    let tally = ctx.world().tally(&id.key);
-    let booked = bytes(&instance.spec.storage);
-    // Lowered below what mailboxes were given: what they have stays theirs until their quotas are lowered.
-    let short = instance.spec.storage_policy == mail_instance::StoragePolicy::Allocate && tally.granted > booked;
-    let storage = if short { tally.granted } else { booked };
-    let short = short.then(|| {
-        NotReady::stalled(
-            Reason::QuotaExceeded,
-            format!(
-                "mailboxes were given {}, more than spec.storage {}: lower their quotas first, or raise spec.storage",
-                Quantity::from_bytes(tally.granted).0,
-                instance.spec.storage.0
-            ),
-        )
-    });
-    let within = Some(short.clone().map_or(Ok(()), Err));
-    let capabilities = family.backend.status.clone().unwrap_or_default().capabilities;
-    let can_share = can_share(instance, &capabilities, &server.label());
-    if instance.spec.management_policy == ManagementPolicy::Observe {
-        let tenant = have.ok_or_else(|| {
-            let text = "nothing is written (managementPolicy: Observe), and the backend has no such tenant";
-            NotReady::waiting(Reason::Drifted, text)
-        })?;
-        // What is declared, not what would be written while mailboxes still have more.
-        let drift = differences(&tenant, booked, instance.spec.address_book);
-        let not_ready = NotReady::drifted(&drift).or(can_share.err());
-        let used = tenant.used;
-        return Ok(Done { tenant, made: Made::Unchanged, mass_loss: None, used, not_ready, drift, within });
-    }
-    let mass_loss = judge(ctx, &server, &family, have.is_none()).await?;
-    if mass_loss == Some(MassLossState::Held) && have.is_none() {
-        return Err(loss::not_ready(&id.key.name, None).into());
-    }
-    can_share?;
-    let want = TenantWant {
-        owner: Owner { uid: uid(instance.as_ref()), adopt: instance.spec.adoption_policy == AdoptionPolicy::IfUnowned },
-        origin: id.key.to_string(),
-        ids: ids(instance),
-        storage,
-        address_book: instance.spec.address_book,
-    };
-    let same = have.as_ref().is_some_and(|t| differences(t, storage, want.address_book).is_empty());
-    let (tenant, made) = match have {
-        // While a loss is held nothing is written: it was read before the others, and may be gone with them by now.
-        Some(tenant) if same || mass_loss == Some(MassLossState::Held) => (tenant, Made::Unchanged),
-        _ => server.server.ensure_tenant(&want).await.map_err(failed)?,
-    };
-    let held = (mass_loss == Some(MassLossState::Held)).then(|| loss::not_ready(&id.key.name, None));
-    let not_ready = held.or(short);
-    let used = tenant.used;
-    Ok(Done { tenant, made, mass_loss, used, not_ready, drift: vec![], within })
+    let (used, mass_loss) = (tenant.used, seen.mass_loss);
+    let within = Some(plan.within);
+    Ok(Done { tenant, made, mass_loss, used, not_ready: plan.not_ready, drift: plan.drift, within })
 }
 
-/// What a tenant at the backend has otherwise than declared, by the names of the fields.
-fn differences(tenant: &TenantRow, storage: u64, address_book: mail_instance::AddressBook) -> Vec<String> {
-    let all = [
-        ("active", tenant.active),
-        ("storage", tenant.storage == storage),
-        ("addressBook", tenant.address_book == address_book),
-    ];
-    all.into_iter().filter(|(_, same)| !same).map(|(name, _)| name.to_owned()).collect()
+fn failed(ctx: &Ctx, server: &Groupware, error: &BackendError) -> NotReady {
+    ctx.backend_failed(server, error);
+    NotReady::backend(&server.label(), error)
 }
 
-/// Storage is shared only where the server itself keeps mailboxes within it.
-fn can_share(instance: &MailInstance, capabilities: &[String], label: &str) -> Result<(), NotReady> {
-    let bounded = capabilities.iter().any(|c| c == mailtenant_groupware::Capability::TenantStorage.as_str());
-    if instance.spec.storage_policy != mail_instance::StoragePolicy::Share || bounded {
-        return Ok(());
-    }
-    let text = format!("storagePolicy: Share is not supported with {label}: use Allocate");
-    Err(NotReady::stalled(Reason::Unsupported, text))
+async fn gather(ctx: &Ctx, known: &parents::Instance, server: &Groupware) -> Step<Facts> {
+    let tenant = server.server.tenant(&uid(known.object.as_ref())).await.map_err(|e| failed(ctx, server, &e))?;
+    let observe = known.object.spec.management_policy == ManagementPolicy::Observe;
+    let mass_loss = if observe { None } else { judge(ctx, server, known, tenant.is_none()).await? };
+    Ok(Facts {
+        tenant,
+        granted: ctx.world().tally(&known.key).granted,
+        capabilities: known.backend.status.clone().unwrap_or_default().capabilities,
+        label: server.label(),
+        mass_loss,
+    })
 }
 
 /// Where the instance stands with what it misses: looked at when something of it is known to be missing.
@@ -284,49 +248,5 @@ async fn judge_while_waiting(ctx: &Ctx, instance: &MailInstance) -> Result<Optio
         Ok(state) => Ok(state),
         Err(Stop::NotReady(_)) => Ok(old),
         Err(Stop::Kubernetes(error)) => Err(error),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_differs_of_a_tenant_is_named() {
-        let tenant = |storage, active, address_book| TenantRow {
-            id: "acme-1".into(),
-            owner: None,
-            adopted: false,
-            storage,
-            used: 0,
-            active,
-            address_book,
-        };
-        use mail_instance::AddressBook::{Instance, None as Nobody};
-        assert!(differences(&tenant(5, true, Instance), 5, Instance).is_empty());
-        assert_eq!(differences(&tenant(6, false, Nobody), 5, Instance), ["active", "storage", "addressBook"]);
-        assert_eq!(
-            differences(&tenant(0, true, Instance), 5, Instance),
-            ["storage"],
-            "no bound is not what was booked"
-        );
-    }
-
-    #[test]
-    fn storage_is_shared_only_where_the_server_bounds_it() {
-        use crate::fixtures::{EVERYTHING, domain};
-        let all: Vec<String> = EVERYTHING.iter().map(|c| (*c).to_owned()).collect();
-        let less: Vec<String> = all.iter().filter(|c| *c != "TenantStorage").cloned().collect();
-        let ask = |policy: &str, capabilities: &[String]| {
-            let instance = domain(serde_json::json!({"storagePolicy": policy})).instance.object;
-            can_share(&instance, capabilities, "GroupwareBackend b")
-        };
-        assert_eq!([ask("Share", &all), ask("Allocate", &all), ask("Allocate", &less)], [Ok(()), Ok(()), Ok(())]);
-        let not_ready = ask("Share", &less).unwrap_err();
-        assert_eq!((not_ready.reason, not_ready.stalled, not_ready.next), (Reason::Unsupported, true, Next::Settled));
-        assert!(
-            ["storagePolicy: Share", "GroupwareBackend b"].iter().all(|w| not_ready.message.contains(w)),
-            "{not_ready:?}"
-        );
     }
 }
