@@ -114,7 +114,7 @@ pub mod annotations {
     pub const ROTATE_PASSWORD: &str = "mailtenant.dev/rotate-password";
     /// Any new value: new DKIM keys (MailDomain).
     pub const ROTATE_DKIM: &str = "mailtenant.dev/rotate-dkim";
-    /// Any new value: mailboxes that are missing at the backend may be made again (MailInstance, I12).
+    /// Any new value: mailboxes that are missing at the backend may be made again (MailInstance).
     pub const ACCEPT_MASS_LOSS: &str = "mailtenant.dev/accept-mass-loss";
     /// All of them: a change of one wakes its object.
     pub const ALL: &[&str] = &[PAUSED, RECONCILE, ORPHAN, ROTATE_PASSWORD, ROTATE_DKIM, ACCEPT_MASS_LOSS];

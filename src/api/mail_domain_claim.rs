@@ -4,7 +4,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Who holds a domain in this cluster. Its name is the A-label of the domain, so that creation is the lock (I9).
+/// Who holds a domain in this cluster. Its name is the A-label of the domain, so that creation is the lock.
 #[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[kube(
     group = "mailtenant.dev",

@@ -127,7 +127,7 @@ pub struct MailInstanceStatus {
     /// Value of the annotation `accept-mass-loss` that was handled last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub accepted_mass_loss: Option<String>,
-    /// Whether mailboxes that are missing at the backend are held back (I12).
+    /// Whether mailboxes that are missing at the backend are held back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mass_loss: Option<MassLossState>,
     /// What is used of what was booked.

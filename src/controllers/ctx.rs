@@ -14,7 +14,7 @@ use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::{ObjectReference, Secret};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::{Api, Client, Resource};
-use mailtenant_api::uid;
+use mailtenant_api::{EventReason, uid};
 use mailtenant_clock::{Clock, Random};
 use mailtenant_dns::RecipientProbe;
 use mailtenant_groupware::signing::KeyMaker;
@@ -227,16 +227,10 @@ impl Ctx {
     }
 
     /// Publishes an Event.
-    pub fn event<K: Resource<DynamicType = ()>>(
-        &self,
-        about: &K,
-        warning: bool,
-        reason: &str,
-        note: impl Into<String>,
-    ) {
-        let type_ = if warning { EventType::Warning } else { EventType::Normal };
+    pub fn event<K: Resource<DynamicType = ()>>(&self, about: &K, reason: EventReason, note: impl Into<String>) {
+        let type_ = if reason.is_warning() { EventType::Warning } else { EventType::Normal };
         let regarding: ObjectReference = about.object_ref(&());
-        self.events.publish(regarding, type_, reason, "Reconcile", note.into());
+        self.events.publish(regarding, type_, reason.as_str(), "Reconcile", note.into());
     }
 
     /// Rows of a domain; whoever's rows changed by this read is woken.

@@ -40,7 +40,7 @@ pub fn blocked_conditions(conditions: &mut Conditions, not_ready: &NotReady) {
 
 /// The annotation `orphan` on an object without children.
 pub fn orphaned<K: Resource<DynamicType = ()>>(ctx: &Ctx, object: &K) -> Cleanup<NotReady> {
-    ctx.event(object, true, "Orphaned", "the backend was not asked: what is there stays there");
+    ctx.event(object, EventReason::Orphaned, "the backend was not asked: what is there stays there");
     Cleanup::Done
 }
 

@@ -3,7 +3,7 @@
 use crate::ctx::Ctx;
 use crate::not_ready::NotReady;
 use kube::Resource;
-use mailtenant_api::{Condition, ConditionType, conditions};
+use mailtenant_api::{Condition, ConditionType, EventReason, conditions};
 use mailtenant_runtime::dispatch::Next;
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ pub fn not_ready_event<K: Resource<DynamicType = ()>>(ctx: &Ctx, object: &K, old
         return unready_event(ctx, object, old, not_ready);
     }
     if reason(old, ConditionType::DeletionBlocked) != Some(not_ready.reason.as_str()) {
-        ctx.event(object, true, "DeletionBlocked", not_ready.message.clone());
+        ctx.event(object, EventReason::DeletionBlocked, not_ready.message.clone());
     }
 }
 
@@ -33,7 +33,7 @@ pub fn unready_event<K: Resource<DynamicType = ()>>(ctx: &Ctx, object: &K, old: 
     // Parents that are on their way up are nothing to warn of.
     let patient = !not_ready.stalled && not_ready.next == Next::Settled;
     if reason(old, ConditionType::Ready) != Some(not_ready.reason.as_str()) && !patient {
-        ctx.event(object, true, not_ready.reason.as_str(), not_ready.message.clone());
+        ctx.event(object, EventReason::NotReady(not_ready.reason), not_ready.message.clone());
     }
 }
 

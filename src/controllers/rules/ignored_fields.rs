@@ -43,7 +43,7 @@ pub fn event<K: Resource<DynamicType = ()>>(ctx: &Ctx, object: &K, old: &[Condit
     let text = message(fields, who);
     let said = conditions::find(old, ConditionType::FieldsIgnored).map(|c| c.message.as_str());
     if !fields.is_empty() && said != Some(text.as_str()) {
-        ctx.event(object, true, "FieldsIgnored", text);
+        ctx.event(object, EventReason::FieldsIgnored, text);
     }
 }
 

@@ -40,7 +40,7 @@ impl Lifecycle for DNSBackend {
     async fn orphaned(ctx: &Ctx, draft: &mut Draft<Self>) -> Step<Cleanup<NotReady>> {
         if !users(ctx, &draft.object).await?.is_empty() {
             let text = "it goes although it is still used: what is on it cannot be reached any more";
-            ctx.event(draft.object.as_ref(), true, "Orphaned", text);
+            ctx.event(draft.object.as_ref(), EventReason::Orphaned, text);
         }
         Ok(Cleanup::Done)
     }

@@ -31,13 +31,17 @@ pub fn fill(draft: &mut Draft<MailAlias>, done: Done) -> Reached {
 pub fn events(ctx: &Ctx, draft: &Draft<MailAlias>, done: &Done) {
     let (alias, old) = (draft.object.as_ref(), draft.object.status.clone().unwrap_or_default());
     if done.made == Some(Made::Adopted) {
-        ctx.event(alias, false, "Adopted", format!("{} was at the backend and is taken over", done.address));
+        ctx.event(alias, EventReason::Adopted, format!("{} was at the backend and is taken over", done.address));
     }
     let same = old.observed_generation == alias.metadata.generation;
     let was_ready = conditions::is_true(&old.conditions, ConditionType::Ready);
     // Nor is it drift when what may be changed, and the alias with it.
     if done.made == Some(Made::Changed) && same && was_ready && done.not_ready.is_none() {
-        ctx.event(alias, true, "DriftCorrected", format!("{} differed at the backend and was put back", done.address));
+        ctx.event(
+            alias,
+            EventReason::DriftCorrected,
+            format!("{} differed at the backend and was put back", done.address),
+        );
     }
     ignored_fields::event(ctx, alias, &old.conditions, &done.ignored, &done.label);
 }

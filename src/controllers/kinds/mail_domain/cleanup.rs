@@ -28,7 +28,7 @@ pub async fn orphaned(ctx: &Ctx, p: &mut Progress) -> Step<Cleanup<NotReady>> {
     if let Some(not_ready) = children(ctx, &NamespacedName::of(domain.as_ref())).await? {
         return Ok(Cleanup::Waiting(not_ready));
     }
-    ctx.event(domain.as_ref(), true, "Orphaned", "neither backend nor DNS was asked: what is there stays there");
+    ctx.event(domain.as_ref(), EventReason::Orphaned, "neither backend nor DNS was asked: what is there stays there");
     give_back(ctx, p).await
 }
 
@@ -90,13 +90,13 @@ pub async fn remove(ctx: &Ctx, p: &mut Progress, instance: &Instance, server: &G
     match result {
         Ok(Left::Kept(n)) => {
             let note = format!("{name} is switched off and stays at the backend, with {n} retained objects");
-            ctx.event(domain.as_ref(), false, "Retained", note);
+            ctx.event(domain.as_ref(), EventReason::Retained, note);
         }
         Ok(Left::Used(n)) => {
             let note = format!(
                 "{name} stays as it is at the backend: {n} mailboxes and aliases of others are in use below it"
             );
-            ctx.event(domain.as_ref(), false, "Retained", note);
+            ctx.event(domain.as_ref(), EventReason::Retained, note);
         }
         Ok(Left::Gone) | Err(BackendError::NotFound(_) | BackendError::Exists { .. }) => {}
         Err(error) => return Ok(deletion::failed(ctx, server, &error)),

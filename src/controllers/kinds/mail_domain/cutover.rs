@@ -88,8 +88,7 @@ pub async fn run(ctx: &Ctx, id: &ObjectId, p: &mut Progress, parents: &Parents, 
     p.conditions.set(ConditionType::CutOver, true, Reason::Succeeded, "MX is ours");
     ctx.event(
         p.object.as_ref(),
-        false,
-        "CutOver",
+        EventReason::CutOver,
         format!("MX of {} is ours, every declared address takes mail", parents.name),
     );
     Ok(format!("{} is live", parents.name))

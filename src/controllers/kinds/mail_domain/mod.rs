@@ -414,7 +414,7 @@ async fn provision(ctx: &Ctx, id: &ObjectId, p: &mut Progress, parents: &Parents
             Ok((row, made)) => {
                 if made == Made::Adopted {
                     let note = format!("{} was at the backend and is taken over", parents.name);
-                    ctx.event(p.object.as_ref(), false, "Adopted", note);
+                    ctx.event(p.object.as_ref(), EventReason::Adopted, note);
                 }
                 let copy = row.clone();
                 ctx.snapshots.update(&server.uid, &parents.name, |s| s.domain = Some(copy)).await;

@@ -57,11 +57,11 @@ pub async fn remove(ctx: &Ctx, draft: &Draft<MailInstance>, server: &Groupware) 
     match server.server.remove_tenant(&uid(instance)).await {
         Ok(Left::Kept(n)) => {
             let note = format!("{n} retained objects stay at the backend, switched off, with their tenant");
-            ctx.event(instance, false, "Retained", note);
+            ctx.event(instance, EventReason::Retained, note);
         }
         Ok(Left::Used(n)) => {
             let note = format!("the tenant stays as it is at the backend: {n} domains in it are in use by others");
-            ctx.event(instance, false, "Retained", note);
+            ctx.event(instance, EventReason::Retained, note);
         }
         Ok(Left::Gone) | Err(BackendError::NotFound(_) | BackendError::Exists { .. }) => {}
         Err(error) => return Ok(deletion::failed(ctx, server, &error)),

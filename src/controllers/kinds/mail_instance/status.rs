@@ -21,7 +21,7 @@ pub fn fill(ctx: &Ctx, draft: &mut Draft<MailInstance>, done: Done) -> Reached {
     let instance = draft.object.clone();
     if done.made == Made::Adopted {
         let note = format!("tenant {} was at the backend and is taken over", done.tenant.id);
-        ctx.event(instance.as_ref(), false, "Adopted", note);
+        ctx.event(instance.as_ref(), EventReason::Adopted, note);
     }
     let status = &mut draft.status;
     status.ownership = Some(if done.tenant.adopted { Ownership::Adopted } else { Ownership::Created });

@@ -68,7 +68,7 @@ pub async fn remove(ctx: &Ctx, draft: &Draft<Mailbox>, domain: &Domain, server: 
     };
     if result.is_ok() && policy == DeletionPolicy::Retain {
         let note = format!("{address} is switched off, its mail stays at the backend (deletionPolicy: Retain)");
-        ctx.event(mailbox, false, "Retained", note);
+        ctx.event(mailbox, EventReason::Retained, note);
     }
     if matches!(result, Err(BackendError::NotFound(_))) && !never_made(draft.status.ownership) {
         deletion::not_there(ctx, server, &domain.instance).await?;

@@ -51,8 +51,7 @@ pub fn within_quota(conditions: &mut Conditions, not_ready: Option<&NotReady>) {
 pub fn recreated_event(ctx: &Ctx, mailbox: &Mailbox, address: &str) {
     ctx.event(
         mailbox,
-        true,
-        "Recreated",
+        EventReason::Recreated,
         format!(
             "{address} is missing at the backend and is made again, with what still lies there under its backendId: \
              whatever a user changed (password) is as declared again"
@@ -66,10 +65,10 @@ pub fn events(ctx: &Ctx, draft: &Draft<Mailbox>, done: &Done) {
     let other = done.row.as_ref().map(|r| &r.id).filter(|id| old.backend_id.as_ref() != Some(id));
     if let (Some(Made::Created), Some(was), Some(id)) = (done.made, &old.backend_id, other) {
         let note = format!("{} starts empty as {id}: what was in {was} is not brought back", done.address);
-        ctx.event(mailbox, true, "Recreated", note);
+        ctx.event(mailbox, EventReason::Recreated, note);
     }
     if done.made == Some(Made::Adopted) {
-        ctx.event(mailbox, false, "Adopted", format!("{} was at the backend and is taken over", done.address));
+        ctx.event(mailbox, EventReason::Adopted, format!("{} was at the backend and is taken over", done.address));
     }
     // Nor is it drift when what may be changed, and the mailbox with it.
     if done.made == Some(Made::Changed)
@@ -79,9 +78,9 @@ pub fn events(ctx: &Ctx, draft: &Draft<Mailbox>, done: &Done) {
         && conditions::is_true(&old.conditions, ConditionType::Ready)
     {
         let note = format!("{} differed at the backend and was put back", done.address);
-        ctx.event(mailbox, true, "DriftCorrected", note);
+        ctx.event(mailbox, EventReason::DriftCorrected, note);
     }
     if done.rotated.is_some() && done.rotated != old.last_handled_rotate_password && old.ownership.is_some() {
-        ctx.event(mailbox, false, "PasswordRotated", format!("{} has a new password", done.address));
+        ctx.event(mailbox, EventReason::PasswordRotated, format!("{} has a new password", done.address));
     }
 }

@@ -1,0 +1,67 @@
+//! Reasons of Events. Stable, as [`Reason`] is: alerts and scripts compare them.
+
+use crate::Reason;
+
+/// Why an Event is published. Events report transitions only; `docs/reasons.md` explains each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EventReason {
+    /// It was at the backend, owned by nobody, and is taken over.
+    Adopted,
+    /// MX was switched to the groupware server.
+    CutOver,
+    /// A deletion begins to wait, or waits for another reason.
+    DeletionBlocked,
+    /// The backend differed from what is declared and was put back.
+    DriftCorrected,
+    /// Fields that have no effect, or other ones than before.
+    FieldsIgnored,
+    /// `mailtenant.dev/orphan` let the object go without the backend.
+    Orphaned,
+    /// A new value of `mailtenant.dev/rotate-password` was handled.
+    PasswordRotated,
+    /// What was made is missing at the backend and is created again.
+    Recreated,
+    /// The object goes, and something of it stays at the backend.
+    Retained,
+    /// `Ready=False` began, or its reason changed.
+    NotReady(Reason),
+}
+
+impl EventReason {
+    /// All but [`EventReason::NotReady`], which has the words of [`Reason`].
+    pub const ALL: &'static [EventReason] = &[
+        EventReason::Adopted,
+        EventReason::CutOver,
+        EventReason::DeletionBlocked,
+        EventReason::DriftCorrected,
+        EventReason::FieldsIgnored,
+        EventReason::Orphaned,
+        EventReason::PasswordRotated,
+        EventReason::Recreated,
+        EventReason::Retained,
+    ];
+
+    /// The word of the Event.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            EventReason::Adopted => "Adopted",
+            EventReason::CutOver => "CutOver",
+            EventReason::DeletionBlocked => "DeletionBlocked",
+            EventReason::DriftCorrected => "DriftCorrected",
+            EventReason::FieldsIgnored => "FieldsIgnored",
+            EventReason::Orphaned => "Orphaned",
+            EventReason::PasswordRotated => "PasswordRotated",
+            EventReason::Recreated => "Recreated",
+            EventReason::Retained => "Retained",
+            EventReason::NotReady(reason) => reason.as_str(),
+        }
+    }
+
+    /// Whether its type is `Warning` rather than `Normal`.
+    pub fn is_warning(self) -> bool {
+        !matches!(
+            self,
+            EventReason::Adopted | EventReason::CutOver | EventReason::PasswordRotated | EventReason::Retained
+        )
+    }
+}
