@@ -186,7 +186,8 @@ impl Bench {
         let (mark, start) = (self.meter.mark(&self.operator).await, Instant::now());
         self.platform.doveadm_by(counted(self.platform.doveadm)).await;
         let quiet = Quiet::wait(&self.operator, secs(5), secs(300)).await.saturating_duration_since(start);
-        table.fan_out("the backend's spec changed", quiet, &self.meter.since(&mark, &self.operator).await);
+        let used = self.meter.since(&mark, &self.operator).await;
+        table.fan_out("the backend's spec changed", quiet, &used, "1: its own status");
 
         said("the password of the backend's database is rotated");
         let (user, password) = (self.platform.stack.get("GW_DB_USER"), "rotated-by-the-bench");
@@ -196,7 +197,8 @@ impl Bench {
         sql.run(&format!("ALTER ROLE {user} PASSWORD '{password}'")).await;
         secrets.put_secret("berlin-db", &[("username", user), ("password", password)]).await;
         let quiet = Quiet::wait(&self.operator, secs(5), secs(300)).await.saturating_duration_since(start);
-        table.fan_out("the backend's Secret rotated", quiet, &self.meter.since(&mark, &self.operator).await);
+        let used = self.meter.since(&mark, &self.operator).await;
+        table.fan_out("the backend's Secret rotated", quiet, &used, "0");
         table.edit_after_rotation(self.pilot.edit_after(Duration::ZERO).await);
         Quiet::wait(&self.operator, secs(3), secs(60)).await;
     }

@@ -169,10 +169,10 @@ impl Table {
     }
 
     /// Something that all mailboxes depend on was changed.
-    pub fn fan_out(&mut self, what: &str, quiet: Duration, used: &Used) {
+    pub fn fan_out(&mut self, what: &str, quiet: Duration, used: &Used, writes: &str) {
         self.row(&format!("{what}: quiet"), seconds(quiet), "");
         self.row(&format!("{what}: passes"), used.passes(), "");
-        self.row(&format!("{what}: API writes; reads"), format!("{:.0}; {:.0}", used.writes(), used.reads()), "0");
+        self.row(&format!("{what}: API writes; reads"), format!("{:.0}; {:.0}", used.writes(), used.reads()), writes);
         self.row(
             &format!("{what}: SQL statements, doveadm requests, memcached keys"),
             format!("{:.0}, {:.0}, {:.0}", used.statements, used.doveadm, used.memcached),
