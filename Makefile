@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 export PATH := $(PATH):$(HOME)/.cargo/bin:/usr/local/go/bin:/usr/sbin:/sbin
 # Read by the tests; empty = their defaults.
-export SCENARIOS SEED SEEDS SHOW TRIES WIDE N IDLE KEEP
+export SCENARIOS SEED SEEDS SHOW TRIES WIDE N IDLE NAMESPACES POLICY KEEP
 
 .PHONY: help
 help: ## This list
@@ -27,7 +27,7 @@ simulate: ## The operator against models of everything. SEEDS=100000 schedules f
 	cargo bench --bench simulate
 
 .PHONY: bench
-bench: ## One table of times and writes against a floor. N=10000 mailboxes, IDLE=60 seconds at rest instead of 600
+bench: ## One table of times and writes against a floor. N=10000 mailboxes, IDLE=60 seconds at rest, NAMESPACES=200 small tenants
 	@e2e/stack/install.sh && e2e/stack/controlplane/build.sh >/dev/null
 	cargo bench --bench tenants
 

@@ -18,7 +18,7 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 pub struct Meter {
     audit: PathBuf,
     sql: Sql,
-    doveadm: Proxy,
+    doveadm: &'static Proxy,
     memcached: u16,
     /// Name and process id of each server.
     servers: Vec<(String, u32)>,
@@ -70,6 +70,19 @@ impl Used {
         all.sort_by(|a, b| b.1.total_cmp(a.1));
         all.iter().map(|(what, n)| format!("{what} {:.2}", *n / per)).collect::<Vec<_>>().join(", ")
     }
+    /// Passes of each kind, the most frequent first.
+    pub fn passes(&self) -> String {
+        let mut all = BTreeMap::<&str, f64>::new();
+        for (line, n) in self.metrics.iter().filter(|(_, n)| **n > 0.0) {
+            let kind = line.strip_prefix("mailtenant_reconcile_total{kind=\"").and_then(|l| l.split('"').next());
+            if let Some(kind) = kind {
+                *all.entry(kind).or_default() += n;
+            }
+        }
+        let mut all: Vec<_> = all.into_iter().collect();
+        all.sort_by(|a, b| b.1.total_cmp(&a.1));
+        all.iter().map(|(kind, n)| format!("{kind} {n:.0}")).collect::<Vec<_>>().join(", ")
+    }
     /// Growth of a counter of the operator, over all samples whose line starts so.
     pub fn metric(&self, start: &str) -> f64 {
         self.metrics.iter().filter(|(line, _)| line.starts_with(start)).map(|(_, n)| n).sum()
@@ -82,7 +95,7 @@ fn is_read(what: &str) -> bool {
 
 impl Meter {
     /// Finds the servers' processes; has PostgreSQL count.
-    pub async fn new(stack: &Stack, doveadm: Proxy) -> Meter {
+    pub async fn new(stack: &Stack, doveadm: &'static Proxy) -> Meter {
         let sql = Sql::connect(stack).await;
         sql.run("CREATE EXTENSION IF NOT EXISTS pg_stat_statements").await;
         let servers = servers(stack);
@@ -168,7 +181,7 @@ impl Meter {
     fn cpu(&self, operator: &Operator) -> BTreeMap<String, f64> {
         let all = processes();
         let own = [("operator".to_owned(), operator.pid())];
-        self.servers.iter().chain(&own).map(|(name, pid)| (name.clone(), tree(&all, *pid))).collect()
+        self.servers.iter().chain(&own).map(|(name, pid)| (name.clone(), used(&all, *pid))).collect()
     }
 }
 
@@ -193,11 +206,20 @@ fn servers(stack: &Stack) -> Vec<(String, u32)> {
 /// Processor seconds that each server and this program has used: unlike time, not the machine's other work's doing.
 pub fn processor_of_each(stack: &Stack) -> Vec<(String, f64)> {
     let all = processes();
-    servers(stack).iter().map(|(name, pid)| (name.clone(), tree(&all, *pid))).collect()
+    servers(stack).iter().map(|(name, pid)| (name.clone(), used(&all, *pid))).collect()
 }
 
-/// Parent and processor seconds (those of its children that have ended included) of every process.
-fn processes() -> BTreeMap<u32, (u32, f64)> {
+/// One process.
+struct Process {
+    parent: u32,
+    /// Processor seconds of itself.
+    own: f64,
+    /// Those of its children that have ended.
+    ended: f64,
+}
+
+/// Every process.
+fn processes() -> BTreeMap<u32, Process> {
     let mut all = BTreeMap::new();
     for entry in fs::read_dir("/proc").expect("/proc").flatten() {
         let Some(pid) = entry.file_name().to_str().and_then(|n| n.parse().ok()) else { continue };
@@ -207,14 +229,20 @@ fn processes() -> BTreeMap<u32, (u32, f64)> {
         let fields: Vec<&str> = rest.split(' ').collect();
         let number = |i: usize| fields.get(i).and_then(|f| f.parse::<f64>().ok()).unwrap_or_default();
         // utime, stime, cutime, cstime in ticks of 10 ms: fields 14 to 17 of proc_pid_stat(5).
-        all.insert(pid, (number(1) as u32, (11..15).map(number).sum::<f64>() / 100.0));
+        let (own, ended) = ((number(11) + number(12)) / 100.0, (number(13) + number(14)) / 100.0);
+        all.insert(pid, Process { parent: number(1) as u32, own, ended });
     }
     all
 }
 
-fn tree(all: &BTreeMap<u32, (u32, f64)>, root: u32) -> f64 {
-    let own = all.get(&root).map_or(0.0, |(_, seconds)| *seconds);
-    own + all.iter().filter(|(_, (parent, _))| *parent == root).map(|(pid, _)| tree(all, *pid)).sum::<f64>()
+/// Processor seconds of a server with its children. Those of this program are the operator, which is counted apart.
+fn used(all: &BTreeMap<u32, Process>, root: u32) -> f64 {
+    if root == std::process::id() { all.get(&root).map_or(0.0, |p| p.own) } else { tree(all, root) }
+}
+
+fn tree(all: &BTreeMap<u32, Process>, root: u32) -> f64 {
+    let own = all.get(&root).map_or(0.0, |p| p.own + p.ended);
+    own + all.iter().filter(|(_, p)| p.parent == root).map(|(pid, _)| tree(all, *pid)).sum::<f64>()
 }
 
 /// All samples of the operator's metrics.

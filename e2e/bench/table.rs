@@ -9,6 +9,8 @@ use std::time::Duration;
 pub struct Table {
     n: usize,
     domains: usize,
+    /// Said before each row: what it is about, if not about the mailboxes.
+    about: String,
     rows: Vec<[String; 3]>,
 }
 
@@ -34,12 +36,13 @@ fn ratio(a: Duration, b: Duration) -> f64 {
 impl Table {
     /// For so many mailboxes in so many domains.
     pub fn new(n: usize, domains: usize) -> Table {
-        Table { n, domains, rows: vec![] }
+        Table { n, domains, about: String::new(), rows: vec![] }
     }
 
     fn row(&mut self, what: &str, value: String, aim: &str) {
+        let what = format!("{}{what}", self.about);
         eprintln!("bench:   {what}: {value}");
-        self.rows.push([what.into(), value, aim.into()]);
+        self.rows.push([what, value, aim.into()]);
     }
 
     fn each(&self, total: f64) -> f64 {
@@ -69,7 +72,11 @@ impl Table {
         self.row("quiet after creation", seconds(quiet), "");
         self.row("  against the floor with the Secret", format!("{:.2}", ratio(quiet, floor[1].took)), "");
         // The edits made meanwhile are not creation.
-        self.row("API writes per mailbox", format!("{:.2}", self.each(used.writes() - edits as f64)), "<= 3");
+        self.row(
+            "API writes per mailbox",
+            format!("{:.2}", self.each(used.writes() - edits as f64)),
+            "<= 3, 2 with the policy",
+        );
         self.row("API reads per mailbox", format!("{:.3}", self.each(used.reads())), "0");
         self.row("  which", used.kinds(n), "");
         self.row("SQL statements per mailbox", format!("{:.1}", self.each(used.statements)), "");
@@ -152,14 +159,56 @@ impl Table {
     }
 
     /// A restart with everything in place.
-    pub fn restart(&mut self, listed: Duration, quiet: Duration, used: &Used) {
+    pub fn restart(&mut self, listed: Duration, quiet: Duration, used: &Used, domains: usize) {
         self.row("restart: ready", seconds(listed), "");
         self.row("restart: quiet", seconds(quiet), "< 10 s");
         self.row("restart: API writes", format!("{:.0}", used.writes()), "0");
         self.row("restart: API requests", used.kinds(1.0), "");
-        let d = self.domains as f64;
-        self.row("restart: backend requests per domain", format!("{:.1}", used.backend() / d), "");
+        self.row("restart: backend requests per domain", format!("{:.1}", used.backend() / domains as f64), "");
         self.row("restart: processor seconds", format!("{:.2}", used.cpu.get("operator").unwrap_or(&0.0)), "");
+    }
+
+    /// Something that all mailboxes depend on was changed.
+    pub fn fan_out(&mut self, what: &str, quiet: Duration, used: &Used, writes: &str) {
+        self.row(&format!("{what}: quiet"), seconds(quiet), "");
+        self.row(&format!("{what}: passes"), used.passes(), "");
+        self.row(&format!("{what}: API writes; reads"), format!("{:.0}; {:.0}", used.writes(), used.reads()), writes);
+        self.row(
+            &format!("{what}: SQL statements, doveadm requests, memcached keys"),
+            format!("{:.0}, {:.0}, {:.0}", used.statements, used.doveadm, used.memcached),
+            "",
+        );
+    }
+
+    /// The first edit that is made with a new password.
+    pub fn edit_after_rotation(&mut self, took: Duration) {
+        self.row("an edit after that, until its status", millis(took), "");
+    }
+
+    /// Many small tenants; from here on rows are about them.
+    pub fn namespaces(&mut self, count: usize, ready: &[(&'static str, Duration)], quiet: Duration, used: &Used) {
+        self.about = format!("{count} namespaces: ");
+        let n = count as f64;
+        let each: Vec<_> = ready.iter().map(|(kind, took)| format!("{kind} {}", seconds(*took))).collect();
+        self.row("all Ready", each.join(", "), "");
+        self.row("quiet after creation", seconds(quiet), "");
+        self.row("API writes; reads of each", format!("{:.2}; {:.2}", used.writes() / n, used.reads() / n), "");
+        self.row("  which", used.kinds(n), "");
+        self.row("passes", used.passes(), "");
+        self.row(
+            "SQL statements, memcached keys, requests to PowerDNS of each",
+            format!(
+                "{:.1}, {:.1}, {:.1}",
+                used.statements / n,
+                used.memcached / n,
+                used.metric("mailtenant_backend_requests_total{backend=\"many") / n
+            ),
+            "",
+        );
+        let mut cpu: Vec<_> = used.cpu.iter().collect();
+        cpu.sort_by(|a, b| b.1.total_cmp(a.1));
+        let cpu: Vec<_> = cpu.iter().map(|(name, s)| format!("{name} {:.0}", **s * 1000.0 / n)).collect();
+        self.row("processor ms of each", cpu.join(", "), "");
     }
 
     /// Deletion of the whole namespace.

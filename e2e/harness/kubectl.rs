@@ -40,6 +40,10 @@ pub fn resource(kind: &str) -> (ApiResource, bool) {
         "ValidatingWebhookConfiguration" => {
             ("admissionregistration.k8s.io", "v1", "validatingwebhookconfigurations", false)
         }
+        "MutatingAdmissionPolicy" => ("admissionregistration.k8s.io", "v1", "mutatingadmissionpolicies", false),
+        "MutatingAdmissionPolicyBinding" => {
+            ("admissionregistration.k8s.io", "v1", "mutatingadmissionpolicybindings", false)
+        }
         "Event" => ("events.k8s.io", "v1", "events", true),
         "Lease" => ("coordination.k8s.io", "v1", "leases", true),
         "Namespace" => ("", "v1", "namespaces", false),

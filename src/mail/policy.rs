@@ -4,7 +4,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// How the object at the backend came to be ours. Only what was created or adopted is ever deleted (I3).
+/// How the object at the backend came to be ours. Only what was created or adopted is ever deleted.
 #[derive(Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, JsonSchema)]
 pub enum Ownership {
     /// Made by this object.

@@ -1,6 +1,7 @@
 //! The API as a user meets it: manifests that a real kube-apiserver takes and refuses, and what it makes of them.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test may fail, and runs on the real clock")]
 
+mod admission;
 #[path = "../common/cluster.rs"]
 mod cluster;
 mod harness;
@@ -46,7 +47,19 @@ pub async fn create(client: &Client, namespace: &str, object: &Value, dry_run: b
 
 /// Server-side apply, as GitOps tools do it.
 pub async fn apply(client: &Client, namespace: &str, object: &Value) -> Result<Value, String> {
+    apply_as(client, namespace, object, "gitops", false).await
+}
+
+/// The same by a field manager of that name.
+pub async fn apply_as(
+    client: &Client,
+    namespace: &str,
+    object: &Value,
+    manager: &str,
+    dry_run: bool,
+) -> Result<Value, String> {
     let name = object["metadata"]["name"].as_str().expect("a name");
-    let path = format!("{}/{name}?fieldManager=gitops&fieldValidation=Strict", path(object, namespace));
+    let dry = if dry_run { "&dryRun=All" } else { "" };
+    let path = format!("{}/{name}?fieldManager={manager}&fieldValidation=Strict{dry}", path(object, namespace));
     call(client, "PATCH", &path, "application/apply-patch+yaml", object).await
 }

@@ -8,7 +8,7 @@ fn object(kind: &str, name: &str, spec: Value) -> Value {
 }
 
 /// The least that each kind can be written with.
-fn least(kind: &str, name: &str) -> Value {
+pub fn least(kind: &str, name: &str) -> Value {
     let spec = match kind {
         "MailInstance" => json!({"backendRef": {"name": "berlin"}, "storage": "100Gi"}),
         "MailDomain" => json!({"instanceRef": {"name": "acme"}, "domain": "acme.example",
@@ -28,7 +28,8 @@ fn least(kind: &str, name: &str) -> Value {
     object(kind, name, spec)
 }
 
-const WITH_STATUS: [&str; 6] = ["MailInstance", "MailDomain", "Mailbox", "MailAlias", "GroupwareBackend", "DNSBackend"];
+pub const WITH_STATUS: [&str; 6] =
+    ["MailInstance", "MailDomain", "Mailbox", "MailAlias", "GroupwareBackend", "DNSBackend"];
 
 /// Everything of `part` stands in `whole`.
 fn holds(whole: &Value, part: &Value) -> bool {
