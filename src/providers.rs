@@ -10,7 +10,6 @@ use mailtenant_dns::resolve::{DirectResolver, RootResolver};
 use mailtenant_dns::{DnsServer, Resolver};
 use mailtenant_groupware::GroupwareServer;
 use mailtenant_groupware::providers::sogo;
-use mailtenant_mail::name;
 use std::sync::Arc;
 
 /// Groupware servers.
@@ -73,12 +72,10 @@ impl ConnectDns for Dns {
             return Err(BackendError::Unsupported("the DNSBackend names no provider that this version knows".into()));
         };
         let key = &powerdns.api_key_secret_ref;
-        let zones = spec.zones.iter().map(|z| name::canonical(&z.name).unwrap_or_else(|_| name::from_server(&z.name)));
         self.0.connect(powerdns::Settings {
             url: powerdns.url.clone(),
             server_id: powerdns.server_id.clone(),
             api_key: secrets.get(&key.name, &key.key)?.clone(),
-            zones: zones.collect(),
         })
     }
 

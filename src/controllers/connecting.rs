@@ -102,7 +102,9 @@ impl Ctx {
         let label = format!("DNSBackend {name}");
         let resolver = self.connections.dns.resolver(&object.spec).map_err(|e| NotReady::backend(&label, &e))?;
         let server = self.connections.dns.connect(&object.spec, &secrets).map_err(|e| NotReady::backend(&label, &e))?;
-        let server = Arc::new(mailtenant_dns::metered::Metered::new(server, name, self.connections.metrics.clone()));
+        let zones = object.spec.zones.iter().map(|z| z.name.as_str());
+        let guarded = Arc::new(mailtenant_dns::guarded::Guarded::new(server, zones));
+        let server = Arc::new(mailtenant_dns::metered::Metered::new(guarded, name, self.connections.metrics.clone()));
         let connection = Dns { name: name.into(), object, server, resolver };
         open.insert(name.into(), (print, connection.clone()));
         Ok(connection)

@@ -25,6 +25,7 @@ use mailtenant_runtime::metrics::Metrics;
 use mailtenant_runtime::queue::Priority;
 use mailtenant_runtime::store::{Delta, NamespacedName};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -82,6 +83,8 @@ pub struct Ctx {
     pub metrics: Metrics,
     /// Namespace of the platform's Secrets.
     pub operator_namespace: String,
+    /// How many passes were begun.
+    passes: AtomicU64,
     resync: Mutex<BTreeMap<ObjectId, Instant>>,
     written: Mutex<BTreeMap<NamespacedName, Written>>,
     mass_loss: Mutex<BTreeMap<String, LossSlot>>,
@@ -127,11 +130,17 @@ impl Ctx {
             events: p.events,
             metrics: p.metrics,
             operator_namespace: p.operator_namespace,
+            passes: AtomicU64::default(),
             resync: Mutex::default(),
             written: Mutex::default(),
             mass_loss: Mutex::default(),
             unsure: Mutex::default(),
         }
+    }
+
+    /// Number of the next pass, for the log.
+    pub fn next_pass(&self) -> u64 {
+        self.passes.fetch_add(1, Ordering::Relaxed)
     }
 
     /// Reads the world. Never hold it across an await.

@@ -4,6 +4,7 @@ use mailtenant::providers::Dns;
 use mailtenant_api::DNSBackendSpec;
 use mailtenant_backend::SecretText;
 use mailtenant_controllers::connect::{ConnectDns, Secrets};
+use mailtenant_dns::guarded::Guarded;
 use mailtenant_dns::{DnsServer, RecordType, RrSet};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -136,7 +137,9 @@ impl Drop for Server {
 pub fn connect(dns: &Dns, spec: DNSBackendSpec, key: &str) -> Arc<dyn DnsServer> {
     let refs = spec.secret_refs().into_iter();
     let secrets = Secrets(refs.map(|r| ((r.name, r.key), SecretText::new(key))).collect());
-    dns.connect(&spec, &secrets).expect("a provider")
+    let server = dns.connect(&spec, &secrets).expect("a provider");
+    // As the operator does it.
+    Arc::new(Guarded::new(server, spec.zones.iter().map(|z| z.name.as_str())))
 }
 
 pub fn set(name: &str, rtype: RecordType, ttl: u32, values: &[&str]) -> RrSet {

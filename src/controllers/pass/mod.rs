@@ -20,6 +20,7 @@ use mailtenant_runtime::queue::Lane;
 use mailtenant_runtime::store::NamespacedName;
 use std::sync::Arc;
 use std::time::Duration;
+use tracing::Instrument;
 
 /// Time limit of a backend's own pass: it may migrate a database. There are few of them, and what is on a backend waits
 /// for it anyway.
@@ -58,7 +59,9 @@ impl Work<ObjectId> for Passes {
         if let Some(broken) = broken {
             return fallback_status::undecodable(ctx, &id, &broken).await;
         }
-        pass(ctx, &id).await
+        // Every line that a pass logs names its object and the pass.
+        let span = tracing::info_span!("pass", object = %id, pass = ctx.next_pass());
+        pass(ctx, &id).instrument(span).await
     }
 
     async fn failed(self: Arc<Self>, id: ObjectId, ended: Ended) {
