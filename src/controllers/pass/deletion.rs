@@ -187,3 +187,11 @@ pub fn remaining(until: &str, now: Timestamp) -> Option<Duration> {
     let left = until.duration_since(now);
     (left.is_positive() && !left.is_zero()).then(|| Duration::from_millis(left.as_millis().max(1) as u64))
 }
+
+/// [`with_way_out`] of a step that ended the pass.
+pub fn stop_with_way_out(stop: Stop) -> Stop {
+    match stop {
+        Stop::NotReady(not_ready) => Stop::NotReady(with_way_out(not_ready)),
+        stop => stop,
+    }
+}

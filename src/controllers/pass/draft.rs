@@ -1,6 +1,6 @@
 //! A status under construction: each step puts in what it found, whatever becomes of the next.
 
-use super::write::write_status;
+use super::write::{Wrote, write_status};
 use crate::ctx::{Ctx, Step};
 use crate::not_ready::NotReady;
 use crate::state::managed::Managed;
@@ -26,6 +26,7 @@ pub struct Draft<K: WithStatus> {
     pub conditions: Conditions,
     /// The conditions as the pass found them.
     pub before: Vec<Condition>,
+    written: Option<Arc<K>>,
 }
 
 impl<K: WithStatus> Draft<K> {
@@ -40,7 +41,7 @@ impl<K: WithStatus> Draft<K> {
             conditions.remove(ConditionType::DeletionBlocked);
         }
         status.set_observed_generation(generation);
-        Draft { object, status, conditions, before }
+        Draft { object, status, conditions, before, written: None }
     }
 
     /// [`Draft::write`] of what must be known before a server is changed: nothing is changed for an object that is gone.
@@ -56,11 +57,24 @@ impl<K: WithStatus> Draft<K> {
         let mut status = self.status.clone();
         status.set_conditions(self.conditions.clone().into_vec());
         let api = K::api(ctx, self.object.meta().namespace.as_deref().unwrap_or_default());
-        write_status(ctx, &api, self.latest(ctx).as_ref(), status).await
+        Ok(match write_status(ctx, &api, self.latest(ctx).as_ref(), status).await? {
+            Wrote::Nothing => true,
+            Wrote::Gone => false,
+            Wrote::Status(written) => {
+                self.written = Some(written);
+                true
+            }
+        })
     }
 
-    /// The object as the world has it: what was written in this pass counts for a comparison and for a resourceVersion.
-    pub fn latest(&self, ctx: &Ctx) -> Arc<K> {
+    /// The object that this pass knows all of: as it began, or as its own last write returned it. Whatever somebody else
+    /// wrote meanwhile makes a compare-and-set with it fail, so that a finalizer is taken off only for what was judged.
+    pub fn judged(&self) -> &K {
+        self.written.as_ref().unwrap_or(&self.object)
+    }
+
+    /// The object as the world has it, for the comparison: what was written in this pass counts.
+    fn latest(&self, ctx: &Ctx) -> Arc<K> {
         let known = ctx.world().get::<K>(&NamespacedName::of(self.object.as_ref()));
         known.filter(|k| k.meta().uid == self.object.meta().uid).unwrap_or_else(|| self.object.clone())
     }

@@ -3,7 +3,7 @@
 //! ([`super::lifecycle::Lifecycle`]).
 
 use super::above::Above;
-use super::deletion::with_way_out;
+use super::deletion::{self, with_way_out};
 use super::draft::Draft;
 use super::lifecycle::Lifecycle;
 use crate::connections::Groupware;
@@ -12,6 +12,7 @@ use crate::not_ready::NotReady;
 use crate::rules::{backend_ready, loss};
 use crate::state::parents;
 use mailtenant_api::{orphan, paused};
+use mailtenant_runtime::dispatch::Next;
 use mailtenant_runtime::finalizer::Cleanup;
 
 /// One guard of a deletion.
@@ -25,14 +26,14 @@ pub enum Guard {
     NothingMade,
     /// The annotation `paused`, on the instance.
     PausedAbove,
-    /// A mass loss is held: "not there" is no proof.
-    MassLoss,
-    /// MX leaves before anything is waited for.
+    /// MX leaves before anything is waited for; not while a mass loss is held.
     WithdrawFirst,
     /// Children, by a live list, and whoever refers to the object.
     NeededBy,
     /// `managementPolicy: Observe`.
     Observed,
+    /// A mass loss is held: "not there" is no proof.
+    MassLoss,
     /// Resolvers may still send mail here.
     Draining,
     /// The parents cannot be used.
@@ -47,10 +48,10 @@ pub const ORDER: [Guard; 11] = [
     Guard::Paused,
     Guard::NothingMade,
     Guard::PausedAbove,
-    Guard::MassLoss,
     Guard::WithdrawFirst,
     Guard::NeededBy,
     Guard::Observed,
+    Guard::MassLoss,
     Guard::Draining,
     Guard::Parents,
     Guard::Backend,
@@ -90,13 +91,13 @@ impl<K: Lifecycle> Ask for Guards<'_, K> {
             Guard::Paused => wait((tenant && paused(object.as_ref())).then(parents::paused_itself)),
             Guard::NothingMade => K::nothing_made(ctx, draft).await,
             Guard::PausedAbove => wait(above.instance().and_then(|i| parents::paused_by(&i.object))),
-            Guard::MassLoss => {
-                let held = above.instance().filter(|i| loss::is_held(&i.object));
-                wait(held.map(|i| with_way_out(loss::not_ready(&i.key.name, None))))
-            }
+            // Nothing is taken out of the DNS for a server that may be the wrong one.
+            Guard::WithdrawFirst if held(above).is_some() => Ok(None),
             Guard::WithdrawFirst => K::withdraw_first(ctx, draft, above).await.map(|()| None),
             Guard::NeededBy => wait(K::needed_by(ctx, draft, above).await?),
             Guard::Observed => K::observed(ctx, draft, above).await,
+            // The instance wakes it when the loss is accepted or over.
+            Guard::MassLoss => wait(held(above).map(|n| NotReady { next: Next::Settled, ..n })),
             Guard::Draining => wait(K::draining(ctx, draft, above).await?),
             Guard::Parents => Ok(match &above.instance {
                 Some(Err(not_ready)) => Some(K::without_parents(draft, not_ready.clone())),
@@ -110,6 +111,12 @@ impl<K: Lifecycle> Ask for Guards<'_, K> {
     }
 }
 
+/// What is reported while a mass loss of the instance is held.
+fn held(above: &Above) -> Option<NotReady> {
+    let instance = above.instance().filter(|i| loss::is_held(&i.object))?;
+    Some(with_way_out(loss::not_ready(&instance.key.name, None)))
+}
+
 /// Asks the guards, connects, and takes the object down.
 pub async fn take_down<K: Lifecycle>(ctx: &Ctx, draft: &mut Draft<K>) -> Step<Cleanup<NotReady>> {
     let above = K::above(&ctx.world(), &draft.object);
@@ -119,7 +126,8 @@ pub async fn take_down<K: Lifecycle>(ctx: &Ctx, draft: &mut Draft<K>) -> Step<Cl
     match above.instance() {
         None => Ok(Cleanup::Done),
         Some(instance) => {
-            let server: Groupware = ctx.groupware(&instance.object.spec.backend_ref.name).await?;
+            let server = ctx.groupware(&instance.object.spec.backend_ref.name).await;
+            let server: Groupware = server.map_err(deletion::stop_with_way_out)?;
             K::remove(ctx, draft, &above, &server).await
         }
     }
@@ -165,9 +173,11 @@ mod tests {
             (Paused, NothingMade, "paused means that nothing is done"),
             (Paused, WithdrawFirst, "nothing is written while it is paused"),
             (PausedAbove, WithdrawFirst, "nothing is written below a paused instance"),
-            (MassLoss, WithdrawFirst, "nothing is taken out of the DNS for a server that may be the wrong one"),
             (WithdrawFirst, NeededBy, "MX leaves first; children wait for that"),
             (NeededBy, Observed, "children first, also of what is only observed"),
+            (NeededBy, MassLoss, "whoever waits for others reports those, and is woken by them"),
+            (Observed, MassLoss, "a row that is not ours may be judged without the rest of the server"),
+            (MassLoss, Backend, "a server that may be the wrong one is not asked for proof"),
             (Observed, Draining, "nobody takes out the MX of what is only observed"),
             (Draining, Backend, "the old TTL is waited for before a server is asked"),
             (Parents, Backend, "the backend is known by the parents"),

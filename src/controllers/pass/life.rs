@@ -68,7 +68,7 @@ async fn down<K: Lifecycle>(ctx: &Ctx, id: &ObjectId, object: Arc<K>) -> Pass {
     match guards::take_down(ctx, &mut draft).await {
         Ok(Cleanup::Done) => {
             let api = K::api(ctx, &id.key.namespace);
-            without_finalizer(ctx, &api, draft.latest(ctx).as_ref()).await?;
+            without_finalizer(ctx, &api, draft.judged()).await?;
             Ok(Next::Settled)
         }
         Ok(Cleanup::Waiting(not_ready)) | Err(Stop::NotReady(not_ready)) => {

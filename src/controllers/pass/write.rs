@@ -33,24 +33,36 @@ where
     Ok(())
 }
 
+/// How a status was written.
+pub enum Wrote<K> {
+    /// It is so already.
+    Nothing,
+    /// The object with it, as Kubernetes returned it.
+    Status(Arc<K>),
+    /// The object is gone.
+    Gone,
+}
+
 /// Writes a status if it differs, or if a write of one may have been carried out without our knowing: what the world has
-/// says nothing then, and what was written in between would stay. False: the object is gone.
-pub async fn write_status<K>(ctx: &Ctx, api: &Api<K>, object: &K, status: K::Status) -> Result<bool, kube::Error>
+/// says nothing then, and what was written in between would stay.
+pub async fn write_status<K>(ctx: &Ctx, api: &Api<K>, object: &K, status: K::Status) -> Result<Wrote<K>, kube::Error>
 where
     K: Managed + HasStatus,
     K::Status: PartialEq + serde::Serialize,
 {
     let unsure = ctx.is_unsure(object);
     if object.status() == Some(&status) && !unsure {
-        return Ok(true);
+        return Ok(Wrote::Nothing);
     }
     // Until the answer is here, and if none comes: a pass that is ended in between leaves it so.
     ctx.set_unsure(object, true);
     let applied = mailtenant_runtime::status::apply(api, object, &status, FIELD_MANAGER).await?;
     ctx.set_unsure(object, false);
-    let there = applied.is_some();
-    if let Some(written) = applied {
-        ctx.absorb(written);
-    }
-    Ok(there)
+    Ok(match applied {
+        None => Wrote::Gone,
+        Some(written) => {
+            ctx.absorb(written.clone());
+            Wrote::Status(Arc::new(written))
+        }
+    })
 }

@@ -3,6 +3,7 @@
 //! The loser is always the same: what is provisioned keeps what it has, then the older object wins, by creation time,
 //! then by uid. So nothing flaps, and an object that never came to be owns nothing.
 
+use super::verdicts::{Refused, Stamp};
 use crate::state::derived::bytes;
 use crate::state::kind::{Kind, ObjectId};
 use crate::state::world::World;
@@ -10,6 +11,9 @@ use kube::Resource;
 use mailtenant_api::mail_instance::StoragePolicy;
 use mailtenant_api::*;
 use mailtenant_runtime::store::NamespacedName;
+use std::sync::Arc;
+
+pub use super::verdicts::Verdict;
 
 /// Orders rivals: the smallest wins.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -57,38 +61,16 @@ pub fn rival(world: &World, domain: &NamespacedName, local_part: &str, own: &Obj
     others.filter_map(|id| Some((rank_of(world, &id)?, id))).filter(|(r, _)| *r < mine).min().map(|(_, id)| id)
 }
 
-/// What stands against an object.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Verdict {
-    /// Nothing.
-    Fits,
-    /// The number that the instance allows is reached.
-    Number {
-        /// What is counted.
-        what: &'static str,
-        /// How many are allowed.
-        limit: u64,
-    },
-    /// The storage that was booked is given out.
-    Storage {
-        /// What the object asks for, in bytes.
-        wanted: u64,
-        /// What it could have, in bytes.
-        free: u64,
-        /// What was booked, in bytes.
-        booked: u64,
-    },
-}
-
 fn limit(instance: &MailInstance, which: fn(&mail_instance::InstanceLimits) -> Option<i64>) -> Option<u64> {
     instance.spec.limits.as_ref().and_then(which).map(|n| n.max(0) as u64)
 }
 
-/// Whether `own` is among the first `limit` of `ids`. Counts only if there are more than that.
-fn among(world: &World, ids: impl Iterator<Item = ObjectId>, own: &ObjectId, limit: u64) -> bool {
-    let Some(mine) = rank_of(world, own) else { return true };
-    let before = ids.filter(|id| id != own).filter_map(|id| rank_of(world, &id)).filter(|r| *r < mine).count();
-    (before as u64) < limit
+/// All but the first `limit` of `ids`.
+fn beyond(world: &World, ids: impl Iterator<Item = ObjectId>, what: &'static str, limit: u64) -> Refused {
+    let mut all: Vec<(Rank, NamespacedName)> = ids.filter_map(|id| Some((rank_of(world, &id)?, id.key))).collect();
+    all.sort();
+    let first = usize::try_from(limit).unwrap_or(usize::MAX).min(all.len());
+    all.split_off(first).into_iter().map(|(_, key)| (key, Verdict::Number { what, limit })).collect()
 }
 
 /// Whether a domain may be one of its instance.
@@ -97,21 +79,25 @@ pub fn domain(world: &World, instance: &MailInstance, own: &ObjectId) -> Verdict
     match limit(instance, |l| l.domains) {
         Some(max) if world.index.domains_by_instance.count(&key) as u64 > max => {
             let all = world.index.domains_by_instance.of(&key).map(|k| ObjectId::new(Kind::MailDomain, k.clone()));
-            if among(world, all, own, max) { Verdict::Fits } else { Verdict::Number { what: "domains", limit: max } }
+            verdict(&beyond(world, all, "domains", max), own)
         }
         _ => Verdict::Fits,
     }
 }
 
-/// Whether an alias may be one of its instance.
-pub fn alias(world: &World, instance: &MailInstance, own: &ObjectId) -> Verdict {
+fn verdict(refused: &Refused, own: &ObjectId) -> Verdict {
+    refused.get(&own.key).cloned().unwrap_or(Verdict::Fits)
+}
+
+/// Aliases that may not be of their instance; none if the number allows all.
+fn refused_aliases(world: &World, instance: &MailInstance) -> Refused {
     let key = NamespacedName::of(instance);
     match limit(instance, |l| l.aliases) {
         Some(max) if world.tally(&key).aliases > max => {
             let all = world.children_of(&key).into_iter().filter(|id| id.kind == Kind::MailAlias);
-            if among(world, all, own, max) { Verdict::Fits } else { Verdict::Number { what: "aliases", limit: max } }
+            beyond(world, all, "aliases", max)
         }
-        _ => Verdict::Fits,
+        _ => Refused::new(),
     }
 }
 
@@ -125,58 +111,85 @@ fn granted(world: &World, mailbox: &Mailbox) -> u64 {
     mailbox.status.as_ref().and_then(|s| s.quota.as_ref()).map_or(0, bytes).max(told)
 }
 
-/// Whether a mailbox may be one of its instance, with the quota that it asks for.
-pub fn mailbox(world: &World, instance: &MailInstance, own: &ObjectId) -> Verdict {
+/// Mailboxes that may not be of their instance, or not with the quota that they ask for.
+fn refused_mailboxes(world: &World, instance: &MailInstance) -> Refused {
     let key = NamespacedName::of(instance);
     let tally = world.tally(&key);
-    if let Some(max) = limit(instance, |l| l.mailboxes)
-        && tally.mailboxes > max
-    {
+    let number = limit(instance, |l| l.mailboxes).filter(|max| tally.mailboxes > *max);
+    let number = number.map_or_else(Refused::new, |max| {
         let all = world.children_of(&key).into_iter().filter(|id| id.kind == Kind::Mailbox);
-        if !among(world, all, own, max) {
-            return Verdict::Number { what: "mailboxes", limit: max };
-        }
-    }
+        beyond(world, all, "mailboxes", max)
+    });
     if instance.spec.storage_policy == StoragePolicy::Share {
-        return Verdict::Fits;
+        return number;
     }
     let booked = bytes(&instance.spec.storage);
     let default = instance.spec.default_mailbox_quota.as_ref().map_or(0, bytes);
     // All that is declared fits, and nothing that is granted is about to be given back: nobody has to be asked.
     if tally.declared.saturating_add(default.saturating_mul(tally.without_quota)) <= booked && tally.granted <= booked {
-        return Verdict::Fits;
+        return number;
     }
-    storage(world, instance, &key, own, booked)
+    let mut refused = beyond_storage(world, instance, &key, booked);
+    refused.extend(number);
+    refused
 }
 
-/// The long way: what is granted stays granted, what is left goes to the oldest that it is enough for.
-fn storage(world: &World, instance: &MailInstance, key: &NamespacedName, own: &ObjectId, booked: u64) -> Verdict {
+/// What is granted stays granted, what is left goes to the oldest that it is enough for.
+fn beyond_storage(world: &World, instance: &MailInstance, key: &NamespacedName, booked: u64) -> Refused {
     let ids = world.children_of(key).into_iter().filter(|id| id.kind == Kind::Mailbox);
     let mut all: Vec<_> = ids
         .filter_map(|id| {
             let object = world.mailboxes.get(&id.key)?;
             let rank = Rank { waiting: false, ..rank(object.as_ref(), None) };
-            Some((rank, id, wanted_quota(instance, &object), granted(world, &object)))
+            Some((rank, id.key, wanted_quota(instance, &object), granted(world, &object)))
         })
         .collect();
     all.sort();
     // A mailbox that gives back keeps what it wants; one that asks for more holds what it has.
     let held: u64 = all.iter().map(|(_, _, wanted, granted)| (*wanted).min(*granted)).fold(0, u64::saturating_add);
     let mut free = booked.saturating_sub(held);
-    for (_, id, wanted, granted) in &all {
-        let more = wanted.saturating_sub(*granted);
-        if more == 0 || more > free {
-            if id == own && more > 0 {
-                return Verdict::Storage { wanted: *wanted, free: granted + free, booked };
-            }
-            continue;
+    let mut refused = Refused::new();
+    for (_, key, wanted, granted) in all {
+        let more = wanted.saturating_sub(granted);
+        if more > free {
+            refused.insert(key, Verdict::Storage { wanted, free: granted + free, booked });
+        } else {
+            free -= more;
         }
-        if id == own {
-            return Verdict::Fits;
-        }
-        free -= more;
     }
-    Verdict::Fits
+    refused
+}
+
+fn kept(
+    world: &mut World,
+    instance: &MailInstance,
+    kind: Kind,
+    make: fn(&World, &MailInstance) -> Refused,
+) -> Arc<Refused> {
+    let key = NamespacedName::of(instance);
+    let revision = |d: &NamespacedName| (d.clone(), world.index.tallies.get(d).map_or(0, |t| t.revision));
+    let domains = world.index.domains_by_instance.of(&key).map(revision).collect();
+    let stamp: Stamp = (instance.metadata.uid.clone(), instance.metadata.generation, domains);
+    let at = (key, kind);
+    if let Some((of, refused)) = world.verdicts.kept.get(&at)
+        && *of == stamp
+    {
+        return refused.clone();
+    }
+    let refused = Arc::new(make(world, instance));
+    world.verdicts.made += 1;
+    world.verdicts.kept.insert(at, (stamp, refused.clone()));
+    refused
+}
+
+/// Whether an alias may be one of its instance.
+pub fn alias(world: &mut World, instance: &MailInstance, own: &ObjectId) -> Verdict {
+    verdict(&kept(world, instance, Kind::MailAlias, refused_aliases), own)
+}
+
+/// Whether a mailbox may be one of its instance, with the quota that it asks for.
+pub fn mailbox(world: &mut World, instance: &MailInstance, own: &ObjectId) -> Verdict {
+    verdict(&kept(world, instance, Kind::Mailbox, refused_mailboxes), own)
 }
 
 #[cfg(test)]
@@ -223,23 +236,29 @@ mod tests {
 
     #[test]
     fn the_younger_loses_and_what_is_provisioned_stays() {
-        let (w, i) = world(&[
+        let (mut w, i) = world(&[
             ("a", "1", "01", "4Gi", Some("4Gi")),
             ("b", "2", "02", "7Gi", None),
             ("c", "3", "03", "3Gi", None),
             ("d", "4", "04", "4Gi", None),
         ]);
-        assert_eq!(mailbox(&w, &i, &id("a")), Verdict::Fits);
-        assert_eq!(mailbox(&w, &i, &id("b")), Verdict::Storage { wanted: 7 << 30, free: 6 << 30, booked: 10 << 30 });
-        assert_eq!(mailbox(&w, &i, &id("c")), Verdict::Fits, "what is left is enough for it");
-        assert_eq!(mailbox(&w, &i, &id("d")), Verdict::Number { what: "mailboxes", limit: 3 });
+        assert_eq!(mailbox(&mut w, &i, &id("a")), Verdict::Fits);
+        assert_eq!(
+            mailbox(&mut w, &i, &id("b")),
+            Verdict::Storage { wanted: 7 << 30, free: 6 << 30, booked: 10 << 30 }
+        );
+        assert_eq!(mailbox(&mut w, &i, &id("c")), Verdict::Fits, "what is left is enough for it");
+        assert_eq!(mailbox(&mut w, &i, &id("d")), Verdict::Number { what: "mailboxes", limit: 3 });
     }
 
     #[test]
     fn who_asks_for_more_loses_not_who_has_it() {
-        let (w, i) = world(&[("a", "1", "01", "8Gi", Some("4Gi")), ("b", "2", "02", "5Gi", Some("5Gi"))]);
-        assert_eq!(mailbox(&w, &i, &id("a")), Verdict::Storage { wanted: 8 << 30, free: 5 << 30, booked: 10 << 30 });
-        assert_eq!(mailbox(&w, &i, &id("b")), Verdict::Fits);
+        let (mut w, i) = world(&[("a", "1", "01", "8Gi", Some("4Gi")), ("b", "2", "02", "5Gi", Some("5Gi"))]);
+        assert_eq!(
+            mailbox(&mut w, &i, &id("a")),
+            Verdict::Storage { wanted: 8 << 30, free: 5 << 30, booked: 10 << 30 }
+        );
+        assert_eq!(mailbox(&mut w, &i, &id("b")), Verdict::Fits);
     }
 
     #[test]
@@ -288,34 +307,67 @@ mod tests {
             domain(w, i, &ObjectId::new(Kind::MailDomain, NamespacedName::new("t", name)))
         };
         let over = |limit| Verdict::Number { what: "domains", limit };
-        let (w, i) = numbers(json!({"domains": 2}), &["x", "y"], &[], &[]);
-        assert_eq!(["d", "x", "y"].map(|n| judge(&w, &i, n)), [Verdict::Fits, Verdict::Fits, over(2)]);
-        let (w, i) = numbers(json!({"domains": 2}), &["x", "y"], &[], &["d", "y"]);
-        assert_eq!(["d", "x", "y"].map(|n| judge(&w, &i, n)), [Verdict::Fits, over(2), Verdict::Fits]);
+        let (mut w, i) = numbers(json!({"domains": 2}), &["x", "y"], &[], &[]);
+        assert_eq!(["d", "x", "y"].map(|n| judge(&mut w, &i, n)), [Verdict::Fits, Verdict::Fits, over(2)]);
+        let (mut w, i) = numbers(json!({"domains": 2}), &["x", "y"], &[], &["d", "y"]);
+        assert_eq!(["d", "x", "y"].map(|n| judge(&mut w, &i, n)), [Verdict::Fits, over(2), Verdict::Fits]);
         // Lowered below what is there: the youngest of those again, and never more than the limit.
-        let (w, i) = numbers(json!({"domains": 1}), &["x", "y"], &[], &["x", "y"]);
-        assert_eq!(["d", "x", "y"].map(|n| judge(&w, &i, n)), [over(1), Verdict::Fits, over(1)]);
-        let (w, i) = numbers(json!({"domains": 0}), &[], &[], &["d"]);
-        assert_eq!(judge(&w, &i, "d"), over(0));
+        let (mut w, i) = numbers(json!({"domains": 1}), &["x", "y"], &[], &["x", "y"]);
+        assert_eq!(["d", "x", "y"].map(|n| judge(&mut w, &i, n)), [over(1), Verdict::Fits, over(1)]);
+        let (mut w, i) = numbers(json!({"domains": 0}), &[], &[], &["d"]);
+        assert_eq!(judge(&mut w, &i, "d"), over(0));
         for none in [json!({}), json!({"mailboxes": 0, "aliases": 0}), json!(null), json!({"domains": 3})] {
-            let (w, i) = numbers(none, &["x", "y"], &[], &[]);
-            assert_eq!(judge(&w, &i, "y"), Verdict::Fits);
+            let (mut w, i) = numbers(none, &["x", "y"], &[], &[]);
+            assert_eq!(judge(&mut w, &i, "y"), Verdict::Fits);
         }
     }
 
     #[test]
     fn aliases_are_counted_over_all_domains_of_the_instance() {
-        let judge = |w: &World, i: &MailInstance, name: &str| {
+        let judge = |w: &mut World, i: &MailInstance, name: &str| {
             alias(w, i, &ObjectId::new(Kind::MailAlias, NamespacedName::new("t", name)))
         };
         let over = |limit| Verdict::Number { what: "aliases", limit };
         let (mut w, i) = numbers(json!({"aliases": 2}), &[], &["a", "b", "c"], &[]);
-        assert_eq!(["a", "b", "c"].map(|n| judge(&w, &i, n)), [Verdict::Fits, Verdict::Fits, over(2)]);
+        assert_eq!(["a", "b", "c"].map(|n| judge(&mut w, &i, n)), [Verdict::Fits, Verdict::Fits, over(2)]);
         w.apply::<MailAlias>(Event::Deleted { key: NamespacedName::new("t", "a"), uid: Some("a".into()) });
-        assert_eq!(judge(&w, &i, "c"), Verdict::Fits, "there is room again");
-        let (w, i) = numbers(json!({"aliases": 2}), &["x"], &["a", "b", "c"], &["c"]);
-        assert_eq!(["a", "b", "c"].map(|n| judge(&w, &i, n)), [Verdict::Fits, over(2), Verdict::Fits]);
-        let (w, i) = numbers(json!({"domains": 1, "mailboxes": 1}), &[], &["a", "b", "c"], &[]);
-        assert_eq!(judge(&w, &i, "c"), Verdict::Fits, "other numbers have nothing to do with it");
+        assert_eq!(judge(&mut w, &i, "c"), Verdict::Fits, "there is room again");
+        let (mut w, i) = numbers(json!({"aliases": 2}), &["x"], &["a", "b", "c"], &["c"]);
+        assert_eq!(["a", "b", "c"].map(|n| judge(&mut w, &i, n)), [Verdict::Fits, over(2), Verdict::Fits]);
+        let (mut w, i) = numbers(json!({"domains": 1, "mailboxes": 1}), &[], &["a", "b", "c"], &[]);
+        assert_eq!(judge(&mut w, &i, "c"), Verdict::Fits, "other numbers have nothing to do with it");
+    }
+
+    /// Five thousand that wait cost one look at all of them, and a status that only says why one waits is no change.
+    #[test]
+    fn verdicts_are_made_once_until_something_they_depend_on_changes() {
+        const WAITING: usize = 5000;
+        let names: Vec<String> = (0..WAITING).map(|n| format!("m{n:04}")).collect();
+        let at = "2026-01-01T00:00:00Z";
+        let all: Vec<_> = names.iter().map(|n| (n.as_str(), n.as_str(), at, "1Gi", None)).collect();
+        let (mut w, mut i) = world(&all);
+        i.spec.limits = None;
+        let ask =
+            |w: &mut World, name: &str| mailbox(w, &i, &ObjectId::new(Kind::Mailbox, NamespacedName::new("t", name)));
+        let fits = names.iter().filter(|n| ask(&mut w, n) == Verdict::Fits).count();
+        assert_eq!((fits, w.verdicts.made), (10, 1), "10Gi are booked");
+        let key = NamespacedName::new("t", "m4000");
+        let mut object = w.mailboxes.get(&key).unwrap().as_ref().clone();
+        object.metadata.resource_version = Some("900".into());
+        let condition = json!({"type": "Ready", "status": "False", "reason": "QuotaExceeded", "message": "",
+            "lastTransitionTime": at});
+        object.status = serde_json::from_value(json!({"conditions": [condition]})).unwrap();
+        w.apply(Event::Applied(object.clone()));
+        assert!(ask(&mut w, "m4000") != Verdict::Fits);
+        assert_eq!(w.verdicts.made, 1, "that it waits changes nothing");
+        w.grant(&NamespacedName::new("t", "d"), "m0000".into(), 1 << 30);
+        assert_eq!((ask(&mut w, "m0000"), w.verdicts.made), (Verdict::Fits, 2), "it was told to go on");
+        object.metadata.resource_version = Some("901".into());
+        object.spec.quota = Some(Quantity("2Gi".into()));
+        w.apply(Event::Applied(object));
+        ask(&mut w, "m4000");
+        assert_eq!(w.verdicts.made, 3, "it asks for more");
+        w.apply::<Mailbox>(Event::Deleted { key: NamespacedName::new("t", "m0001"), uid: Some("m0001".into()) });
+        assert_eq!((ask(&mut w, "m0010"), w.verdicts.made), (Verdict::Fits, 4), "there is room again");
     }
 }

@@ -11,5 +11,6 @@ pub mod parents;
 pub mod registered;
 pub mod snapshots;
 pub mod usage;
+pub mod verdicts;
 pub mod wakeups;
 pub mod world;

@@ -2,6 +2,7 @@
 
 use super::derived::a_label;
 use super::kind::{Kind, ObjectId};
+use super::verdicts::Verdicts;
 use k8s_openapi::api::core::v1::{Namespace, Secret};
 use kube::core::PartialObjectMeta;
 use mailtenant_api::*;
@@ -23,6 +24,8 @@ pub struct Tally {
     pub without_quota: u64,
     /// Sum of the quotas granted at the backend, in bytes.
     pub granted: u64,
+    /// Goes up with every change that a limit may depend on.
+    pub revision: u64,
 }
 
 /// Who refers to whom.
@@ -66,6 +69,8 @@ macro_rules! world {
             pub secrets: Store<SecretMeta>,
             $(pub $store: Store<$kind>,)*
             pub index: Index,
+            /// Who gets what there is not enough of.
+            pub verdicts: Verdicts,
             /// Mailboxes and aliases that were told to go on and do not say so in their status yet: by uid, with the quota
             /// that they were told, in bytes. Without it two objects of the same second could both get the last place.
             pub granting: BTreeMap<String, u64>,
@@ -118,6 +123,13 @@ impl World {
     pub fn instance_of(&self, domain: &NamespacedName) -> Option<Arc<MailInstance>> {
         let domain_object = self.domains.get(domain)?;
         self.instances.get(&domain.sibling(&domain_object.spec.instance_ref.name))
+    }
+
+    /// Notes that an object was told to go on, with the quota that it was told, in bytes (0 for an alias).
+    pub fn grant(&mut self, domain: &NamespacedName, uid: String, quota: u64) {
+        if self.granting.insert(uid, quota) != Some(quota) {
+            self.index.tallies.entry(domain.clone()).or_default().revision += 1;
+        }
     }
 
     /// Numbers of a whole instance: the sum over its domains.

@@ -106,9 +106,9 @@ pub async fn gather(ctx: &Ctx, id: &ObjectId, alias: &MailAlias) -> Step<Gathere
             )
             .into());
         }
-        let verdict = limits::alias(&world, &domain.instance.object, id);
+        let verdict = limits::alias(&mut world, &domain.instance.object, id);
         if verdict == Verdict::Fits && alias.status.as_ref().is_none_or(|s| s.ownership.is_none()) {
-            world.granting.insert(uid(alias), 0);
+            world.grant(&domain_key, uid(alias), 0);
         }
         let targets: Vec<Target> = alias.spec.targets.iter().map(|t| target(&world, &domain, &id.key, t)).collect();
         let mut own_domains = world.held_names(&domain.instance.key);

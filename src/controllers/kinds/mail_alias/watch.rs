@@ -16,10 +16,19 @@ impl Managed for MailAlias {
     fn index(world: &mut World, d: &Delta<Self>) {
         type Of<'a> = &'a Option<Arc<MailAlias>>;
         let granted = |o: Of| o.as_ref().is_none_or(|o| o.status.as_ref().is_some_and(|s| s.ownership.is_some()));
+        let mut told = false;
         if granted(&d.new)
             && let Some(uid) = d.new.as_ref().or(d.old.as_ref()).and_then(|o| o.metadata.uid.as_ref())
         {
-            world.granting.remove(uid);
+            told = world.granting.remove(uid).is_some();
+        }
+        // What a limit depends on; a status that only says why it waits changes none of it.
+        let counts = |o: &MailAlias| (o.metadata.uid.clone(), o.status.as_ref().and_then(|s| s.ownership));
+        if told || wakeups::differs(d, counts) {
+            for object in [&d.old, &d.new].into_iter().flatten() {
+                let domain = d.key.sibling(&object.spec.domain_ref.name);
+                world.index.tallies.entry(domain).or_default().revision += 1;
+            }
         }
         let id = ObjectId::new(Kind::MailAlias, d.key.clone());
         let domain = |o: Of| o.as_ref().map(|o| d.key.sibling(&o.spec.domain_ref.name));

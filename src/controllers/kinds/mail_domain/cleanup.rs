@@ -3,7 +3,7 @@
 
 use super::stage::Progress;
 use crate::connections::Groupware;
-use crate::ctx::{Ctx, Step, Stop};
+use crate::ctx::{Ctx, Step};
 use crate::kinds::mail_domain_claim as claim;
 use crate::not_ready::NotReady;
 use crate::pass::above::Above;
@@ -34,7 +34,8 @@ pub async fn orphaned(ctx: &Ctx, p: &mut Progress) -> Step<Cleanup<NotReady>> {
 
 /// A name that was never ours: nothing was ever made of the domain. Its children go first all the same.
 pub async fn nothing_made(ctx: &Ctx, p: &mut Progress) -> Step<Option<Cleanup<NotReady>>> {
-    if !super::never_verified(&p.status) {
+    // Records of ours in the journal say otherwise, whatever the state says: they are withdrawn first.
+    if !super::never_verified(&p.status) || p.journal().iter().any(merge::is_ours) {
         return Ok(None);
     }
     match children(ctx, &NamespacedName::of(p.object.as_ref())).await? {
@@ -106,16 +107,8 @@ pub async fn remove(ctx: &Ctx, p: &mut Progress, instance: &Instance, server: &G
     if holder.is_none_or(|uid| uid == own) {
         ctx.snapshots.forget(&server.uid, &name);
     }
-    withdraw_rest(ctx, p).await.map_err(way_out)?;
+    withdraw_rest(ctx, p).await.map_err(deletion::stop_with_way_out)?;
     give_back(ctx, p).await
-}
-
-/// Adds the way out to what a step waits for.
-pub fn way_out(stop: Stop) -> Stop {
-    match stop {
-        Stop::NotReady(not_ready) => Stop::NotReady(deletion::with_way_out(not_ready)),
-        stop => stop,
-    }
 }
 
 /// Who is still in the domain: by the store, and then by a live list, which has the last word.

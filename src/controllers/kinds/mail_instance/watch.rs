@@ -14,6 +14,9 @@ impl Managed for MailInstance {
     fn index(world: &mut World, d: &Delta<Self>) {
         let backend = |i: &Option<Arc<MailInstance>>| i.as_ref().map(|i| i.spec.backend_ref.name.clone());
         world.index.instances_by_backend.update(&d.key, backend(&d.old), backend(&d.new));
+        if d.new.is_none() {
+            world.verdicts.forget(&d.key);
+        }
     }
 
     fn wakeups(world: &World, delta: &Delta<Self>) -> Wakeups {

@@ -39,10 +39,10 @@ pub async fn gather(ctx: &Ctx, id: &ObjectId, mailbox: &Mailbox) -> Step<Gathere
             )
             .into());
         }
-        let verdict = limits::mailbox(&world, &domain.instance.object, id);
+        let verdict = limits::mailbox(&mut world, &domain.instance.object, id);
         let quota = limits::wanted_quota(&domain.instance.object, mailbox);
         if verdict == Verdict::Fits && mailbox.status.as_ref().is_none_or(|s| s.quota.is_none()) {
-            world.granting.insert(uid(mailbox), quota);
+            world.grant(&domain_key, uid(mailbox), quota);
         }
         let credentials =
             SecretSeen::of(world.secrets.get(&key.sibling(credentials_secret(mailbox))).as_deref(), &uid(mailbox));
