@@ -34,7 +34,7 @@ impl Planner<'_> {
             (policy, foreign.as_slice(), live.len(), record.purpose != Purpose::DKIM)
         {
             let value = (*one).clone();
-            let entry = self.put(record, &value, RecordState::Ok, Some(Ownership::Adopted));
+            let entry = self.add_entry(record, &value, RecordState::Ok, Some(Ownership::Adopted));
             entry.message = Some("kept as it was found (conflictPolicy: Adopt)".into());
             self.edit(record, |set| {
                 set.kept.insert(value);

@@ -47,7 +47,7 @@ pub fn plan(desired: &[Record], journal: &[RecordStatus], live: &[RrSet], policy
             p.out.journal.extend(kept);
             continue;
         }
-        if let Some(alias) = p.alias_at(record) {
+        if let Some(alias) = p.cname_at(record) {
             p.conflict(
                 record,
                 RecordState::Conflict,
@@ -106,4 +106,5 @@ pub fn withdraw_rest(journal: &[RecordStatus], live: &[RrSet]) -> Plan {
 }
 
 #[cfg(test)]
+#[path = "merge_tests.rs"]
 mod tests;

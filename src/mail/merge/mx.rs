@@ -23,7 +23,7 @@ impl Planner<'_> {
             for value in &wanted {
                 let ownership = wrote(value).then_some(Ownership::Created);
                 let state = if live.contains(value) { RecordState::Wrong } else { RecordState::Missing };
-                let entry = self.put(record, value, state, ownership);
+                let entry = self.add_entry(record, value, state, ownership);
                 entry.observed = Some(live.iter().cloned().collect::<Vec<_>>().join(" | ")).filter(|o| !o.is_empty());
             }
             for old in
@@ -45,7 +45,7 @@ impl Planner<'_> {
         }
         for value in &wanted {
             let state = if live.contains(value) { RecordState::Ok } else { RecordState::Missing };
-            self.put(record, value, state, Some(Ownership::Created));
+            self.add_entry(record, value, state, Some(Ownership::Created));
         }
         let stale: Vec<RecordStatus> = entries
             .iter()

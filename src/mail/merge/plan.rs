@@ -27,7 +27,7 @@ pub struct Policy {
 /// A record that cannot be made ours.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Conflict {
-    /// Absolute name.
+    /// Absolute name of the record that was wanted.
     pub name: String,
     /// Type of the record that was wanted, not of what stands in its way.
     pub rtype: RecordType,

@@ -7,7 +7,7 @@ use crate::rr::{Change, RecordType, RrSet};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// One set while it is planned.
-pub(super) struct Work {
+pub(super) struct PlannedSet {
     pub(super) before: RrSet,
     /// Values as they will be.
     pub(super) values: BTreeSet<String>,
@@ -24,7 +24,7 @@ pub(super) struct Planner<'a> {
     /// The journal's entries of MX are dealt with.
     pub(super) mx_done: bool,
     /// By name and type; what is not here was not read.
-    pub(super) sets: BTreeMap<(String, RecordType), Work>,
+    pub(super) sets: BTreeMap<(String, RecordType), PlannedSet>,
     pub(super) out: Plan,
 }
 
@@ -34,7 +34,7 @@ impl<'a> Planner<'a> {
         let sets = live
             .iter()
             .map(|set| {
-                let work = Work {
+                let work = PlannedSet {
                     before: set.clone(),
                     values: set.values.iter().cloned().collect(),
                     own_ttl: None,
@@ -48,6 +48,7 @@ impl<'a> Planner<'a> {
 }
 
 impl Planner<'_> {
+    /// Whether an entry of the journal is about this record, with whatever value.
     pub(super) fn is_for(&self, e: &RecordStatus, record: &Record) -> bool {
         e.name == record.name && e.type_ == record.rtype.as_str() && e.purpose == record.purpose
     }
@@ -61,17 +62,20 @@ impl Planner<'_> {
         self.entry(record, value).is_some_and(|e| e.ownership == Some(Ownership::Created))
     }
 
-    pub(super) fn alias_at(&self, record: &Record) -> Option<String> {
+    /// The CNAME at the name of a record, beside which nothing else may stand (RFC 1034, 3.6.2).
+    pub(super) fn cname_at(&self, record: &Record) -> Option<String> {
         let set = self.sets.get(&(record.name.clone(), RecordType::CNAME))?;
         set.before.values.first().map(|target| format!("CNAME {target}"))
     }
 
+    /// The values of a record's set as they were read.
     pub(super) fn live(&self, record: &Record) -> BTreeSet<String> {
         let set = self.sets.get(&(record.name.clone(), record.rtype));
         set.map(|s| s.before.values.iter().cloned().collect()).unwrap_or_default()
     }
 
-    pub(super) fn put(
+    /// An entry of the new journal, for the caller to add to.
+    pub(super) fn add_entry(
         &mut self,
         record: &Record,
         value: &str,
@@ -96,31 +100,32 @@ impl Planner<'_> {
     /// Keeps a live value: ours if the journal says that we wrote it, else only looked at.
     pub(super) fn keep(&mut self, record: &Record, value: &str) {
         let ownership = if self.wrote(record, value) { Ownership::Created } else { Ownership::Observed };
-        self.put(record, value, RecordState::Ok, Some(ownership));
+        self.add_entry(record, value, RecordState::Ok, Some(ownership));
         self.edit(record, |set| {
             set.kept.insert(value.into());
         });
     }
 
     pub(super) fn create(&mut self, record: &Record, value: &str) {
-        self.put(record, value, RecordState::Missing, Some(Ownership::Created));
+        self.add_entry(record, value, RecordState::Missing, Some(Ownership::Created));
         self.edit(record, |set| {
             set.values.insert(value.into());
             set.kept.insert(value.into());
         });
     }
 
-    pub(super) fn edit(&mut self, record: &Record, f: impl FnOnce(&mut Work)) {
+    pub(super) fn edit(&mut self, record: &Record, f: impl FnOnce(&mut PlannedSet)) {
         if let Some(set) = self.sets.get_mut(&(record.name.clone(), record.rtype)) {
             f(set);
         }
     }
 
+    /// A record that cannot be made ours: its set stays as it is.
     pub(super) fn conflict(&mut self, record: &Record, state: RecordState, observed: Option<String>, message: &str) {
         for value in &record.values {
             // What we wrote and is still there stays known as ours.
             let ours = self.live(record).contains(value) && self.wrote(record, value);
-            let entry = self.put(record, value, state, ours.then_some(Ownership::Created));
+            let entry = self.add_entry(record, value, state, ours.then_some(Ownership::Created));
             entry.observed = observed.clone();
             entry.message = Some(message.into());
             self.edit(record, |set| {
@@ -135,6 +140,7 @@ impl Planner<'_> {
         });
     }
 
+    /// The changes of all sets that differ from what was read.
     pub(super) fn finish(mut self) -> Plan {
         for set in self.sets.into_values() {
             let ours = |v: &String| {

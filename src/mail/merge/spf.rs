@@ -64,7 +64,7 @@ impl Planner<'_> {
             Ok(merged) => self.spf_merged(record, term, &found, merged),
             Err(_) if policy == ConflictPolicy::Overwrite => self.spf_overwritten(record, own, term),
             Err(_) if policy == ConflictPolicy::Adopt && found.live.len() == 1 => {
-                let entry = self.put(record, &found.foreign[0], RecordState::Ok, Some(Ownership::Adopted));
+                let entry = self.add_entry(record, &found.foreign[0], RecordState::Ok, Some(Ownership::Adopted));
                 entry.message = Some("kept as it was found (conflictPolicy: Adopt)".into());
             }
             Err(problem) => self.spf_conflict(record, &found, &problem),
@@ -100,7 +100,7 @@ impl Planner<'_> {
         let Merged { before, after, theirs } = merged;
         let state = if after == before { RecordState::Ok } else { RecordState::Missing };
         let ownership = if theirs { Ownership::Observed } else { Ownership::Adopted };
-        self.put(record, &after, state, Some(ownership)).term = (!theirs).then(|| term.into());
+        self.add_entry(record, &after, state, Some(ownership)).term = (!theirs).then(|| term.into());
         // The old terms are in the record until the change is made.
         let still_in = |e: &&RecordStatus| e.term.as_deref().is_some_and(|t| spf::has(&before, t));
         self.out.journal.extend(found.outdated(term).filter(still_in).cloned().map(leaving));
@@ -112,7 +112,7 @@ impl Planner<'_> {
     }
 
     fn spf_overwritten(&mut self, record: &Record, own: &str, term: &str) {
-        self.put(record, own, RecordState::Missing, Some(Ownership::Created)).term = Some(term.into());
+        self.add_entry(record, own, RecordState::Missing, Some(Ownership::Created)).term = Some(term.into());
         self.edit(record, |set| {
             set.values.retain(|v| !spf::is_spf(v));
             set.values.insert(own.into());
