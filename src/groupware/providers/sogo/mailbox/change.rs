@@ -201,3 +201,105 @@ fn own_goto(want: &MailboxWant) -> String {
     let all: Vec<&str> = own.into_iter().chain(to).map(String::as_str).collect();
     all.join(",")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::schema::Catalog;
+    use super::super::rows::OwnAlias;
+    use super::*;
+    use crate::{MailboxRow, MailboxSettings, Owner, PasswordWant};
+    use mailtenant_backend::SecretText;
+
+    fn want() -> MailboxWant {
+        MailboxWant {
+            owner: Owner { uid: "uid-1".into(), adopt: false },
+            tenant: "acme".into(),
+            address: "a@x.test".into(),
+            former: None,
+            settings: MailboxSettings {
+                display_name: "A".into(),
+                quota: 10,
+                login: true,
+                receive: true,
+                access: Access::default(),
+                forward_to: vec![],
+                keep_copy: true,
+            },
+            password: PasswordWant::Keep,
+        }
+    }
+
+    /// A mailbox that is as `want` says.
+    fn as_wanted(want: &MailboxWant) -> State {
+        State {
+            domain_there: true,
+            tenant: Some(want.tenant.clone()),
+            row: Some(MailboxRow {
+                address: want.address.clone(),
+                id: "store".into(),
+                owner: Some(want.owner.uid.clone()),
+                adopted: false,
+                settings: want.settings.clone(),
+                password_version: None,
+                password_drifted: false,
+                effects_due: false,
+                removing: false,
+                used: 0,
+            }),
+            login_enabled: want.settings.login,
+            due: false,
+            password: "{SSHA512}x".into(),
+            applied: None,
+            home: None,
+            own: Some(OwnAlias {
+                owner: Some(want.owner.uid.clone()),
+                goto: own_goto(want),
+                active: want.settings.receive,
+            }),
+        }
+    }
+
+    fn line(want: &MailboxWant, state: &State, made: Made, password: &NewPassword) -> String {
+        let f = Features { login: true, access: true, ..Catalog::default().features() };
+        let Change { columns, own_goto, effects } = difference(want, state, made, f, password).unwrap();
+        let names: Vec<&str> = columns.iter().map(|(name, _)| *name).collect();
+        format!("{} | {} | {effects:?}", names.join(" "), own_goto.unwrap_or_default())
+    }
+
+    #[test]
+    fn what_a_setting_writes_and_what_follows() {
+        let table: &[(fn(&mut MailboxSettings), &str)] = &[
+            (|_| {}, " |  | None"),
+            (|s| s.display_name = "B".into(), "name |  | Forget"),
+            (|s| s.quota = 0, "quota |  | None"),
+            (|s| s.login = false, "login_enabled |  | Kick"),
+            (|s| s.access.pop3 = false, "access_pop3 |  | Kick"),
+            (|s| (s.login, s.receive) = (false, false), "active login_enabled | a@x.test | Kick"),
+            (|s| s.forward_to = vec!["b@y.test".into()], " | a@x.test,b@y.test | None"),
+            (|s| (s.forward_to, s.keep_copy) = (vec!["b@y.test".into()], false), " | b@y.test | None"),
+        ];
+        for (change, taken) in table {
+            let (before, mut after) = (want(), want());
+            change(&mut after.settings);
+            assert_eq!(&line(&after, &as_wanted(&before), Made::Unchanged, &NewPassword::default()), taken);
+            // The other way round something is given: no session has to end.
+            let given = line(&before, &as_wanted(&after), Made::Unchanged, &NewPassword::default());
+            assert!(given.split(" | ").next() == taken.split(" | ").next() && !given.ends_with("Kick"), "{given}");
+        }
+    }
+
+    #[test]
+    fn made_adopted_and_a_new_password() {
+        let (want, none) = (want(), NewPassword::default());
+        let nothing = State { row: None, own: None, ..as_wanted(&want) };
+        let new = NewPassword { hash: Some(SecretText::new("{SSHA512}y")), version: Some("2".into()), noted: false };
+        let password = "password password_applied password_version";
+        let switches = "active login_enabled access_imap access_pop3 access_submission access_sieve access_groupware";
+        assert_eq!(
+            line(&want, &nothing, Made::Created, &new),
+            format!("owner name quota {switches} {password} | a@x.test | Flush")
+        );
+        assert_eq!(line(&want, &as_wanted(&want), Made::Adopted, &none), "owner adopted |  | Flush");
+        assert_eq!(line(&want, &as_wanted(&want), Made::Unchanged, &new), format!("{password} |  | Kick"));
+    }
+}
