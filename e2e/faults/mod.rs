@@ -81,7 +81,7 @@ async fn every_call_to_a_server_may_fail() {
         let missing: Vec<_> = named_in(source, &["self.count(\""]).difference(&failed).cloned().collect();
         assert!(missing.is_empty(), "operations that never failed: {missing:?}");
     }
-    let doveadm = include_str!("../../src/groupware/providers/sogo/doveadm.rs");
+    let doveadm = include_str!("../../src/groupware/dovecot/doveadm.rs");
     let commands = named_in(doveadm, &["self.call(\"", "self.done(\""]);
     let missing: Vec<_> = commands.difference(&broken[&Wire::Doveadm]).collect();
     assert!(missing.is_empty(), "doveadm commands that never failed: {missing:?}");

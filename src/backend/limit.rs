@@ -1,9 +1,9 @@
-//! `limits.requestsPerSecond`: a turn is taken for every call's work in SQL, every doveadm request and every round to memcached.
+//! `limits.requestsPerSecond`: counted are the work of every call in SQL, every doveadm request and every round to memcached.
 
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use std::num::NonZeroU32;
 
-/// Turns in a second; as many may come at once after a rest.
+/// Requests in a second; as many may come at once after a rest.
 pub struct Limit(DefaultDirectRateLimiter);
 
 impl Limit {
@@ -12,8 +12,8 @@ impl Limit {
         let n = u32::try_from(per_second).ok().and_then(NonZeroU32::new).unwrap_or(NonZeroU32::MIN);
         Limit(RateLimiter::direct(Quota::per_second(n)))
     }
-    /// Waits for a turn.
-    pub async fn turn(&self) {
+    /// Waits until one more is within the limit.
+    pub async fn wait(&self) {
         self.0.until_ready().await;
     }
 }

@@ -5,6 +5,7 @@
 //! at the server carries the uid of the Kubernetes object that owns it; a call never changes or removes what
 //! carries another uid, or none unless `adopt` is said (I3).
 
+mod dovecot;
 pub mod metered;
 pub mod providers;
 pub mod signing;
@@ -15,9 +16,30 @@ pub use mailtenant_backend::{BackendError, Result};
 pub use mailtenant_mail::policy::{Access, AddressBook, DkimAlgorithm};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// What a server can do, as published in the status of its `GroupwareBackend`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Capability {
+/// Makes the enum, its list and its words from one list, so that none of the three can lack one.
+macro_rules! capabilities {
+    ($($(#[$doc:meta])* $name:ident,)*) => {
+        /// What a server can do, as published in the status of its `GroupwareBackend`.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+        pub enum Capability {
+            $($(#[$doc])* $name,)*
+        }
+
+        impl Capability {
+            /// All of them, sorted.
+            pub const ALL: &[Capability] = &[$(Capability::$name),*];
+
+            /// The word of the API.
+            pub fn as_str(self) -> &'static str {
+                match self {
+                    $(Capability::$name => stringify!($name),)*
+                }
+            }
+        }
+    };
+}
+
+capabilities! {
     /// A bound on what all mailboxes of a tenant use together.
     TenantStorage,
     /// Switching off sign-in while mail is taken.
@@ -26,7 +48,7 @@ pub enum Capability {
     SendAs,
     /// An alias for every other address of a domain.
     CatchAll,
-    /// Forwarding.
+    /// Sending a mailbox' mail on to other addresses.
     Forwarding,
     /// Passwords given as a hash.
     HashedPasswords,
@@ -40,30 +62,16 @@ pub enum Capability {
     DkimEd25519,
     /// Import from another server over IMAP.
     ImapImport,
-    /// Absence notes.
+    /// Absence notes, sent by the server in reply to mail.
     AutoReply,
     /// A name for an alias' identity.
     AliasDisplayName,
 }
 
 impl Capability {
-    /// The word of the API.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Capability::TenantStorage => "TenantStorage",
-            Capability::Suspend => "Suspend",
-            Capability::SendAs => "SendAs",
-            Capability::CatchAll => "CatchAll",
-            Capability::Forwarding => "Forwarding",
-            Capability::HashedPasswords => "HashedPasswords",
-            Capability::ProtocolAccess => "ProtocolAccess",
-            Capability::Groupware => "Groupware",
-            Capability::DkimRsa => "DkimRsa",
-            Capability::DkimEd25519 => "DkimEd25519",
-            Capability::ImapImport => "ImapImport",
-            Capability::AutoReply => "AutoReply",
-            Capability::AliasDisplayName => "AliasDisplayName",
-        }
+    /// From the word of the API; none for a word of another version.
+    pub fn parse(word: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|c| c.as_str() == word)
     }
 }
 
@@ -101,7 +109,7 @@ pub enum Made {
 /// The tenant as it should be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TenantWant {
-    /// Owner.
+    /// Whose it is to be.
     pub owner: Owner,
     /// `namespace/name`, kept with the tenant: a later object of the same place may adopt it, no other.
     pub origin: String,
@@ -135,9 +143,9 @@ pub struct TenantRow {
 /// A domain as it should be: active, and in its tenant.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DomainWant {
-    /// Owner.
+    /// Whose it is to be.
     pub owner: Owner,
-    /// A-label.
+    /// In A-labels, lower case, no trailing dot.
     pub name: String,
     /// Id of the tenant.
     pub tenant: String,
@@ -148,7 +156,7 @@ pub struct DomainWant {
 /// A domain as it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DomainRow {
-    /// A-label.
+    /// In A-labels, lower case, no trailing dot.
     pub name: String,
     /// Uid of the owner; none: not ours, or retained.
     pub owner: Option<String>,
@@ -169,7 +177,7 @@ pub enum PasswordWant {
     Keep,
     /// Plain text. It is written only if it differs from what was declared before, so that a user's own change stays.
     Plain {
-        /// The text.
+        /// UTF-8, hashed as it is.
         text: SecretText,
         /// Made by us with at least 128 bits of entropy: a fast salted hash is enough.
         generated: bool,
@@ -182,9 +190,9 @@ pub enum PasswordWant {
     Hash {
         /// The string, without a `{SCHEME}` prefix or with one.
         text: SecretText,
-        /// As above.
+        /// As with [`PasswordWant::Plain`].
         version: String,
-        /// As above.
+        /// As with [`PasswordWant::Plain`].
         force: bool,
     },
 }
@@ -202,7 +210,7 @@ impl std::fmt::Debug for PasswordWant {
 /// A mailbox as it should be.
 #[derive(Debug, Clone)]
 pub struct MailboxWant {
-    /// Owner.
+    /// Whose it is to be.
     pub owner: Owner,
     /// Id of the tenant that the domain must be in.
     pub tenant: String,
@@ -213,7 +221,7 @@ pub struct MailboxWant {
     pub former: Option<String>,
     /// All but the password.
     pub settings: MailboxSettings,
-    /// The password.
+    /// Compared by its token alone: the server gives no password back.
     pub password: PasswordWant,
 }
 
@@ -265,7 +273,7 @@ pub struct MailboxRow {
 /// An alias as it should be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AliasWant {
-    /// Owner.
+    /// Whose it is to be.
     pub owner: Owner,
     /// Id of the tenant that the domain must be in.
     pub tenant: String,
@@ -306,11 +314,11 @@ pub struct AliasRow {
 /// A signing key at the server. The private half never leaves it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DkimRow {
-    /// Selector.
+    /// Label in front of `._domainkey` (RFC 6376, 3.1).
     pub selector: String,
     /// Uid of the owner; none: not ours.
     pub owner: Option<String>,
-    /// Algorithm.
+    /// What it signs with; of a key that others made, as far as its public half tells.
     pub algorithm: DkimAlgorithm,
     /// Value of `p=` (base64).
     pub public: String,
@@ -323,9 +331,9 @@ pub struct DkimRow {
 /// A new signing key.
 #[derive(Clone)]
 pub struct DkimKey {
-    /// Algorithm.
+    /// What it signs with.
     pub algorithm: DkimAlgorithm,
-    /// PKCS#8, PEM.
+    /// PKCS#8 in PEM (RFC 5958, RFC 7468).
     pub private_pem: SecretText,
     /// Value of `p=` (base64): SPKI for RSA (RFC 6376), the 32 raw bytes for Ed25519 (RFC 8463).
     pub public: String,
@@ -424,4 +432,21 @@ pub trait GroupwareServer: Send + Sync {
     async fn sign_with(&self, owner: &str, domain: &str, selectors: &[String]) -> Result<()>;
     /// Takes a key away from the signer; one that is not there is fine.
     async fn remove_dkim_key(&self, owner: &str, domain: &str, selector: &str) -> Result<()>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn capabilities_by_word() {
+        assert!(Capability::ALL.is_sorted());
+        for c in Capability::ALL {
+            assert_eq!(Capability::parse(c.as_str()), Some(*c));
+        }
+        assert_eq!(Capability::parse("DkimEd25519"), Some(Capability::DkimEd25519));
+        for other in ["", "dkimEd25519", "Suspend ", "Teleport"] {
+            assert_eq!(Capability::parse(other), None, "{other}");
+        }
+    }
 }

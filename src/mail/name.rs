@@ -1,6 +1,6 @@
 //! Names: their one canonical form, which names a tenant may ask for, and how two names lie to each other. Pure.
 //!
-//! Everywhere else in `dns` a name is canonical already: absolute, lower case, A-labels, without a trailing dot.
+//! Everywhere else a name is canonical already: absolute, lower case, A-labels, without a trailing dot.
 
 use idna::uts46::{AsciiDenyList, DnsLength, Hyphens, Uts46};
 use psl::{Psl as _, Type};

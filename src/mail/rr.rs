@@ -39,11 +39,11 @@ impl RecordType {
 pub struct RrSet {
     /// Absolute name without a trailing dot.
     pub name: String,
-    /// Type.
+    /// The same for all its values.
     pub rtype: RecordType,
     /// Time to live in seconds; of no meaning when there are no values.
     pub ttl: u32,
-    /// Canonical values.
+    /// Canonical values, sorted, each once.
     pub values: Vec<String>,
 }
 

@@ -1,14 +1,14 @@
 //! Aliases and catch-alls: rows of `alias` that are not a mailbox' own.
 
+use super::columns::goto_list;
 use super::db::Conn;
-use super::domain::{hold, in_tenant};
-use super::mailbox::goto_list;
+use super::ownership::{check_tenant, claim, hold_domain};
 use super::*;
 use mailtenant_mail::address;
 use tokio_postgres::Row;
 
-/// Not a mailbox' own row.
-pub(super) const REAL: &str = "NOT EXISTS (SELECT FROM mailbox m WHERE m.username = a.address)";
+/// Of `alias a`: the address is no mailbox, whose own row it would be.
+pub(super) const NO_MAILBOX: &str = "NOT EXISTS (SELECT FROM mailbox m WHERE m.username = a.address)";
 
 /// Columns of [`row`], without a WHERE.
 pub(super) fn select(f: Features) -> String {
@@ -41,10 +41,10 @@ pub(super) fn row(r: &Row) -> AliasRow {
 
 /// Owned aliases that deliver to a mailbox. Only those of its own tenant: another tenant that forwards to it neither
 /// shows its addresses to this one nor keeps the mailbox from going (I11).
-pub(super) async fn to(conn: &mut Conn, address: &str) -> Result<Vec<String>> {
+pub(super) async fn delivering_to(conn: &mut Conn, address: &str) -> Result<Vec<String>> {
     let sql = format!(
         "SELECT a.address FROM alias a JOIN domain d ON d.domain = a.domain \
-         WHERE string_to_array(replace(a.goto, ' ', ''), ',') @> ARRAY[$1::text] AND a.owner IS NOT NULL AND {REAL} \
+         WHERE string_to_array(replace(a.goto, ' ', ''), ',') @> ARRAY[$1::text] AND a.owner IS NOT NULL AND {NO_MAILBOX} \
          AND d.tenant IS NOT DISTINCT FROM (SELECT tenant FROM domain WHERE domain = split_part($1::text, '@', 2)) \
          ORDER BY 1"
     );
@@ -83,7 +83,7 @@ async fn read(conn: &mut Conn, f: Features, address: &str, domain: &str) -> Resu
 impl Sogo {
     pub(super) async fn alias_ensure(&self, want: &AliasWant) -> Result<(AliasRow, Made)> {
         let (domain, targets) = valid(want)?;
-        let mut conn = self.turn().await?;
+        let mut conn = self.connection_within_limit().await?;
         let f = self.features(&mut conn).await?;
         let s = &want.settings;
         if !f.send_as && !s.send_as {
@@ -93,7 +93,7 @@ impl Sogo {
             return Err(BackendError::Unsupported("a name for an alias".into()));
         }
         let state = read(&mut conn, f, &want.address, domain).await?;
-        in_tenant(domain, state.domain_there, state.tenant.as_deref(), &want.tenant)?;
+        check_tenant(domain, state.domain_there, state.tenant.as_deref(), &want.tenant)?;
         if let Some(owner) = state.mailbox {
             return Err(BackendError::Exists { what: format!("mailbox {}", want.address), owner });
         }
@@ -120,7 +120,7 @@ impl Sogo {
             conn.end(done).await?;
         }
         self.alias_follow(conn, &distinct(affected)).await?;
-        let mut conn = self.again().await?;
+        let mut conn = self.connection().await?;
         conn.execute(
             "UPDATE alias SET effects_due = false, effects_for = NULL WHERE address = $1 AND owner = $2",
             &[&want.address, &want.owner.uid],
@@ -137,30 +137,31 @@ impl Sogo {
         let rows = conn.query("SELECT username FROM mailbox WHERE username = ANY($1)", &[&targets]).await?;
         drop(conn);
         let users: Vec<String> = rows.iter().map(|r| r.get("username")).collect();
-        self.forget(&users).await
+        self.clear_sogo_cache(&users).await
     }
 
     pub(super) async fn alias_remove(&self, owner: &str, address: &str, retain: bool) -> Result<()> {
-        let mut conn = self.turn().await?;
+        let mut conn = self.connection_within_limit().await?;
         let sql = format!(
             "UPDATE alias a SET active = false, effects_due = true, modified = now(), \
-             effects_for = concat_ws(',', effects_for, goto) WHERE address = $1 AND owner = $2 AND active AND {REAL}"
+             effects_for = concat_ws(',', effects_for, goto) WHERE address = $1 AND owner = $2 AND active AND {NO_MAILBOX}"
         );
         conn.execute(&sql, &[&address, &owner]).await?;
-        let sql = format!("SELECT a.goto, a.effects_for FROM alias a WHERE address = $1 AND owner = $2 AND {REAL}");
+        let sql =
+            format!("SELECT a.goto, a.effects_for FROM alias a WHERE address = $1 AND owner = $2 AND {NO_MAILBOX}");
         let Some(r) = conn.row(&sql, &[&address, &owner]).await? else {
             return Err(BackendError::NotFound(format!("alias {address}")));
         };
         let mut affected = goto_list(r.get("goto"));
         affected.extend(goto_list(r.get::<_, Option<&str>>("effects_for").unwrap_or_default()));
         self.alias_follow(conn, &distinct(affected)).await?;
-        let mut conn = self.again().await?;
+        let mut conn = self.connection().await?;
         let end = match retain {
             true => format!(
                 "UPDATE alias a SET owner = NULL, effects_due = false, effects_for = NULL \
-                 WHERE address = $1 AND owner = $2 AND {REAL}"
+                 WHERE address = $1 AND owner = $2 AND {NO_MAILBOX}"
             ),
-            false => format!("DELETE FROM alias a WHERE address = $1 AND owner = $2 AND {REAL}"),
+            false => format!("DELETE FROM alias a WHERE address = $1 AND owner = $2 AND {NO_MAILBOX}"),
         };
         conn.execute(&end, &[&address, &owner]).await.map(|_| ())
     }
@@ -216,7 +217,7 @@ async fn write(
     }
     let rows = match have {
         None => {
-            hold(conn, domain, &want.tenant).await?;
+            hold_domain(conn, domain, &want.tenant).await?;
             conn.execute(
                 "INSERT INTO alias (address, goto, domain, active, owner, effects_due, effects_for) \
                  VALUES ($1, $2, $3, $4, $5, true, $6) ON CONFLICT DO NOTHING",

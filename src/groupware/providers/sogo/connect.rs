@@ -1,8 +1,9 @@
 //! From settings to a provider. Nothing is sent here.
 
+use super::Sogo;
 use super::db::{CLIENT_LIMIT, with_limits};
-use super::doveadm::Doveadm;
-use super::{RwLock, Semaphore, Sogo};
+use crate::dovecot::doveadm::Doveadm;
+use crate::dovecot::hasher::Hasher;
 use crate::{BackendError, GroupwareServer, Result};
 use deadpool_postgres::{Manager, ManagerConfig, Pool, RecyclingMethod, Runtime};
 use mailtenant_backend::limit::Limit;
@@ -12,13 +13,13 @@ use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signat
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
-use std::sync::Arc;
+use std::sync::{Arc, RwLock};
 use tokio_postgres::config::SslMode;
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 /// What the provider is made from.
 pub struct Settings {
-    /// PostgreSQL.
+    /// PostgreSQL with the tables of `config/groupware/sogo/`.
     pub database: Database,
     /// The doveadm HTTP API.
     pub doveadm: DoveadmSettings,
@@ -40,7 +41,7 @@ pub struct Database {
     pub port: u16,
     /// Name of the database.
     pub name: String,
-    /// Role.
+    /// Role to sign in as; spaces around it are cut off.
     pub username: SecretText,
     /// Password of the role.
     pub password: SecretText,
@@ -100,7 +101,6 @@ pub fn connect(settings: Settings) -> Result<Arc<dyn GroupwareServer>> {
         .map_err(|_| BackendError::Rejected("no database pool can be made".into()))?;
     let limit = Arc::new(Limit::new(settings.requests_per_second));
     let doveadm = Doveadm::new(&doveadm.url, &doveadm.api_key, db.ca.as_ref(), Arc::clone(&limit))?;
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
     Ok(Arc::new(Sogo {
         pool,
         doveadm,
@@ -108,7 +108,7 @@ pub fn connect(settings: Settings) -> Result<Arc<dyn GroupwareServer>> {
         managed: settings.managed_schema,
         limit,
         features: RwLock::new(None),
-        hashing: Arc::new(Semaphore::new(cores)),
+        hasher: Hasher::new(),
     }))
 }
 

@@ -37,7 +37,7 @@ impl Conn {
     pub async fn open(pool: &Pool) -> Result<Conn> {
         match pool.get().await {
             Ok(object) => Ok(Conn { object: Some(object), busy: false, in_transaction: false }),
-            Err(PoolError::Backend(e)) => Err(typed(&e)),
+            Err(PoolError::Backend(e)) => Err(backend_error(&e)),
             Err(PoolError::Timeout(_)) => Err(BackendError::unavailable("no database connection in time")),
             Err(_) => Err(BackendError::unavailable("no database connection")),
         }
@@ -62,7 +62,7 @@ impl Conn {
             Ok(Err(e)) => {
                 // An error of the server leaves the connection in order; anything else does not.
                 self.busy = e.as_db_error().is_none();
-                Err(typed(&e))
+                Err(backend_error(&e))
             }
             Err(_) => Err(BackendError::unavailable("the database did not answer in time")),
         }
@@ -140,16 +140,16 @@ impl Drop for Conn {
 }
 
 /// What to do about an error of the database.
-pub fn typed(e: &tokio_postgres::Error) -> BackendError {
+pub fn backend_error(e: &tokio_postgres::Error) -> BackendError {
     match e.code() {
-        Some(code) => by_code(code.code()),
+        Some(code) => by_sqlstate(code.code()),
         None if e.is_closed() => BackendError::unavailable("the database closed the connection"),
         None => BackendError::unavailable("no connection to the database, or it broke"),
     }
 }
 
 /// The same by SQLSTATE (PostgreSQL, appendix A). Only the code goes into the text.
-fn by_code(code: &str) -> BackendError {
+fn by_sqlstate(code: &str) -> BackendError {
     match code {
         "42501" => BackendError::Unauthorized("database: no permission (42501)".into()),
         "23505" | "23503" => BackendError::Conflict(format!("database: the rows changed meanwhile ({code})")),
@@ -201,7 +201,7 @@ mod tests {
             ("22001", "Rejected"),
             ("22021", "Rejected"),
         ] {
-            assert_eq!(word(by_code(code)), want, "{code}");
+            assert_eq!(word(by_sqlstate(code)), want, "{code}");
         }
     }
 }

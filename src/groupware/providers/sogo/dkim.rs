@@ -2,7 +2,7 @@
 //! so RSA and Ed25519 have a table and a process each (`config/groupware/sogo/templates/opendkim*.conf.in`).
 
 use super::db::Conn;
-use super::domain::lock;
+use super::ownership::lock_domain;
 use super::*;
 use aws_lc_rs::signature::Ed25519KeyPair;
 use base64::Engine;
@@ -84,7 +84,7 @@ fn pem(key: &DkimKey) -> Result<SecretText> {
 }
 
 impl Sogo {
-    fn signs(f: Features, algorithm: DkimAlgorithm) -> Result<()> {
+    fn check_signer(f: Features, algorithm: DkimAlgorithm) -> Result<()> {
         match algorithm {
             DkimAlgorithm::RSA2048 if f.dkim => Ok(()),
             DkimAlgorithm::Ed25519 if f.dkim && f.ed25519 => Ok(()),
@@ -100,13 +100,13 @@ impl Sogo {
         key: &DkimKey,
     ) -> Result<DkimRow> {
         let pem = pem(key)?;
-        let mut conn = self.turn().await?;
+        let mut conn = self.connection_within_limit().await?;
         let f = self.features(&mut conn).await?;
-        Self::signs(f, key.algorithm)?;
+        Self::check_signer(f, key.algorithm)?;
         conn.begin().await?;
         let done = async {
             // The lock is what keeps a selector unique: PostfixAdmin's table has no such constraint.
-            lock(&mut conn, owner, domain).await?;
+            lock_domain(&mut conn, owner, domain).await?;
             if let Some(there) = rows(&mut conn, f, domain).await?.into_iter().find(|r| r.selector == selector) {
                 return match there.owner.as_deref() == Some(owner) {
                     true => Ok(()),
@@ -132,14 +132,14 @@ impl Sogo {
     }
 
     pub(super) async fn dkim_sign(&self, owner: &str, domain: &str, selectors: &[String]) -> Result<()> {
-        let mut conn = self.turn().await?;
+        let mut conn = self.connection_within_limit().await?;
         let f = self.features(&mut conn).await?;
         if !f.dkim {
-            return if selectors.is_empty() { Ok(()) } else { Self::signs(f, DkimAlgorithm::RSA2048) };
+            return if selectors.is_empty() { Ok(()) } else { Self::check_signer(f, DkimAlgorithm::RSA2048) };
         }
         conn.begin().await?;
         let done = async {
-            lock(&mut conn, owner, domain).await?;
+            lock_domain(&mut conn, owner, domain).await?;
             let have = rows(&mut conn, f, domain).await?;
             let mut wanted: Vec<(&String, DkimAlgorithm)> = Vec::new();
             for selector in selectors {
@@ -147,7 +147,7 @@ impl Sogo {
                 let Some(key) = have.iter().find(ours) else {
                     return Err(BackendError::NotFound(format!("key {selector} of {domain}")));
                 };
-                Self::signs(f, key.algorithm)?;
+                Self::check_signer(f, key.algorithm)?;
                 if wanted.iter().any(|(s, a)| *a == key.algorithm && *s != selector) {
                     let a = word(key.algorithm);
                     return Err(BackendError::Unsupported(format!("signing with two {a} keys at a time")));
@@ -189,14 +189,14 @@ impl Sogo {
     }
 
     pub(super) async fn dkim_remove(&self, owner: &str, domain: &str, selector: &str) -> Result<()> {
-        let mut conn = self.turn().await?;
+        let mut conn = self.connection_within_limit().await?;
         let f = self.features(&mut conn).await?;
         if !f.dkim {
             return Ok(());
         }
         conn.begin().await?;
         let done = async {
-            lock(&mut conn, owner, domain).await?;
+            lock_domain(&mut conn, owner, domain).await?;
             let mine = "SELECT id FROM dkim WHERE domain_name = $1 AND selector = $2 AND owner = $3";
             for t in signing_tables(f) {
                 conn.execute(&format!("DELETE FROM {t} WHERE dkim_id IN ({mine})"), &[&domain, &selector, &owner])

@@ -1,8 +1,9 @@
 //! Domains, and the bulk read of one: four queries, however many mailboxes it has.
 
+use super::columns::bytes;
 use super::db::Conn;
-use super::mailbox::mailbox_row;
-use super::tenant::bytes;
+use super::mailbox::rows as mailbox;
+use super::ownership::{claim, hold_domain, lock_domain};
 use super::*;
 use tokio_postgres::Row;
 
@@ -24,38 +25,18 @@ async fn read(conn: &mut Conn, name: &str) -> Result<Option<DomainRow>> {
     Ok(conn.row(SELECT, &[&name]).await?.as_ref().map(row))
 }
 
-/// Locks the domain of an owner against changes below it, or says that the owner has none.
-pub(super) async fn lock(conn: &mut Conn, owner: &str, name: &str) -> Result<()> {
-    let there = conn.row("SELECT 1 FROM domain WHERE domain = $1 AND owner = $2 FOR UPDATE", &[&name, &owner]).await?;
-    there.map(|_| ()).ok_or_else(|| BackendError::NotFound(format!("domain {name}")))
-}
-
-/// Whether a domain is in a tenant, as what is made below it must know; keeps it from going away until the end of the
-/// transaction.
-pub(super) async fn hold(conn: &mut Conn, name: &str, tenant: &str) -> Result<()> {
-    let row = conn.row("SELECT tenant FROM domain WHERE domain = $1 FOR KEY SHARE", &[&name]).await?;
-    in_tenant(name, row.is_some(), row.and_then(|r| r.get::<_, Option<String>>("tenant")).as_deref(), tenant)
-}
-
-/// The typed error for a domain that is not there or in another tenant.
-pub(super) fn in_tenant(name: &str, there: bool, have: Option<&str>, want: &str) -> Result<()> {
-    match (there, have) {
-        (false, _) => Err(BackendError::NotFound(format!("domain {name}"))),
-        (true, Some(t)) if t == want => Ok(()),
-        (true, _) => Err(BackendError::Conflict(format!("domain {name} is not in tenant {want}"))),
-    }
-}
-
 impl Sogo {
     pub(super) async fn domain_read(&self, name: &str) -> Result<DomainSnapshot> {
-        let mut conn = self.turn().await?;
+        let mut conn = self.connection_within_limit().await?;
         let f = self.features(&mut conn).await?;
         let mut all = DomainSnapshot { domain: read(&mut conn, name).await?, ..DomainSnapshot::default() };
         for r in conn.query(&format!("{} WHERE m.domain = $1", mailbox::select(f)), &[&name]).await? {
-            let m = mailbox_row(&r);
+            let m = mailbox::row(&r);
             all.mailboxes.insert(m.address.clone(), m);
         }
-        for r in conn.query(&format!("{} WHERE a.domain = $1 AND {}", alias::select(f), alias::REAL), &[&name]).await? {
+        for r in
+            conn.query(&format!("{} WHERE a.domain = $1 AND {}", alias::select(f), alias::NO_MAILBOX), &[&name]).await?
+        {
             let a = alias::row(&r);
             all.aliases.insert(a.address.clone(), a);
         }
@@ -66,7 +47,7 @@ impl Sogo {
     }
 
     pub(super) async fn domain_ensure(&self, want: &DomainWant) -> Result<(DomainRow, Made)> {
-        let mut conn = self.turn().await?;
+        let mut conn = self.connection_within_limit().await?;
         let have = read(&mut conn, &want.name).await?;
         let made = check(want, have.as_ref())?;
         let same = |d: &DomainRow| d.active && d.tenant.as_deref() == Some(&want.tenant) && d.alias_of == want.alias_of;
@@ -83,7 +64,7 @@ impl Sogo {
     }
 
     pub(super) async fn domain_remove(&self, owner: &str, name: &str, retain: bool) -> Result<Left> {
-        let mut conn = self.turn().await?;
+        let mut conn = self.connection_within_limit().await?;
         let f = self.features(&mut conn).await?;
         conn.begin().await?;
         let done = remove(&mut conn, f, owner, name, retain).await;
@@ -108,7 +89,7 @@ async fn put(conn: &mut Conn, want: &DomainWant, have: Option<&DomainRow>, made:
         return Err(BackendError::NotFound(format!("tenant {tenant}")));
     }
     if let Some(target) = &want.alias_of {
-        hold(conn, target, tenant).await?;
+        hold_domain(conn, target, tenant).await?;
     }
     let conflict = || BackendError::Conflict(format!("domain {name} changed meanwhile"));
     let rows = match have {
@@ -148,7 +129,7 @@ async fn put(conn: &mut Conn, want: &DomainWant, have: Option<&DomainRow>, made:
 }
 
 async fn remove(conn: &mut Conn, f: Features, owner: &str, name: &str, retain: bool) -> Result<Left> {
-    lock(conn, owner, name).await?;
+    lock_domain(conn, owner, name).await?;
     let below = conn
         .row(
             "SELECT (SELECT count(owner) FROM mailbox WHERE domain = $1) AS our_mailboxes, \

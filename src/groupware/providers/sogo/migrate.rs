@@ -124,7 +124,7 @@ pub async fn migrate(conn: &mut Conn) -> Result<Catalog> {
         }
         steps.push(Step::Recount);
     }
-    let done = take_all(conn, &steps).await;
+    let done = run_steps(conn, &steps).await;
     let usable = conn.usable();
     match (done, catalog.lacks()) {
         (Ok(()), _) => {
@@ -145,10 +145,10 @@ pub async fn migrate(conn: &mut Conn) -> Result<Catalog> {
     }
 }
 
-async fn take_all(conn: &mut Conn, steps: &[Step]) -> Result<()> {
+async fn run_steps(conn: &mut Conn, steps: &[Step]) -> Result<()> {
     let end = Instant::now() + BUDGET;
     for step in steps {
-        let done = patiently(conn, step, end).await;
+        let done = run_with_retries(conn, step, end).await;
         // A view of ours that another role made: it stays as it is, and what needs the new one is a missing capability.
         if !(matches!(step, Step::View(_)) && matches!(done, Err(BackendError::Unauthorized(_)))) {
             done?;
@@ -158,11 +158,11 @@ async fn take_all(conn: &mut Conn, steps: &[Step]) -> Result<()> {
 }
 
 /// A step, again if it failed in a way that passes: above all a lock that was not to be had.
-async fn patiently(conn: &mut Conn, step: &Step, end: Instant) -> Result<()> {
+async fn run_with_retries(conn: &mut Conn, step: &Step, end: Instant) -> Result<()> {
     let mut tries = 0;
     loop {
         tries += 1;
-        match take(conn, step, end).await {
+        match run_step(conn, step, end).await {
             Err(BackendError::Unavailable { .. }) if conn.usable() && tries < TRIES && Instant::now() < end => {
                 sleep(LOCK_WAIT / 2).await;
             }
@@ -171,7 +171,7 @@ async fn patiently(conn: &mut Conn, step: &Step, end: Instant) -> Result<()> {
     }
 }
 
-async fn take(conn: &mut Conn, step: &Step, end: Instant) -> Result<()> {
+async fn run_step(conn: &mut Conn, step: &Step, end: Instant) -> Result<()> {
     match step {
         Step::Run { sql, .. } | Step::View(sql) => transaction(conn, sql, end).await,
         Step::Usage(sql) => transaction(conn, sql, end).await,
@@ -186,7 +186,7 @@ async fn take(conn: &mut Conn, step: &Step, end: Instant) -> Result<()> {
 }
 
 /// What a statement may take now.
-fn left(end: Instant) -> Result<Duration> {
+fn time_left(end: Instant) -> Result<Duration> {
     let left = end.saturating_duration_since(Instant::now()).min(STATEMENT);
     match left.is_zero() {
         true => {
@@ -196,17 +196,17 @@ fn left(end: Instant) -> Result<Duration> {
     }
 }
 
-async fn begin(conn: &mut Conn, limit: Duration) -> Result<()> {
+async fn set_limits(conn: &mut Conn, limit: Duration) -> Result<()> {
     let (statement, lock) = (limit.as_millis().max(1), LOCK_WAIT.as_millis());
     let set = format!("SET LOCAL statement_timeout = {statement}; SET LOCAL lock_timeout = {lock}; {LOCK}");
     conn.batch(&set, STATEMENT).await
 }
 
 async fn transaction(conn: &mut Conn, sql: &str, end: Instant) -> Result<()> {
-    let limit = left(end)?;
+    let limit = time_left(end)?;
     conn.begin().await?;
     let done = async {
-        begin(conn, limit).await?;
+        set_limits(conn, limit).await?;
         // The server's own limit is for each statement of the text, and comes first.
         conn.batch(sql, limit + Duration::from_secs(5)).await
     }
@@ -229,10 +229,10 @@ async fn fill(conn: &mut Conn, end: Instant) -> Result<()> {
                SELECT count(*) AS rows, max(username) AS last FROM done";
     let mut last = String::new();
     loop {
-        let limit = left(end)?;
+        let limit = time_left(end)?;
         conn.begin().await?;
         let done = async {
-            begin(conn, limit).await?;
+            set_limits(conn, limit).await?;
             conn.row(sql, &[&last, &BATCH]).await
         }
         .await;

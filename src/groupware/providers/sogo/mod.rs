@@ -6,32 +6,31 @@
 //! columns mean in `docs/groupware-sogo.md`.
 
 mod alias;
+mod columns;
 mod connect;
 mod db;
 mod dkim;
 mod domain;
-mod doveadm;
-mod hashing;
 mod mailbox;
 mod memcached;
 mod migrate;
-mod password;
+mod ownership;
 mod removal;
 pub mod schema;
 mod tenant;
 
 pub use connect::{Database, DatabaseTls, DoveadmSettings, Settings, connect};
 
+use crate::dovecot::doveadm::Doveadm;
+use crate::dovecot::hasher::Hasher;
 use crate::*;
 use db::Conn;
-use doveadm::Doveadm;
 use mailtenant_backend::limit::Limit;
 use schema::{Catalog, Features};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
-use tokio::sync::Semaphore;
 
-/// The provider.
+/// One installation: its database, its Dovecot, its SOGo.
 pub struct Sogo {
     pool: deadpool_postgres::Pool,
     doveadm: Doveadm,
@@ -41,19 +40,18 @@ pub struct Sogo {
     limit: Arc<Limit>,
     /// What the tables can say, read once and by every probe.
     features: RwLock<Option<Features>>,
-    /// Slow hashes at a time: each takes a core for 20 ms.
-    hashing: Arc<Semaphore>,
+    hasher: Hasher,
 }
 
 impl Sogo {
-    /// A connection, after waiting for a turn.
-    async fn turn(&self) -> Result<Conn> {
-        self.limit.turn().await;
-        Conn::open(&self.pool).await
+    /// The first connection of a call, which counts against the limit of requests.
+    async fn connection_within_limit(&self) -> Result<Conn> {
+        self.limit.wait().await;
+        self.connection().await
     }
 
-    /// A connection for the rest of a call that had its turn.
-    async fn again(&self) -> Result<Conn> {
+    /// A further connection of a call: it counts no more.
+    async fn connection(&self) -> Result<Conn> {
         Conn::open(&self.pool).await
     }
 
@@ -63,10 +61,11 @@ impl Sogo {
             return Ok(f);
         }
         let catalog = Catalog::read(conn).await?;
-        self.keep(&catalog)
+        self.remember(&catalog)
     }
 
-    fn keep(&self, catalog: &Catalog) -> Result<Features> {
+    /// The features of a catalog, kept for later calls; an error where nothing would work.
+    fn remember(&self, catalog: &Catalog) -> Result<Features> {
         if let Some(what) = catalog.lacks() {
             *self.features.write().unwrap_or_else(PoisonError::into_inner) = None;
             return Err(match self.managed {
@@ -82,10 +81,10 @@ impl Sogo {
     }
 
     /// SOGo forgets what it has cached of these users.
-    async fn forget(&self, users: &[String]) -> Result<()> {
+    async fn clear_sogo_cache(&self, users: &[String]) -> Result<()> {
         match &self.memcached {
             Some(server) if !users.is_empty() => {
-                self.limit.turn().await;
+                self.limit.wait().await;
                 memcached::forget(server, users).await
             }
             _ => Ok(()),
@@ -108,7 +107,7 @@ impl Sogo {
     }
 
     async fn probed(&self) -> Result<ServerInfo> {
-        let mut conn = self.turn().await?;
+        let mut conn = self.connection_within_limit().await?;
         let version: String = match conn.row("SELECT current_setting('server_version') AS version", &[]).await? {
             Some(row) => row.get("version"),
             None => return Err(BackendError::unavailable("the database gave no row for its version")),
@@ -117,7 +116,7 @@ impl Sogo {
             true => migrate::migrate(&mut conn).await?,
             false => Catalog::read(&mut conn).await?,
         };
-        let features = self.keep(&catalog)?;
+        let features = self.remember(&catalog)?;
         if let Some(file) = catalog.behind().filter(|_| !self.managed) {
             tracing::warn!(
                 "the database lacks something of config/groupware/sogo/{file}: run usage.sql, then views.sql"
@@ -126,18 +125,9 @@ impl Sogo {
         drop(conn);
         self.doveadm.probe().await?;
         // A key that nobody has: the answer is NOT_FOUND, and we know that it is there.
-        self.forget(&["mailtenant-probe".to_owned()]).await?;
+        self.clear_sogo_cache(&["mailtenant-probe".to_owned()]).await?;
         let number = version.split_whitespace().next().unwrap_or_default();
         Ok(ServerInfo { version: format!("PostgreSQL {number}"), capabilities: features.capabilities() })
-    }
-}
-
-/// Whether a row that carries `have` may be changed in the name of `want`: ours, adopted now, or an error.
-fn claim(what: &str, have: Option<&str>, want: &Owner) -> Result<Made> {
-    match have {
-        Some(uid) if uid == want.uid => Ok(Made::Unchanged),
-        None if want.adopt => Ok(Made::Adopted),
-        other => Err(BackendError::Exists { what: what.to_owned(), owner: other.map(str::to_owned) }),
     }
 }
 
@@ -153,7 +143,7 @@ impl GroupwareServer for Sogo {
         self.tenant_ensure(want).await
     }
     async fn tenant(&self, owner: &str) -> Result<Option<TenantRow>> {
-        let mut conn = self.turn().await?;
+        let mut conn = self.connection_within_limit().await?;
         let f = self.features(&mut conn).await?;
         tenant::by_owner(&mut conn, f, owner).await
     }
@@ -191,8 +181,8 @@ impl GroupwareServer for Sogo {
         self.alias_remove(owner, address, retain).await
     }
     async fn aliases_to(&self, address: &str) -> Result<Vec<String>> {
-        let mut conn = self.turn().await?;
-        alias::to(&mut conn, address).await
+        let mut conn = self.connection_within_limit().await?;
+        alias::delivering_to(&mut conn, address).await
     }
     async fn ensure_dkim_key(&self, owner: &str, domain: &str, selector: &str, key: &DkimKey) -> Result<DkimRow> {
         self.dkim_ensure(owner, domain, selector, key).await

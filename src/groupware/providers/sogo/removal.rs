@@ -6,7 +6,8 @@
 use super::*;
 use tokio_postgres::Row;
 
-struct Going {
+/// What removal has to know of a mailbox.
+struct RemovalState {
     active: bool,
     removing: bool,
     effects_due: bool,
@@ -15,8 +16,8 @@ struct Going {
     place: String,
 }
 
-fn going(r: &Row) -> Going {
-    Going {
+fn removal_state(r: &Row) -> RemovalState {
+    RemovalState {
         active: r.get("active"),
         removing: r.get("removing"),
         effects_due: r.get("effects_due"),
@@ -42,17 +43,24 @@ const SOGO: &[(&str, &str)] = &[
 ];
 
 impl Sogo {
-    async fn going(&self, conn: &mut Conn, owner: &str, address: &str) -> Result<Going> {
+    async fn removal_state(&self, conn: &mut Conn, owner: &str, address: &str) -> Result<RemovalState> {
         let r = conn.row(SELECT, &[&address, &owner]).await?;
-        r.as_ref().map(going).ok_or_else(|| BackendError::NotFound(format!("mailbox {address}")))
+        r.as_ref().map(removal_state).ok_or_else(|| BackendError::NotFound(format!("mailbox {address}")))
     }
 
     /// Home of a mailbox, which Dovecot tells only while the row is active.
-    async fn home(&self, conn: &mut Conn, f: Features, owner: &str, address: &str, going: &Going) -> Result<String> {
-        if let Some(home) = &going.home {
+    async fn home(
+        &self,
+        conn: &mut Conn,
+        f: Features,
+        owner: &str,
+        address: &str,
+        state: &RemovalState,
+    ) -> Result<String> {
+        if let Some(home) = &state.home {
             return Ok(home.clone());
         }
-        if !going.active {
+        if !state.active {
             // Nobody noted the home when it was switched off. On for a moment, without sign-in; its own alias row, which
             // is off too, stays so.
             let login = if f.login { ", login_enabled = false" } else { "" };
@@ -67,15 +75,15 @@ impl Sogo {
 
     /// Off, with the home noted; then sessions and caches.
     async fn switch_off(&self, owner: &str, address: &str, removing: bool) -> Result<()> {
-        let mut conn = self.turn().await?;
+        let mut conn = self.connection_within_limit().await?;
         let f = self.features(&mut conn).await?;
-        let going = self.going(&mut conn, owner, address).await?;
-        let off = !going.active && going.removing == removing && going.home.is_some();
-        if off && !going.effects_due {
+        let state = self.removal_state(&mut conn, owner, address).await?;
+        let off = !state.active && state.removing == removing && state.home.is_some();
+        if off && !state.effects_due {
             return Ok(());
         }
         if !off {
-            let home = self.home(&mut conn, f, owner, address, &going).await?;
+            let home = self.home(&mut conn, f, owner, address, &state).await?;
             let login = if f.login { ", login_enabled = false" } else { "" };
             conn.begin().await?;
             let done = async {
@@ -94,9 +102,9 @@ impl Sogo {
             conn.end(done).await?;
         }
         drop(conn);
-        self.forget(&[address.to_owned()]).await?;
+        self.clear_sogo_cache(&[address.to_owned()]).await?;
         self.end_sessions(address).await?;
-        let mut conn = self.again().await?;
+        let mut conn = self.connection().await?;
         conn.execute("UPDATE mailbox SET effects_due = false WHERE username = $1 AND owner = $2", &[&address, &owner])
             .await
             .map(|_| ())
@@ -107,31 +115,31 @@ impl Sogo {
     }
 
     /// What was switched off, or an error that says to do so first.
-    async fn disabled(&self, conn: &mut Conn, owner: &str, address: &str) -> Result<(Going, String)> {
-        let going = self.going(conn, owner, address).await?;
+    async fn require_disabled(&self, conn: &mut Conn, owner: &str, address: &str) -> Result<(RemovalState, String)> {
+        let state = self.removal_state(conn, owner, address).await?;
         let first = || BackendError::Conflict(format!("mailbox {address} must be switched off first"));
-        if going.active || !going.removing || going.effects_due {
+        if state.active || !state.removing || state.effects_due {
             return Err(first());
         }
-        let home = going.home.clone().ok_or_else(first)?;
-        if !safe(&home, &going.place) {
+        let home = state.home.clone().ok_or_else(first)?;
+        if !may_be_destroyed(&home, &state.place) {
             // Neither path is shown: the home is the server's own business.
             return Err(BackendError::Rejected(format!(
                 "the home of {address} does not end in its store id: not destroyed"
             )));
         }
-        Ok((going, home))
+        Ok((state, home))
     }
 
     pub(super) async fn mailbox_purge(&self, owner: &str, address: &str) -> Result<()> {
-        let mut conn = self.turn().await?;
-        let (going, home) = self.disabled(&mut conn, owner, address).await?;
+        let mut conn = self.connection_within_limit().await?;
+        let (state, home) = self.require_disabled(&mut conn, owner, address).await?;
         let shared = conn
             .row(
                 "SELECT count(*) AS others FROM mailbox m, \
                  LATERAL (SELECT COALESCE(NULLIF(trim(trailing '/' from maildir), ''), store_uid) AS place) p \
                  WHERE username <> $1 AND (p.place = $2 OR starts_with(p.place, $2 || '/'))",
-                &[&address, &going.place],
+                &[&address, &state.place],
             )
             .await?
             .map_or(0, |r| r.get::<_, i64>("others"));
@@ -139,12 +147,12 @@ impl Sogo {
             return Err(BackendError::Rejected(format!("the home of {address} holds another mailbox: not destroyed")));
         }
         let tables = sogo_tables(&mut conn).await?;
-        if left_in_sogo(&mut conn, &tables, address).await? > 0 {
+        if count_in_sogo(&mut conn, &tables, address).await? > 0 {
             conn.begin().await?;
             let done = purge_sogo(&mut conn, &tables, address).await;
             conn.end(done).await?;
         }
-        if left_in_sogo(&mut conn, &tables, address).await? > 0 {
+        if count_in_sogo(&mut conn, &tables, address).await? > 0 {
             return Err(BackendError::Conflict("SOGo wrote while the mailbox was destroyed: once more".into()));
         }
         drop(conn);
@@ -152,11 +160,11 @@ impl Sogo {
     }
 
     pub(super) async fn mailbox_drop(&self, owner: &str, address: &str) -> Result<()> {
-        let mut conn = self.turn().await?;
+        let mut conn = self.connection_within_limit().await?;
         let f = self.features(&mut conn).await?;
-        let (_, home) = self.disabled(&mut conn, owner, address).await?;
+        let (_, home) = self.require_disabled(&mut conn, owner, address).await?;
         let tables = sogo_tables(&mut conn).await?;
-        if left_in_sogo(&mut conn, &tables, address).await? > 0 || self.doveadm.exists(&home).await? {
+        if count_in_sogo(&mut conn, &tables, address).await? > 0 || self.doveadm.exists(&home).await? {
             return Err(BackendError::Conflict(format!("the data of {address} must be destroyed first")));
         }
         conn.begin().await?;
@@ -166,7 +174,7 @@ impl Sogo {
 
     pub(super) async fn mailbox_release(&self, owner: &str, address: &str) -> Result<()> {
         self.switch_off(owner, address, false).await?;
-        let mut conn = self.again().await?;
+        let mut conn = self.connection().await?;
         conn.begin().await?;
         let done = async {
             conn.execute("UPDATE alias SET owner = NULL WHERE address = $1 AND owner = $2", &[&address, &owner])
@@ -183,7 +191,7 @@ impl Sogo {
 }
 
 /// A home that may be destroyed: absolute, without dots, and ending in what is the mailbox' own.
-fn safe(home: &str, place: &str) -> bool {
+fn may_be_destroyed(home: &str, place: &str) -> bool {
     let plain = |p: &str| !p.is_empty() && p.split('/').all(|s| !s.is_empty() && s != "." && s != "..");
     let Some(rest) = home.strip_suffix(place) else { return false };
     plain(place) && rest.len() > 1 && rest.ends_with('/') && home.strip_prefix('/').is_some_and(plain)
@@ -198,7 +206,7 @@ async fn sogo_tables(conn: &mut Conn) -> Result<Vec<(&'static str, String)>> {
     Ok(list.map(|(t, w)| (*t, w.replace("FOLDERS", FOLDERS))).collect())
 }
 
-async fn left_in_sogo(conn: &mut Conn, tables: &[(&'static str, String)], address: &str) -> Result<i64> {
+async fn count_in_sogo(conn: &mut Conn, tables: &[(&'static str, String)], address: &str) -> Result<i64> {
     if tables.is_empty() {
         return Ok(0);
     }
@@ -220,7 +228,7 @@ async fn drop_rows(conn: &mut Conn, f: Features, owner: &str, address: &str) -> 
     if conn.row(sql, &[&address, &owner]).await?.is_none() {
         return Err(BackendError::NotFound(format!("mailbox {address}")));
     }
-    if let Some(alias) = alias::to(conn, address).await?.first() {
+    if let Some(alias) = alias::delivering_to(conn, address).await?.first() {
         return Err(BackendError::Conflict(format!("alias {alias} still delivers to {address}")));
     }
     conn.execute("DELETE FROM alias WHERE address = $1", &[&address]).await?;
@@ -237,13 +245,13 @@ async fn drop_rows(conn: &mut Conn, f: Features, owner: &str, address: &str) -> 
 
 #[cfg(test)]
 mod tests {
-    use super::safe;
+    use super::may_be_destroyed;
 
     #[test]
     fn homes_that_may_be_destroyed() {
         let id = "6059e5bc-368c-4d4e-82d2-4b460284c7e3";
-        assert!(safe(&format!("/srv/vmail/{id}"), id));
-        assert!(safe("/srv/vmail/acme.test/alice", "acme.test/alice"));
+        assert!(may_be_destroyed(&format!("/srv/vmail/{id}"), id));
+        assert!(may_be_destroyed("/srv/vmail/acme.test/alice", "acme.test/alice"));
         for (home, place) in [
             ("/srv/vmail", id),
             ("/srv/vmail/", ""),
@@ -259,7 +267,7 @@ mod tests {
             ("/srv/vmail/..", ".."),
             ("/srv/vmail/a/../b", "a/../b"),
         ] {
-            assert!(!safe(home, place), "{home} {place}");
+            assert!(!may_be_destroyed(home, place), "{home} {place}");
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Tenants: one row each, found by owner.
 
+use super::columns::{bytes, stored};
 use super::db::Conn;
 use super::*;
 use tokio_postgres::Row;
@@ -19,7 +20,7 @@ fn select(f: Features) -> String {
     )
 }
 
-fn book(text: &str) -> AddressBook {
+fn address_book(text: &str) -> AddressBook {
     match text {
         "Domain" => AddressBook::Domain,
         "None" => AddressBook::None,
@@ -27,7 +28,7 @@ fn book(text: &str) -> AddressBook {
     }
 }
 
-fn book_word(b: AddressBook) -> &'static str {
+fn address_book_word(b: AddressBook) -> &'static str {
     match b {
         AddressBook::Instance => "Instance",
         AddressBook::Domain => "Domain",
@@ -42,19 +43,9 @@ fn row(r: &Row) -> TenantRow {
         adopted: r.get("adopted"),
         storage: bytes(r.get("quota")),
         active: r.get("active"),
-        address_book: book(r.get("address_book")),
+        address_book: address_book(r.get("address_book")),
         used: bytes(r.get("used")),
     }
-}
-
-/// A number of bytes as the tables have it; below zero counts as nothing.
-pub(super) fn bytes(n: i64) -> u64 {
-    u64::try_from(n).unwrap_or(0)
-}
-
-/// A number of bytes for the tables.
-pub(super) fn stored(n: u64) -> Result<i64> {
-    i64::try_from(n).map_err(|_| BackendError::Rejected("more than 8 EiB".into()))
 }
 
 /// The tenant of an owner.
@@ -65,7 +56,7 @@ pub(super) async fn by_owner(conn: &mut Conn, f: Features, owner: &str) -> Resul
 impl Sogo {
     pub(super) async fn tenant_ensure(&self, want: &TenantWant) -> Result<(TenantRow, Made)> {
         let quota = stored(want.storage)?;
-        let mut conn = self.turn().await?;
+        let mut conn = self.connection_within_limit().await?;
         let f = self.features(&mut conn).await?;
         let have = by_owner(&mut conn, f, &want.owner.uid).await?;
         let as_wanted = |t: &TenantRow| t.active && t.storage == want.storage && t.address_book == want.address_book;
@@ -82,7 +73,7 @@ impl Sogo {
     }
 
     pub(super) async fn tenant_remove(&self, owner: &str) -> Result<Left> {
-        let mut conn = self.turn().await?;
+        let mut conn = self.connection_within_limit().await?;
         conn.begin().await?;
         let done = remove(&mut conn, owner).await;
         conn.end(done).await
@@ -91,7 +82,7 @@ impl Sogo {
 
 async fn put(conn: &mut Conn, want: &TenantWant, quota: i64, there: bool) -> Result<Made> {
     let uid = &want.owner.uid;
-    let word = book_word(want.address_book);
+    let word = address_book_word(want.address_book);
     if there {
         let changed = conn
             .execute(

@@ -18,7 +18,7 @@ const NOT_FOUND: i64 = 68;
 /// Whatever the server says, its objects are looked at again after this time.
 const LONGEST_WAIT: Duration = Duration::from_secs(3600);
 
-/// The API.
+/// doveadm's HTTP API, within the backend's limit of requests.
 pub struct Doveadm {
     http: reqwest::Client,
     url: String,
@@ -55,12 +55,12 @@ impl Doveadm {
     }
 
     async fn body(&self, request: reqwest::RequestBuilder) -> Result<Value> {
-        self.limit.turn().await;
+        self.limit.wait().await;
         let request = request.header(AUTHORIZATION, self.authorization.clone());
-        let answer = request.send().await.map_err(|e| broken(&e))?;
+        let answer = request.send().await.map_err(|e| no_answer(&e))?;
         let status = answer.status();
-        by_status(status.as_u16(), again(answer.headers().get(RETRY_AFTER)))?;
-        let body = answer.bytes().await.map_err(|e| broken(&e))?;
+        check_status(status.as_u16(), retry_after(answer.headers().get(RETRY_AFTER)))?;
+        let body = answer.bytes().await.map_err(|e| no_answer(&e))?;
         serde_json::from_slice(&body).map_err(|_| BackendError::unavailable("doveadm: the answer is not JSON"))
     }
 
@@ -88,7 +88,7 @@ impl Doveadm {
     async fn done(&self, command: &str, params: Value) -> Result<Value> {
         match self.call(command, params).await? {
             Answer::Done(v) => Ok(v),
-            Answer::Exit(code) => Err(exit(command, code)),
+            Answer::Exit(code) => Err(exit_error(command, code)),
         }
     }
 
@@ -96,7 +96,7 @@ impl Doveadm {
     pub async fn home(&self, user: &str) -> Result<Option<String>> {
         match self.call("user", json!({"userMask": [user]})).await? {
             Answer::Exit(NO_USER) => Ok(None),
-            Answer::Exit(code) => Err(exit("user", code)),
+            Answer::Exit(code) => Err(exit_error("user", code)),
             Answer::Done(v) => {
                 let home = v.get(user).and_then(|u| u.get("home")).and_then(Value::as_str);
                 home.map(|h| Some(h.to_owned()))
@@ -109,7 +109,7 @@ impl Doveadm {
     pub async fn kick(&self, user: &str) -> Result<()> {
         match self.call("kick", json!({"mask": [user]})).await? {
             Answer::Done(_) | Answer::Exit(NOT_FOUND) => Ok(()),
-            Answer::Exit(code) => Err(exit("kick", code)),
+            Answer::Exit(code) => Err(exit_error("kick", code)),
         }
     }
 
@@ -117,7 +117,7 @@ impl Doveadm {
     pub async fn sessions(&self, user: &str) -> Result<bool> {
         match self.call("who", json!({"mask": [user]})).await? {
             Answer::Exit(NOT_FOUND) => Ok(false),
-            Answer::Exit(code) => Err(exit("who", code)),
+            Answer::Exit(code) => Err(exit_error("who", code)),
             Answer::Done(Value::Array(list)) => Ok(!list.is_empty()),
             Answer::Done(_) => Err(BackendError::unavailable("doveadm: who gave no list")),
         }
@@ -133,7 +133,7 @@ impl Doveadm {
         match self.call("fsStat", json!({"fsDriver": "posix", "fsArgs": "", "path": path})).await? {
             Answer::Done(_) => Ok(true),
             Answer::Exit(NOT_FOUND) => Ok(false),
-            Answer::Exit(code) => Err(exit("fsStat", code)),
+            Answer::Exit(code) => Err(exit_error("fsStat", code)),
         }
     }
 
@@ -142,7 +142,7 @@ impl Doveadm {
         let params = json!({"recursive": recursive, "fsDriver": "posix", "fsArgs": "", "path": [path]});
         match self.call("fsDelete", params).await? {
             Answer::Done(_) | Answer::Exit(NOT_FOUND) => Ok(()),
-            Answer::Exit(code) => Err(exit("fsDelete", code)),
+            Answer::Exit(code) => Err(exit_error("fsDelete", code)),
         }
     }
 
@@ -182,7 +182,7 @@ impl Doveadm {
     }
 }
 
-fn broken(e: &reqwest::Error) -> BackendError {
+fn no_answer(e: &reqwest::Error) -> BackendError {
     // reqwest's own text holds the URL, which is no secret, but may hold a user and password given in it.
     let what = match e {
         _ if e.is_timeout() => "no answer in time",
@@ -192,17 +192,17 @@ fn broken(e: &reqwest::Error) -> BackendError {
     BackendError::unavailable(format!("doveadm: {what}"))
 }
 
-fn exit(command: &str, code: i64) -> BackendError {
+fn exit_error(command: &str, code: i64) -> BackendError {
     BackendError::unavailable(format!("doveadm: {command} ended with exit code {code}"))
 }
 
 /// Seconds of a Retry-After, at most [`LONGEST_WAIT`].
-fn again(value: Option<&HeaderValue>) -> Option<Duration> {
+fn retry_after(value: Option<&HeaderValue>) -> Option<Duration> {
     let seconds: u64 = value?.to_str().ok()?.trim().parse().ok()?;
     Some(Duration::from_secs(seconds).min(LONGEST_WAIT))
 }
 
-fn by_status(status: u16, retry_after: Option<Duration>) -> Result<()> {
+fn check_status(status: u16, retry_after: Option<Duration>) -> Result<()> {
     match status {
         200 => Ok(()),
         401 | 403 => Err(BackendError::Unauthorized(format!("doveadm: HTTP {status}"))),
@@ -259,23 +259,23 @@ mod tests {
 
     #[test]
     fn waits() {
-        let wait = |text: &'static str| again(Some(&HeaderValue::from_static(text))).map(|d| d.as_secs());
+        let wait = |text: &'static str| retry_after(Some(&HeaderValue::from_static(text))).map(|d| d.as_secs());
         assert_eq!([wait("7"), wait(" 3600 "), wait("3601")], [Some(7), Some(3600), Some(3600)]);
         assert_eq!(wait("18446744073709551615"), Some(3600));
         assert_eq!([wait("18446744073709551616"), wait("-1"), wait("Sun, 01 Nov 2026 10:00:00 GMT")], [None; 3]);
-        assert_eq!(again(None), None);
+        assert_eq!(retry_after(None), None);
     }
 
     #[test]
     fn statuses() {
-        assert_eq!(by_status(200, None), Ok(()));
-        assert!(matches!(by_status(401, None), Err(BackendError::Unauthorized(_))));
-        assert!(matches!(by_status(403, None), Err(BackendError::Unauthorized(_))));
+        assert_eq!(check_status(200, None), Ok(()));
+        assert!(matches!(check_status(401, None), Err(BackendError::Unauthorized(_))));
+        assert!(matches!(check_status(403, None), Err(BackendError::Unauthorized(_))));
         let wait = Some(Duration::from_secs(7));
-        let Err(BackendError::Unavailable { retry_after, .. }) = by_status(429, wait) else { panic!() };
+        let Err(BackendError::Unavailable { retry_after, .. }) = check_status(429, wait) else { panic!() };
         assert_eq!(retry_after, wait);
         for s in [204, 301, 400, 404, 500, 502, 503] {
-            assert!(matches!(by_status(s, None), Err(BackendError::Unavailable { .. })), "{s}");
+            assert!(matches!(check_status(s, None), Err(BackendError::Unavailable { .. })), "{s}");
         }
     }
 }

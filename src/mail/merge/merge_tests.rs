@@ -1,10 +1,14 @@
 //! Tables for each row of the three-way rule, and proof on arbitrary sets that what is foreign stays.
 
 use super::*;
+use crate::policy::OnDelete;
 use crate::policy::{DkimAlgorithm, DmarcPolicy, SpfAll};
 use crate::records::{DkimPublic, Dmarc, Input, desired};
+use crate::rr::Change;
+use crate::spf;
 use crate::value;
 use proptest::prelude::*;
+use std::collections::BTreeMap;
 
 const Z: &str = "acme.test";
 const ALL: &[(&str, RecordType)] = &[

@@ -1,0 +1,45 @@
+//! What the entries of the journal mean.
+
+use crate::policy::{Ownership, RecordState, RecordStatus};
+use crate::rr::RecordType;
+
+/// Whether an entry speaks of something that we wrote: a whole value (`Created`), or a term (`Adopted` with a term).
+pub fn is_ours(e: &RecordStatus) -> bool {
+    match e.ownership {
+        Some(Ownership::Created) => true,
+        Some(Ownership::Adopted) => e.term.is_some(),
+        _ => false,
+    }
+}
+
+/// Whether two entries speak of the same value for the same purpose, whatever they say of it.
+pub(super) fn same_record(a: &RecordStatus, b: &RecordStatus) -> bool {
+    a.name == b.name && a.type_ == b.type_ && a.value == b.value && a.purpose == b.purpose
+}
+
+/// The type of an entry; none for a word that we never write.
+pub(super) fn rtype_of(e: &RecordStatus) -> Option<RecordType> {
+    match e.type_.as_str() {
+        "MX" => Some(RecordType::MX),
+        "TXT" => Some(RecordType::TXT),
+        "CNAME" => Some(RecordType::CNAME),
+        "SRV" => Some(RecordType::SRV),
+        "TLSA" => Some(RecordType::TLSA),
+        "CAA" => Some(RecordType::CAA),
+        _ => None,
+    }
+}
+
+/// Whether a term found in a live record can be the one of this entry. A record of our own that was never seen in place
+/// and stands there in other words was not written by us.
+pub(super) fn may_hold_term(e: &RecordStatus) -> bool {
+    e.ownership != Some(Ownership::Created) || e.state != RecordState::Missing
+}
+
+/// An entry of a value that is about to go.
+pub(super) fn leaving(mut e: RecordStatus) -> RecordStatus {
+    e.state = RecordState::Propagating;
+    e.observed = None;
+    e.message = Some("is being taken away".into());
+    e
+}

@@ -1,0 +1,110 @@
+//! What has to change in the DNS: from what is wanted, what we wrote before, and what is there. Pure.
+//!
+//! The journal (`status.dns.records`) names every value before it is written, and keeps it until it is seen to be gone.
+//! So whatever a crash leaves in the DNS is known to be ours, and nothing else is ever removed (I8, I10). The way of a
+//! caller is: [`which`], read, [`plan`], write the journal if [`Plan::is_journaled`] says no, apply, and from the start
+//! until there are no changes.
+
+mod exclusive;
+mod journal;
+mod leftovers;
+mod mx;
+mod plan;
+mod planner;
+mod shared;
+mod spf;
+
+pub use journal::is_ours;
+pub use mx::withdraw_mx;
+pub use plan::{Conflict, Plan, Policy, PreviousMx};
+
+use crate::policy::{ConflictPolicy, Ownership, Purpose, RecordState, RecordStatus};
+use crate::records::{Mode, Record};
+use crate::rr::{RecordType, RrSet};
+use crate::spf::is_spf;
+use journal::{rtype_of, same_record};
+use planner::Planner;
+use std::collections::BTreeSet;
+
+/// The sets that [`plan`] must be given: those of the wanted records and of the journal, and a CNAME at each name, which
+/// would stand in the way.
+pub fn which(desired: &[Record], journal: &[RecordStatus]) -> Vec<(String, RecordType)> {
+    let wanted = desired.iter().flat_map(|r| [(r.name.clone(), r.rtype), (r.name.clone(), RecordType::CNAME)]);
+    let written = journal.iter().filter_map(|e| Some((e.name.clone(), rtype_of(e)?)));
+    wanted.chain(written).collect::<BTreeSet<_>>().into_iter().collect()
+}
+
+/// What has to change so that the wanted records are there and what we wrote before and want no longer is not.
+///
+/// A set that `live` lacks was not read: nothing is decided about it, and its part of the journal stays.
+/// Entries of MX that are not wanted stay too: MX is only withdrawn by [`withdraw_mx`].
+pub fn plan(desired: &[Record], journal: &[RecordStatus], live: &[RrSet], policy: &Policy) -> Plan {
+    let mut p = Planner::new(journal, live, policy.previous_mx.clone());
+    for record in desired {
+        let key = (record.name.clone(), record.rtype);
+        if !p.sets.contains_key(&key) {
+            let kept = journal.iter().filter(|e| p.is_for(e, record)).cloned().collect::<Vec<_>>();
+            p.out.journal.extend(kept);
+            continue;
+        }
+        if let Some(alias) = p.cname_at(record) {
+            p.conflict(
+                record,
+                RecordState::Conflict,
+                Some(alias),
+                "a CNAME stands at this name, beside which nothing else can be: remove it",
+            );
+            continue;
+        }
+        match record.mode {
+            Mode::Exclusive => p.exclusive(record, policy.conflict),
+            Mode::SharedValues => p.shared(record),
+            Mode::SpfTerm => p.spf(record, policy.conflict),
+            Mode::Switch => p.switch(record, policy),
+        }
+    }
+    p.leftovers();
+    p.finish()
+}
+
+/// How the records stand, for whoever only looks. What the journal says of our own values stays word for word, since it is
+/// what a withdrawal goes by; nothing else becomes ours. With it, what differs, by purpose and name.
+pub fn compare(
+    desired: &[Record],
+    journal: &[RecordStatus],
+    live: &[RrSet],
+    conflict: ConflictPolicy,
+) -> (Vec<RecordStatus>, BTreeSet<(Purpose, String)>) {
+    let policy = Policy { conflict, switch_mx: false, previous_mx: None };
+    let Plan { journal: found, changes, .. } = plan(desired, journal, live, &policy);
+    let wanted = |e: &&RecordStatus| desired.iter().any(|r| r.name == e.name && r.purpose == e.purpose);
+    let differ = found.iter().filter(wanted).filter(|e| !matches!(e.state, RecordState::Ok | RecordState::Propagating));
+    // Nor is it as declared where something stands beside it that would be taken away.
+    let beside = desired.iter().filter(|r| matches!(r.mode, Mode::Exclusive | Mode::SpfTerm)).filter(|r| {
+        let counts = |v: &&String| r.mode != Mode::SpfTerm || is_spf(v);
+        changes.iter().filter(|c| c.before.name == r.name && c.before.rtype == r.rtype).any(|c| {
+            let (before, after) = (c.before.values.iter().filter(counts), c.after.values.iter().filter(counts));
+            !before.eq(after)
+        })
+    });
+    let differing =
+        differ.map(|e| (e.purpose, e.name.clone())).chain(beside.map(|r| (r.purpose, r.name.clone()))).collect();
+    let mut records: Vec<RecordStatus> = journal.iter().filter(|e| is_ours(e)).cloned().collect();
+    for entry in found {
+        if !records.iter().any(|own| same_record(own, &entry)) {
+            let ownership = entry.ownership.filter(|o| *o == Ownership::Observed);
+            records.push(RecordStatus { ownership, term: None, ..entry });
+        }
+    }
+    (records, differing)
+}
+
+/// The rest on the way out, after [`withdraw_mx`]: our values and terms that are still there go. Ends when
+/// [`Plan::is_withdrawn`] is true.
+pub fn withdraw_rest(journal: &[RecordStatus], live: &[RrSet]) -> Plan {
+    plan(&[], journal, live, &Policy { conflict: ConflictPolicy::Refuse, switch_mx: false, previous_mx: None })
+}
+
+#[cfg(test)]
+#[path = "merge_tests.rs"]
+mod tests;

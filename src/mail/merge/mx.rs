@@ -1,0 +1,95 @@
+//! MX: replaced as a whole, once, on purpose (I7), and put back on deletion.
+
+use super::journal::{is_ours, leaving};
+use super::plan::{Plan, Policy, PreviousMx};
+use super::planner::Planner;
+use crate::policy::{OnDelete, Ownership, Purpose, RecordState, RecordStatus};
+use crate::records::Record;
+use crate::rr::{Change, RrSet};
+use std::collections::BTreeSet;
+
+impl Planner<'_> {
+    pub(super) fn switch(&mut self, record: &Record, policy: &Policy) {
+        self.mx_done = true;
+        let live = self.live(record);
+        let wanted: BTreeSet<String> = record.values.iter().cloned().collect();
+        let entries: Vec<RecordStatus> = self.journal.iter().filter(|e| self.is_for(e, record)).cloned().collect();
+        let wrote = |v: &String| entries.iter().any(|e| e.ownership == Some(Ownership::Created) && &e.value == v);
+        if live == wanted {
+            return wanted.iter().for_each(|value| self.keep(record, value));
+        }
+        if !policy.switch_mx {
+            // What we wrote stays known as ours, whether it is there or not: it may yet be put back.
+            for value in &wanted {
+                let ownership = wrote(value).then_some(Ownership::Created);
+                let state = if live.contains(value) { RecordState::Wrong } else { RecordState::Missing };
+                let entry = self.add_entry(record, value, state, ownership);
+                entry.observed = Some(live.iter().cloned().collect::<Vec<_>>().join(" | ")).filter(|o| !o.is_empty());
+            }
+            for old in
+                entries.into_iter().filter(|e| is_ours(e) && !wanted.contains(&e.value) && live.contains(&e.value))
+            {
+                self.out.journal.push(old);
+            }
+            let values: Vec<String> = live.into_iter().collect();
+            return self.edit(record, |set| set.kept.extend(values));
+        }
+        // A set without any value of ours is what the domain had; once ours was seen in place, what others put there
+        // later is drift, and not what goes back on deletion.
+        let seen = entries.iter().any(|e| e.ownership == Some(Ownership::Created) && e.state != RecordState::Missing);
+        let foreign_set = !live.is_empty() && !live.iter().any(wrote) && !seen;
+        if self.out.previous_mx.is_none() || foreign_set {
+            let ttl = self.sets.get(&(record.name.clone(), record.rtype)).map(|s| s.before.ttl).unwrap_or_default();
+            let values: Vec<String> = live.iter().cloned().collect();
+            self.out.previous_mx = Some(PreviousMx { ttl: if values.is_empty() { 0 } else { ttl }, values });
+        }
+        for value in &wanted {
+            let state = if live.contains(value) { RecordState::Ok } else { RecordState::Missing };
+            self.add_entry(record, value, state, Some(Ownership::Created));
+        }
+        let stale: Vec<RecordStatus> = entries
+            .iter()
+            .filter(|e| is_ours(e) && live.contains(&e.value) && !wanted.contains(&e.value))
+            .cloned()
+            .collect();
+        self.out.journal.extend(stale.into_iter().map(leaving));
+        self.edit(record, |set| {
+            set.values = wanted.clone();
+            set.kept = wanted;
+            set.own_ttl = Some(record.ttl);
+        });
+    }
+}
+
+/// MX on the way out (I7: before anything else). Only what is still ours is changed: a set that others made since stays,
+/// and of a mixed set only our values go. The journal loses its MX entries once there is nothing left to change.
+pub fn withdraw_mx(journal: &[RecordStatus], live: &RrSet, on_delete: OnDelete, previous: Option<&PreviousMx>) -> Plan {
+    let ours: BTreeSet<&String> = journal
+        .iter()
+        .filter(|e| e.purpose == Purpose::MX && e.name == live.name && is_ours(e))
+        .map(|e| &e.value)
+        .collect();
+    let mut plan = Plan { previous_mx: previous.cloned(), ..Plan::default() };
+    let none = PreviousMx::default();
+    let before = previous.unwrap_or(&none);
+    let restored = on_delete == OnDelete::RestorePrevious && live.values == before.values;
+    let mut after = live.clone();
+    if !restored && live.values.iter().any(|v| ours.contains(v)) {
+        if live.values.iter().all(|v| ours.contains(v)) {
+            (after.values, after.ttl) = match on_delete {
+                OnDelete::RestorePrevious if !before.values.is_empty() => (before.values.clone(), before.ttl),
+                OnDelete::NullMX => (vec!["0 .".into()], live.ttl),
+                OnDelete::RestorePrevious | OnDelete::Remove => (vec![], live.ttl),
+            };
+        } else {
+            after.values.retain(|v| !ours.contains(v) || before.values.contains(v));
+        }
+    }
+    if after.values != live.values {
+        plan.journal = journal.to_vec();
+        plan.changes.push(Change { before: live.clone(), after });
+    } else {
+        plan.journal = journal.iter().filter(|e| e.purpose != Purpose::MX).cloned().collect();
+    }
+    plan
+}

@@ -1,0 +1,163 @@
+//! The state of a plan while it is made: the sets as they will be, and the journal so far.
+
+use super::plan::{Conflict, Plan, PreviousMx};
+use crate::policy::{Ownership, RecordState, RecordStatus};
+use crate::records::Record;
+use crate::rr::{Change, RecordType, RrSet};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// One set while it is planned.
+pub(super) struct PlannedSet {
+    pub(super) before: RrSet,
+    /// Values as they will be.
+    pub(super) values: BTreeSet<String>,
+    /// Our time to live, taken where every value that stays is ours.
+    pub(super) own_ttl: Option<u32>,
+    /// Values that are kept or written for a wanted record.
+    pub(super) kept: BTreeSet<String>,
+}
+
+/// The modes (`exclusive`, `shared`, `mx`, `spf`) each plan one wanted record in here; `leftovers` the rest.
+pub(super) struct Planner<'a> {
+    /// As it stands in the status.
+    pub(super) journal: &'a [RecordStatus],
+    /// The journal's entries of MX are dealt with.
+    pub(super) mx_done: bool,
+    /// By name and type; what is not here was not read.
+    pub(super) sets: BTreeMap<(String, RecordType), PlannedSet>,
+    pub(super) out: Plan,
+}
+
+impl<'a> Planner<'a> {
+    /// Nothing is planned yet: the sets are as they were read, the journal of the plan is empty.
+    pub(super) fn new(journal: &'a [RecordStatus], live: &[RrSet], previous_mx: Option<PreviousMx>) -> Self {
+        let sets = live
+            .iter()
+            .map(|set| {
+                let work = PlannedSet {
+                    before: set.clone(),
+                    values: set.values.iter().cloned().collect(),
+                    own_ttl: None,
+                    kept: BTreeSet::new(),
+                };
+                ((set.name.clone(), set.rtype), work)
+            })
+            .collect();
+        Planner { journal, mx_done: false, sets, out: Plan { previous_mx, ..Plan::default() } }
+    }
+}
+
+impl Planner<'_> {
+    /// Whether an entry of the journal is about this record, with whatever value.
+    pub(super) fn is_for(&self, e: &RecordStatus, record: &Record) -> bool {
+        e.name == record.name && e.type_ == record.rtype.as_str() && e.purpose == record.purpose
+    }
+
+    fn entry(&self, record: &Record, value: &str) -> Option<&RecordStatus> {
+        self.journal.iter().find(|e| self.is_for(e, record) && e.value == value)
+    }
+
+    /// Whether the journal says that we wrote this whole value.
+    pub(super) fn wrote(&self, record: &Record, value: &str) -> bool {
+        self.entry(record, value).is_some_and(|e| e.ownership == Some(Ownership::Created))
+    }
+
+    /// The CNAME at the name of a record, beside which nothing else may stand (RFC 1034, 3.6.2).
+    pub(super) fn cname_at(&self, record: &Record) -> Option<String> {
+        let set = self.sets.get(&(record.name.clone(), RecordType::CNAME))?;
+        set.before.values.first().map(|target| format!("CNAME {target}"))
+    }
+
+    /// The values of a record's set as they were read.
+    pub(super) fn live(&self, record: &Record) -> BTreeSet<String> {
+        let set = self.sets.get(&(record.name.clone(), record.rtype));
+        set.map(|s| s.before.values.iter().cloned().collect()).unwrap_or_default()
+    }
+
+    /// An entry of the new journal, for the caller to add to.
+    pub(super) fn add_entry(
+        &mut self,
+        record: &Record,
+        value: &str,
+        state: RecordState,
+        ownership: Option<Ownership>,
+    ) -> &mut RecordStatus {
+        self.out.journal.push(RecordStatus {
+            name: record.name.clone(),
+            type_: record.rtype.as_str().into(),
+            value: value.into(),
+            purpose: record.purpose,
+            state,
+            ownership,
+            term: None,
+            observed: None,
+            message: None,
+        });
+        let at = self.out.journal.len() - 1;
+        &mut self.out.journal[at]
+    }
+
+    /// Keeps a live value: ours if the journal says that we wrote it, else only looked at.
+    pub(super) fn keep(&mut self, record: &Record, value: &str) {
+        let ownership = if self.wrote(record, value) { Ownership::Created } else { Ownership::Observed };
+        self.add_entry(record, value, RecordState::Ok, Some(ownership));
+        self.edit(record, |set| {
+            set.kept.insert(value.into());
+        });
+    }
+
+    pub(super) fn create(&mut self, record: &Record, value: &str) {
+        self.add_entry(record, value, RecordState::Missing, Some(Ownership::Created));
+        self.edit(record, |set| {
+            set.values.insert(value.into());
+            set.kept.insert(value.into());
+        });
+    }
+
+    pub(super) fn edit(&mut self, record: &Record, f: impl FnOnce(&mut PlannedSet)) {
+        if let Some(set) = self.sets.get_mut(&(record.name.clone(), record.rtype)) {
+            f(set);
+        }
+    }
+
+    /// A record that cannot be made ours: its set stays as it is.
+    pub(super) fn conflict(&mut self, record: &Record, state: RecordState, observed: Option<String>, message: &str) {
+        for value in &record.values {
+            // What we wrote and is still there stays known as ours.
+            let ours = self.live(record).contains(value) && self.wrote(record, value);
+            let entry = self.add_entry(record, value, state, ours.then_some(Ownership::Created));
+            entry.observed = observed.clone();
+            entry.message = Some(message.into());
+            self.edit(record, |set| {
+                set.kept.insert(value.clone());
+            });
+        }
+        self.out.conflicts.push(Conflict {
+            name: record.name.clone(),
+            rtype: record.rtype,
+            purpose: record.purpose,
+            message: message.into(),
+        });
+    }
+
+    /// The changes of all sets that differ from what was read.
+    pub(super) fn finish(mut self) -> Plan {
+        for set in self.sets.into_values() {
+            let ours = |v: &String| {
+                self.out.journal.iter().any(|e| {
+                    e.name == set.before.name
+                        && e.type_ == set.before.rtype.as_str()
+                        && &e.value == v
+                        && e.ownership == Some(Ownership::Created)
+                })
+            };
+            // One time to live counts for the whole set: that of others stays while one of their values does.
+            let ttl = set.own_ttl.filter(|_| set.values.iter().all(ours)).unwrap_or(set.before.ttl);
+            let after = RrSet { values: set.values.into_iter().collect(), ttl, ..set.before.clone() };
+            if after.values != set.before.values || (!after.values.is_empty() && after.ttl != set.before.ttl) {
+                self.out.changes.push(Change { before: set.before, after });
+            }
+        }
+        self.out
+    }
+}

@@ -1,0 +1,48 @@
+//! Proof that a domain belongs to its tenant: a TXT record whose value only its own MailDomain has.
+
+use sha2::{Digest, Sha256};
+
+/// Name of the record that proves ownership.
+pub fn challenge_name(domain: &str) -> String {
+    format!("_mailtenant-challenge.{domain}")
+}
+
+/// Value of the record that proves ownership: the same for the same MailDomain and domain at any time, so that it need
+/// not be stored to be checked; different for any other MailDomain, so that a proof is of no use to another tenant.
+///
+/// `uid` is `metadata.uid` of the MailDomain.
+pub fn challenge_value(uid: &str, domain: &str) -> String {
+    // Each part ends with a byte that it cannot contain: no two inputs make the same text.
+    let text = format!("mailtenant.dev/challenge/v1\0{uid}\0{domain}\0");
+    let digest = Sha256::digest(text.as_bytes());
+    format!("token={} expiry=never", base32(&digest[..20]))
+}
+
+/// Base32 in lower case, without padding (RFC 4648, 6); `bytes` is a multiple of 5.
+fn base32(bytes: &[u8]) -> String {
+    const ALPHABET: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
+    bytes
+        .chunks(5)
+        .flat_map(|chunk| {
+            let n = chunk.iter().fold(0u64, |n, b| n << 8 | u64::from(*b));
+            (0..8).rev().map(move |i| ALPHABET[(n >> (5 * i)) as usize & 31] as char)
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn challenges() {
+        let value = challenge_value("uid-1", "acme.test");
+        let token = value.strip_prefix("token=").and_then(|v| v.strip_suffix(" expiry=never")).expect("form");
+        assert_eq!(token.len(), 32);
+        assert!(token.bytes().all(|b| b.is_ascii_lowercase() || (b'2'..=b'7').contains(&b)));
+        assert_eq!(value, challenge_value("uid-1", "acme.test"));
+        assert_ne!(value, challenge_value("uid-2", "acme.test"));
+        assert_ne!(value, challenge_value("uid-1", "acme.tes"));
+        assert_eq!(base32(b"fooba"), "mzxw6ytb");
+    }
+}

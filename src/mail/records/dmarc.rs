@@ -1,0 +1,25 @@
+//! DMARC: what receivers do with mail that fails, and where they report it (RFC 9989).
+
+use crate::policy::DmarcPolicy;
+
+/// What the DMARC record says (RFC 9989).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Dmarc {
+    /// What receivers do with mail that fails.
+    pub policy: DmarcPolicy,
+    /// `mailto:` URIs for aggregate reports.
+    pub report_to: Vec<String>,
+}
+
+/// Value of the DMARC record. `p` stands right behind `v` for readers from before RFC 9989.
+pub fn dmarc_value(dmarc: &Dmarc) -> String {
+    let policy = match dmarc.policy {
+        DmarcPolicy::None => "none",
+        DmarcPolicy::Quarantine => "quarantine",
+        DmarcPolicy::Reject => "reject",
+    };
+    match dmarc.report_to.as_slice() {
+        [] => format!("v=DMARC1; p={policy}"),
+        uris => format!("v=DMARC1; p={policy}; rua={}", uris.join(",")),
+    }
+}

@@ -1,0 +1,163 @@
+//! The records that a mail domain needs, from what is declared and what the groupware server says. Pure.
+
+mod challenge;
+mod dkim;
+mod dmarc;
+mod mx;
+mod spf;
+mod tags;
+
+pub use challenge::{challenge_name, challenge_value};
+pub use dkim::{DkimPublic, dkim_name, dkim_value, new_selector};
+pub use dmarc::{Dmarc, dmarc_value};
+pub use spf::spf_term;
+pub use tags::equivalent;
+
+use crate::policy::{Purpose, SpfAll};
+use crate::rr::RecordType;
+use crate::spf::own;
+use mx::mx_values;
+use spf::all_word;
+
+/// How a record shares its name and type with records of others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// The name and type are used by nothing but mail: the whole set is ours, or in conflict.
+    Exclusive,
+    /// Several values of several owners stand side by side: ours are added and removed one by one.
+    SharedValues,
+    /// One term inside the one SPF record.
+    SpfTerm,
+    /// Replaced on purpose, once, and what was there before is kept to be put back (MX).
+    Switch,
+}
+
+/// A record set as it should be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Record {
+    /// Absolute name, canonical.
+    pub name: String,
+    /// TXT, or MX.
+    pub rtype: RecordType,
+    /// Time to live in seconds.
+    pub ttl: u32,
+    /// Canonical values, sorted. For SPF the record as it stands when there is none yet.
+    pub values: Vec<String>,
+    /// What it is for.
+    pub purpose: Purpose,
+    /// How it shares its set.
+    pub mode: Mode,
+    /// For [`Mode::SpfTerm`]: the term.
+    pub term: Option<String>,
+}
+
+/// What the records are made from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Input {
+    /// The domain, canonical.
+    pub domain: String,
+    /// Time to live of our records, in seconds.
+    pub ttl: u32,
+    /// Value of the challenge ([`challenge_value`]); none: no challenge is wanted.
+    pub challenge: Option<String>,
+    /// Mail hosts, as `(preference, host)`; empty: MX is left alone.
+    pub mx: Vec<(u16, String)>,
+    /// Name that SPF records include, and what follows it; none: SPF is left alone.
+    pub spf: Option<(String, SpfAll)>,
+    /// Signing keys to publish.
+    pub dkim: Vec<DkimPublic>,
+    /// DMARC policy; none: DMARC is left alone.
+    pub dmarc: Option<Dmarc>,
+}
+
+/// The records of a domain, in the order in which they are shown.
+pub fn desired(input: &Input) -> Vec<Record> {
+    let Input { domain, ttl, .. } = input;
+    let txt = |name: String, value: String, purpose, mode, term| Record {
+        name,
+        rtype: RecordType::TXT,
+        ttl: *ttl,
+        values: vec![value],
+        purpose,
+        mode,
+        term,
+    };
+    let mut out = Vec::new();
+    if let Some(value) = &input.challenge {
+        out.push(txt(challenge_name(domain), value.clone(), Purpose::Challenge, Mode::SharedValues, None));
+    }
+    if !input.mx.is_empty() {
+        out.push(Record {
+            name: domain.clone(),
+            rtype: RecordType::MX,
+            ttl: *ttl,
+            values: mx_values(&input.mx),
+            purpose: Purpose::MX,
+            mode: Mode::Switch,
+            term: None,
+        });
+    }
+    if let Some((include, all)) = &input.spf {
+        let term = spf_term(include);
+        out.push(txt(domain.clone(), own(&term, all_word(*all)), Purpose::SPF, Mode::SpfTerm, Some(term)));
+    }
+    for key in &input.dkim {
+        out.push(txt(dkim_name(&key.selector, domain), dkim_value(key), Purpose::DKIM, Mode::Exclusive, None));
+    }
+    if let Some(dmarc) = &input.dmarc {
+        out.push(txt(format!("_dmarc.{domain}"), dmarc_value(dmarc), Purpose::DMARC, Mode::Exclusive, None));
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::{DkimAlgorithm, DmarcPolicy};
+
+    fn input() -> Input {
+        Input {
+            domain: "acme.test".into(),
+            ttl: 3600,
+            challenge: Some(challenge_value("uid-1", "acme.test")),
+            mx: vec![(20, "mx2.mail.example.net".into()), (10, "MX1.mail.example.net.".into())],
+            spf: Some(("_spf.mail.example.net".into(), SpfAll::SoftFail)),
+            dkim: vec![
+                DkimPublic { selector: "s202611r".into(), algorithm: DkimAlgorithm::RSA2048, public: "AAAA".into() },
+                DkimPublic { selector: "s202611e".into(), algorithm: DkimAlgorithm::Ed25519, public: "BBBB".into() },
+            ],
+            dmarc: Some(Dmarc {
+                policy: DmarcPolicy::Reject,
+                report_to: vec!["mailto:a@b.test".into(), "mailto:c@d.test".into()],
+            }),
+        }
+    }
+
+    #[test]
+    fn whole_set() {
+        let lines: Vec<_> = desired(&input())
+            .iter()
+            .map(|r| format!("{} {} {} {} {:?}", r.name, r.ttl, r.rtype.as_str(), r.values.join(" | "), r.mode))
+            .collect();
+        assert_eq!(
+            lines,
+            [
+                &format!(
+                    "_mailtenant-challenge.acme.test 3600 TXT {} SharedValues",
+                    challenge_value("uid-1", "acme.test")
+                ),
+                "acme.test 3600 MX 10 mx1.mail.example.net. | 20 mx2.mail.example.net. Switch",
+                "acme.test 3600 TXT v=spf1 include:_spf.mail.example.net ~all SpfTerm",
+                "s202611r._domainkey.acme.test 3600 TXT v=DKIM1; k=rsa; p=AAAA Exclusive",
+                "s202611e._domainkey.acme.test 3600 TXT v=DKIM1; k=ed25519; p=BBBB Exclusive",
+                "_dmarc.acme.test 3600 TXT v=DMARC1; p=reject; rua=mailto:a@b.test,mailto:c@d.test Exclusive",
+            ]
+        );
+    }
+
+    #[test]
+    fn left_alone() {
+        let bare = Input { challenge: None, mx: vec![], spf: None, dkim: vec![], dmarc: None, ..input() };
+        assert_eq!(desired(&bare), []);
+    }
+}
