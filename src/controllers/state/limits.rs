@@ -344,7 +344,7 @@ mod tests {
         const WAITING: usize = 5000;
         let names: Vec<String> = (0..WAITING).map(|n| format!("m{n:04}")).collect();
         let at = "2026-01-01T00:00:00Z";
-        let all: Vec<_> = names.iter().map(|n| (n.as_str(), n.as_str(), at, "1Gi", None)).collect();
+        let all: Vec<_> = names.iter().map(|n| (n.as_str(), n.as_str(), "01", "1Gi", None)).collect();
         let (mut w, mut i) = world(&all);
         i.spec.limits = None;
         let ask =
