@@ -1,4 +1,4 @@
-//! Records: what is wanted against what is there, changed by the pure plan of `dns::merge`, read back at the server and
+//! Records: what is wanted against what is there, changed by the pure plan of `mailtenant_mail::merge`, read back at the server and
 //! seen at the authoritative servers. What is going to be written stands in the status before it is written.
 
 use super::Parents;
