@@ -2,23 +2,29 @@
 
 use crate::state::parents::{Domain, Instance};
 use mailtenant_api::*;
+use mailtenant_groupware::Capability;
 use mailtenant_runtime::store::NamespacedName;
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-/// Capabilities of a server that can do everything.
-pub const EVERYTHING: &[&str] = &[
-    "TenantStorage",
-    "Suspend",
-    "SendAs",
-    "CatchAll",
-    "Forwarding",
-    "HashedPasswords",
-    "ProtocolAccess",
-    "Groupware",
-    "DkimRsa",
-    "DkimEd25519",
-];
+/// Capabilities of a server that can do everything that is planned for, but names of aliases.
+pub fn everything() -> BTreeSet<Capability> {
+    use Capability::*;
+    [
+        TenantStorage,
+        Suspend,
+        SendAs,
+        CatchAll,
+        Forwarding,
+        HashedPasswords,
+        ProtocolAccess,
+        Groupware,
+        DkimRsa,
+        DkimEd25519,
+    ]
+    .into()
+}
 
 fn object<K: serde::de::DeserializeOwned>(kind: &str, name: &str, mut fields: Value) -> K {
     fields["apiVersion"] = json!(API_VERSION);

@@ -369,6 +369,15 @@ impl DomainSnapshot {
     }
 }
 
+/// What becomes of what an object had at the server (`deletionPolicy`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Removal {
+    /// It is destroyed.
+    Destroy,
+    /// It stays, switched off and owned by nobody.
+    Keep,
+}
+
 /// How a parent left.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Left {
@@ -403,9 +412,9 @@ pub trait GroupwareServer: Send + Sync {
     async fn ensure_domain(&self, want: &DomainWant) -> Result<(DomainRow, Made)>;
     /// Ends a domain; keeps it while something retained, or something foreign, is below. Kept it is switched off, unless
     /// mailboxes or aliases of others below are in use: those go on. Own signing keys go with it.
-    /// [`BackendError::NotFound`]: the owner has none of that name. With `retain` it is kept in any case.
+    /// [`BackendError::NotFound`]: the owner has none of that name. With [`Removal::Keep`] it is kept in any case.
     /// [`BackendError::Conflict`]: owned mailboxes or aliases are below.
-    async fn remove_domain(&self, owner: &str, name: &str, retain: bool) -> Result<Left>;
+    async fn remove_domain(&self, owner: &str, name: &str, removal: Removal) -> Result<Left>;
 
     /// Makes the mailbox, or changes it into what is wanted, and does what must follow (caches, sessions).
     async fn ensure_mailbox(&self, want: &MailboxWant) -> Result<(MailboxRow, Made)>;
@@ -420,8 +429,8 @@ pub trait GroupwareServer: Send + Sync {
 
     /// Makes the alias, or changes it into what is wanted.
     async fn ensure_alias(&self, want: &AliasWant) -> Result<(AliasRow, Made)>;
-    /// Ends an alias. With `retain` it stays, switched off and owned by nobody.
-    async fn remove_alias(&self, owner: &str, address: &str, retain: bool) -> Result<()>;
+    /// Ends an alias. With [`Removal::Keep`] it stays, switched off and owned by nobody.
+    async fn remove_alias(&self, owner: &str, address: &str, removal: Removal) -> Result<()>;
     /// Addresses of owned aliases of the mailbox' own tenant that deliver to it, as the server has them now.
     async fn aliases_to(&self, address: &str) -> Result<Vec<String>>;
 

@@ -45,8 +45,8 @@ impl GroupwareServer for Metered {
     async fn ensure_domain(&self, want: &DomainWant) -> Result<(DomainRow, Made)> {
         self.count("ensure_domain", self.inner.ensure_domain(want)).await
     }
-    async fn remove_domain(&self, owner: &str, name: &str, retain: bool) -> Result<Left> {
-        self.count("remove_domain", self.inner.remove_domain(owner, name, retain)).await
+    async fn remove_domain(&self, owner: &str, name: &str, removal: Removal) -> Result<Left> {
+        self.count("remove_domain", self.inner.remove_domain(owner, name, removal)).await
     }
     async fn ensure_mailbox(&self, want: &MailboxWant) -> Result<(MailboxRow, Made)> {
         self.count("ensure_mailbox", self.inner.ensure_mailbox(want)).await
@@ -66,8 +66,8 @@ impl GroupwareServer for Metered {
     async fn ensure_alias(&self, want: &AliasWant) -> Result<(AliasRow, Made)> {
         self.count("ensure_alias", self.inner.ensure_alias(want)).await
     }
-    async fn remove_alias(&self, owner: &str, address: &str, retain: bool) -> Result<()> {
-        self.count("remove_alias", self.inner.remove_alias(owner, address, retain)).await
+    async fn remove_alias(&self, owner: &str, address: &str, removal: Removal) -> Result<()> {
+        self.count("remove_alias", self.inner.remove_alias(owner, address, removal)).await
     }
     async fn aliases_to(&self, address: &str) -> Result<Vec<String>> {
         self.count("aliases_to", self.inner.aliases_to(address)).await

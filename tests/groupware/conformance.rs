@@ -170,10 +170,10 @@ async fn domains(b: &dyn GroupwareServer, hooks: &dyn Hooks) {
     // every address of one.test works at two.test too, and then not any more
     let mut second = DomainWant { alias_of: Some("one.test".into()), ..domain("d2", "two.test", "acme") };
     assert_eq!(b.ensure_domain(&second).await.unwrap().0.alias_of.as_deref(), Some("one.test"));
-    conflict(b.remove_domain("d1", "one.test", false).await);
+    conflict(b.remove_domain("d1", "one.test", Removal::Destroy).await);
     second.alias_of = None;
     assert_eq!(b.ensure_domain(&second).await.unwrap().0.alias_of, None);
-    not_found(b.remove_domain("d9", "one.test", false).await);
+    not_found(b.remove_domain("d9", "one.test", Removal::Destroy).await);
 }
 
 async fn mailboxes(b: &dyn GroupwareServer, hooks: &dyn Hooks) {
@@ -309,8 +309,8 @@ async fn keys(b: &dyn GroupwareServer, hooks: &dyn Hooks) {
 
 async fn removal(b: &dyn GroupwareServer, hooks: &dyn Hooks) {
     conflict(b.remove_tenant("t1").await);
-    conflict(b.remove_domain("d1", "one.test", false).await);
-    not_found(b.remove_alias("a9", "info@one.test", false).await);
+    conflict(b.remove_domain("d1", "one.test", Removal::Destroy).await);
+    not_found(b.remove_alias("a9", "info@one.test", Removal::Destroy).await);
     not_found(b.disable_mailbox("m9", "alice@one.test").await);
     not_found(b.purge_mailbox("m9", "alice@one.test").await);
     not_found(b.drop_mailbox("m9", "alice@one.test").await);
@@ -318,8 +318,8 @@ async fn removal(b: &dyn GroupwareServer, hooks: &dyn Hooks) {
     conflict(b.purge_mailbox("m1", "alice@one.test").await);
     conflict(b.drop_mailbox("m1", "alice@one.test").await);
     for (uid, address) in [("a1", "info@one.test"), ("a3", "@one.test")] {
-        b.remove_alias(uid, address, false).await.unwrap();
-        not_found(b.remove_alias(uid, address, false).await);
+        b.remove_alias(uid, address, Removal::Destroy).await.unwrap();
+        not_found(b.remove_alias(uid, address, Removal::Destroy).await);
     }
     let id = b.read_domain("one.test").await.unwrap().mailboxes["alice@one.test"].id.clone();
     b.disable_mailbox("m1", "alice@one.test").await.unwrap();
@@ -343,8 +343,8 @@ async fn removal(b: &dyn GroupwareServer, hooks: &dyn Hooks) {
         b.drop_mailbox(uid, address).await.unwrap();
     }
     for (uid, name) in [("d1", "one.test"), ("d2", "two.test")] {
-        assert_eq!(b.remove_domain(uid, name, false).await, Ok(Left::Gone));
-        not_found(b.remove_domain(uid, name, false).await);
+        assert_eq!(b.remove_domain(uid, name, Removal::Destroy).await, Ok(Left::Gone));
+        not_found(b.remove_domain(uid, name, Removal::Destroy).await);
     }
     assert_eq!(b.read_domain("one.test").await.unwrap(), DomainSnapshot::default());
     for uid in ["t1", "t2"] {
@@ -357,15 +357,15 @@ async fn retention(b: &dyn GroupwareServer) {
     b.ensure_domain(&domain("d5", "kept.test", "kept")).await.unwrap();
     let (row, _) = b.ensure_mailbox(&mailbox("m5", "carol@kept.test", "kept", "pw")).await.unwrap();
     b.ensure_alias(&alias("a5", "office@kept.test", "kept", &["carol@kept.test"])).await.unwrap();
-    b.remove_alias("a5", "office@kept.test", true).await.unwrap();
-    not_found(b.remove_alias("a5", "office@kept.test", true).await);
+    b.remove_alias("a5", "office@kept.test", Removal::Keep).await.unwrap();
+    not_found(b.remove_alias("a5", "office@kept.test", Removal::Keep).await);
     b.release_mailbox("m5", "carol@kept.test").await.unwrap();
     not_found(b.release_mailbox("m5", "carol@kept.test").await);
     let kept = b.read_domain("kept.test").await.unwrap();
     let m = &kept.mailboxes["carol@kept.test"];
     assert!(m.owner.is_none() && !m.settings.login && !m.settings.receive && m.id == row.id);
     assert!(kept.aliases["office@kept.test"].owner.is_none() && !kept.aliases["office@kept.test"].settings.active);
-    assert_eq!(b.remove_domain("d5", "kept.test", false).await, Ok(Left::Kept(2)));
+    assert_eq!(b.remove_domain("d5", "kept.test", Removal::Destroy).await, Ok(Left::Kept(2)));
     assert_eq!(b.remove_tenant("t5").await, Ok(Left::Kept(1)));
     not_found(b.remove_tenant("t5").await);
     let domain_row = b.read_domain("kept.test").await.unwrap().domain.unwrap();
@@ -389,11 +389,11 @@ async fn retention(b: &dyn GroupwareServer) {
     exists(b.ensure_alias(&alias("a7", "office@kept.test", "kept", &["carol@kept.test"])).await, None);
     let want = AliasWant { owner: adopting("a7"), ..alias("a7", "office@kept.test", "kept", &["carol@kept.test"]) };
     assert_eq!(b.ensure_alias(&want).await.unwrap().1, Made::Adopted);
-    b.remove_alias("a7", "office@kept.test", false).await.unwrap();
+    b.remove_alias("a7", "office@kept.test", Removal::Destroy).await.unwrap();
     b.disable_mailbox("m7", "carol@kept.test").await.unwrap();
     b.purge_mailbox("m7", "carol@kept.test").await.unwrap();
     b.drop_mailbox("m7", "carol@kept.test").await.unwrap();
-    assert_eq!(b.remove_domain("d7", "kept.test", false).await, Ok(Left::Gone));
+    assert_eq!(b.remove_domain("d7", "kept.test", Removal::Destroy).await, Ok(Left::Gone));
     assert_eq!(b.remove_tenant("t7").await, Ok(Left::Gone));
     assert_eq!(b.remove_tenant("t6").await, Ok(Left::Gone));
 }

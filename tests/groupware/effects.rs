@@ -354,7 +354,7 @@ async fn tenants_apart() {
     stack.backend().probe().await.unwrap();
     assert!(sql.text("SELECT pg_get_viewdef('domain_on'::regclass)").await.contains("alias_domain"));
     // the mailbox goes, whoever else names it
-    b.remove_alias("info", "info@acme.test", false).await.unwrap();
+    b.remove_alias("info", "info@acme.test", Removal::Destroy).await.unwrap();
     assert_eq!(b.aliases_to(ALICE).await.unwrap(), Vec::<String>::new());
     b.disable_mailbox("alice", ALICE).await.unwrap();
     // whether it is being removed is not for the other tenant to see
@@ -379,7 +379,7 @@ async fn those_of_others_go_on() {
         .await;
     let mut held = out.imap(ALICE, "alice-1").await.unwrap();
     b.release_mailbox("bob", BOB).await.unwrap();
-    assert_eq!(b.remove_domain("d", "acme.test", false).await, Ok(Left::Used(1)));
+    assert_eq!(b.remove_domain("d", "acme.test", Removal::Destroy).await, Ok(Left::Used(1)));
     assert_eq!(b.remove_tenant("t").await, Ok(Left::Used(1)));
     assert_eq!(out.signs_in(ALICE, "alice-1").await, [true; 3]);
     assert!(held.noop().await, "a session of somebody else was ended");
@@ -395,7 +395,7 @@ async fn those_of_others_go_on() {
     b.ensure_tenant(&TenantWant { owner: adopting("t3"), ..tenant("t3", "acme") }).await.unwrap();
     b.ensure_domain(&DomainWant { owner: adopting("d3"), ..domain("d3", "acme.test", "acme") }).await.unwrap();
     sql.run(&format!("UPDATE mailbox SET active = false WHERE username = '{ALICE}'")).await;
-    assert_eq!(b.remove_domain("d3", "acme.test", false).await, Ok(Left::Kept(2)));
+    assert_eq!(b.remove_domain("d3", "acme.test", Removal::Destroy).await, Ok(Left::Kept(2)));
     assert_eq!(b.remove_tenant("t3").await, Ok(Left::Kept(1)));
     assert_eq!(out.mail("nobody@acme.test", "off").await / 100, 5);
 }

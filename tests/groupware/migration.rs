@@ -78,12 +78,12 @@ async fn beside_postfixadmin() {
     assert_eq!(snapshot.aliases.keys().collect::<Vec<_>>(), ["info@old.test"]);
     for refused in [
         b.ensure_domain(&domain("d", "old.test", "acme")).await.map(|_| ()),
-        b.remove_domain("d", "old.test", false).await.map(|_| ()),
+        b.remove_domain("d", "old.test", Removal::Destroy).await.map(|_| ()),
         b.ensure_mailbox(&mailbox("m", "a@old.test", "acme", "pw")).await.map(|_| ()),
         b.disable_mailbox("m", "a@old.test").await,
         b.release_mailbox("m", "a@old.test").await,
         b.ensure_alias(&alias("x", "info@old.test", "acme", &["a@old.test"])).await.map(|_| ()),
-        b.remove_alias("x", "info@old.test", false).await,
+        b.remove_alias("x", "info@old.test", Removal::Destroy).await,
         b.ensure_dkim_key("d", "old.test", "s", &rsa()).await.map(|_| ()),
     ] {
         assert!(refused.is_err());
@@ -96,7 +96,7 @@ async fn beside_postfixadmin() {
     assert_eq!((made, row.adopted), (Made::Adopted, true));
     assert_eq!(sql.text("SELECT password FROM mailbox WHERE username = 'a@old.test'").await, "{SHA512-CRYPT}$6$x$y");
     // the strangers below keep the domain
-    assert!(matches!(b.remove_domain("d", "old.test", false).await, Err(BackendError::Conflict(_))));
+    assert!(matches!(b.remove_domain("d", "old.test", Removal::Destroy).await, Err(BackendError::Conflict(_))));
     // External once everything is there; a column less is a capability less
     let external = stack.settings(external).connect().unwrap();
     assert_eq!(external.probe().await.unwrap(), info);

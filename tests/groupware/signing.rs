@@ -53,7 +53,7 @@ async fn keys_of_others_stay() {
     assert_eq!(signs("old.test").await, ["ceo@old.test zz"]);
     // and the domain's row, with which the key would go, stays when our object goes
     for (uid, name) in [("new", "new.test"), ("old", "old.test")] {
-        assert_eq!(b.remove_domain(uid, name, false).await, Ok(Left::Kept(1)));
+        assert_eq!(b.remove_domain(uid, name, Removal::Destroy).await, Ok(Left::Kept(1)));
         assert_eq!(sql.texts(&format!("SELECT selector FROM dkim WHERE domain_name = '{name}'")).await, ["zz"]);
         assert_eq!(signs(name).await, [format!("ceo@{name} zz")]);
     }

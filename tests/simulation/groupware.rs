@@ -242,7 +242,7 @@ impl Server {
         Ok((row, made))
     }
 
-    pub fn remove_domain(&mut self, owner: &str, name: &str, retain: bool) -> Result<Left> {
+    pub fn remove_domain(&mut self, owner: &str, name: &str, removal: Removal) -> Result<Left> {
         if self.domains.get(name).is_none_or(|d| d.row.owner.as_deref() != Some(owner)) {
             return Err(absent("domain", name));
         }
@@ -252,7 +252,7 @@ impl Server {
         if below.contains(&true) {
             return Err(BackendError::Conflict(format!("domain {name} has mailboxes or aliases")));
         }
-        if below.is_empty() && !retain {
+        if below.is_empty() && removal == Removal::Destroy {
             self.domains.remove(name);
             self.note(Verb::Deleted, "domain", name, Some(owner));
             return Ok(Left::Gone);
@@ -448,13 +448,13 @@ impl Server {
         if half { Err(BackendError::unavailable("connection lost half-way")) } else { Ok((row, made)) }
     }
 
-    pub fn remove_alias(&mut self, owner: &str, address: &str, retain: bool) -> Result<()> {
+    pub fn remove_alias(&mut self, owner: &str, address: &str, removal: Removal) -> Result<()> {
         let a = self
             .aliases
             .get_mut(address)
             .filter(|a| a.owner.as_deref() == Some(owner))
             .ok_or_else(|| absent("alias", address))?;
-        if retain {
+        if removal == Removal::Keep {
             a.owner = None;
             a.settings.active = false;
             self.note(Verb::Released, "alias", address, Some(owner));
@@ -743,12 +743,10 @@ impl GroupwareServer for GroupwareClient {
         self.call(WRITE, format!("ensure_domain {} in {}", want.name, want.tenant), move |s| s.ensure_domain(&want))
             .await
     }
-    async fn remove_domain(&self, owner: &str, name: &str, retain: bool) -> Result<Left> {
+    async fn remove_domain(&self, owner: &str, name: &str, removal: Removal) -> Result<Left> {
         let (owner, name) = (owner.to_string(), name.to_string());
-        self.call(WRITE, format!("remove_domain {name} retain={retain}"), move |s| {
-            s.remove_domain(&owner, &name, retain)
-        })
-        .await
+        self.call(WRITE, format!("remove_domain {name} {removal:?}"), move |s| s.remove_domain(&owner, &name, removal))
+            .await
     }
     async fn ensure_mailbox(&self, want: &MailboxWant) -> Result<(MailboxRow, Made)> {
         let want = want.clone();
@@ -780,10 +778,10 @@ impl GroupwareServer for GroupwareClient {
         })
         .await
     }
-    async fn remove_alias(&self, owner: &str, address: &str, retain: bool) -> Result<()> {
+    async fn remove_alias(&self, owner: &str, address: &str, removal: Removal) -> Result<()> {
         let (owner, address) = (owner.to_string(), address.to_string());
-        self.call(WRITE, format!("remove_alias {address} retain={retain}"), move |s| {
-            s.remove_alias(&owner, &address, retain)
+        self.call(WRITE, format!("remove_alias {address} {removal:?}"), move |s| {
+            s.remove_alias(&owner, &address, removal)
         })
         .await
     }

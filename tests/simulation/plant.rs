@@ -107,8 +107,8 @@ impl GroupwareServer for Planted {
             other => other,
         }
     }
-    async fn remove_domain(&self, owner: &str, name: &str, retain: bool) -> Result<Left> {
-        self.cleanup(self.inner.remove_domain(owner, name, retain).await, Left::Gone)
+    async fn remove_domain(&self, owner: &str, name: &str, removal: Removal) -> Result<Left> {
+        self.cleanup(self.inner.remove_domain(owner, name, removal).await, Left::Gone)
     }
     async fn ensure_mailbox(&self, want: &MailboxWant) -> Result<(MailboxRow, Made)> {
         let want = MailboxWant { owner: self.owner(&want.owner), ..want.clone() };
@@ -156,8 +156,8 @@ impl GroupwareServer for Planted {
         let want = AliasWant { owner: self.owner(&want.owner), ..want.clone() };
         self.inner.ensure_alias(&want).await
     }
-    async fn remove_alias(&self, owner: &str, address: &str, retain: bool) -> Result<()> {
-        self.cleanup(self.inner.remove_alias(owner, address, retain).await, ())
+    async fn remove_alias(&self, owner: &str, address: &str, removal: Removal) -> Result<()> {
+        self.cleanup(self.inner.remove_alias(owner, address, removal).await, ())
     }
     async fn aliases_to(&self, address: &str) -> Result<Vec<String>> {
         if self.bug == Bug::NoAliasesTo { Ok(vec![]) } else { self.inner.aliases_to(address).await }

@@ -11,7 +11,7 @@ use crate::state::world::World;
 use jiff::Timestamp;
 use kube::Resource;
 use mailtenant_api::*;
-use mailtenant_groupware::{BackendError, DomainSnapshot};
+use mailtenant_groupware::{BackendError, DomainSnapshot, Removal};
 use mailtenant_runtime::dispatch::Next;
 use mailtenant_runtime::finalizer::Cleanup;
 use mailtenant_runtime::store::NamespacedName;
@@ -42,6 +42,14 @@ pub fn blocked_conditions(conditions: &mut Conditions, not_ready: &NotReady) {
 pub fn orphaned<K: Resource<DynamicType = ()>>(ctx: &Ctx, object: &K) -> Cleanup<NotReady> {
     ctx.event(object, EventReason::Orphaned, "the backend was not asked: what is there stays there");
     Cleanup::Done
+}
+
+/// What a `deletionPolicy` means for a server.
+pub fn removal(policy: DeletionPolicy) -> Removal {
+    match policy {
+        DeletionPolicy::Delete => Removal::Destroy,
+        DeletionPolicy::Retain => Removal::Keep,
+    }
 }
 
 /// Whether `managementPolicy: Observe` stands on an object or its instance.

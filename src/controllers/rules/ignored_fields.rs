@@ -18,9 +18,9 @@ pub fn of_domain(domain: &MailDomain) -> Vec<&'static str> {
 }
 
 /// Fields of an alias that have no effect at a server that can do this.
-pub fn of_alias(alias: &MailAlias, capabilities: &BTreeSet<String>) -> Vec<&'static str> {
+pub fn of_alias(alias: &MailAlias, capabilities: &BTreeSet<Capability>) -> Vec<&'static str> {
     let named = alias.spec.display_name.as_ref().is_some_and(|n| !n.is_empty());
-    let shown = capabilities.contains(Capability::AliasDisplayName.as_str());
+    let shown = capabilities.contains(&Capability::AliasDisplayName);
     if named && !shown { vec!["displayName"] } else { vec![] }
 }
 
@@ -63,10 +63,10 @@ mod tests {
         domain.spec.dns.mta_sts.mode = MtaStsMode::Testing;
         domain.spec.dns.tls_rpt = Some(mail_domain::TlsRpt { report_to: vec!["mailto:a@b.example".into()] });
         assert_eq!(of_domain(&domain), ["dns.mtaSts", "dns.tlsRpt"]);
-        let can = |list: &[&str]| list.iter().map(|c| (*c).to_owned()).collect::<BTreeSet<_>>();
+        let can = |list: &[Capability]| list.iter().copied().collect::<BTreeSet<_>>();
         let named = fixtures::alias(json!({"displayName": "Office"}));
         assert_eq!(of_alias(&named, &can(&[])), ["displayName"]);
-        assert_eq!(of_alias(&named, &can(&["AliasDisplayName"])), [""; 0]);
+        assert_eq!(of_alias(&named, &can(&[Capability::AliasDisplayName])), [""; 0]);
         assert_eq!(of_alias(&fixtures::alias(json!({})), &can(&[])), [""; 0]);
     }
 

@@ -1,6 +1,7 @@
 //! What follows from a single object.
 
 use mailtenant_api::*;
+use mailtenant_groupware::Capability;
 use std::collections::BTreeSet;
 
 /// The DNSBackends that a domain is on: the one it names, and the one that has its records. They differ when
@@ -35,4 +36,10 @@ pub fn wants_capacity(conditions: &[Condition]) -> bool {
 /// Names of the Secrets that a spec names.
 pub fn secret_names(refs: Option<Vec<SecretKeyRef>>) -> BTreeSet<String> {
     refs.into_iter().flatten().map(|r| r.name).collect()
+}
+
+/// What a server can do, by its object's status. A word of another version says nothing.
+pub fn capabilities(backend: &GroupwareBackend) -> BTreeSet<Capability> {
+    let words = backend.status.iter().flat_map(|s| &s.capabilities);
+    words.filter_map(|word| Capability::parse(word)).collect()
 }

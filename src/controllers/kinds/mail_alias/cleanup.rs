@@ -5,11 +5,11 @@ use crate::connections::Groupware;
 use crate::ctx::{Ctx, Step};
 use crate::not_ready::NotReady;
 use crate::pass::above::Above;
-use crate::pass::deletion;
+use crate::pass::deletion::{self, removal};
 use crate::pass::draft::Draft;
 use crate::state::parents::Domain;
 use mailtenant_api::*;
-use mailtenant_groupware::{BackendError, DomainSnapshot};
+use mailtenant_groupware::{BackendError, DomainSnapshot, Removal};
 use mailtenant_runtime::finalizer::Cleanup;
 
 /// `managementPolicy: Observe`, on the alias or its instance.
@@ -34,15 +34,15 @@ pub async fn remove(
 ) -> Step<Cleanup<NotReady>> {
     let alias = draft.object.as_ref();
     let address = address(alias, &domain.name);
-    let retain = alias.spec.deletion_policy == DeletionPolicy::Retain;
-    let result = server.server.remove_alias(&uid(alias), &address, retain).await;
+    let removal = removal(alias.spec.deletion_policy);
+    let result = server.server.remove_alias(&uid(alias), &address, removal).await;
     if matches!(result, Err(BackendError::NotFound(_))) && !never_made(draft.status.ownership) {
         deletion::not_there(ctx, server, &domain.instance).await?;
     }
     match result {
         Ok(()) => {
             let left = |s: &mut DomainSnapshot| match s.aliases.get_mut(&address) {
-                Some(row) if retain => row.owner = None,
+                Some(row) if removal == Removal::Keep => row.owner = None,
                 _ => drop(s.aliases.remove(&address)),
             };
             ctx.snapshots.update(&server.uid, &domain.name, left).await;

@@ -4,14 +4,14 @@ use crate::connections::Groupware;
 use crate::ctx::{Ctx, Step};
 use crate::not_ready::NotReady;
 use crate::rules::backend_ready;
-use crate::state::derived::a_label;
+use crate::state::derived::{a_label, capabilities};
 use crate::state::kind::ObjectId;
 use crate::state::limits::{self, Verdict};
 use crate::state::parents::{self, Domain};
 use crate::state::snapshots::Since;
 use crate::state::world::World;
 use mailtenant_api::*;
-use mailtenant_groupware::AliasRow;
+use mailtenant_groupware::{AliasRow, Capability};
 use mailtenant_runtime::store::NamespacedName;
 use std::collections::BTreeSet;
 
@@ -48,7 +48,7 @@ pub struct Facts {
     /// The server's name for messages.
     pub label: String,
     /// What the server can do.
-    pub capabilities: BTreeSet<String>,
+    pub capabilities: BTreeSet<Capability>,
     /// Full address; `@domain` for the catch-all.
     pub address: String,
     /// Whether the numbers allow it.
@@ -130,7 +130,7 @@ pub async fn gather(ctx: &Ctx, id: &ObjectId, alias: &MailAlias) -> Step<Gathere
         .rows(&server, &domain_key, &domain.name, Since::now_if(fresh), |rows| rows.aliases.get(&address).cloned())
         .await
         .map_err(|e| NotReady::backend(&server.label(), &e))?;
-    let capabilities = domain.instance.backend.status.clone().unwrap_or_default().capabilities.into_iter().collect();
+    let capabilities = capabilities(&domain.instance.backend);
     let label = server.label();
     let facts = Facts { domain, tenant, label, capabilities, address, verdict, targets, row, own_domains };
     Ok(Gathered { facts, server })

@@ -31,7 +31,7 @@ fn send_as(alias: &MailAlias) -> bool {
 }
 
 fn unsupported(alias: &MailAlias, seen: &Facts) -> Option<NotReady> {
-    let can = |c: Capability| seen.capabilities.contains(c.as_str());
+    let can = |c: Capability| seen.capabilities.contains(&c);
     let what = if alias.spec.local_part == "*" && !can(Capability::CatchAll) {
         "localPart: \"*\""
     } else if alias.spec.send_as == Some(true) && !can(Capability::SendAs) {

@@ -1,5 +1,5 @@
 use super::*;
-use crate::fixtures::{self, EVERYTHING};
+use crate::fixtures::{self, everything};
 use serde_json::{Value, json};
 
 fn facts(instance: Value, targets: Vec<Target>) -> Facts {
@@ -7,7 +7,7 @@ fn facts(instance: Value, targets: Vec<Target>) -> Facts {
         domain: fixtures::domain(instance),
         tenant: "i-0000".into(),
         label: "GroupwareBackend b".into(),
-        capabilities: EVERYTHING.iter().map(|c| (*c).to_owned()).collect(),
+        capabilities: everything(),
         address: "info@acme.test".into(),
         verdict: Verdict::Fits,
         targets,

@@ -7,7 +7,7 @@ use crate::ctx::{Ctx, Step};
 use crate::kinds::mail_domain_claim as claim;
 use crate::not_ready::NotReady;
 use crate::pass::above::Above;
-use crate::pass::deletion;
+use crate::pass::deletion::{self, removal};
 use crate::state::derived::a_label;
 use crate::state::parents::Instance;
 use kube::ResourceExt;
@@ -83,8 +83,8 @@ pub async fn observed(ctx: &Ctx, p: &mut Progress, above: &Above) -> Step<Option
 pub async fn remove(ctx: &Ctx, p: &mut Progress, instance: &Instance, server: &Groupware) -> Step<Cleanup<NotReady>> {
     let domain = p.object.clone();
     let (name, own) = (a_label(&domain), uid(domain.as_ref()));
-    let retain = domain.spec.deletion_policy == DeletionPolicy::Retain;
-    let result = server.server.remove_domain(&own, &name, retain).await;
+    let removal = removal(domain.spec.deletion_policy);
+    let result = server.server.remove_domain(&own, &name, removal).await;
     if matches!(result, Err(BackendError::NotFound(_))) && !never_made(p.status.ownership) {
         deletion::not_there(ctx, server, instance).await?;
     }

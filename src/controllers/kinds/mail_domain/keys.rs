@@ -6,6 +6,7 @@ use super::stage::{Progress, stamp};
 use crate::connections::Groupware;
 use crate::ctx::{Ctx, Step};
 use crate::not_ready::NotReady;
+use crate::state::derived::capabilities;
 use crate::state::kind::ObjectId;
 use crate::state::snapshots::Since;
 use mailtenant_api::mail_domain::{DkimAlgorithm, DkimKeyState, DkimKeyStatus};
@@ -81,11 +82,11 @@ fn done_with(key: &DkimRow, status: &[DkimKeyStatus], now: jiff::Timestamp) -> b
 
 /// The algorithms to sign with: those that are declared; by default those of them that the server has.
 pub fn algorithms(p: &Progress, server: &Groupware) -> Result<Vec<DkimAlgorithm>, NotReady> {
-    let capabilities = server.object.status.clone().unwrap_or_default().capabilities;
+    let capabilities = capabilities(&server.object);
     let wanted: Vec<DkimAlgorithm> = p.object.spec.dkim.algorithms.clone();
     let said = wanted.clone();
     let algorithms: Vec<DkimAlgorithm> =
-        wanted.into_iter().filter(|a| capabilities.iter().any(|c| c == capability(*a).as_str())).collect();
+        wanted.into_iter().filter(|a| capabilities.contains(&capability(*a))).collect();
     if algorithms.is_empty() || (algorithms != said && said != mail_domain::Dkim::default().algorithms) {
         let text = format!(
             "{} cannot sign with every algorithm of dkim.algorithms: leave it out, or name RSA2048 alone",

@@ -15,6 +15,7 @@ use crate::pass::lifecycle::{Lifecycle, Reached, report_blocked};
 use crate::rules::backend_ready;
 use crate::rules::loss;
 use crate::rules::mass_loss;
+use crate::state::derived::capabilities;
 use crate::state::kind::ObjectId;
 use crate::state::parents;
 use crate::state::snapshots::Since;
@@ -195,7 +196,7 @@ async fn gather(ctx: &Ctx, known: &parents::Instance, server: &Groupware) -> Ste
     Ok(Facts {
         tenant,
         granted: ctx.world().tally(&known.key).granted,
-        capabilities: known.backend.status.clone().unwrap_or_default().capabilities,
+        capabilities: capabilities(&known.backend),
         label: server.label(),
         mass_loss,
     })

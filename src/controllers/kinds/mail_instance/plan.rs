@@ -5,6 +5,7 @@ use crate::rules::loss;
 use mailtenant_api::mail_instance::{AddressBook, MassLossState, StoragePolicy};
 use mailtenant_api::*;
 use mailtenant_groupware::{Capability, TenantRow};
+use std::collections::BTreeSet;
 
 /// What is known.
 #[derive(Debug, Clone)]
@@ -14,7 +15,7 @@ pub struct Facts {
     /// Sum of the quotas that mailboxes were given, in bytes.
     pub granted: u64,
     /// What the server can do.
-    pub capabilities: Vec<String>,
+    pub capabilities: BTreeSet<Capability>,
     /// The server's name for messages.
     pub label: String,
     /// Whether mailboxes are missing, as this pass found it.
@@ -104,8 +105,8 @@ fn differences(tenant: &TenantRow, storage: u64, address_book: AddressBook) -> V
 }
 
 /// Storage is shared only where the server itself keeps mailboxes within it.
-fn can_share(instance: &MailInstance, capabilities: &[String], label: &str) -> Result<(), NotReady> {
-    let bounded = capabilities.iter().any(|c| c == Capability::TenantStorage.as_str());
+fn can_share(instance: &MailInstance, capabilities: &BTreeSet<Capability>, label: &str) -> Result<(), NotReady> {
+    let bounded = capabilities.contains(&Capability::TenantStorage);
     if instance.spec.storage_policy != StoragePolicy::Share || bounded {
         return Ok(());
     }
@@ -116,7 +117,7 @@ fn can_share(instance: &MailInstance, capabilities: &[String], label: &str) -> R
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fixtures::{EVERYTHING, domain};
+    use crate::fixtures::{domain, everything};
     use mailtenant_runtime::dispatch::Next;
     use serde_json::{Value, json};
 
@@ -143,7 +144,7 @@ mod tests {
         let seen = |tenant: Option<TenantRow>, granted: u64, mass_loss| Facts {
             tenant,
             granted,
-            capabilities: EVERYTHING.iter().map(|c| (*c).to_owned()).collect(),
+            capabilities: everything(),
             label: "GroupwareBackend b".into(),
             mass_loss,
         };
@@ -173,7 +174,7 @@ mod tests {
         let seen = |tenant| Facts {
             tenant,
             granted: 12 << 30,
-            capabilities: vec![],
+            capabilities: BTreeSet::new(),
             label: "GroupwareBackend b".into(),
             mass_loss: None,
         };
@@ -208,9 +209,9 @@ mod tests {
 
     #[test]
     fn storage_is_shared_only_where_the_server_bounds_it() {
-        let all: Vec<String> = EVERYTHING.iter().map(|c| (*c).to_owned()).collect();
-        let less: Vec<String> = all.iter().filter(|c| *c != "TenantStorage").cloned().collect();
-        let ask = |policy: &str, capabilities: &[String]| {
+        let all = everything();
+        let less: BTreeSet<Capability> = all.iter().copied().filter(|c| *c != Capability::TenantStorage).collect();
+        let ask = |policy: &str, capabilities: &BTreeSet<Capability>| {
             let instance = domain(serde_json::json!({"storagePolicy": policy})).instance.object;
             can_share(&instance, capabilities, "GroupwareBackend b")
         };

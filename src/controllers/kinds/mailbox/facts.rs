@@ -8,7 +8,7 @@ use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine;
 use kube::ResourceExt;
 use mailtenant_api::*;
-use mailtenant_groupware::MailboxRow;
+use mailtenant_groupware::{Capability, MailboxRow};
 use serde_json::json;
 use std::collections::BTreeSet;
 
@@ -22,7 +22,7 @@ pub struct Facts {
     /// The server's name for messages.
     pub label: String,
     /// What the server can do.
-    pub capabilities: BTreeSet<String>,
+    pub capabilities: BTreeSet<Capability>,
     /// Full address.
     pub address: String,
     /// How to reach the services.

@@ -5,7 +5,7 @@ use crate::connections::Groupware;
 use crate::ctx::{Ctx, Step};
 use crate::not_ready::NotReady;
 use crate::rules::backend_ready;
-use crate::state::derived::credentials_secret;
+use crate::state::derived::{capabilities, credentials_secret};
 use crate::state::kind::{Kind, ObjectId};
 use crate::state::limits::{self, Verdict};
 use crate::state::parents;
@@ -63,7 +63,7 @@ pub async fn gather(ctx: &Ctx, id: &ObjectId, mailbox: &Mailbox) -> Step<Gathere
         .rows(&server, &domain_key, &domain.name, Since::now_if(fresh), |rows| rows.mailboxes.get(&address).cloned())
         .await
         .map_err(|e| NotReady::backend(&server.label(), &e))?;
-    let capabilities = domain.instance.backend.status.clone().unwrap_or_default().capabilities.into_iter().collect();
+    let capabilities = capabilities(&domain.instance.backend);
     let settings = client_settings(&domain.instance.backend, &address, mailbox.spec.access);
     let label = server.label();
     let facts = Facts {

@@ -111,7 +111,7 @@ pub fn source(mailbox: &Mailbox) -> Source {
 /// Takes what the server cannot do out of the settings; the first of it is said.
 fn unsupported(mailbox: &Mailbox, seen: &Facts, settings: &mut MailboxSettings) -> Option<NotReady> {
     let spec = &mailbox.spec;
-    let can = |c: Capability| seen.capabilities.contains(c.as_str());
+    let can = |c: Capability| seen.capabilities.contains(&c);
     let mut what = vec![];
     if spec.auto_reply.is_some() && !can(Capability::AutoReply) {
         what.push("autoReply");
@@ -302,7 +302,7 @@ fn password(
     secret: SecretAction,
     version: Option<&str>,
 ) -> PasswordPlan {
-    if matches!(source, Source::Hash(_)) && !seen.capabilities.contains(Capability::HashedPasswords.as_str()) {
+    if matches!(source, Source::Hash(_)) && !seen.capabilities.contains(&Capability::HashedPasswords) {
         return PasswordPlan::Keep;
     }
     let enforce = mailbox.spec.password.management == PasswordManagement::Enforce;

@@ -1,6 +1,6 @@
 use super::super::facts::client_settings;
 use super::*;
-use crate::fixtures::{self, EVERYTHING};
+use crate::fixtures::{self, everything};
 use serde_json::{Value, json};
 
 fn facts(instance: Value) -> Facts {
@@ -9,7 +9,7 @@ fn facts(instance: Value) -> Facts {
     Facts {
         tenant: "i-0000".into(),
         label: "GroupwareBackend b".into(),
-        capabilities: EVERYTHING.iter().map(|c| (*c).to_owned()).collect(),
+        capabilities: everything(),
         address: "alice@acme.test".into(),
         verdict: Verdict::Fits,
         quota: 1 << 30,
@@ -196,7 +196,7 @@ fn what_can_be_is_carried_out_for_a_mailbox_that_is_there() {
             "sign-in alone cannot be switched off",
             json!({"suspend": "Login", "displayName": "New"}),
             |f| {
-                f.capabilities.remove("Suspend");
+                f.capabilities.remove(&Capability::Suspend);
             },
             Reason::Unsupported,
             |p| p.settings.login && p.settings.receive && p.settings.display_name == "New",
@@ -205,7 +205,7 @@ fn what_can_be_is_carried_out_for_a_mailbox_that_is_there() {
             "protocols",
             json!({"suspend": "All", "access": {"imap": false}}),
             |f| {
-                f.capabilities.remove("ProtocolAccess");
+                f.capabilities.remove(&Capability::ProtocolAccess);
             },
             Reason::Unsupported,
             |p| p.settings.access == mailbox::Access::default() && !p.settings.receive,
@@ -214,7 +214,7 @@ fn what_can_be_is_carried_out_for_a_mailbox_that_is_there() {
             "no forwarding at all",
             json!({"forwarding": {"to": ["bob@acme.test"], "keepCopy": false}}),
             |f| {
-                f.capabilities.remove("Forwarding");
+                f.capabilities.remove(&Capability::Forwarding);
             },
             Reason::Unsupported,
             |p| p.settings.forward_to.is_empty() && p.settings.keep_copy,
@@ -223,7 +223,7 @@ fn what_can_be_is_carried_out_for_a_mailbox_that_is_there() {
             "hashes",
             json!({"suspend": "All", "password": {"hashSecretRef": {"name": "p", "key": "k"}}}),
             |f| {
-                f.capabilities.remove("HashedPasswords");
+                f.capabilities.remove(&Capability::HashedPasswords);
                 f.source = Some("p/7".into());
             },
             Reason::Unsupported,

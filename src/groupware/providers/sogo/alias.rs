@@ -140,7 +140,7 @@ impl Sogo {
         self.clear_sogo_cache(&users).await
     }
 
-    pub(super) async fn alias_remove(&self, owner: &str, address: &str, retain: bool) -> Result<()> {
+    pub(super) async fn alias_remove(&self, owner: &str, address: &str, removal: Removal) -> Result<()> {
         let mut conn = self.connection_within_limit().await?;
         let sql = format!(
             "UPDATE alias a SET active = false, effects_due = true, modified = now(), \
@@ -156,7 +156,7 @@ impl Sogo {
         affected.extend(goto_list(r.get::<_, Option<&str>>("effects_for").unwrap_or_default()));
         self.alias_follow(conn, &distinct(affected)).await?;
         let mut conn = self.connection().await?;
-        let end = match retain {
+        let end = match removal == Removal::Keep {
             true => format!(
                 "UPDATE alias a SET owner = NULL, effects_due = false, effects_for = NULL \
                  WHERE address = $1 AND owner = $2 AND {NO_MAILBOX}"

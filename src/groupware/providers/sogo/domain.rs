@@ -63,11 +63,11 @@ impl Sogo {
         }
     }
 
-    pub(super) async fn domain_remove(&self, owner: &str, name: &str, retain: bool) -> Result<Left> {
+    pub(super) async fn domain_remove(&self, owner: &str, name: &str, removal: Removal) -> Result<Left> {
         let mut conn = self.connection_within_limit().await?;
         let f = self.features(&mut conn).await?;
         conn.begin().await?;
-        let done = remove(&mut conn, f, owner, name, retain).await;
+        let done = remove(&mut conn, f, owner, name, removal).await;
         conn.end(done).await
     }
 }
@@ -128,7 +128,7 @@ async fn put(conn: &mut Conn, want: &DomainWant, have: Option<&DomainRow>, made:
     Ok(())
 }
 
-async fn remove(conn: &mut Conn, f: Features, owner: &str, name: &str, retain: bool) -> Result<Left> {
+async fn remove(conn: &mut Conn, f: Features, owner: &str, name: &str, removal: Removal) -> Result<Left> {
     lock_domain(conn, owner, name).await?;
     let below = conn
         .row(
@@ -163,7 +163,7 @@ async fn remove(conn: &mut Conn, f: Features, owner: &str, name: &str, retain: b
         let left = conn.row("SELECT count(*) AS keys FROM dkim WHERE domain_name = $1", &[&name]).await?;
         kept += left.map_or(0, |r| r.get::<_, i64>("keys"));
     }
-    if kept > 0 || retain {
+    if kept > 0 || removal == Removal::Keep {
         // What we let go is off by itself, so whatever is on is somebody else's and in use: it goes on (I3). Otherwise
         // nobody can be signed in, and nobody's session has to end.
         let used = conn

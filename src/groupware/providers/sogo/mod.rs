@@ -156,8 +156,8 @@ impl GroupwareServer for Sogo {
     async fn ensure_domain(&self, want: &DomainWant) -> Result<(DomainRow, Made)> {
         self.domain_ensure(want).await
     }
-    async fn remove_domain(&self, owner: &str, name: &str, retain: bool) -> Result<Left> {
-        self.domain_remove(owner, name, retain).await
+    async fn remove_domain(&self, owner: &str, name: &str, removal: Removal) -> Result<Left> {
+        self.domain_remove(owner, name, removal).await
     }
     async fn ensure_mailbox(&self, want: &MailboxWant) -> Result<(MailboxRow, Made)> {
         self.mailbox_ensure(want).await
@@ -177,8 +177,8 @@ impl GroupwareServer for Sogo {
     async fn ensure_alias(&self, want: &AliasWant) -> Result<(AliasRow, Made)> {
         self.alias_ensure(want).await
     }
-    async fn remove_alias(&self, owner: &str, address: &str, retain: bool) -> Result<()> {
-        self.alias_remove(owner, address, retain).await
+    async fn remove_alias(&self, owner: &str, address: &str, removal: Removal) -> Result<()> {
+        self.alias_remove(owner, address, removal).await
     }
     async fn aliases_to(&self, address: &str) -> Result<Vec<String>> {
         let mut conn = self.connection_within_limit().await?;
