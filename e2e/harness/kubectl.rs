@@ -174,8 +174,24 @@ impl Kubectl {
     }
 
     /// Waits for `Ready=True` of the current generation; gives the whole object.
+    ///
+    /// A MailDomain is Ready too while it has no address yet. Where there is one, it is waited for until it knows of it:
+    /// the domain's pass may have come between the two objects.
     pub async fn ready(&self, kind: &str, name: &str, limit: Duration) -> Value {
-        self.condition(kind, name, "Ready", ("True", ""), limit).await
+        let object = self.condition(kind, name, "Ready", ("True", ""), limit).await;
+        if kind != "MailDomain" {
+            return object;
+        }
+        eventually(&format!("{kind}/{name} is Ready with its addresses"), limit, || async {
+            let object = self.condition(kind, name, "Ready", ("True", ""), limit).await;
+            let mut addresses = self.list("Mailbox").await;
+            addresses.extend(self.list("MailAlias").await);
+            let has = addresses.iter().any(|a| a["spec"]["domainRef"]["name"] == name);
+            let conditions = object["status"]["conditions"].as_array().cloned().unwrap_or_default();
+            let alone = conditions.iter().any(|c| c["type"] == "CutOver" && c["reason"] == "AwaitingFirstAddress");
+            if has && alone { Err(conditions) } else { Ok(object) }
+        })
+        .await
     }
 
     /// Waits for `Ready=False` with this reason.

@@ -91,7 +91,7 @@ pub struct Done {
     /// Full address.
     pub address: String,
     /// All that can be was done, and still it is not as declared.
-    pub not_ready: Option<crate::not_ready::NotReady>,
+    pub not_ready: Option<NotReady>,
     /// Fields that have no effect.
     pub ignored: Vec<&'static str>,
     /// The server's name for messages.

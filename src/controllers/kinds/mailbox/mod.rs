@@ -103,9 +103,9 @@ pub struct Done {
     /// How to reach the services.
     pub settings: ClientSettings,
     /// All that can be was done, and still it is not as declared.
-    pub not_ready: Option<crate::not_ready::NotReady>,
+    pub not_ready: Option<NotReady>,
     /// What stands against its number or quota.
-    pub short: Option<crate::not_ready::NotReady>,
+    pub short: Option<NotReady>,
 }
 
 impl Done {
