@@ -1,8 +1,8 @@
 //! Whom a change concerns: from a change of one object to the passes it asks for. Pure.
 //!
-//! An object gets a pass from its own change, or from an *edge* of another one: only what a dependant can see of its
-//! parent (its facet) counts, so a parent's every status write does not wake ten thousand children. What a kind's
-//! dependants see of it stands in `kinds/<kind>/watch.rs`; here is what kinds share.
+//! An object gets a pass from its own change, or when a dependant can see that another object changed: only that part of a
+//! parent (its facet) counts, so that a status write of a parent does not wake ten thousand children. Which part that is
+//! stands in `kinds/<kind>/watch.rs`; here is what kinds share.
 
 use super::kind::{Kind, ObjectId};
 use super::world::World;
