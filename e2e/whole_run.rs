@@ -1,6 +1,7 @@
 //! What is asked of the whole run: libtest starts tests in the order of their names, this one's is the last, and it waits
 //! until every other one has ended.
 
+use crate::harness::audit;
 use crate::harness::kubectl::{KINDS, Kubectl};
 use crate::harness::world::{Platform, World, running};
 use crate::harness::{eventually, secs};
@@ -8,7 +9,7 @@ use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
 #[tokio::test]
-async fn no_secret_left_the_operator() {
+async fn no_secret_left_the_operator_and_its_rights_are_enough() {
     let w = World::new("zz").await;
     // Also when run alone there are secrets of each kind, and errors about each.
     w.tenant(&["alice"]).await;
@@ -35,6 +36,11 @@ async fn no_secret_left_the_operator() {
     for platform in [Some(w.platform), Platform::rough_is_up().then(Platform::rough)].into_iter().flatten() {
         check(platform).await;
         specs(platform);
+        // The cluster of a user (KUBECONFIG) keeps no log here.
+        if platform.stack.root.join("k8s/audit.log").exists() {
+            let forbidden = audit::forbidden(platform.stack);
+            assert!(forbidden.is_empty(), "config/rbac/ lacks rights: {forbidden:?}");
+        }
     }
 }
 

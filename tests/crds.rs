@@ -27,3 +27,31 @@ fn what_is_printed_holds_all_seven_kinds() {
     let all = mailtenant_api::crds::yaml().unwrap();
     assert_eq!(all.matches("\nkind: CustomResourceDefinition\n").count(), 7);
 }
+
+#[test]
+fn the_rights_are_what_the_data_says() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/rbac/operator.yaml");
+    let head = "# What the operator may do. Generated from src/api/rbac.rs: `make crds`.\n";
+    let wanted = format!("{head}{}", mailtenant_api::rbac::yaml("mailtenant-system").unwrap());
+    if std::env::var_os("UPDATE").is_some() {
+        std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+        std::fs::write(&file, &wanted).unwrap();
+    }
+    let there = std::fs::read_to_string(&file).unwrap_or_default();
+    assert!(there == wanted, "config/rbac/ differs from src/api/rbac.rs: run `make crds`");
+}
+
+/// Kinds with a status carry the finalizer.
+#[test]
+fn every_kind_with_a_finalizer_is_created_with_it() {
+    let all = mailtenant_api::crds::all();
+    let declared = all.iter().filter(|crd| crd["spec"]["versions"][0]["subresources"]["status"].is_object());
+    let mut wanted: Vec<&str> = declared.map(|crd| crd["spec"]["names"]["plural"].as_str().unwrap()).collect();
+    wanted.sort_unstable();
+    let text = include_str!("../config/admission/finalizer.yaml");
+    let policy: serde_json::Value = serde_yaml::from_str(text.split("\n---\n").next().unwrap()).unwrap();
+    let rule = &policy["spec"]["matchConstraints"]["resourceRules"][0];
+    let mut listed: Vec<&str> = rule["resources"].as_array().unwrap().iter().map(|r| r.as_str().unwrap()).collect();
+    listed.sort_unstable();
+    assert_eq!(listed, wanted, "config/admission/finalizer.yaml names other kinds");
+}

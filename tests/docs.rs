@@ -116,6 +116,38 @@ fn the_api_reference_is_what_the_schema_says() {
     assert!(there == wanted, "docs/api.md differs from the types: run `UPDATE=1 cargo test --test docs`");
 }
 
+/// The lines between `<!-- rights -->` and `<!-- end -->`.
+#[test]
+fn the_table_of_rights_is_what_the_data_says() {
+    let text = std::fs::read_to_string(page("operations.md")).unwrap();
+    let (head, rest) = text.split_once("<!-- rights -->\n").unwrap();
+    let (there, tail) = rest.split_once("<!-- end -->").unwrap();
+    let wanted = rights();
+    if std::env::var_os("UPDATE").is_some() {
+        let text = format!("{head}<!-- rights -->\n{wanted}<!-- end -->{tail}");
+        std::fs::write(page("operations.md"), text).unwrap();
+    } else {
+        assert!(there == wanted, "docs/operations.md differs from src/api/rbac.rs: run `make docs`");
+    }
+}
+
+fn rights() -> String {
+    let code = |words: &[String]| words.iter().map(|w| format!("`{w}`")).collect::<Vec<_>>().join(", ");
+    let mut out = "| group | resources | verbs | where | for what |\n|---|---|---|---|---|\n".to_string();
+    for rule in mailtenant_api::rbac::rules() {
+        let group = if rule.group.is_empty() { "(core)".into() } else { format!("`{}`", rule.group) };
+        let names = match rule.names.as_slice() {
+            [] => String::new(),
+            [one] => format!(" (`{one}` only)"),
+            some => format!(" ({} by name)", some.len()),
+        };
+        let (resources, verbs) = (code(&rule.resources), rule.verbs.join(", "));
+        let _ =
+            writeln!(out, "| {group} | {resources}{names} | {verbs} | {} | {} |", rule.scope.as_str(), rule.purpose);
+    }
+    out
+}
+
 fn reference() -> String {
     let mut out = String::from(
         "# API reference\n\nGenerated from the types in `src/api/` (`UPDATE=1 cargo test --test docs`). Group \

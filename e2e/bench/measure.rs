@@ -2,6 +2,7 @@
 //! PostgreSQL's statement counter, memcached's, the calls of the doveadm proxy, processor time of process trees, and the
 //! operator's own metrics.
 
+use super::harness::audit::OPERATOR;
 use super::harness::operator::Operator;
 use super::harness::proxy::Proxy;
 use super::harness::sql::Sql;
@@ -163,11 +164,11 @@ impl Meter {
         let mut text = String::new();
         file.read_to_string(&mut text).expect("the audit log is text");
         let mut out = BTreeMap::new();
-        for line in text.lines().filter(|l| l.contains("\"username\":\"mailtenant\"")) {
+        for line in text.lines().filter(|l| l.contains(OPERATOR)) {
             let Ok(entry) = serde_json::from_str::<Value>(line) else { continue };
             let text = |v: &Value| v.as_str().unwrap_or_default().to_owned();
             let object = &entry["objectRef"];
-            if object["resource"] == "leases" || entry["user"]["username"] != "mailtenant" {
+            if object["resource"] == "leases" || entry["user"]["username"] != OPERATOR {
                 continue;
             }
             let sub = text(&object["subresource"]);

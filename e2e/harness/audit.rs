@@ -4,8 +4,11 @@ use super::kubectl::Kubectl;
 use super::stack::Stack;
 use super::{eventually, secs};
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read, Seek, SeekFrom};
+
+/// Who the operator is to the apiserver: its ServiceAccount.
+pub const OPERATOR: &str = "system:serviceaccount:mailtenant-system:mailtenant";
 
 /// A point in the audit log: now.
 pub fn mark(stack: &Stack) -> u64 {
@@ -34,13 +37,26 @@ pub fn writes(stack: &Stack, since: u64) -> Vec<Write> {
     for entry in text.lines().filter_map(|l| serde_json::from_str::<Value>(l).ok()) {
         let field = |k: &str| entry["objectRef"][k].as_str().unwrap_or_default().to_string();
         let verb = entry["verb"].as_str().unwrap_or_default();
-        let write = entry["user"]["username"] == "mailtenant" && !["get", "list", "watch"].contains(&verb);
+        let write = entry["user"]["username"] == OPERATOR && !["get", "list", "watch"].contains(&verb);
         if write && field("resource") != "leases" {
             out.push(Write {
                 what: format!("{verb} {}/{}", field("resource"), field("subresource")),
                 object: (field("namespace"), field("name")),
                 at: entry["requestReceivedTimestamp"].as_str().and_then(|t| t.parse().ok()).expect("a time"),
             });
+        }
+    }
+    out
+}
+
+/// What the operator had no right to, by all that the log has. A namespace that is being deleted refuses new objects with
+/// the same code 403; that is not about rights.
+pub fn forbidden(stack: &Stack) -> BTreeSet<String> {
+    let text = std::fs::read_to_string(stack.root.join("k8s/audit.log")).expect("the audit log");
+    let mut out = BTreeSet::new();
+    for entry in text.lines().filter(|l| l.contains("forbid")).filter_map(|l| serde_json::from_str::<Value>(l).ok()) {
+        if entry["user"]["username"] == OPERATOR && entry["annotations"]["authorization.k8s.io/decision"] == "forbid" {
+            out.insert(format!("{} {}", entry["verb"], entry["objectRef"]));
         }
     }
     out

@@ -20,6 +20,7 @@ pub mod mail_instance;
 pub mod mailbox;
 pub mod object;
 pub mod quantity;
+pub mod rbac;
 pub mod rules;
 
 pub use common::*;

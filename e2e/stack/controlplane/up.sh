@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Starts etcd, kube-apiserver and kube-controller-manager on 127.0.0.1, everything under ROOT.
 # usage: up.sh ROOT PORT_BASE      4 ports from PORT_BASE on
-# Writes ROOT/kubeconfig (cluster-admin, user "admin"), ROOT/operator.kubeconfig (the same rights, user "mailtenant", so that
-# the audit log tells the two apart), ROOT/audit.log and ROOT/pids.
+# Writes ROOT/kubeconfig (cluster-admin, user "admin"), ROOT/operator.kubeconfig (the operator's ServiceAccount, with the rights
+# of config/rbac/ and no others), ROOT/audit.log and ROOT/pids.
 # etcd does not sync to disk (FSYNC=1: it does): the cluster is for tests, and ends with the machine.
 set -euo pipefail
 HERE="$(cd "$(dirname "$0")" && pwd)"
@@ -21,7 +21,7 @@ cert() { # NAME SUBJECT SUBJECT_ALT_NAME
 }
 cert apiserver /CN=kube-apiserver "IP:127.0.0.1,IP:10.96.0.1,DNS:localhost,DNS:kubernetes,DNS:kubernetes.default,DNS:kubernetes.default.svc"
 cert admin "/O=system:masters/CN=admin" DNS:admin
-cert operator "/O=system:masters/CN=mailtenant" DNS:mailtenant
+cert operator "/CN=system:serviceaccount:mailtenant-system:mailtenant" DNS:mailtenant
 cert kcm "/CN=system:kube-controller-manager" DNS:kcm
 openssl genrsa -out pki/sa.key 2048 2>/dev/null
 openssl rsa -in pki/sa.key -pubout -out pki/sa.pub 2>/dev/null
@@ -63,3 +63,5 @@ wait_for 120 kube-apiserver ready || { tail -5 log/kube-apiserver.log log/etcd.l
 run kube-controller-manager --kubeconfig kcm.kubeconfig --authentication-kubeconfig kcm.kubeconfig --authorization-kubeconfig kcm.kubeconfig \
   --bind-address 127.0.0.1 --secure-port "$KCM" --service-account-private-key-file pki/sa.key --root-ca-file pki/ca.crt \
   --use-service-account-credentials --leader-elect=false --kube-api-qps 200 --kube-api-burst 400
+"$(tool kubectl)" --kubeconfig kubeconfig create namespace mailtenant-system
+"$(tool kubectl)" --kubeconfig kubeconfig apply --server-side -f "$HERE/../../../config/rbac/operator.yaml"
