@@ -49,15 +49,19 @@ impl Quantity {
         u64::try_from(bytes).map_err(|_| bad())
     }
 
-    /// The shortest exact text for `bytes`, as used in a status: `120Mi`, `1.2Gi` is never exact and so never made.
-    pub fn from_bytes(bytes: u64) -> Self {
-        let (suffix, factor) = SUFFIXES[..5]
-            .iter()
-            .rev()
-            .find(|(_, f)| bytes != 0 && bytes.is_multiple_of(*f))
-            .copied()
-            .unwrap_or(("", 1));
-        Quantity(format!("{}{suffix}", bytes / factor))
+    /// The shortest exact text for `bytes` without a fraction, as used in a status: `120Mi`. An amount that needs more than
+    /// the 15 digits of the schema is rounded up: a status that the apiserver refuses says nothing at all.
+    pub fn from_bytes(bytes: impl Into<u128>) -> Self {
+        const BYTE: (&str, u64) = ("", 1);
+        let bytes = bytes.into();
+        let exact = |f: &u64| bytes != 0 && bytes.is_multiple_of(u128::from(*f));
+        let (suffix, factor) = SUFFIXES[..5].iter().rev().find(|(_, f)| exact(f)).copied().unwrap_or(BYTE);
+        let fits = |f: u64| bytes.div_ceil(u128::from(f)) < 1_000_000_000_000_000;
+        if fits(factor) {
+            return Quantity(format!("{}{suffix}", bytes / u128::from(factor)));
+        }
+        let (suffix, factor) = SUFFIXES[..5].iter().find(|(_, f)| fits(*f)).copied().unwrap_or(SUFFIXES[4]);
+        Quantity(format!("{}{suffix}", bytes.div_ceil(u128::from(factor))))
     }
 }
 
@@ -119,8 +123,23 @@ mod tests {
         ] {
             assert_eq!(Quantity(text.into()).bytes().ok(), bytes, "{text:?}");
         }
-        assert_eq!(Quantity::from_bytes(5 << 30).0, "5Gi");
-        assert_eq!(Quantity::from_bytes((120 << 20) + 512).0, "122880.5Ki".replace("122880.5Ki", "125829632"));
-        assert_eq!(Quantity::from_bytes(0).0, "0");
+    }
+
+    #[test]
+    fn amounts_are_written_in_a_form_that_the_schema_takes() {
+        for (bytes, text) in [
+            (0u128, "0"),
+            (5 << 30, "5Gi"),
+            ((120 << 20) + 512, "125829632"),
+            (999_999_999_999_999, "999999999999999"),
+            // Sums of quotas go beyond 64 bits, and beyond 15 digits.
+            (1_000_000_000_000_001, "976562500001Ki"),
+            (3 * (7168 << 50), "21504Pi"),
+            (u128::from(u64::MAX), "17592186044416Mi"),
+        ] {
+            let written = Quantity::from_bytes(bytes);
+            assert_eq!(written.0, text);
+            assert!(written.0.bytes().take_while(u8::is_ascii_digit).count() <= 15, "{written:?}");
+        }
     }
 }

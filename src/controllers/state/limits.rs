@@ -125,18 +125,20 @@ fn refused_mailboxes(world: &World, instance: &MailInstance) -> Refused {
     }
     let booked = bytes(&instance.spec.storage);
     let default = instance.spec.default_mailbox_quota.as_ref().map_or(0, bytes);
+    let declared = tally.declared + u128::from(default) * u128::from(tally.without_quota);
     // All that is declared fits, and nothing that is granted is about to be given back: nobody has to be asked.
-    if tally.declared.saturating_add(default.saturating_mul(tally.without_quota)) <= booked && tally.granted <= booked {
+    let all_fit = declared.max(tally.granted) <= u128::from(booked) && (default > 0 || tally.without_quota == 0);
+    if all_fit {
         return number;
     }
-    let mut refused = beyond_storage(world, instance, &key, booked);
+    let mut refused = beyond_storage(world, instance, &number, booked);
     refused.extend(number);
     refused
 }
 
-/// What is granted stays granted, what is left goes to the oldest that it is enough for.
-fn beyond_storage(world: &World, instance: &MailInstance, key: &NamespacedName, booked: u64) -> Refused {
-    let ids = world.children_of(key).into_iter().filter(|id| id.kind == Kind::Mailbox);
+/// What is granted stays granted, what is left goes to the oldest that it is enough for, but not to those that are too many.
+fn beyond_storage(world: &World, instance: &MailInstance, too_many: &Refused, booked: u64) -> Refused {
+    let ids = world.children_of(&NamespacedName::of(instance)).into_iter().filter(|id| id.kind == Kind::Mailbox);
     let mut all: Vec<_> = ids
         .filter_map(|id| {
             let object = world.mailboxes.get(&id.key)?;
@@ -146,18 +148,26 @@ fn beyond_storage(world: &World, instance: &MailInstance, key: &NamespacedName, 
         .collect();
     all.sort();
     // A mailbox that gives back keeps what it wants; one that asks for more holds what it has.
-    let held: u64 = all.iter().map(|(_, _, wanted, granted)| (*wanted).min(*granted)).fold(0, u64::saturating_add);
-    let mut free = booked.saturating_sub(held);
+    let held: u128 = all.iter().map(|(_, _, wanted, granted)| u128::from(*wanted.min(granted))).sum();
+    let mut free = u128::from(booked).saturating_sub(held);
     let mut refused = Refused::new();
     for (_, key, wanted, granted) in all {
-        let more = wanted.saturating_sub(granted);
-        if more > free {
-            refused.insert(key, Verdict::Storage { wanted, free: granted + free, booked });
-        } else {
+        let more = u128::from(wanted.saturating_sub(granted));
+        if wanted == 0 {
+            refused.insert(key, Verdict::Unbounded);
+        } else if more > free {
+            refused.insert(key, Verdict::Storage { wanted, free: u128::from(granted) + free, booked });
+        } else if !too_many.contains_key(&key) {
             free -= more;
         }
     }
     refused
+}
+
+/// Whether all that mailboxes were given, by what their statuses say, is within what was booked.
+pub fn within_storage(world: &World, instance: &MailInstance) -> bool {
+    let granted = world.tally(&NamespacedName::of(instance)).granted;
+    instance.spec.storage_policy == StoragePolicy::Share || granted <= u128::from(bytes(&instance.spec.storage))
 }
 
 fn kept(
@@ -259,6 +269,50 @@ mod tests {
             Verdict::Storage { wanted: 8 << 30, free: 5 << 30, booked: 10 << 30 }
         );
         assert_eq!(mailbox(&mut w, &i, &id("b")), Verdict::Fits);
+    }
+
+    /// Three that ask for more than 64 bits can hold, and go again: what is left is counted as if they had never been.
+    #[test]
+    fn a_sum_beyond_64_bits_is_taken_back_whole() {
+        let (mut w, i) = world(&[("a", "1", "01", "9Gi", Some("9Gi"))]);
+        for name in ["x", "y", "z"] {
+            let mut huge = w.mailboxes.get(&id("a").key).unwrap().as_ref().clone();
+            (huge.metadata.name, huge.metadata.uid) = (Some(name.into()), Some(name.into()));
+            huge.spec.quota = Some(Quantity("7168Pi".into()));
+            huge.status.as_mut().unwrap().quota = Some(Quantity("7168Pi".into()));
+            w.apply(Event::Applied(huge));
+        }
+        assert!(!within_storage(&w, &i));
+        for name in ["x", "y", "z"] {
+            w.apply::<Mailbox>(Event::Deleted { key: id(name).key, uid: Some(name.into()) });
+        }
+        let tally = w.tally(&NamespacedName::of(&i));
+        assert_eq!((tally.declared, tally.granted), (9 << 30, 9 << 30));
+        let (mut w, i) = (w, i);
+        let mut b = w.mailboxes.get(&id("a").key).unwrap().as_ref().clone();
+        (b.metadata.name, b.metadata.uid, b.status) = (Some("b".into()), Some("b".into()), None);
+        b.spec.quota = Some(Quantity("2Gi".into()));
+        w.apply(Event::Applied(b));
+        assert_eq!(
+            mailbox(&mut w, &i, &id("b")),
+            Verdict::Storage { wanted: 2 << 30, free: 1 << 30, booked: 10 << 30 }
+        );
+    }
+
+    #[test]
+    fn without_a_bound_there_is_no_part_of_the_storage() {
+        let (mut w, mut i) = world(&[("a", "1", "01", "1Gi", None), ("b", "2", "02", "1Gi", None)]);
+        let mut b = w.mailboxes.get(&id("b").key).unwrap().as_ref().clone();
+        (b.spec.quota, b.metadata.resource_version) = (None, Some("2".into()));
+        w.apply(Event::Applied(b));
+        assert_eq!(["a", "b"].map(|n| mailbox(&mut w, &i, &id(n))), [Verdict::Fits, Verdict::Unbounded]);
+        i.spec.default_mailbox_quota = Some(Quantity("1Gi".into()));
+        i.metadata.generation = Some(2);
+        assert_eq!(mailbox(&mut w, &i, &id("b")), Verdict::Fits, "the instance gives a bound");
+        i.spec.default_mailbox_quota = None;
+        i.spec.storage_policy = StoragePolicy::Share;
+        i.metadata.generation = Some(3);
+        assert_eq!(mailbox(&mut w, &i, &id("b")), Verdict::Fits, "all share one bound");
     }
 
     #[test]

@@ -17,12 +17,14 @@ pub enum Verdict {
         /// How many are allowed.
         limit: u64,
     },
+    /// It asks for no bound in an instance that gives each mailbox a part of its storage.
+    Unbounded,
     /// The storage that was booked is given out.
     Storage {
         /// What the object asks for, in bytes.
         wanted: u64,
         /// What it could have, in bytes.
-        free: u64,
+        free: u128,
         /// What was booked, in bytes.
         booked: u64,
     },

@@ -18,12 +18,13 @@ pub struct Tally {
     pub mailboxes: u64,
     /// Alias objects.
     pub aliases: u64,
-    /// Sum of the quotas that mailboxes declare, in bytes.
-    pub declared: u64,
+    /// Sum of the quotas that mailboxes declare, in bytes. Wider than a quota: a sum that stops at its largest value is
+    /// wrong for good once something is taken off it again.
+    pub declared: u128,
     /// Mailboxes that declare none.
     pub without_quota: u64,
-    /// Sum of the quotas granted at the backend, in bytes.
-    pub granted: u64,
+    /// Sum of the quotas granted at the backend, in bytes, by what statuses say.
+    pub granted: u128,
     /// Goes up with every change that a limit may depend on.
     pub revision: u64,
 }
@@ -139,9 +140,9 @@ impl World {
             if let Some(t) = self.index.tallies.get(domain) {
                 sum.mailboxes += t.mailboxes;
                 sum.aliases += t.aliases;
-                sum.declared = sum.declared.saturating_add(t.declared);
+                sum.declared += t.declared;
                 sum.without_quota += t.without_quota;
-                sum.granted = sum.granted.saturating_add(t.granted);
+                sum.granted += t.granted;
             }
         }
         sum

@@ -12,8 +12,8 @@ use std::collections::BTreeSet;
 pub struct Facts {
     /// The tenant as the server has it.
     pub tenant: Option<TenantRow>,
-    /// Sum of the quotas that mailboxes were given, in bytes.
-    pub granted: u64,
+    /// Sum of the quotas that mailboxes were given, in bytes, by what their statuses say.
+    pub granted: u128,
     /// What the server can do.
     pub capabilities: BTreeSet<Capability>,
     /// The server's name for messages.
@@ -51,7 +51,7 @@ pub enum Action {
 pub fn plan(instance: &MailInstance, seen: &Facts) -> Result<Plan, NotReady> {
     let booked = crate::state::derived::bytes(&instance.spec.storage);
     // Lowered below what mailboxes were given: what they have stays theirs until their quotas are lowered.
-    let short = (instance.spec.storage_policy == StoragePolicy::Allocate && seen.granted > booked)
+    let short = (instance.spec.storage_policy == StoragePolicy::Allocate && seen.granted > u128::from(booked))
         .then(|| short(instance, seen.granted));
     let within = short.clone().map_or(Ok(()), Err);
     let can_share = can_share(instance, &seen.capabilities, &seen.label);
@@ -71,7 +71,7 @@ pub fn plan(instance: &MailInstance, seen: &Facts) -> Result<Plan, NotReady> {
         return Err(loss::not_ready(name, None));
     }
     can_share?;
-    let storage = if short.is_some() { seen.granted } else { booked };
+    let storage = storage(booked, seen);
     let action = match &seen.tenant {
         // While a loss is held nothing is written: it was read before the others, and may be gone with them by now.
         Some(tenant) if held || differences(tenant, storage, instance.spec.address_book).is_empty() => {
@@ -83,7 +83,14 @@ pub fn plan(instance: &MailInstance, seen: &Facts) -> Result<Plan, NotReady> {
     Ok(Plan { action, drift: vec![], not_ready, within })
 }
 
-fn short(instance: &MailInstance, granted: u64) -> NotReady {
+/// What mailboxes were given stays theirs, but for no more than the tenant has: that they were given it is said by statuses
+/// alone, and whoever may write those must not get more storage by it (I13).
+fn storage(booked: u64, seen: &Facts) -> u64 {
+    let have = seen.tenant.as_ref().map_or(0, |tenant| tenant.storage);
+    u64::try_from(seen.granted).unwrap_or(u64::MAX).min(have).max(booked)
+}
+
+fn short(instance: &MailInstance, granted: u128) -> NotReady {
     NotReady::stalled(
         Reason::QuotaExceeded,
         format!(
@@ -141,7 +148,7 @@ mod tests {
     fn what_is_done_by_what_was_seen() {
         let booked = 10 << 30;
         let spec = json!({"storage": "10Gi"});
-        let seen = |tenant: Option<TenantRow>, granted: u64, mass_loss| Facts {
+        let seen = |tenant: Option<TenantRow>, granted: u128, mass_loss| Facts {
             tenant,
             granted,
             capabilities: everything(),
@@ -153,10 +160,14 @@ mod tests {
         let keep = |storage| Ok(Action::Keep(row(storage)));
         for (name, seen, action, reason) in [
             ("new", seen(None, 0, None), ensure(booked), None),
-            ("as declared", seen(Some(row(booked)), booked, None), keep(booked), None),
+            ("as declared", seen(Some(row(booked)), booked.into(), None), keep(booked), None),
             ("another storage", seen(Some(row(1)), 0, None), ensure(booked), None),
             // What mailboxes were given stays theirs.
             ("lowered", seen(Some(row(20 << 30)), 12 << 30, None), ensure(12 << 30), Some(Reason::QuotaExceeded)),
+            // Their statuses say so: nobody has more than the tenant ever had.
+            ("forged", seen(Some(row(booked)), 99 << 40, None), keep(booked), Some(Reason::QuotaExceeded)),
+            ("forged and new", seen(None, 99 << 40, None), ensure(booked), Some(Reason::QuotaExceeded)),
+            ("beyond 64 bits", seen(Some(row(20 << 30)), 1 << 70, None), keep(20 << 30), Some(Reason::QuotaExceeded)),
             ("lost, and held", seen(None, 0, held), Err(Reason::MassLossHeld), None),
             // Nothing is written while it is asked whether this is the right server.
             ("there, and held", seen(Some(row(1)), 0, held), keep(1), Some(Reason::MassLossHeld)),

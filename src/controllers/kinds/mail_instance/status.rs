@@ -73,7 +73,7 @@ fn usage(ctx: &Ctx, instance: &MailInstance, used: u64) -> InstanceUsage {
         mailboxes: tally.mailboxes as i64,
         aliases: tally.aliases as i64,
         storage_allocated: Some(Quantity::from_bytes(
-            tally.declared.saturating_add(default.saturating_mul(tally.without_quota)),
+            tally.declared + u128::from(default) * u128::from(tally.without_quota),
         )),
         storage_used: Some(Quantity::from_bytes((used / step * step) >> 20 << 20)),
     }

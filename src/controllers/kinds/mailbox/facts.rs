@@ -29,13 +29,15 @@ pub struct Facts {
     pub settings: ClientSettings,
     /// Whether numbers and storage allow it.
     pub verdict: Verdict,
+    /// Whether the quotas of all mailboxes, by their statuses, are within what was booked.
+    pub within_storage: bool,
     /// Quota that is asked for, in bytes.
     pub quota: u64,
     /// Its row.
     pub row: Option<MailboxRow>,
     /// The credentials Secret.
     pub credentials: SecretSeen,
-    /// The Secret that is named as source of the password: `uid/resourceVersion`; none if it is not there.
+    /// [`declared`] of the Secret that is named as source of the password; none if it is not there.
     pub source: Option<String>,
     /// A-labels of the domains that the instance holds.
     pub own_domains: BTreeSet<String>,
@@ -97,6 +99,16 @@ pub fn settings_mark(settings: &ClientSettings, source: &Source) -> String {
 /// `uid/resourceVersion` of a Secret.
 pub fn version(secret: &SecretMeta) -> String {
     format!("{}/{}", secret.uid().unwrap_or_default(), secret.resource_version().unwrap_or_default())
+}
+
+/// Which value of a Secret of that [`version`] is declared as password: another key of the same Secret, or a hash instead of a
+/// plain text, is another value. The key `password` in plain, as in the credentials Secret, goes without saying.
+pub fn declared(version: String, source: &Source) -> String {
+    match source {
+        Source::Plain(r) if r.key != "password" => format!("{version}/plain/{}", r.key),
+        Source::Hash(r) => format!("{version}/hash/{}", r.key),
+        Source::Generated | Source::Plain(_) => version,
+    }
 }
 
 /// How to reach the services of a mailbox. One that it may not use is left out, as one that the server does not offer.

@@ -1,6 +1,6 @@
 //! What is known of a mailbox before anything is decided: its parents, its rivals, its row at the server, its Secrets.
 
-use super::facts::{Facts, SecretSeen, client_settings, version};
+use super::facts::{Facts, SecretSeen, client_settings, declared, version};
 use crate::connections::Groupware;
 use crate::ctx::{Ctx, Step};
 use crate::not_ready::NotReady;
@@ -40,6 +40,7 @@ pub async fn gather(ctx: &Ctx, id: &ObjectId, mailbox: &Mailbox) -> Step<Gathere
             .into());
         }
         let verdict = limits::mailbox(&mut world, &domain.instance.object, id);
+        let within_storage = limits::within_storage(&world, &domain.instance.object);
         let quota = limits::wanted_quota(&domain.instance.object, mailbox);
         if verdict == Verdict::Fits && mailbox.status.as_ref().is_none_or(|s| s.quota.is_none()) {
             world.grant(&domain_key, uid(mailbox), quota);
@@ -48,11 +49,14 @@ pub async fn gather(ctx: &Ctx, id: &ObjectId, mailbox: &Mailbox) -> Step<Gathere
             SecretSeen::of(world.secrets.get(&key.sibling(credentials_secret(mailbox))).as_deref(), &uid(mailbox));
         let password = &mailbox.spec.password;
         let named = password.secret_ref.as_ref().or(password.hash_secret_ref.as_ref());
-        let source = named.and_then(|r| world.secrets.get(&key.sibling(&r.name))).map(|s| version(&s));
+        let source = named
+            .and_then(|r| world.secrets.get(&key.sibling(&r.name)))
+            .map(|s| declared(version(&s), &super::plan::source(mailbox)));
         let mut own_domains = world.held_names(&domain.instance.key);
         own_domains.insert(domain.name.clone());
-        (domain, verdict, quota, credentials, source, own_domains)
+        (domain, (verdict, within_storage), quota, credentials, source, own_domains)
     };
+    let (verdict, within_storage) = verdict;
     backend_ready::groupware(&domain.instance.backend)?;
     let tenant = domain.instance.id.clone().unwrap_or_default();
     let server = ctx.groupware(&domain.instance.object.spec.backend_ref.name).await?;
@@ -74,6 +78,7 @@ pub async fn gather(ctx: &Ctx, id: &ObjectId, mailbox: &Mailbox) -> Step<Gathere
         address,
         settings,
         verdict,
+        within_storage,
         quota,
         row,
         credentials,

@@ -2,7 +2,7 @@
 
 use super::facts::{Facts, SecretSeen, Source, not_owned, not_there, settings_mark};
 use crate::not_ready::{MISSING, NotReady};
-use crate::state::derived::credentials_secret;
+use crate::state::derived::{bytes, credentials_secret};
 use crate::state::limits::Verdict;
 use mailtenant_api::mail_instance::ExternalForwarding;
 use mailtenant_api::mailbox::{PasswordManagement, Suspend};
@@ -108,8 +108,14 @@ pub fn source(mailbox: &Mailbox) -> Source {
     }
 }
 
-/// Takes what the server cannot do out of the settings; the first of it is said.
-fn unsupported(mailbox: &Mailbox, seen: &Facts, settings: &mut MailboxSettings) -> Option<NotReady> {
+/// Takes what the server cannot do out of the settings, and reports it. In a mailbox that is there it stays as it is: a server
+/// that lost a capability (a column, a view) must not open what was closed.
+fn unsupported(
+    mailbox: &Mailbox,
+    seen: &Facts,
+    mine: Option<&MailboxRow>,
+    settings: &mut MailboxSettings,
+) -> Option<NotReady> {
     let spec = &mailbox.spec;
     let can = |c: Capability| seen.capabilities.contains(&c);
     let mut what = vec![];
@@ -119,20 +125,22 @@ fn unsupported(mailbox: &Mailbox, seen: &Facts, settings: &mut MailboxSettings) 
     if !spec.send_access_data_to.is_empty() {
         what.push("sendAccessDataTo");
     }
+    let have = mine.map(|row| &row.settings);
     if spec.suspend == Suspend::Login && !can(Capability::Suspend) {
         what.push("suspend: Login");
-        settings.login = true;
+        settings.login = have.is_none_or(|h| h.login);
     }
     if spec.forwarding.is_some() && !can(Capability::Forwarding) {
         what.push("forwarding");
-        (settings.forward_to, settings.keep_copy) = (vec![], true);
+        (settings.forward_to, settings.keep_copy) =
+            have.map_or((vec![], true), |h| (h.forward_to.clone(), h.keep_copy));
     }
     if spec.password.hash_secret_ref.is_some() && !can(Capability::HashedPasswords) {
         what.push("password.hashSecretRef");
     }
     if spec.access != mailbox::Access::default() && !can(Capability::ProtocolAccess) {
         what.push("access");
-        settings.access = mailbox::Access::default();
+        settings.access = have.map_or_else(mailbox::Access::default, |h| h.access);
     }
     let text = format!("not supported with {}: take it out of the spec", seen.label);
     let is = if what.len() > 1 { "are" } else { "is" };
@@ -182,6 +190,13 @@ fn short(verdict: &Verdict, instance: &str) -> Option<NotReady> {
             Reason::LimitExceeded,
             format!("MailInstance {instance} allows {limit} {what}: raise spec.limits.{what}, or delete one"),
         )),
+        Verdict::Unbounded => Some(NotReady::stalled(
+            Reason::QuotaExceeded,
+            format!(
+                "MailInstance {instance} gives each mailbox a part of its storage, and this one asks for no bound: set spec.quota, \
+                 or spec.defaultMailboxQuota of the instance, or its storagePolicy: Share"
+            ),
+        )),
         Verdict::Storage { wanted, free, booked } => Some(NotReady::stalled(
             Reason::QuotaExceeded,
             format!(
@@ -215,7 +230,8 @@ pub fn differences(row: &MailboxRow, settings: &MailboxSettings) -> Vec<String> 
 /// that was taken out, does not wait for it. One that is not there is not made in parts.
 pub fn plan(mailbox: &Mailbox, seen: &Facts) -> Result<Plan, NotReady> {
     let mine = seen.row.as_ref().filter(|r| r.owner.as_deref() == Some(&uid(mailbox)));
-    let short = short(&seen.verdict, &seen.domain.instance.key.name);
+    let verdict = verdict(seen, mine);
+    let short = short(&verdict, &seen.domain.instance.key.name);
     let (settings, not_ready) = settings(mailbox, seen, mine, short.as_ref());
     if let (Some(not_ready), None) = (&not_ready, mine) {
         return Err(not_ready.clone());
@@ -255,19 +271,42 @@ fn settings(
     mine: Option<&MailboxRow>,
     short: Option<&NotReady>,
 ) -> (MailboxSettings, Option<NotReady>) {
-    let kept = matches!(seen.verdict, Verdict::Storage { .. }).then_some(mine).flatten();
     let (forward_to, keep_copy, forbidden) = forwards(mailbox, seen);
     let mut settings = MailboxSettings {
         display_name: mailbox.spec.display_name.clone().unwrap_or_default(),
-        quota: kept.map_or(seen.quota, |row| row.settings.quota),
+        quota: quota(seen, mine),
         login: mailbox.spec.suspend == Suspend::None,
         receive: mailbox.spec.suspend != Suspend::All,
         access: mailbox.spec.access,
         forward_to,
         keep_copy,
     };
-    let unsupported = unsupported(mailbox, seen, &mut settings);
+    let unsupported = unsupported(mailbox, seen, mine, &mut settings);
     (settings, unsupported.or(forbidden).or(short.cloned()))
+}
+
+/// Whether a quota is more than a mailbox has; 0 = no bound.
+fn is_more(quota: u64, mine: Option<&MailboxRow>) -> bool {
+    let size = |quota: u64| if quota == 0 { u64::MAX } else { quota };
+    mine.is_none_or(|row| size(quota) > size(row.settings.quota))
+}
+
+/// What stands against the number or the quota of a mailbox. That it was granted its quota is said by its status alone, which
+/// others may have written (I13): where statuses sum up to more than was booked, nobody gets more than the server has.
+fn verdict(seen: &Facts, mine: Option<&MailboxRow>) -> Verdict {
+    if seen.verdict != Verdict::Fits || seen.within_storage || !is_more(seen.quota, mine) {
+        return seen.verdict.clone();
+    }
+    let free = mine.map_or(0, |row| u128::from(row.settings.quota));
+    Verdict::Storage { wanted: seen.quota, free, booked: bytes(&seen.domain.instance.object.spec.storage) }
+}
+
+/// Whatever stands against a mailbox, its number too: it gets no more than it has.
+fn quota(seen: &Facts, mine: Option<&MailboxRow>) -> u64 {
+    match mine.map(|row| row.settings.quota) {
+        Some(have) if verdict(seen, mine) != Verdict::Fits && is_more(seen.quota, mine) => have,
+        _ => seen.quota,
+    }
 }
 
 /// What happens to the credentials Secret, the version of the declared password if it can be had, and why it cannot.

@@ -12,6 +12,7 @@ fn facts(instance: Value) -> Facts {
         capabilities: everything(),
         address: "alice@acme.test".into(),
         verdict: Verdict::Fits,
+        within_storage: true,
         quota: 1 << 30,
         row: None,
         credentials: SecretSeen::Missing,
@@ -291,6 +292,70 @@ fn a_quota_that_does_not_fit_keeps_what_is_there() {
     let p = plan(&m, &f).unwrap();
     assert_eq!((p.settings.quota, p.settings.display_name.as_str()), (1 << 30, "New"));
     assert_eq!(p.not_ready.unwrap().reason, Reason::QuotaExceeded);
+}
+
+#[test]
+fn what_stands_against_a_mailbox_gives_it_no_more_than_it_has() {
+    const GI: u64 = 1 << 30;
+    let number = Verdict::Number { what: "mailboxes", limit: 1 };
+    let storage = Verdict::Storage { wanted: 20 * GI, free: 0, booked: GI };
+    // What it has, what it asks for (0 = no bound), what it gets.
+    for (name, verdict, within, have, asks, gets, reason) in [
+        ("fits", Verdict::Fits, true, GI, 2 * GI, 2 * GI, None),
+        ("one too many", number.clone(), true, GI, 100 << 40, GI, Some(Reason::LimitExceeded)),
+        ("one too many, and gives back", number.clone(), true, 2 * GI, GI, GI, Some(Reason::LimitExceeded)),
+        ("one too many, without a bound", number.clone(), true, GI, 0, GI, Some(Reason::LimitExceeded)),
+        ("one too many, bounded at last", number, true, 0, GI, GI, Some(Reason::LimitExceeded)),
+        ("no storage left", storage, true, GI, 20 * GI, GI, Some(Reason::QuotaExceeded)),
+        ("no bound", Verdict::Unbounded, true, GI, 0, GI, Some(Reason::QuotaExceeded)),
+        ("no bound as before", Verdict::Unbounded, true, 0, 0, 0, Some(Reason::QuotaExceeded)),
+        // A status that claims a grant: the verdict believes it, the server's row does not.
+        ("forged", Verdict::Fits, false, GI, 100 << 40, GI, Some(Reason::QuotaExceeded)),
+        ("gives back while all have too much", Verdict::Fits, false, 2 * GI, GI, GI, None),
+        ("as it is while all have too much", Verdict::Fits, false, GI, GI, GI, None),
+    ] {
+        let m = fixtures::mailbox(json!({}), json!({}));
+        let mut f = facts(json!({}));
+        f.row = Some(row(&plan(&m, &f).unwrap()));
+        f.row.as_mut().unwrap().settings.quota = have;
+        f.credentials = own(&f, &Source::Generated);
+        (f.verdict, f.within_storage, f.quota) = (verdict, within, asks);
+        let p = plan(&m, &f).unwrap();
+        assert_eq!((p.settings.quota, p.not_ready.map(|n| n.reason)), (gets, reason), "{name}");
+    }
+    let f = Facts { within_storage: false, ..facts(json!({})) };
+    let refused = plan(&fixtures::mailbox(json!({}), json!({})), &f).unwrap_err();
+    assert_eq!(refused.reason, Reason::QuotaExceeded, "forged, and not there");
+}
+
+#[test]
+fn what_the_server_cannot_do_any_more_stays_as_it_is() {
+    let spec = json!({"access": {"imap": false}, "suspend": "Login", "forwarding": {"to": ["bob@acme.test"], "keepCopy": false}});
+    let m = fixtures::mailbox(spec, json!({}));
+    let mut f = facts(json!({}));
+    f.row = Some(row(&plan(&m, &f).unwrap()));
+    f.credentials = own(&f, &Source::Generated);
+    f.capabilities.clear();
+    let p = plan(&m, &f).unwrap();
+    assert_eq!(p.settings, f.row.as_ref().unwrap().settings);
+    let message = p.not_ready.unwrap().message;
+    assert!(["access", "suspend: Login", "forwarding"].iter().all(|w| message.contains(w)), "{message}");
+}
+
+#[test]
+fn another_key_or_form_of_the_same_secret_is_another_password() {
+    let key = |key: &str| SecretKeyRef { name: "s".into(), key: key.into() };
+    let all = [
+        Source::Plain(key("password")),
+        Source::Plain(key("other")),
+        Source::Hash(key("password")),
+        Source::Hash(key("other")),
+    ];
+    let tokens: Vec<String> = all.iter().map(|s| super::super::facts::declared("uid/1".into(), s)).collect();
+    let different: std::collections::BTreeSet<&String> = tokens.iter().collect();
+    assert_eq!(different.len(), all.len(), "{tokens:?}");
+    // A generated password that becomes a declared one, by the key that it stands in, is the same.
+    assert_eq!(tokens[0], super::super::facts::declared("uid/1".into(), &Source::Generated));
 }
 
 #[test]

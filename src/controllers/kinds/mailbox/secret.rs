@@ -3,7 +3,7 @@
 //! The Secret is written before the server: whatever a crash leaves, the password that the server gets is one that
 //! stands in the Secret. A Secret that is not ours is never written.
 
-use super::facts::{Facts, MARK, ROTATED_FOR, Source, not_owned, not_there, settings_mark};
+use super::facts::{Facts, MARK, ROTATED_FOR, Source, declared, not_owned, not_there, settings_mark};
 use super::plan::{Ensure, PasswordPlan, SecretAction};
 use crate::ctx::{Ctx, Step};
 use crate::not_ready::NotReady;
@@ -131,10 +131,12 @@ pub async fn carry_out(ctx: &Ctx, mailbox: &Mailbox, seen: &Facts, plan: &Ensure
         }
         Source::Plain(from) if plan.password != PasswordPlan::Keep => {
             let (text, version) = named(ctx, mailbox, from).await?;
+            let version = declared(version, &plan.source);
             Ok(PasswordWant::Plain { text, generated: false, version, force: plan.password == PasswordPlan::Force })
         }
         Source::Hash(from) if plan.password != PasswordPlan::Keep => {
             let (text, version) = named(ctx, mailbox, from).await?;
+            let version = declared(version, &plan.source);
             Ok(PasswordWant::Hash { text, version, force: plan.password == PasswordPlan::Force })
         }
         Source::Plain(_) | Source::Hash(_) => Ok(PasswordWant::Keep),

@@ -51,14 +51,18 @@ impl Managed for Mailbox {
         for (object, sign) in [(&d.old, false), (&d.new, true)] {
             let Some(object) = object else { continue };
             let tally = index.tallies.entry(d.key.sibling(&object.spec.domain_ref.name)).or_default();
-            let shift = |n: &mut u64, by: u64| *n = if sign { n.saturating_add(by) } else { n.saturating_sub(by) };
-            shift(&mut tally.mailboxes, 1);
+            let count = |n: &mut u64| *n = if sign { *n + 1 } else { n.saturating_sub(1) };
+            let sum = |n: &mut u128, by: &Quantity| {
+                let by = u128::from(bytes(by));
+                *n = if sign { *n + by } else { n.saturating_sub(by) };
+            };
+            count(&mut tally.mailboxes);
             match &object.spec.quota {
-                Some(q) => shift(&mut tally.declared, bytes(q)),
-                None => shift(&mut tally.without_quota, 1),
+                Some(q) => sum(&mut tally.declared, q),
+                None => count(&mut tally.without_quota),
             }
             if let Some(q) = object.status.as_ref().and_then(|s| s.quota.as_ref()) {
-                shift(&mut tally.granted, bytes(q));
+                sum(&mut tally.granted, q);
             }
         }
     }
