@@ -4,3 +4,4 @@ pub mod backend_ready;
 pub mod ignored_fields;
 pub mod loss;
 pub mod mass_loss;
+pub mod nobody;

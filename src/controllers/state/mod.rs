@@ -9,6 +9,7 @@ pub mod limits;
 pub mod managed;
 pub mod parents;
 pub mod registered;
+pub mod routes;
 pub mod snapshots;
 pub mod usage;
 pub mod verdicts;

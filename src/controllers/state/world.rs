@@ -47,6 +47,8 @@ pub struct Index {
     pub aliases_by_domain: Multi<NamespacedName, NamespacedName>,
     pub aliases_by_mailbox: Multi<NamespacedName, NamespacedName>,
     pub aliases_by_address: Multi<(String, String), NamespacedName>,
+    /// Aliases and forwarding mailboxes by the addresses that they name ([`super::routes::index_key`]).
+    pub routes_by_address: Multi<(String, String), ObjectId>,
     /// Objects that declare an address: domain object and local part.
     pub addresses: Multi<(NamespacedName, String), ObjectId>,
     pub backends_by_secret: Multi<String, ObjectId>,

@@ -3,11 +3,12 @@
 use crate::connections::Groupware;
 use crate::ctx::{Ctx, Step};
 use crate::not_ready::NotReady;
-use crate::rules::backend_ready;
+use crate::rules::{backend_ready, nobody};
 use crate::state::derived::{a_label, capabilities};
 use crate::state::kind::ObjectId;
 use crate::state::limits::{self, Verdict};
 use crate::state::parents::{self, Domain};
+use crate::state::routes;
 use crate::state::snapshots::Since;
 use crate::state::world::World;
 use mailtenant_api::*;
@@ -59,6 +60,10 @@ pub struct Facts {
     pub row: Option<AliasRow>,
     /// A-labels of the domains that the instance holds.
     pub own_domains: BTreeSet<String>,
+    /// The way that mail would take in a circle, back to this alias; empty: there is none.
+    pub circle: Vec<String>,
+    /// Targets in domains of the instance that nobody has.
+    pub nobody: Vec<String>,
 }
 
 /// The address of an alias at the server.
@@ -93,7 +98,7 @@ fn target(world: &World, own: &Domain, key: &NamespacedName, target: &mail_alias
 /// Gathers.
 pub async fn gather(ctx: &Ctx, id: &ObjectId, alias: &MailAlias) -> Step<Gathered> {
     let domain_key = id.key.sibling(&alias.spec.domain_ref.name);
-    let (domain, verdict, targets, own_domains) = {
+    let (domain, verdict, targets, own_domains, circle, undeclared) = {
         let mut world = ctx.world_mut();
         let domain = parents::domain(&world, &domain_key, false)?;
         if let Some(not_ready) = parents::paused_by(&domain.instance.object) {
@@ -118,7 +123,9 @@ pub async fn gather(ctx: &Ctx, id: &ObjectId, alias: &MailAlias) -> Step<Gathere
             Target::Mailbox(address) => address.rsplit('@').next().map(String::from),
             _ => None,
         }));
-        (domain, verdict, targets, own_domains)
+        let circle = routes::circle(&world, &domain.instance.key, id);
+        let undeclared = routes::undeclared(&world, &domain.instance.key, &routes::named(alias));
+        (domain, verdict, targets, own_domains, circle, undeclared)
     };
     backend_ready::groupware(&domain.instance.backend)?;
     let tenant = domain.instance.id.clone().unwrap_or_default();
@@ -132,6 +139,8 @@ pub async fn gather(ctx: &Ctx, id: &ObjectId, alias: &MailAlias) -> Step<Gathere
         .map_err(|e| NotReady::backend(&server.label(), &e))?;
     let capabilities = capabilities(&domain.instance.backend);
     let label = server.label();
-    let facts = Facts { domain, tenant, label, capabilities, address, verdict, targets, row, own_domains };
+    let nobody = nobody::has(ctx, &server, undeclared).await?;
+    let facts =
+        Facts { domain, tenant, label, capabilities, address, verdict, targets, row, own_domains, circle, nobody };
     Ok(Gathered { facts, server })
 }

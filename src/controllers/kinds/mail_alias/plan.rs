@@ -2,6 +2,7 @@
 
 use super::gather::{Facts, Target};
 use crate::not_ready::{MISSING, NotReady};
+use crate::rules::nobody;
 use crate::state::limits::Verdict;
 use mailtenant_api::mail_instance::ExternalForwarding;
 use mailtenant_api::*;
@@ -50,7 +51,8 @@ fn targets(mine: Option<&AliasRow>, seen: &Facts) -> (Vec<String>, bool, Option<
     let results: Vec<Result<String, NotReady>> = seen.targets.iter().map(|t| resolve(t, seen)).collect();
     // What is denied comes first: it is what somebody has to change.
     let refusal = results.iter().flatten().find_map(|address| refuse(address, seen));
-    let waits = results.iter().find_map(|r| r.as_ref().err().cloned());
+    let circle = (!seen.circle.is_empty()).then(|| nobody::circle(&seen.circle));
+    let waits = circle.or_else(|| results.iter().find_map(|r| r.as_ref().err().cloned()));
     let mut all: Vec<String> = match mine {
         Some(row) if waits.is_some() => row.settings.targets.clone(),
         _ => results.into_iter().flatten().collect(),
@@ -98,6 +100,9 @@ fn resolve(target: &Target, seen: &Facts) -> Result<String, NotReady> {
                 .map_err(|e| NotReady::stalled(Reason::InvalidSpec, format!("targets: {text}: {e}")))?;
             if address == seen.address {
                 return Err(NotReady::stalled(Reason::InvalidSpec, "targets names the alias itself: name a mailbox"));
+            }
+            if seen.nobody.contains(&address) {
+                return Err(nobody::not_ready(&address));
             }
             Ok(address)
         }

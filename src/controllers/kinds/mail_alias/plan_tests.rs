@@ -13,7 +13,12 @@ fn facts(instance: Value, targets: Vec<Target>) -> Facts {
         targets,
         row: None,
         own_domains: ["acme.test".to_owned()].into(),
+        circle: vec![],
+        nobody: vec![],
     }
+}
+fn circle() -> Vec<String> {
+    ["info@acme.test", "a@acme.test", "info@acme.test"].map(String::from).into()
 }
 fn alice() -> Vec<Target> {
     vec![Target::Mailbox("alice@acme.test".into())]
@@ -47,6 +52,17 @@ fn what_is_refused_and_with_which_reason() {
             Facts { verdict: Verdict::Number { what: "aliases", limit: 1 }, ..facts(json!({}), alice()) },
             Reason::LimitExceeded,
         ),
+        (
+            Facts { circle: circle(), ..facts(json!({}), vec![Target::Address("a@acme.test".into())]) },
+            Reason::InvalidSpec,
+        ),
+        (
+            Facts {
+                nobody: vec!["ghost@acme.test".into()],
+                ..facts(json!({}), vec![Target::Address("Ghost@acme.test".into())])
+            },
+            Reason::InvalidSpec,
+        ),
         (Facts { capabilities: [].into(), ..facts(json!({}), alice()) }, Reason::Unsupported),
     ];
     for (f, reason) in cases {
@@ -57,6 +73,20 @@ fn what_is_refused_and_with_which_reason() {
     }
     let f = facts(json!({"externalForwarding": "Allow"}), outside());
     assert_eq!(plan(&fixtures::alias(json!({})), &f).unwrap().settings.targets, ["x@other.example"]);
+}
+
+#[test]
+fn an_alias_that_is_there_is_not_led_into_a_circle() {
+    let mut f = facts(json!({}), alice());
+    let settings = plan(&fixtures::alias(json!({})), &f).unwrap().settings;
+    let owner = Some("uid-info".to_owned());
+    f.row = Some(AliasRow { address: f.address.clone(), owner, adopted: false, settings, effects_due: false });
+    f.targets = vec![Target::Address("a@acme.test".into())];
+    f.circle = circle();
+    let p = plan(&fixtures::alias(json!({})), &f).unwrap();
+    assert_eq!(p.settings.targets, ["alice@acme.test"], "mail goes where it went");
+    let message = p.not_ready.unwrap().message;
+    assert!(message.contains("info@acme.test -> a@acme.test -> info@acme.test"), "{message}");
 }
 
 /// What is refused of an alias that is there is refused alone: everything else is carried out.

@@ -5,6 +5,7 @@ use crate::state::derived::*;
 use crate::state::kind::{Kind, ObjectId};
 use crate::state::lane;
 use crate::state::managed::{Managed, Stored};
+use crate::state::routes;
 use crate::state::wakeups::{self, Wakeups};
 use crate::state::world::World;
 use mailtenant_api::*;
@@ -43,6 +44,8 @@ impl Managed for MailAlias {
         index.aliases_by_domain.update(&d.key, domain(&d.old), domain(&d.new));
         index.aliases_by_mailbox.update(&d.key, mailboxes(&d.old), mailboxes(&d.new));
         index.aliases_by_address.update(&d.key, addresses(&d.old), addresses(&d.new));
+        let routes = |o: Of| o.as_ref().map(|o| routes::keys(&d.key, routes::named(o))).unwrap_or_default();
+        index.routes_by_address.update(&id, routes(&d.old), routes(&d.new));
         index.addresses.update(&id, address(&d.old), address(&d.new));
         index.wanting.update(&id, wanting(&d.old), wanting(&d.new));
         for (object, by) in [(&d.old, -1i64), (&d.new, 1)] {
@@ -81,6 +84,10 @@ impl Managed for MailAlias {
             gone: delta.new.is_none(),
         };
         wakeups::child(world, &mut wakes, &id, c);
+        if wakeups::differs(delta, |a| (a.metadata.uid.clone(), a.spec.targets.clone())) {
+            let domain = delta.key.sibling(&any.spec.domain_ref.name);
+            wakes.add(routes::leading_to(world, &id, &domain, &any.spec.local_part), Priority::Low);
+        }
         // A mailbox that is going waits for the aliases that named it, as the backend has them.
         let facet = |a: &MailAlias| (a.metadata.uid.clone(), a.status.as_ref().and_then(|s| s.observed_generation));
         if wakeups::differs(delta, facet) || wakeups::differs(delta, |a| a.spec.targets.clone()) {

@@ -41,6 +41,10 @@ pub struct Facts {
     pub source: Option<String>,
     /// A-labels of the domains that the instance holds.
     pub own_domains: BTreeSet<String>,
+    /// The way that mail would take in a circle, back to this mailbox; empty: there is none.
+    pub circle: Vec<String>,
+    /// Addresses in domains of the instance that are forwarded to and that nobody has.
+    pub nobody: Vec<String>,
 }
 
 /// Where the password comes from.

@@ -4,11 +4,12 @@ use super::facts::{Facts, SecretSeen, client_settings, declared, version};
 use crate::connections::Groupware;
 use crate::ctx::{Ctx, Step};
 use crate::not_ready::NotReady;
-use crate::rules::backend_ready;
+use crate::rules::{backend_ready, nobody};
 use crate::state::derived::{capabilities, credentials_secret};
 use crate::state::kind::{Kind, ObjectId};
 use crate::state::limits::{self, Verdict};
 use crate::state::parents;
+use crate::state::routes;
 use crate::state::snapshots::Since;
 use kube::ResourceExt;
 use mailtenant_api::*;
@@ -26,7 +27,7 @@ pub struct Gathered {
 pub async fn gather(ctx: &Ctx, id: &ObjectId, mailbox: &Mailbox) -> Step<Gathered> {
     let key = &id.key;
     let domain_key = key.sibling(&mailbox.spec.domain_ref.name);
-    let (domain, verdict, quota, credentials, source, own_domains) = {
+    let (domain, verdict, quota, credentials, source, own_domains, circle, undeclared) = {
         let mut world = ctx.world_mut();
         let domain = parents::domain(&world, &domain_key, false)?;
         if let Some(not_ready) = parents::paused_by(&domain.instance.object) {
@@ -54,7 +55,9 @@ pub async fn gather(ctx: &Ctx, id: &ObjectId, mailbox: &Mailbox) -> Step<Gathere
             .map(|s| declared(version(&s), &super::plan::source(mailbox)));
         let mut own_domains = world.held_names(&domain.instance.key);
         own_domains.insert(domain.name.clone());
-        (domain, (verdict, within_storage), quota, credentials, source, own_domains)
+        let circle = routes::circle(&world, &domain.instance.key, id);
+        let undeclared = routes::undeclared(&world, &domain.instance.key, &routes::forwards(mailbox));
+        (domain, (verdict, within_storage), quota, credentials, source, own_domains, circle, undeclared)
     };
     let (verdict, within_storage) = verdict;
     backend_ready::groupware(&domain.instance.backend)?;
@@ -67,6 +70,7 @@ pub async fn gather(ctx: &Ctx, id: &ObjectId, mailbox: &Mailbox) -> Step<Gathere
         .rows(&server, &domain_key, &domain.name, Since::now_if(fresh), |rows| rows.mailboxes.get(&address).cloned())
         .await
         .map_err(|e| NotReady::backend(&server.label(), &e))?;
+    let nobody = nobody::has(ctx, &server, undeclared).await?;
     let capabilities = capabilities(&domain.instance.backend);
     let settings = client_settings(&domain.instance.backend, &address, mailbox.spec.access);
     let label = server.label();
@@ -84,6 +88,8 @@ pub async fn gather(ctx: &Ctx, id: &ObjectId, mailbox: &Mailbox) -> Step<Gathere
         credentials,
         source,
         own_domains,
+        circle,
+        nobody,
     };
     Ok(Gathered { facts, server })
 }

@@ -2,6 +2,7 @@
 
 use super::facts::{Facts, SecretSeen, Source, not_owned, not_there, settings_mark};
 use crate::not_ready::{MISSING, NotReady};
+use crate::rules::nobody;
 use crate::state::derived::{bytes, credentials_secret};
 use crate::state::limits::Verdict;
 use mailtenant_api::mail_instance::ExternalForwarding;
@@ -150,6 +151,9 @@ fn unsupported(
 /// Where mail goes on to, without what may not be; why not. Whenever something is left out the mailbox keeps its mail.
 fn forwards(mailbox: &Mailbox, seen: &Facts) -> (Vec<String>, bool, Option<NotReady>) {
     let Some(forwarding) = &mailbox.spec.forwarding else { return (vec![], true, None) };
+    if !seen.circle.is_empty() {
+        return (vec![], true, Some(nobody::circle(&seen.circle)));
+    }
     let one = |text: &String| {
         let address = mailtenant_mail::address::canonical(text)
             .map_err(|e| NotReady::stalled(Reason::InvalidSpec, format!("forwarding.to {text}: {e}")))?;
@@ -166,6 +170,9 @@ fn forwards(mailbox: &Mailbox, seen: &Facts) -> (Vec<String>, bool, Option<NotRe
         }
         if address == seen.address {
             return Err(NotReady::stalled(Reason::InvalidSpec, "forwarding.to names the mailbox itself: use keepCopy"));
+        }
+        if seen.nobody.contains(&address) {
+            return Err(nobody::not_ready(&address));
         }
         Ok(address)
     };

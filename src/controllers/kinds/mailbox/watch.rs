@@ -5,6 +5,7 @@ use crate::state::derived::*;
 use crate::state::kind::{Kind, ObjectId};
 use crate::state::lane;
 use crate::state::managed::{Managed, Stored};
+use crate::state::routes;
 use crate::state::wakeups::{self, Wakeups};
 use crate::state::world::World;
 use mailtenant_api::*;
@@ -46,6 +47,8 @@ impl Managed for Mailbox {
         let index = &mut world.index;
         index.mailboxes_by_domain.update(&d.key, domain(&d.old), domain(&d.new));
         index.mailboxes_by_secret.update(&d.key, secrets(&d.old), secrets(&d.new));
+        let routes = |o: Of| o.as_ref().map(|o| routes::keys(&d.key, routes::forwards(o))).unwrap_or_default();
+        index.routes_by_address.update(&id, routes(&d.old), routes(&d.new));
         index.addresses.update(&id, address(&d.old), address(&d.new));
         index.wanting.update(&id, wanting(&d.old), wanting(&d.new));
         for (object, sign) in [(&d.old, false), (&d.new, true)] {
@@ -101,6 +104,10 @@ impl Managed for Mailbox {
             gone: delta.new.is_none(),
         };
         wakeups::child(world, &mut wakes, &id, c);
+        if wakeups::differs(delta, |m| (m.metadata.uid.clone(), m.spec.forwarding.clone())) {
+            let domain = delta.key.sibling(&any.spec.domain_ref.name);
+            wakes.add(routes::leading_to(world, &id, &domain, &any.spec.local_part), Priority::Low);
+        }
         if stands {
             let aliases = world.index.aliases_by_mailbox.of(&delta.key);
             wakes.add(aliases.map(|a| ObjectId::new(Kind::MailAlias, a.clone())), Priority::Normal);

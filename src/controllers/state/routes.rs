@@ -1,0 +1,305 @@
+//! Where mail for an address of an instance goes on to, by what is declared: circles, and addresses that nobody has. Pure.
+//!
+//! A server that is given a circle tries for days and then returns the mail; everything looks healthy meanwhile.
+
+use super::derived::a_label;
+use super::kind::{Kind, ObjectId};
+use super::world::World;
+use mailtenant_api::mail_alias::AliasTarget;
+use mailtenant_api::{MailAlias, Mailbox};
+use mailtenant_mail::address;
+use mailtenant_runtime::store::NamespacedName;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+/// The domain objects of an instance with a name (A-label).
+fn domains<'a>(world: &'a World, instance: &'a NamespacedName, name: &str) -> impl Iterator<Item = &'a NamespacedName> {
+    let of_instance = move |key: &&NamespacedName| {
+        world.domains.get(key).is_some_and(|d| key.sibling(&d.spec.instance_ref.name) == *instance)
+    };
+    world.index.domains_by_name.of(&name.to_owned()).filter(of_instance)
+}
+
+/// The object that takes mail for an address: the one that declares it, else the one without its `+detail`
+/// (RFC 5233), else the catch-all of the domain.
+fn taker(world: &World, instance: &NamespacedName, address: &str) -> Option<ObjectId> {
+    let (local, domain) = address::split(address)?;
+    let base = local.split('+').next().filter(|b| !b.is_empty());
+    let locals = [Some(local), base, Some("*")];
+    let at = |local: &str| domains(world, instance, domain).find_map(|d| first(world, d, local));
+    locals.into_iter().flatten().find_map(at)
+}
+
+/// Of several objects with one address that which has it: only that one can be at the server.
+fn first(world: &World, domain: &NamespacedName, local: &str) -> Option<ObjectId> {
+    let all = world.owner_of_address(domain, local);
+    all.iter().find(|id| super::limits::rival(world, domain, local, id).is_none()).or(all.first()).cloned()
+}
+
+/// The addresses that an alias delivers to.
+fn alias_targets(world: &World, key: &NamespacedName, alias: &MailAlias) -> Vec<String> {
+    let one = |t: &AliasTarget| match (&t.mailbox_ref, &t.address) {
+        (Some(r), _) => {
+            let mailbox = world.mailboxes.get(&key.sibling(&r.name))?;
+            let domain = world.domains.get(&key.sibling(&mailbox.spec.domain_ref.name))?;
+            Some(format!("{}@{}", mailbox.spec.local_part, a_label(&domain)))
+        }
+        (None, Some(text)) => address::canonical(text).ok(),
+        (None, None) => None,
+    };
+    alias.spec.targets.iter().filter_map(one).collect()
+}
+
+/// The addresses that a mailbox forwards to, in their canonical form.
+pub fn forwards(mailbox: &Mailbox) -> Vec<String> {
+    let to = mailbox.spec.forwarding.iter().flat_map(|f| &f.to);
+    to.filter_map(|text| address::canonical(text).ok()).collect()
+}
+
+/// The addresses that mail is passed on to without being kept. A mailbox that keeps a copy ends every circle: Postfix expands
+/// an address that stands in its own expansion once.
+fn passes_on(world: &World, id: &ObjectId) -> Vec<String> {
+    match id.kind {
+        Kind::MailAlias => world.aliases.get(&id.key).map_or(vec![], |a| alias_targets(world, &id.key, &a)),
+        Kind::Mailbox => {
+            let ends = |m: &Mailbox| m.spec.forwarding.as_ref().is_none_or(|f| f.keep_copy);
+            world.mailboxes.get(&id.key).filter(|m| !ends(m)).map_or(vec![], |m| forwards(&m))
+        }
+        _ => vec![],
+    }
+}
+
+/// The shortest way that mail takes from an object back to it, as addresses; empty: there is none.
+pub fn circle(world: &World, instance: &NamespacedName, start: &ObjectId) -> Vec<String> {
+    let mut came_from: BTreeMap<ObjectId, ObjectId> = BTreeMap::new();
+    let mut queue = VecDeque::from([start.clone()]);
+    while let Some(id) = queue.pop_front() {
+        for next in passes_on(world, &id).iter().filter_map(|to| taker(world, instance, to)) {
+            if next == *start {
+                return way(world, &came_from, start, &id);
+            }
+            if !came_from.contains_key(&next) {
+                came_from.insert(next.clone(), id.clone());
+                queue.push_back(next);
+            }
+        }
+    }
+    vec![]
+}
+
+fn way(world: &World, came_from: &BTreeMap<ObjectId, ObjectId>, start: &ObjectId, last: &ObjectId) -> Vec<String> {
+    let before = |id: &ObjectId| came_from.get(id).cloned().filter(|_| id != start);
+    let mut ids: Vec<ObjectId> = std::iter::successors(Some(last.clone()), before).collect();
+    ids.reverse();
+    ids.iter().chain([start]).filter_map(|id| address_of(world, id)).collect()
+}
+
+/// The address of a mailbox or alias; `*@domain` for a catch-all.
+fn address_of(world: &World, id: &ObjectId) -> Option<String> {
+    match id.kind {
+        Kind::Mailbox => {
+            let object = world.mailboxes.get(&id.key)?;
+            in_domain(world, &id.key.sibling(&object.spec.domain_ref.name), &object.spec.local_part)
+        }
+        Kind::MailAlias => {
+            let object = world.aliases.get(&id.key)?;
+            in_domain(world, &id.key.sibling(&object.spec.domain_ref.name), &object.spec.local_part)
+        }
+        _ => None,
+    }
+}
+
+/// The address of a local part in a domain object.
+fn in_domain(world: &World, domain: &NamespacedName, local: &str) -> Option<String> {
+    Some(format!("{local}@{}", a_label(&*world.domains.get(domain)?)))
+}
+
+/// Of these addresses those in a domain of the instance that no object declares, with the object of their domain.
+pub fn undeclared<'a>(
+    world: &World,
+    instance: &NamespacedName,
+    addresses: impl IntoIterator<Item = &'a String>,
+) -> Vec<(NamespacedName, String)> {
+    let one = |address: &String| {
+        let (_, name) = address::split(address)?;
+        let domain = domains(world, instance, name).next()?.clone();
+        taker(world, instance, address).is_none().then(|| (domain, address.clone()))
+    };
+    addresses.into_iter().filter_map(one).collect()
+}
+
+/// The addresses that an alias names as such, in their canonical form.
+pub fn named(alias: &MailAlias) -> Vec<String> {
+    alias.spec.targets.iter().filter_map(|t| address::canonical(t.address.as_deref()?).ok()).collect()
+}
+
+/// Key of an address in the index of those who name it, without its `+detail`.
+pub fn index_key(namespace: &str, address: &str) -> (String, String) {
+    let plain = address::split(address).map(|(local, domain)| match local.split_once('+') {
+        Some((base, _)) if !base.is_empty() => format!("{base}@{domain}"),
+        _ => address.to_owned(),
+    });
+    (namespace.to_owned(), plain.unwrap_or_else(|| address.to_owned()))
+}
+
+/// [`index_key`] of each address that an object names.
+pub fn keys(object: &NamespacedName, addresses: Vec<String>) -> BTreeSet<(String, String)> {
+    addresses.iter().map(|a| index_key(&object.namespace, a)).collect()
+}
+
+/// Aliases and mailboxes whose mail may reach an object (there, or just gone) with this local part in this domain object,
+/// however many steps away. Of a catch-all: all in its instance that pass mail on, since an address that nobody has stands
+/// in no index.
+pub fn leading_to(world: &World, id: &ObjectId, domain: &NamespacedName, local: &str) -> BTreeSet<ObjectId> {
+    let mut found = BTreeSet::new();
+    let mut todo: Vec<_> = in_domain(world, domain, local).map(|address| (id.clone(), address)).into_iter().collect();
+    while let Some((id, address)) = todo.pop() {
+        for referrer in referrers(world, &id, domain, &address) {
+            if found.insert(referrer.clone()) {
+                todo.extend(address_of(world, &referrer).map(|address| (referrer, address)));
+            }
+        }
+    }
+    found.remove(id);
+    found
+}
+
+fn referrers(world: &World, id: &ObjectId, domain: &NamespacedName, address: &str) -> Vec<ObjectId> {
+    let alias = |k: &NamespacedName| ObjectId::new(Kind::MailAlias, k.clone());
+    let mailbox = |k: &NamespacedName| ObjectId::new(Kind::Mailbox, k.clone());
+    let key = index_key(&id.key.namespace, address);
+    let mut all: Vec<ObjectId> = world.index.routes_by_address.of(&key).cloned().collect();
+    match id.kind {
+        Kind::Mailbox => all.extend(world.index.aliases_by_mailbox.of(&id.key).map(alias)),
+        _ if address.starts_with("*@") => {
+            let instance = world.instance_of(domain).map(|i| NamespacedName::of(i.as_ref()));
+            for domain in instance.iter().flat_map(|i| world.index.domains_by_instance.of(i)) {
+                all.extend(world.index.aliases_by_domain.of(domain).map(alias));
+                let forwards =
+                    |k: &&NamespacedName| world.mailboxes.get(k).is_some_and(|m| m.spec.forwarding.is_some());
+                all.extend(world.index.mailboxes_by_domain.of(domain).filter(forwards).map(mailbox));
+            }
+        }
+        _ => {}
+    }
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixtures;
+    use mailtenant_api::{MailDomain, MailInstance};
+    use mailtenant_runtime::store::Event;
+    use serde_json::{Value, json};
+
+    /// An instance with the domain acme.test: mailboxes with their forwarding, aliases with their targets.
+    fn world(mailboxes: &[(&str, Value)], aliases: &[(&str, Value)]) -> World {
+        let mut w = World::default();
+        let d = fixtures::domain(json!({}));
+        w.apply::<MailInstance>(Event::Applied((*d.instance.object).clone()));
+        w.apply::<MailDomain>(Event::Applied((*d.object).clone()));
+        for (local, forwarding) in mailboxes {
+            let spec = json!({"localPart": local, "forwarding": forwarding});
+            w.apply::<Mailbox>(Event::Applied(fixtures::mailbox(
+                spec,
+                json!({"metadata": {"name": local, "uid": local}}),
+            )));
+        }
+        for (local, targets) in aliases {
+            let mut a = fixtures::alias(json!({"localPart": local, "targets": targets}));
+            let name = local.replace('*', "catch-all");
+            (a.metadata.name, a.metadata.uid) = (Some(name.clone()), Some(name));
+            w.apply::<MailAlias>(Event::Applied(a));
+        }
+        w
+    }
+
+    fn instance() -> NamespacedName {
+        NamespacedName::new("t", "i")
+    }
+
+    fn to(addresses: &[&str]) -> Value {
+        addresses.iter().map(|a| json!({"address": format!("{a}@acme.test")})).collect()
+    }
+
+    fn forward(address: &str, keep: bool) -> Value {
+        json!({"to": [format!("{address}@acme.test")], "keepCopy": keep})
+    }
+
+    #[test]
+    fn circles_are_found_by_each_of_their_members_and_by_nobody_else() {
+        let none = Value::Null;
+        let by_name = json!([{"mailboxRef": {"name": "alice"}}]);
+        type Case<'a> = (&'a str, Vec<(&'a str, Value)>, Vec<(&'a str, Value)>, Vec<&'a str>);
+        let cases: Vec<Case> = vec![
+            ("no circle", vec![("alice", none.clone())], vec![("info", by_name.clone()), ("a", to(&["info"]))], vec![]),
+            ("two aliases", vec![], vec![("a", to(&["b"])), ("b", to(&["a"])), ("c", to(&["a"]))], vec!["a", "b"]),
+            ("three", vec![], vec![("a", to(&["b"])), ("b", to(&["c"])), ("c", to(&["a"]))], vec!["a", "b", "c"]),
+            (
+                "one of several targets",
+                vec![("alice", none.clone())],
+                vec![("a", to(&["alice", "b"])), ("b", to(&["a"]))],
+                vec!["a", "b"],
+            ),
+            ("detail", vec![], vec![("a", to(&["b+x"])), ("b", to(&["a+y"]))], vec!["a", "b"]),
+            ("forwards", vec![("x", forward("y", false)), ("y", forward("x", false))], vec![], vec!["x", "y"]),
+            ("a copy is kept", vec![("x", forward("y", false)), ("y", forward("x", true))], vec![], vec![]),
+            (
+                "alias and forward",
+                vec![("alice", forward("info", false))],
+                vec![("info", by_name)],
+                vec!["alice", "info"],
+            ),
+            ("through the catch-all", vec![], vec![("*", to(&["a"])), ("a", to(&["nobody"]))], vec!["a", "catch-all"]),
+            (
+                "a catch-all that ends",
+                vec![("alice", none)],
+                vec![("*", to(&["alice"])), ("a", to(&["nobody"]))],
+                vec![],
+            ),
+        ];
+        for (name, mailboxes, aliases, members) in cases {
+            let w = world(&mailboxes, &aliases);
+            let ids = w.children_of(&instance());
+            let mut found: Vec<&str> = vec![];
+            for id in &ids {
+                let circle = circle(&w, &instance(), id);
+                if !circle.is_empty() {
+                    found.push(&id.key.name);
+                    assert_eq!(circle.len(), members.len() + 1, "{name}: {circle:?}");
+                    assert_eq!(circle.first(), circle.last(), "{name}");
+                    let all: BTreeSet<&String> = circle.iter().collect();
+                    assert_eq!(all.len(), members.len(), "{name}: each is named once: {circle:?}");
+                    // Whoever ends it wakes the others.
+                    let local = circle[0].split('@').next().unwrap();
+                    let woken = leading_to(&w, id, &NamespacedName::new("t", "d"), local);
+                    assert!(
+                        members.iter().all(|m| *m == id.key.name || woken.iter().any(|i| i.key.name == *m)),
+                        "{name}"
+                    );
+                }
+            }
+            found.sort_unstable();
+            assert_eq!(found, members, "{name}");
+        }
+    }
+
+    #[test]
+    fn who_is_declared() {
+        let w = world(&[("alice", Value::Null)], &[("info", to(&["alice"]))]);
+        let ask = |w: &World, address: &str| !undeclared(w, &instance(), [&address.to_owned()]).is_empty();
+        for (address, nobody) in [
+            ("alice@acme.test", false),
+            ("alice+news@acme.test", false),
+            ("info@acme.test", false),
+            ("ghost@acme.test", true),
+            ("+x@acme.test", true),
+            // Others' domains are not known here.
+            ("ghost@other.test", false),
+        ] {
+            assert_eq!(ask(&w, address), nobody, "{address}");
+        }
+        let w = world(&[("alice", Value::Null)], &[("*", to(&["alice"]))]);
+        assert!(!ask(&w, "ghost@acme.test"), "the catch-all takes it");
+    }
+}
