@@ -14,6 +14,9 @@ pub enum AddressError {
         "a local part has 1 to 64 characters from a-z, 0-9 and .!#$%&'*+/=?^_`{{|}}~-, and no dot at an end or beside a dot"
     )]
     Local,
+    /// The whole address is longer than [`LONGEST`]; the number is what is left for the local part in this domain.
+    #[error("an address has at most 254 characters: in this domain a local part has at most {0}")]
+    Long(usize),
     /// The domain is not a host name.
     #[error("a domain has at least two labels of 1 to 63 letters, digits and hyphens, 253 characters at most")]
     Domain,
@@ -40,10 +43,21 @@ pub fn local(text: &str) -> Result<String, AddressError> {
     Ok(text.to_ascii_lowercase())
 }
 
+/// Most characters of an address: a path has 256 with its angle brackets (RFC 5321, 4.5.3.1.3).
+pub const LONGEST: usize = 254;
+
 /// A full address in its canonical form.
 pub fn canonical(text: &str) -> Result<String, AddressError> {
     let (l, d) = text.rsplit_once('@').filter(|(l, d)| !l.is_empty() && !d.is_empty()).ok_or(AddressError::Shape)?;
-    Ok(format!("{}@{}", local(l)?, domain(d)?))
+    let address = format!("{}@{}", local(l)?, domain(d)?);
+    fits(&address)?;
+    Ok(address)
+}
+
+/// Whether an address is short enough to be sent to.
+pub fn fits(address: &str) -> Result<(), AddressError> {
+    let domain = split(address).map_or(0, |(_, domain)| domain.len());
+    if address.len() > LONGEST { Err(AddressError::Long(LONGEST.saturating_sub(domain + 1))) } else { Ok(()) }
 }
 
 /// `local@domain` apart; for a catch-all the local part is empty.
@@ -69,7 +83,12 @@ mod tests {
             ("info@xn--mller-kva.example".into(), Ok("info@xn--mller-kva.example".into())),
             ("a+b@acme.test".into(), Ok("a+b@acme.test".into())),
             (format!("{long}@acme.test"), Ok(format!("{long}@acme.test"))),
-            (deep.clone(), Ok(deep)),
+            (deep.clone(), Err(AddressError::Long(0))),
+            (
+                format!("{}@{label}.{label}.{}", "a".repeat(62), label),
+                Ok(format!("{}@{label}.{label}.{label}", "a".repeat(62))),
+            ),
+            (format!("{long}@{label}.{label}.{label}"), Err(AddressError::Long(62))),
             (too_deep, Err(AddressError::Domain)),
             (format!("{long}a@acme.test"), Err(AddressError::Local)),
             ("alice".into(), Err(AddressError::Shape)),

@@ -19,6 +19,11 @@ pub enum NameError {
     /// Everybody may register names below it (`co.uk`).
     #[error("{0:?} is a public suffix: names below it belong to different people")]
     PublicSuffix(String),
+    /// It leaves no room for the names of its records.
+    #[error(
+        "{0:?} is too long for a mail domain: at most 225 characters in A-labels, so that the names of its records, such as s202611r._domainkey below it, fit into the 253 of a name"
+    )]
+    Long(String),
     /// A company lets everybody have names below it (`github.io`).
     #[error("{0:?} is a private registry (public suffix list): only names below it can be mail domains")]
     PrivateSuffix(String),
@@ -41,7 +46,11 @@ pub fn canonical(input: &str) -> Result<String, NameError> {
     Ok(name)
 }
 
-/// [`canonical`], and refused where it cannot be one tenant's: a top-level domain, a public suffix, an address.
+/// Most characters of a mail domain: names of records stand below it, with selectors of up to 16 characters.
+pub const LONGEST_MAIL_DOMAIN: usize = 253 - "._domainkey.".len() - 16;
+
+/// [`canonical`], and refused where it cannot be one tenant's: a top-level domain, a public suffix, an address, or a name
+/// that is too long for the names of its records.
 /// Names under a top-level domain that nobody knows (`acme.test`) are fine.
 pub fn mail_domain(input: &str) -> Result<String, NameError> {
     let name = canonical(input)?;
@@ -51,6 +60,9 @@ pub fn mail_domain(input: &str) -> Result<String, NameError> {
     }
     if !name.contains('.') {
         return Err(NameError::TopLevel(name));
+    }
+    if name.len() > LONGEST_MAIL_DOMAIN {
+        return Err(NameError::Long(name));
     }
     match suffix_kind(&name) {
         Some(Type::Icann) => Err(NameError::PublicSuffix(name)),
@@ -66,11 +78,6 @@ fn suffix_kind(name: &str) -> Option<Type> {
         return None;
     }
     suffix.typ()
-}
-
-/// Whether a name is itself on the public suffix list.
-pub fn is_public_suffix(name: &str) -> bool {
-    suffix_kind(name).is_some()
 }
 
 /// The form that people read (U-labels). A label that cannot be shown safely stays an A-label.

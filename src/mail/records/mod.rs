@@ -156,6 +156,20 @@ mod tests {
     }
 
     #[test]
+    fn the_longest_mail_domain_has_room_for_the_names_of_its_records() {
+        let label = "a".repeat(63);
+        let most = format!("{label}.{label}.{label}.{}.test", "b".repeat(28));
+        assert_eq!(most.len(), crate::name::LONGEST_MAIL_DOMAIN);
+        assert_eq!(crate::name::mail_domain(&most), Ok(most.clone()));
+        assert!(matches!(crate::name::mail_domain(&most.replace(".b", ".bb")), Err(crate::name::NameError::Long(_))));
+        let taken = vec!["s202611r9999999".to_owned()];
+        let selector = new_selector(2026, 11, DkimAlgorithm::RSA2048, &taken);
+        let key = DkimPublic { selector, algorithm: DkimAlgorithm::RSA2048, public: "AAAA".into() };
+        let all = desired(&Input { domain: most, dkim: vec![key], ..input() });
+        assert!(all.iter().all(|r| r.name.len() <= 253), "{:?}", all.iter().map(|r| r.name.len()).max());
+    }
+
+    #[test]
     fn left_alone() {
         let bare = Input { challenge: None, mx: vec![], spf: None, dkim: vec![], dmarc: None, ..input() };
         assert_eq!(desired(&bare), []);

@@ -7,6 +7,7 @@ use crate::state::limits::Verdict;
 use mailtenant_api::mail_instance::ExternalForwarding;
 use mailtenant_api::*;
 use mailtenant_groupware::{AliasRow, AliasSettings, Capability};
+use mailtenant_mail::address;
 
 /// What is to be done.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -124,6 +125,8 @@ pub fn differences(row: &AliasRow, settings: &AliasSettings) -> Vec<String> {
 /// Plans. What stands against an alias that is there stands against that part of it alone; one that is not there is not
 /// made in parts.
 pub fn plan(alias: &MailAlias, seen: &Facts) -> Result<Plan, NotReady> {
+    address::fits(&seen.address)
+        .map_err(|e| NotReady::stalled(Reason::InvalidSpec, format!("{}: {e}", seen.address)))?;
     let mine = seen.row.as_ref().filter(|r| r.owner.as_deref() == Some(&uid(alias)));
     let (targets, active, refused) = targets(mine, seen);
     let not_ready = unsupported(alias, seen).or(refused).or(short(seen));

@@ -9,6 +9,7 @@ use mailtenant_api::mail_instance::ExternalForwarding;
 use mailtenant_api::mailbox::{PasswordManagement, Suspend};
 use mailtenant_api::*;
 use mailtenant_groupware::{Capability, MailboxRow, MailboxSettings};
+use mailtenant_mail::address;
 
 /// What happens to the credentials Secret.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -236,6 +237,8 @@ pub fn differences(row: &MailboxRow, settings: &MailboxSettings) -> Vec<String> 
 /// Plans. What stands against a mailbox that is there stands against that part of it alone: a suspension, or a forward
 /// that was taken out, does not wait for it. One that is not there is not made in parts.
 pub fn plan(mailbox: &Mailbox, seen: &Facts) -> Result<Plan, NotReady> {
+    address::fits(&seen.address)
+        .map_err(|e| NotReady::stalled(Reason::InvalidSpec, format!("{}: {e}", seen.address)))?;
     let mine = seen.row.as_ref().filter(|r| r.owner.as_deref() == Some(&uid(mailbox)));
     let verdict = verdict(seen, mine);
     let short = short(&verdict, &seen.domain.instance.key.name);

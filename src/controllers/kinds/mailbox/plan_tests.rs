@@ -174,6 +174,7 @@ fn what_is_refused_and_with_which_reason() {
             |f| f.circle = ["alice@acme.test", "bob@acme.test", "alice@acme.test"].map(String::from).into(),
             Reason::InvalidSpec,
         ),
+        (json!({}), |f| f.address = format!("alice@{}.test", "a.".repeat(122)), Reason::InvalidSpec),
         (json!({}), |f| f.credentials = SecretSeen::Foreign, Reason::SecretNotOwned),
         (json!({"password": {"secretRef": {"name": "p", "key": "k"}}}), |_| {}, Reason::SecretNotFound),
         (json!({}), |f| f.verdict = Verdict::Number { what: "mailboxes", limit: 1 }, Reason::LimitExceeded),
