@@ -8,7 +8,7 @@ use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine;
 use kube::ResourceExt;
 use mailtenant_api::*;
-use mailtenant_groupware::{Capability, MailboxRow};
+use mailtenant_groupware::{Address, Capability, DomainName, MailboxRow, TenantId};
 use serde_json::json;
 use std::collections::BTreeSet;
 
@@ -17,14 +17,14 @@ use std::collections::BTreeSet;
 pub struct Facts {
     /// The parents.
     pub domain: Domain,
-    /// Id of the tenant.
-    pub tenant: String,
+    /// The tenant.
+    pub tenant: TenantId,
     /// The server's name for messages.
     pub label: String,
     /// What the server can do.
     pub capabilities: BTreeSet<Capability>,
-    /// Full address.
-    pub address: String,
+    /// Its address.
+    pub address: Address,
     /// How to reach the services.
     pub settings: ClientSettings,
     /// Whether numbers and storage allow it.
@@ -37,8 +37,8 @@ pub struct Facts {
     pub credentials: SecretSeen,
     /// The Secret that is named as source of the password: `uid/resourceVersion`; none if it is not there.
     pub source: Option<String>,
-    /// A-labels of the domains that the instance holds.
-    pub own_domains: BTreeSet<String>,
+    /// Domains that the instance holds.
+    pub own_domains: BTreeSet<DomainName>,
 }
 
 /// Where the password comes from.
@@ -100,10 +100,10 @@ pub fn version(secret: &SecretMeta) -> String {
 }
 
 /// How to reach the services of a mailbox. One that it may not use is left out, as one that the server does not offer.
-pub fn client_settings(backend: &GroupwareBackend, address: &str, access: mailbox::Access) -> ClientSettings {
+pub fn client_settings(backend: &GroupwareBackend, address: &Address, access: mailbox::Access) -> ClientSettings {
     let hosts = backend.spec.hosts.clone();
     ClientSettings {
-        username: Some(address.to_owned()),
+        username: Some(address.into()),
         imap: hosts.imap.filter(|_| access.imap),
         pop3: hosts.pop3.filter(|_| access.pop3),
         submission: hosts.submission.filter(|_| access.submission),

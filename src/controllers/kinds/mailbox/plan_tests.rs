@@ -1,22 +1,23 @@
 use super::super::facts::client_settings;
 use super::*;
-use crate::fixtures::{self, everything};
+use crate::fixtures::{self, at, everything};
+use mailtenant_groupware::{DomainName, TenantId, Uid};
 use serde_json::{Value, json};
 
 fn facts(instance: Value) -> Facts {
     let domain = fixtures::domain(instance);
-    let settings = client_settings(&domain.instance.backend, "alice@acme.test", mailbox::Access::default());
+    let settings = client_settings(&domain.instance.backend, &at("alice@acme.test"), mailbox::Access::default());
     Facts {
-        tenant: "i-0000".into(),
+        tenant: TenantId::new("i-0000"),
         label: "GroupwareBackend b".into(),
         capabilities: everything(),
-        address: "alice@acme.test".into(),
+        address: at("alice@acme.test"),
         verdict: Verdict::Fits,
         quota: 1 << 30,
         row: None,
         credentials: SecretSeen::Missing,
         source: None,
-        own_domains: ["acme.test".to_owned()].into(),
+        own_domains: [DomainName::from_server("acme.test")].into(),
         settings,
         domain,
     }
@@ -65,9 +66,9 @@ fn own(facts: &Facts, source: &Source) -> SecretSeen {
 /// The row as a server has it after the plan was carried out.
 fn row(plan: &Ensure) -> MailboxRow {
     MailboxRow {
-        address: "alice@acme.test".into(),
+        address: at("alice@acme.test"),
         id: "store-1".into(),
-        owner: Some("uid-alice".into()),
+        owner: Some(Uid::new("uid-alice")),
         adopted: false,
         settings: plan.settings.clone(),
         password_version: Some("s/1".into()),
@@ -315,9 +316,9 @@ fn what_was_there_once_is_made_again_only_with_leave() {
     let p = plan(&m, &f).unwrap();
     assert_eq!((p.recreates(), p.former()), (true, Some("store-1")));
     // what another address was called is not asked for
-    f.address = "alice@other.test".into();
+    f.address = at("alice@other.test");
     assert_eq!(plan(&m, &f).unwrap().former(), None);
-    f.address = "alice@acme.test".into();
+    f.address = at("alice@acme.test");
     f.row = Some(row(&p));
     let there = plan(&m, &f).unwrap();
     assert_eq!((there.recreates(), there.former()), (false, None));
