@@ -16,6 +16,7 @@ use mailtenant_api::mailbox::MailboxStatus;
 use mailtenant_api::*;
 use mailtenant_controllers::kinds::mailbox::facts::client_settings;
 use mailtenant_controllers::kinds::mailbox::secret::data;
+use mailtenant_groupware::Address;
 use mailtenant_runtime::metrics::Metrics;
 use mailtenant_runtime::{finalizer, requests, status};
 use serde_json::{Value, json};
@@ -64,7 +65,7 @@ impl Floor {
             async move {
                 let mailbox = finalizer::add(mailboxes, &mailbox, FINALIZER, FIELD_MANAGER).await;
                 let mailbox = mailbox.expect("the finalizer is put on").expect("it was not there");
-                let address = format!("{}@{}", mailbox.spec.local_part, load::zone(0));
+                let address = Address::from_server(format!("{}@{}", mailbox.spec.local_part, load::zone(0)));
                 if secret {
                     let made = secrets.create(&PostParams::default(), &credentials(&mailbox, backend, &address)).await;
                     made.expect("the Secret is made");
@@ -96,7 +97,7 @@ fn backend_of(manifest: &Value) -> Value {
     all
 }
 
-fn credentials(mailbox: &Mailbox, backend: &GroupwareBackend, address: &str) -> Secret {
+fn credentials(mailbox: &Mailbox, backend: &GroupwareBackend, address: &Address) -> Secret {
     let mut all = data(&client_settings(backend, address, mailbox.spec.access));
     all.insert("password".into(), "0123456789abcdefghijklmnopqrstuv".into());
     serde_json::from_value(json!({
@@ -109,7 +110,7 @@ fn credentials(mailbox: &Mailbox, backend: &GroupwareBackend, address: &str) -> 
     .expect("a Secret")
 }
 
-fn ready(mailbox: &Mailbox, backend: &GroupwareBackend, address: &str) -> MailboxStatus {
+fn ready(mailbox: &Mailbox, backend: &GroupwareBackend, address: &Address) -> MailboxStatus {
     let generation = mailbox.metadata.generation.unwrap_or_default();
     let mut conditions = Conditions::new(&[], generation, jiff::Timestamp::now());
     conditions.ready(format!("{address} is as declared"));

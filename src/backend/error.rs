@@ -1,5 +1,6 @@
 //! How a call to a server can end.
 
+use crate::Uid;
 use std::time::Duration;
 
 /// What a call to a server may end with, typed by what the operator does next. No variant ever holds the body of
@@ -15,7 +16,7 @@ pub enum BackendError {
         /// What exists.
         what: String,
         /// Uid of its owner, if it has one.
-        owner: Option<String>,
+        owner: Option<Uid>,
     },
     /// Somebody else changed it between our read and our write, or it is still in use: read again and retry.
     #[error("{0}")]

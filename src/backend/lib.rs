@@ -4,6 +4,8 @@ pub mod error;
 pub mod limit;
 pub mod metering;
 pub mod secret;
+pub mod uid;
 
 pub use error::{BackendError, Result};
 pub use secret::SecretText;
+pub use uid::Uid;

@@ -7,7 +7,7 @@ use crate::ctx::{Ctx, Step};
 use crate::not_ready::NotReady;
 use k8s_openapi::api::core::v1::Secret;
 use mailtenant_api::{Reason, SecretKeyRef};
-use mailtenant_backend::SecretText;
+use mailtenant_backend::{SecretText, Uid};
 use mailtenant_runtime::store::NamespacedName;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -74,6 +74,7 @@ impl Ctx {
             .map_err(|e| NotReady::backend(&format!("GroupwareBackend {name}"), &e))?;
         let server =
             Arc::new(mailtenant_groupware::metered::Metered::new(server, name, self.connections.metrics.clone()));
+        let uid = Uid::new(uid);
         // Perhaps another server: what the last one held says nothing of it.
         self.snapshots.stale_all(&uid).await;
         let connection = Groupware { name: name.into(), uid, object, server };

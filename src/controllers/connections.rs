@@ -5,7 +5,7 @@ use crate::connect::{ConnectDns, ConnectGroupware};
 use mailtenant_api::{DNSBackend, GroupwareBackend};
 use mailtenant_backend::metering::RequestMetrics;
 use mailtenant_dns::{DnsServer, Resolver};
-use mailtenant_groupware::GroupwareServer;
+use mailtenant_groupware::{GroupwareServer, Uid};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use tokio::sync::Mutex as AsyncMutex;
@@ -16,7 +16,7 @@ pub struct Groupware {
     /// Name of the object.
     pub name: String,
     /// Its uid.
-    pub uid: String,
+    pub uid: Uid,
     /// The object.
     pub object: Arc<GroupwareBackend>,
     /// The server.

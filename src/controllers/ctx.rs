@@ -5,6 +5,7 @@ use crate::connections::Connections;
 use crate::not_ready::NotReady;
 use crate::rules::loss;
 use crate::state::answers::Answers;
+use crate::state::derived::declared_local_part;
 use crate::state::kind::{Kind, ObjectId};
 use crate::state::managed::Managed;
 use crate::state::snapshots::{Since, Snapshots};
@@ -18,7 +19,7 @@ use mailtenant_api::{EventReason, uid};
 use mailtenant_clock::{Clock, Random};
 use mailtenant_dns::RecipientProbe;
 use mailtenant_groupware::signing::KeyMaker;
-use mailtenant_groupware::{BackendError, DomainSnapshot};
+use mailtenant_groupware::{BackendError, DomainName, DomainSnapshot};
 use mailtenant_runtime::dispatch::{Dispatcher, Next};
 use mailtenant_runtime::events::{EventType, Events};
 use mailtenant_runtime::metrics::Metrics;
@@ -247,7 +248,7 @@ impl Ctx {
         &self,
         server: &crate::connections::Groupware,
         domain: &NamespacedName,
-        name: &str,
+        name: &DomainName,
         since: Since,
         look: impl FnOnce(&DomainSnapshot) -> T,
     ) -> Result<T, BackendError> {
@@ -261,10 +262,9 @@ impl Ctx {
             {
                 let world = self.world();
                 // Every object of that name: whoever read first, the owner must hear of it.
-                let domains: Vec<NamespacedName> = world.index.domains_by_name.of(&name.to_owned()).cloned().collect();
+                let domains: Vec<NamespacedName> = world.index.domains_by_name.of(name).cloned().collect();
                 for address in &changed {
-                    let local = address.split('@').next().unwrap_or_default();
-                    let local = if local.is_empty() { "*" } else { local };
+                    let local = declared_local_part(address);
                     for domain in domains.iter().chain([domain]) {
                         wakes
                             .now

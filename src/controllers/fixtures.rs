@@ -2,7 +2,7 @@
 
 use crate::state::parents::{Domain, Instance};
 use mailtenant_api::*;
-use mailtenant_groupware::Capability;
+use mailtenant_groupware::{Address, Capability, DomainName, TenantId};
 use mailtenant_runtime::store::NamespacedName;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -24,6 +24,11 @@ pub fn everything() -> BTreeSet<Capability> {
         DkimEd25519,
     ]
     .into()
+}
+
+/// An address, as it stands.
+pub fn at(text: &str) -> Address {
+    Address::from_server(text)
 }
 
 fn object<K: serde::de::DeserializeOwned>(kind: &str, name: &str, mut fields: Value) -> K {
@@ -72,11 +77,11 @@ pub fn domain(instance: Value) -> Domain {
             json!({"spec": {"instanceRef": {"name": "i"}, "domain": "acme.test", "dns": {"mode": "Manual"}}}),
         )),
         key: NamespacedName::new("t", "d"),
-        name: "acme.test".into(),
+        name: DomainName::from_server("acme.test"),
         instance: Instance {
             object: Arc::new(object("MailInstance", "i", json!({"spec": spec}))),
             key: NamespacedName::new("t", "i"),
-            id: Some("i-0000".into()),
+            id: Some(TenantId::new("i-0000")),
             backend: Arc::new(object("GroupwareBackend", "b", backend)),
         },
     }

@@ -33,52 +33,58 @@ impl GroupwareServer for Metered {
     async fn ensure_tenant(&self, want: &TenantWant) -> Result<(TenantRow, Made)> {
         self.count("ensure_tenant", self.inner.ensure_tenant(want)).await
     }
-    async fn tenant(&self, owner: &str) -> Result<Option<TenantRow>> {
+    async fn tenant(&self, owner: &Uid) -> Result<Option<TenantRow>> {
         self.count("tenant", self.inner.tenant(owner)).await
     }
-    async fn remove_tenant(&self, owner: &str) -> Result<Left> {
+    async fn remove_tenant(&self, owner: &Uid) -> Result<Left> {
         self.count("remove_tenant", self.inner.remove_tenant(owner)).await
     }
-    async fn read_domain(&self, name: &str) -> Result<DomainSnapshot> {
+    async fn read_domain(&self, name: &DomainName) -> Result<DomainSnapshot> {
         self.count("read_domain", self.inner.read_domain(name)).await
     }
     async fn ensure_domain(&self, want: &DomainWant) -> Result<(DomainRow, Made)> {
         self.count("ensure_domain", self.inner.ensure_domain(want)).await
     }
-    async fn remove_domain(&self, owner: &str, name: &str, removal: Removal) -> Result<Left> {
+    async fn remove_domain(&self, owner: &Uid, name: &DomainName, removal: Removal) -> Result<Left> {
         self.count("remove_domain", self.inner.remove_domain(owner, name, removal)).await
     }
     async fn ensure_mailbox(&self, want: &MailboxWant) -> Result<(MailboxRow, Made)> {
         self.count("ensure_mailbox", self.inner.ensure_mailbox(want)).await
     }
-    async fn disable_mailbox(&self, owner: &str, address: &str) -> Result<()> {
+    async fn disable_mailbox(&self, owner: &Uid, address: &Address) -> Result<()> {
         self.count("disable_mailbox", self.inner.disable_mailbox(owner, address)).await
     }
-    async fn purge_mailbox(&self, owner: &str, address: &str) -> Result<()> {
+    async fn purge_mailbox(&self, owner: &Uid, address: &Address) -> Result<()> {
         self.count("purge_mailbox", self.inner.purge_mailbox(owner, address)).await
     }
-    async fn drop_mailbox(&self, owner: &str, address: &str) -> Result<()> {
+    async fn drop_mailbox(&self, owner: &Uid, address: &Address) -> Result<()> {
         self.count("drop_mailbox", self.inner.drop_mailbox(owner, address)).await
     }
-    async fn release_mailbox(&self, owner: &str, address: &str) -> Result<()> {
+    async fn release_mailbox(&self, owner: &Uid, address: &Address) -> Result<()> {
         self.count("release_mailbox", self.inner.release_mailbox(owner, address)).await
     }
     async fn ensure_alias(&self, want: &AliasWant) -> Result<(AliasRow, Made)> {
         self.count("ensure_alias", self.inner.ensure_alias(want)).await
     }
-    async fn remove_alias(&self, owner: &str, address: &str, removal: Removal) -> Result<()> {
+    async fn remove_alias(&self, owner: &Uid, address: &Address, removal: Removal) -> Result<()> {
         self.count("remove_alias", self.inner.remove_alias(owner, address, removal)).await
     }
-    async fn aliases_to(&self, address: &str) -> Result<Vec<String>> {
+    async fn aliases_to(&self, address: &Address) -> Result<Vec<Address>> {
         self.count("aliases_to", self.inner.aliases_to(address)).await
     }
-    async fn ensure_dkim_key(&self, owner: &str, domain: &str, selector: &str, key: &DkimKey) -> Result<DkimRow> {
+    async fn ensure_dkim_key(
+        &self,
+        owner: &Uid,
+        domain: &DomainName,
+        selector: &Selector,
+        key: &DkimKey,
+    ) -> Result<DkimRow> {
         self.count("ensure_dkim_key", self.inner.ensure_dkim_key(owner, domain, selector, key)).await
     }
-    async fn sign_with(&self, owner: &str, domain: &str, selectors: &[String]) -> Result<()> {
+    async fn sign_with(&self, owner: &Uid, domain: &DomainName, selectors: &[Selector]) -> Result<()> {
         self.count("sign_with", self.inner.sign_with(owner, domain, selectors)).await
     }
-    async fn remove_dkim_key(&self, owner: &str, domain: &str, selector: &str) -> Result<()> {
+    async fn remove_dkim_key(&self, owner: &Uid, domain: &DomainName, selector: &Selector) -> Result<()> {
         self.count("remove_dkim_key", self.inner.remove_dkim_key(owner, domain, selector)).await
     }
 }

@@ -3,6 +3,59 @@
 //! The local part is lower case ASCII (RFC 5321 lets servers tell cases apart; none of ours does), the domain is a
 //! lower case A-label without a final dot.
 
+use crate::DomainName;
+
+crate::text_type! {
+    /// A full address, `local@domain`, or `@domain` for all others of a domain (a catch-all). In its canonical form; one
+    /// that a server gave is as the server has it.
+    Address
+}
+
+impl Address {
+    /// From what a person typed: see [`canonical`].
+    pub fn new(input: &str) -> Result<Self, AddressError> {
+        canonical(input).map(Address)
+    }
+
+    /// A local part in a domain. The local part is one that the API has let through.
+    pub fn in_domain(local: &str, domain: &DomainName) -> Self {
+        Address(format!("{local}@{domain}"))
+    }
+
+    /// All other addresses of a domain.
+    pub fn catch_all(domain: &DomainName) -> Self {
+        Address(format!("@{domain}"))
+    }
+
+    /// As a server has it, unchanged: another spelling would be another row.
+    pub fn from_server(text: impl Into<String>) -> Self {
+        Address(text.into())
+    }
+
+    /// Without the `+detail` of its local part (RFC 5233), if it has one.
+    pub fn without_detail(&self) -> Self {
+        match self.local().split_once('+') {
+            Some((base, _)) if !base.is_empty() => Address(format!("{base}@{}", self.domain())),
+            _ => self.clone(),
+        }
+    }
+
+    /// Whether it is short enough to be sent to.
+    pub fn fits(&self) -> Result<(), AddressError> {
+        fits(&self.0)
+    }
+
+    /// Before the `@`; empty for a catch-all.
+    pub fn local(&self) -> &str {
+        split(&self.0).map_or(&self.0, |(local, _)| local)
+    }
+
+    /// Behind the `@`.
+    pub fn domain(&self) -> &str {
+        split(&self.0).map_or("", |(_, domain)| domain)
+    }
+}
+
 /// Why a text is not an address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum AddressError {
@@ -54,8 +107,7 @@ pub fn canonical(text: &str) -> Result<String, AddressError> {
     Ok(address)
 }
 
-/// Whether an address is short enough to be sent to.
-pub fn fits(address: &str) -> Result<(), AddressError> {
+fn fits(address: &str) -> Result<(), AddressError> {
     let domain = split(address).map_or(0, |(_, domain)| domain.len());
     if address.len() > LONGEST { Err(AddressError::Long(LONGEST.saturating_sub(domain + 1))) } else { Ok(()) }
 }
@@ -115,6 +167,18 @@ mod tests {
     fn canonical_is_a_fixed_point() {
         let once = canonical("Info@BÜCHER.example").unwrap();
         assert_eq!(canonical(&once), Ok(once.clone()));
+    }
+
+    #[test]
+    fn typed() {
+        let acme = DomainName::new("ACME.test.").unwrap();
+        assert_eq!(Address::new("Info@ACME.test"), Ok(Address::in_domain("info", &acme)));
+        let (one, all) = (Address::in_domain("a", &acme), Address::catch_all(&acme));
+        assert_eq!((one.local(), one.domain()), ("a", "acme.test"));
+        assert_eq!((all.local(), all.domain(), all.as_str()), ("", "acme.test", "@acme.test"));
+        let odd = Address::from_server("Postmaster");
+        assert_eq!((odd.local(), odd.domain()), ("Postmaster", ""), "a row of others may be anything");
+        assert!(std::collections::BTreeSet::from([one]).contains("a@acme.test"));
     }
 
     #[test]

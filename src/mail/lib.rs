@@ -10,4 +10,9 @@ pub mod policy;
 pub mod records;
 pub mod rr;
 pub mod spf;
+pub mod text;
 pub mod value;
+
+pub use address::Address;
+pub use name::DomainName;
+pub use records::Selector;

@@ -5,6 +5,29 @@
 use idna::uts46::{AsciiDenyList, DnsLength, Hyphens, Uts46};
 use psl::{Psl as _, Type};
 
+crate::text_type! {
+    /// A domain name in its canonical form: A-labels, lower case, no trailing dot. One that a server gave is as the server
+    /// has it.
+    DomainName
+}
+
+impl DomainName {
+    /// From what a person typed: see [`canonical`].
+    pub fn new(input: &str) -> Result<Self, NameError> {
+        canonical(input).map(DomainName)
+    }
+
+    /// From what a person typed, refused where it cannot be one tenant's: see [`mail_domain`].
+    pub fn mail_domain(input: &str) -> Result<Self, NameError> {
+        mail_domain(input).map(DomainName)
+    }
+
+    /// As a server has it, unchanged: another spelling would be another row.
+    pub fn from_server(text: impl Into<String>) -> Self {
+        DomainName(text.into())
+    }
+}
+
 /// Why a name cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NameError {

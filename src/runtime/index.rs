@@ -1,5 +1,6 @@
 //! A secondary index: who refers to whom. A scan of 100,000 objects takes 2 to 7 ms, a look-up here a microsecond.
 
+use std::borrow::Borrow;
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -65,7 +66,10 @@ impl<A: Ord + Clone, B: Ord + Clone> Multi<A, B> {
     }
 
     /// Who refers to `key`, in order.
-    pub fn of<'a>(&'a self, key: &A) -> impl Iterator<Item = &'a B> + use<'a, A, B> {
+    pub fn of<'a, Q: Ord + ?Sized>(&'a self, key: &Q) -> impl Iterator<Item = &'a B> + use<'a, A, B, Q>
+    where
+        A: Borrow<Q>,
+    {
         let (one, many) = match self.0.get(key) {
             Some(Few::One(one)) => (Some(one), None),
             Some(Few::Many(set)) => (None, Some(set)),

@@ -4,7 +4,7 @@ use crate::server::{Server, connect, set};
 use mailtenant::providers::Dns;
 use mailtenant_controllers::connect::ConnectDns;
 use mailtenant_dns::{BackendError, Change, DnsServer, RecordType};
-use mailtenant_groupware::{DkimAlgorithm, signing};
+use mailtenant_groupware::{DkimAlgorithm, Selector, signing};
 use mailtenant_mail::merge::{Plan, Policy, plan, which, withdraw_mx, withdraw_rest};
 use mailtenant_mail::policy::{ConflictPolicy, DmarcPolicy, OnDelete, SpfAll};
 use mailtenant_mail::records::{DkimPublic, Dmarc, Input, challenge_value, desired};
@@ -23,7 +23,7 @@ fn wanted(domain: &str) -> Input {
         spf: Some(("_spf.mail.example.net".into(), SpfAll::Fail)),
         dkim: keys
             .map(|(selector, algorithm)| DkimPublic {
-                selector: selector.into(),
+                selector: Selector::new(selector),
                 algorithm,
                 public: signing::generate(algorithm).expect("a key").public,
             })

@@ -36,9 +36,9 @@ async fn every_character_of_a_local_part() {
             2,
             "{name}: Subject and Message-ID of one"
         );
-        b.disable_mailbox(name, &address).await.unwrap();
-        b.purge_mailbox(name, &address).await.unwrap();
-        b.drop_mailbox(name, &address).await.unwrap();
+        b.disable_mailbox(&uid(name), &at(&address)).await.unwrap();
+        b.purge_mailbox(&uid(name), &at(&address)).await.unwrap();
+        b.drop_mailbox(&uid(name), &at(&address)).await.unwrap();
         let left = sql.count(&format!("SELECT count(*) FROM sogo_folder_info WHERE c_path2 = '{address}'")).await;
         assert_eq!(left, 0, "{name}");
     }
@@ -67,7 +67,7 @@ async fn every_character_of_an_alias() {
         assert_eq!(out.mail(&address, &format!("alias-{n}")).await, 250, "{name}");
         until(name, async || out.inbox(USER, "pw").await.contains(&format!("Subject: alias-{n}"))).await;
         assert_eq!(out.submit(USER, "pw", &address, USER, "as").await, 250, "{name}");
-        assert_eq!(b.aliases_to(USER).await.unwrap().len(), n + 1);
+        assert_eq!(b.aliases_to(&at(USER)).await.unwrap().len(), n + 1);
         assert_eq!(out.dav("PUT", USER, "pw", "Calendar/personal/e1.ics", ICS).await.0 / 100, 2, "{name}");
     }
     // why the API refuses a hyphen at the beginning: Postfix does (allow_min_user)

@@ -21,26 +21,43 @@ pub trait Hooks: Send + Sync {
     async fn lose_mailbox(&self, address: &str);
 }
 
-pub fn owner(uid: &str) -> Owner {
-    Owner { uid: uid.into(), adopt: false }
+pub fn uid(text: &str) -> Uid {
+    Uid::new(text)
 }
 
-pub fn adopting(uid: &str) -> Owner {
-    Owner { uid: uid.into(), adopt: true }
+pub fn name(text: &str) -> DomainName {
+    DomainName::from_server(text)
+}
+
+/// Any text, also one that is no address.
+pub fn at(text: &str) -> Address {
+    Address::from_server(text)
+}
+
+pub fn selector(text: &str) -> Selector {
+    Selector::new(text)
+}
+
+pub fn owner(owner: &str) -> Owner {
+    Owner { uid: uid(owner), adopt: false }
+}
+
+pub fn adopting(owner: &str) -> Owner {
+    Owner { uid: uid(owner), adopt: true }
 }
 
 pub fn tenant(uid: &str, id: &str) -> TenantWant {
     TenantWant {
         owner: owner(uid),
         origin: format!("ns/{id}"),
-        ids: vec![id.into(), format!("{id}-2"), format!("{id}-3")],
+        ids: [id, &format!("{id}-2"), &format!("{id}-3")].map(TenantId::new).into(),
         storage: 0,
         address_book: AddressBook::Instance,
     }
 }
 
 pub fn domain(uid: &str, name: &str, tenant: &str) -> DomainWant {
-    DomainWant { owner: owner(uid), name: name.into(), tenant: tenant.into(), alias_of: None }
+    DomainWant { owner: owner(uid), name: self::name(name), tenant: TenantId::new(tenant), alias_of: None }
 }
 
 pub fn plain(text: &str, version: &str) -> PasswordWant {
@@ -62,8 +79,8 @@ pub fn settings() -> MailboxSettings {
 pub fn mailbox(uid: &str, address: &str, tenant: &str, password: &str) -> MailboxWant {
     MailboxWant {
         owner: owner(uid),
-        tenant: tenant.into(),
-        address: address.into(),
+        tenant: TenantId::new(tenant),
+        address: at(address),
         former: None,
         settings: settings(),
         password: plain(password, password),
@@ -71,9 +88,9 @@ pub fn mailbox(uid: &str, address: &str, tenant: &str, password: &str) -> Mailbo
 }
 
 pub fn alias(uid: &str, address: &str, tenant: &str, targets: &[&str]) -> AliasWant {
-    let targets = targets.iter().map(|t| (*t).to_owned()).collect();
+    let targets = targets.iter().map(|t| at(t)).collect();
     let settings = AliasSettings { targets, send_as: true, display_name: String::new(), active: true };
-    AliasWant { owner: owner(uid), tenant: tenant.into(), address: address.into(), settings }
+    AliasWant { owner: owner(uid), tenant: TenantId::new(tenant), address: at(address), settings }
 }
 
 pub fn ed25519() -> DkimKey {
@@ -144,20 +161,20 @@ async fn tenants(b: &dyn GroupwareServer, hooks: &dyn Hooks) {
     want.address_book = AddressBook::Domain;
     let (changed, made) = b.ensure_tenant(&want).await.unwrap();
     assert_eq!((made, changed.storage, changed.address_book), (Made::Changed, 1 << 30, AddressBook::Domain));
-    assert_eq!(b.tenant("t1").await.unwrap(), Some(changed));
-    assert_eq!(b.tenant("nobody").await.unwrap(), None);
+    assert_eq!(b.tenant(&uid("t1")).await.unwrap(), Some(changed));
+    assert_eq!(b.tenant(&uid("nobody")).await.unwrap(), None);
     // another object that wants the same id gets the next one
     let (other, _) = b.ensure_tenant(&tenant("t2", "acme")).await.unwrap();
     assert_eq!(other.id, "acme-2");
     b.ensure_tenant(&tenant("t3", "acme")).await.unwrap();
     exists(b.ensure_tenant(&tenant("t4", "acme")).await, None);
-    assert_eq!(b.remove_tenant("t3").await, Ok(Left::Gone));
-    not_found(b.remove_tenant("t3").await);
+    assert_eq!(b.remove_tenant(&uid("t3")).await, Ok(Left::Gone));
+    not_found(b.remove_tenant(&uid("t3")).await);
 }
 
 async fn domains(b: &dyn GroupwareServer, hooks: &dyn Hooks) {
     not_found(b.ensure_domain(&domain("d1", "one.test", "no-such-tenant")).await);
-    assert_eq!(b.read_domain("one.test").await.unwrap(), DomainSnapshot::default());
+    assert_eq!(b.read_domain(&name("one.test")).await.unwrap(), DomainSnapshot::default());
     let want = domain("d1", "one.test", "acme");
     let (row, made) = b.ensure_domain(&want).await.unwrap();
     assert_eq!((made, row.active, row.tenant.as_deref()), (Made::Created, true, Some("acme")));
@@ -165,15 +182,15 @@ async fn domains(b: &dyn GroupwareServer, hooks: &dyn Hooks) {
     assert_eq!(b.ensure_domain(&want).await.unwrap(), (row.clone(), Made::Unchanged));
     assert_eq!(hooks.writes().await, before, "a repeat writes");
     exists(b.ensure_domain(&DomainWant { owner: adopting("d9"), ..want.clone() }).await, Some("d1"));
-    conflict(b.ensure_domain(&DomainWant { tenant: "acme-2".into(), ..want.clone() }).await);
-    assert_eq!(b.read_domain("one.test").await.unwrap().domain, Some(row));
+    conflict(b.ensure_domain(&DomainWant { tenant: TenantId::new("acme-2"), ..want.clone() }).await);
+    assert_eq!(b.read_domain(&name("one.test")).await.unwrap().domain, Some(row));
     // every address of one.test works at two.test too, and then not any more
-    let mut second = DomainWant { alias_of: Some("one.test".into()), ..domain("d2", "two.test", "acme") };
+    let mut second = DomainWant { alias_of: Some(name("one.test")), ..domain("d2", "two.test", "acme") };
     assert_eq!(b.ensure_domain(&second).await.unwrap().0.alias_of.as_deref(), Some("one.test"));
-    conflict(b.remove_domain("d1", "one.test", Removal::Destroy).await);
+    conflict(b.remove_domain(&uid("d1"), &name("one.test"), Removal::Destroy).await);
     second.alias_of = None;
     assert_eq!(b.ensure_domain(&second).await.unwrap().0.alias_of, None);
-    not_found(b.remove_domain("d9", "one.test", Removal::Destroy).await);
+    not_found(b.remove_domain(&uid("d9"), &name("one.test"), Removal::Destroy).await);
 }
 
 async fn mailboxes(b: &dyn GroupwareServer, hooks: &dyn Hooks) {
@@ -199,8 +216,8 @@ async fn mailboxes(b: &dyn GroupwareServer, hooks: &dyn Hooks) {
         MailboxSettings { access: Access { imap: false, ..Access::default() }, ..s.clone() },
         MailboxSettings { access: Access { groupware: false, pop3: false, ..Access::default() }, ..s.clone() },
         MailboxSettings { access: Access { sieve: false, submission: false, ..Access::default() }, ..s.clone() },
-        MailboxSettings { forward_to: vec!["bob@one.test".into(), "x@ext.test".into()], ..s.clone() },
-        MailboxSettings { forward_to: vec!["x@ext.test".into()], keep_copy: false, ..s.clone() },
+        MailboxSettings { forward_to: vec![at("bob@one.test"), at("x@ext.test")], ..s.clone() },
+        MailboxSettings { forward_to: vec![at("x@ext.test")], keep_copy: false, ..s.clone() },
         s.clone(),
     ] {
         want.settings = changed.clone();
@@ -208,11 +225,11 @@ async fn mailboxes(b: &dyn GroupwareServer, hooks: &dyn Hooks) {
         assert_eq!((made, &now.settings, now.effects_due), (Made::Changed, &changed, false));
         assert_eq!(now.id, row.id);
         assert_eq!(b.ensure_mailbox(&want).await.unwrap(), (now.clone(), Made::Unchanged));
-        assert_eq!(b.read_domain("one.test").await.unwrap().mailboxes["alice@one.test"], now);
+        assert_eq!(b.read_domain(&name("one.test")).await.unwrap().mailboxes["alice@one.test"], now);
     }
     exists(b.ensure_mailbox(&MailboxWant { owner: adopting("m9"), ..want.clone() }).await, Some("m1"));
     // made again after it vanished: the same one, if nobody is it by now
-    let bob = b.read_domain("one.test").await.unwrap().mailboxes["bob@one.test"].id.clone();
+    let bob = b.read_domain(&name("one.test")).await.unwrap().mailboxes["bob@one.test"].id.clone();
     for (former, same) in [(Some(row.id.clone()), true), (Some(bob.clone()), false), (Some("../x".into()), false)] {
         hooks.lose_mailbox("alice@one.test").await;
         let (again, made) = b.ensure_mailbox(&MailboxWant { former: former.clone(), ..want.clone() }).await.unwrap();
@@ -222,7 +239,7 @@ async fn mailboxes(b: &dyn GroupwareServer, hooks: &dyn Hooks) {
     // of one that is there it changes nothing
     let kept = MailboxWant { former: Some(row.id.clone()), ..want.clone() };
     assert_eq!(b.ensure_mailbox(&kept).await.unwrap().1, Made::Unchanged);
-    assert_eq!(b.read_domain("one.test").await.unwrap().mailboxes.len(), 2);
+    assert_eq!(b.read_domain(&name("one.test")).await.unwrap().mailboxes.len(), 2);
 }
 
 async fn passwords(b: &dyn GroupwareServer, hooks: &dyn Hooks) {
@@ -257,12 +274,12 @@ async fn aliases(b: &dyn GroupwareServer, hooks: &dyn Hooks) {
     let before = hooks.writes().await;
     assert_eq!(b.ensure_alias(&want).await.unwrap(), (row, Made::Unchanged));
     assert_eq!(hooks.writes().await, before, "a repeat writes");
-    assert_eq!(b.aliases_to("bob@one.test").await.unwrap(), ["info@one.test"]);
-    want.settings.targets = vec!["alice@one.test".into()];
+    assert_eq!(b.aliases_to(&at("bob@one.test")).await.unwrap(), ["info@one.test"]);
+    want.settings.targets = vec![at("alice@one.test")];
     want.settings.send_as = false;
     let (row, made) = b.ensure_alias(&want).await.unwrap();
     assert_eq!((made, &row.settings), (Made::Changed, &want.settings));
-    assert_eq!(b.aliases_to("bob@one.test").await.unwrap(), Vec::<String>::new());
+    assert_eq!(b.aliases_to(&at("bob@one.test")).await.unwrap(), Vec::<Address>::new());
     // one address is one thing
     exists(b.ensure_alias(&alias("a2", "alice@one.test", "acme", &["bob@one.test"])).await, Some("m1"));
     exists(b.ensure_mailbox(&mailbox("m3", "info@one.test", "acme", "pw")).await, Some("a1"));
@@ -271,84 +288,88 @@ async fn aliases(b: &dyn GroupwareServer, hooks: &dyn Hooks) {
     conflict(b.ensure_alias(&alias("a2", "x@one.test", "acme-2", &["bob@one.test"])).await);
     // catch-all
     let (all, _) = b.ensure_alias(&alias("a3", "@one.test", "acme", &["bob@one.test"])).await.unwrap();
-    let snapshot = b.read_domain("one.test").await.unwrap();
+    let snapshot = b.read_domain(&name("one.test")).await.unwrap();
     assert_eq!(snapshot.aliases.keys().collect::<Vec<_>>(), ["@one.test", "info@one.test"]);
     assert_eq!(snapshot.aliases["@one.test"], all);
 }
 
 async fn keys(b: &dyn GroupwareServer, hooks: &dyn Hooks) {
-    not_found(b.ensure_dkim_key("d9", "one.test", "r1", &rsa()).await);
+    not_found(b.ensure_dkim_key(&uid("d9"), &name("one.test"), &selector("r1"), &rsa()).await);
     let key = rsa();
-    let row = b.ensure_dkim_key("d1", "one.test", "r1", &key).await.unwrap();
+    let row = b.ensure_dkim_key(&uid("d1"), &name("one.test"), &selector("r1"), &key).await.unwrap();
     assert_eq!((row.algorithm, &row.public, row.active), (DkimAlgorithm::RSA2048, &key.public, false));
     assert_eq!(row.owner.as_deref(), Some("d1"));
     let before = hooks.writes().await;
-    assert_eq!(b.ensure_dkim_key("d1", "one.test", "r1", &rsa()).await.unwrap(), row, "a key that is there stays");
+    assert_eq!(
+        b.ensure_dkim_key(&uid("d1"), &name("one.test"), &selector("r1"), &rsa()).await.unwrap(),
+        row,
+        "a key that is there stays"
+    );
     assert_eq!(hooks.writes().await, before, "a repeat writes");
-    b.sign_with("d1", "one.test", &["r1".into()]).await.unwrap();
-    b.ensure_dkim_key("d1", "one.test", "r10", &rsa()).await.unwrap();
-    b.ensure_dkim_key("d1", "one.test", "r2", &rsa()).await.unwrap();
-    let made: Vec<_> = b.read_domain("one.test").await.unwrap().dkim.into_iter().map(|k| k.selector).collect();
+    b.sign_with(&uid("d1"), &name("one.test"), &[selector("r1")]).await.unwrap();
+    b.ensure_dkim_key(&uid("d1"), &name("one.test"), &selector("r10"), &rsa()).await.unwrap();
+    b.ensure_dkim_key(&uid("d1"), &name("one.test"), &selector("r2"), &rsa()).await.unwrap();
+    let made: Vec<_> = b.read_domain(&name("one.test")).await.unwrap().dkim.into_iter().map(|k| k.selector).collect();
     assert_eq!(made, ["r1", "r10", "r2"], "in the order in which they were made");
-    b.remove_dkim_key("d1", "one.test", "r10").await.unwrap();
-    let active = async || -> Vec<String> {
-        let all = b.read_domain("one.test").await.unwrap().dkim;
+    b.remove_dkim_key(&uid("d1"), &name("one.test"), &selector("r10")).await.unwrap();
+    let active = async || -> Vec<Selector> {
+        let all = b.read_domain(&name("one.test")).await.unwrap().dkim;
         all.into_iter().filter(|k| k.active).map(|k| k.selector).collect()
     };
     assert_eq!(active().await, ["r1"]);
-    b.sign_with("d1", "one.test", &["r2".into()]).await.unwrap();
+    b.sign_with(&uid("d1"), &name("one.test"), &[selector("r2")]).await.unwrap();
     assert_eq!(active().await, ["r2"]);
     let before = hooks.writes().await;
-    b.sign_with("d1", "one.test", &["r2".into()]).await.unwrap();
+    b.sign_with(&uid("d1"), &name("one.test"), &[selector("r2")]).await.unwrap();
     assert_eq!(hooks.writes().await, before, "a repeat writes");
-    b.remove_dkim_key("d1", "one.test", "r1").await.unwrap();
-    b.remove_dkim_key("d1", "one.test", "r1").await.unwrap();
-    not_found(b.sign_with("d1", "one.test", &["r1".into()]).await);
-    assert_eq!(b.read_domain("one.test").await.unwrap().dkim.len(), 1);
+    b.remove_dkim_key(&uid("d1"), &name("one.test"), &selector("r1")).await.unwrap();
+    b.remove_dkim_key(&uid("d1"), &name("one.test"), &selector("r1")).await.unwrap();
+    not_found(b.sign_with(&uid("d1"), &name("one.test"), &[selector("r1")]).await);
+    assert_eq!(b.read_domain(&name("one.test")).await.unwrap().dkim.len(), 1);
 }
 
 async fn removal(b: &dyn GroupwareServer, hooks: &dyn Hooks) {
-    conflict(b.remove_tenant("t1").await);
-    conflict(b.remove_domain("d1", "one.test", Removal::Destroy).await);
-    not_found(b.remove_alias("a9", "info@one.test", Removal::Destroy).await);
-    not_found(b.disable_mailbox("m9", "alice@one.test").await);
-    not_found(b.purge_mailbox("m9", "alice@one.test").await);
-    not_found(b.drop_mailbox("m9", "alice@one.test").await);
-    not_found(b.release_mailbox("m9", "alice@one.test").await);
-    conflict(b.purge_mailbox("m1", "alice@one.test").await);
-    conflict(b.drop_mailbox("m1", "alice@one.test").await);
-    for (uid, address) in [("a1", "info@one.test"), ("a3", "@one.test")] {
-        b.remove_alias(uid, address, Removal::Destroy).await.unwrap();
-        not_found(b.remove_alias(uid, address, Removal::Destroy).await);
+    conflict(b.remove_tenant(&uid("t1")).await);
+    conflict(b.remove_domain(&uid("d1"), &name("one.test"), Removal::Destroy).await);
+    not_found(b.remove_alias(&uid("a9"), &at("info@one.test"), Removal::Destroy).await);
+    not_found(b.disable_mailbox(&uid("m9"), &at("alice@one.test")).await);
+    not_found(b.purge_mailbox(&uid("m9"), &at("alice@one.test")).await);
+    not_found(b.drop_mailbox(&uid("m9"), &at("alice@one.test")).await);
+    not_found(b.release_mailbox(&uid("m9"), &at("alice@one.test")).await);
+    conflict(b.purge_mailbox(&uid("m1"), &at("alice@one.test")).await);
+    conflict(b.drop_mailbox(&uid("m1"), &at("alice@one.test")).await);
+    for (owner, address) in [("a1", "info@one.test"), ("a3", "@one.test")] {
+        b.remove_alias(&uid(owner), &at(address), Removal::Destroy).await.unwrap();
+        not_found(b.remove_alias(&uid(owner), &at(address), Removal::Destroy).await);
     }
-    let id = b.read_domain("one.test").await.unwrap().mailboxes["alice@one.test"].id.clone();
-    b.disable_mailbox("m1", "alice@one.test").await.unwrap();
-    let row = b.read_domain("one.test").await.unwrap().mailboxes["alice@one.test"].clone();
+    let id = b.read_domain(&name("one.test")).await.unwrap().mailboxes["alice@one.test"].id.clone();
+    b.disable_mailbox(&uid("m1"), &at("alice@one.test")).await.unwrap();
+    let row = b.read_domain(&name("one.test")).await.unwrap().mailboxes["alice@one.test"].clone();
     assert!(row.removing && !row.settings.login && !row.settings.receive);
     conflict(b.ensure_mailbox(&mailbox("m1", "alice@one.test", "acme", "pw")).await);
     let before = hooks.writes().await;
-    b.disable_mailbox("m1", "alice@one.test").await.unwrap();
+    b.disable_mailbox(&uid("m1"), &at("alice@one.test")).await.unwrap();
     assert_eq!(hooks.writes().await, before, "a repeat writes");
-    b.purge_mailbox("m1", "alice@one.test").await.unwrap();
-    b.purge_mailbox("m1", "alice@one.test").await.unwrap();
-    b.drop_mailbox("m1", "alice@one.test").await.unwrap();
-    not_found(b.drop_mailbox("m1", "alice@one.test").await);
-    not_found(b.purge_mailbox("m1", "alice@one.test").await);
+    b.purge_mailbox(&uid("m1"), &at("alice@one.test")).await.unwrap();
+    b.purge_mailbox(&uid("m1"), &at("alice@one.test")).await.unwrap();
+    b.drop_mailbox(&uid("m1"), &at("alice@one.test")).await.unwrap();
+    not_found(b.drop_mailbox(&uid("m1"), &at("alice@one.test")).await);
+    not_found(b.purge_mailbox(&uid("m1"), &at("alice@one.test")).await);
     let (again, made) = b.ensure_mailbox(&mailbox("m4", "alice@one.test", "acme", "pw")).await.unwrap();
     assert_eq!(made, Made::Created);
     assert_ne!(again.id, id, "an id is never used again");
-    for (uid, address) in [("m4", "alice@one.test"), ("m2", "bob@one.test")] {
-        b.disable_mailbox(uid, address).await.unwrap();
-        b.purge_mailbox(uid, address).await.unwrap();
-        b.drop_mailbox(uid, address).await.unwrap();
+    for (owner, address) in [("m4", "alice@one.test"), ("m2", "bob@one.test")] {
+        b.disable_mailbox(&uid(owner), &at(address)).await.unwrap();
+        b.purge_mailbox(&uid(owner), &at(address)).await.unwrap();
+        b.drop_mailbox(&uid(owner), &at(address)).await.unwrap();
     }
-    for (uid, name) in [("d1", "one.test"), ("d2", "two.test")] {
-        assert_eq!(b.remove_domain(uid, name, Removal::Destroy).await, Ok(Left::Gone));
-        not_found(b.remove_domain(uid, name, Removal::Destroy).await);
+    for (owner, domain) in [("d1", "one.test"), ("d2", "two.test")] {
+        assert_eq!(b.remove_domain(&uid(owner), &name(domain), Removal::Destroy).await, Ok(Left::Gone));
+        not_found(b.remove_domain(&uid(owner), &name(domain), Removal::Destroy).await);
     }
-    assert_eq!(b.read_domain("one.test").await.unwrap(), DomainSnapshot::default());
-    for uid in ["t1", "t2"] {
-        assert_eq!(b.remove_tenant(uid).await, Ok(Left::Gone));
+    assert_eq!(b.read_domain(&name("one.test")).await.unwrap(), DomainSnapshot::default());
+    for owner in ["t1", "t2"] {
+        assert_eq!(b.remove_tenant(&uid(owner)).await, Ok(Left::Gone));
     }
 }
 
@@ -357,18 +378,18 @@ async fn retention(b: &dyn GroupwareServer) {
     b.ensure_domain(&domain("d5", "kept.test", "kept")).await.unwrap();
     let (row, _) = b.ensure_mailbox(&mailbox("m5", "carol@kept.test", "kept", "pw")).await.unwrap();
     b.ensure_alias(&alias("a5", "office@kept.test", "kept", &["carol@kept.test"])).await.unwrap();
-    b.remove_alias("a5", "office@kept.test", Removal::Keep).await.unwrap();
-    not_found(b.remove_alias("a5", "office@kept.test", Removal::Keep).await);
-    b.release_mailbox("m5", "carol@kept.test").await.unwrap();
-    not_found(b.release_mailbox("m5", "carol@kept.test").await);
-    let kept = b.read_domain("kept.test").await.unwrap();
+    b.remove_alias(&uid("a5"), &at("office@kept.test"), Removal::Keep).await.unwrap();
+    not_found(b.remove_alias(&uid("a5"), &at("office@kept.test"), Removal::Keep).await);
+    b.release_mailbox(&uid("m5"), &at("carol@kept.test")).await.unwrap();
+    not_found(b.release_mailbox(&uid("m5"), &at("carol@kept.test")).await);
+    let kept = b.read_domain(&name("kept.test")).await.unwrap();
     let m = &kept.mailboxes["carol@kept.test"];
     assert!(m.owner.is_none() && !m.settings.login && !m.settings.receive && m.id == row.id);
     assert!(kept.aliases["office@kept.test"].owner.is_none() && !kept.aliases["office@kept.test"].settings.active);
-    assert_eq!(b.remove_domain("d5", "kept.test", Removal::Destroy).await, Ok(Left::Kept(2)));
-    assert_eq!(b.remove_tenant("t5").await, Ok(Left::Kept(1)));
-    not_found(b.remove_tenant("t5").await);
-    let domain_row = b.read_domain("kept.test").await.unwrap().domain.unwrap();
+    assert_eq!(b.remove_domain(&uid("d5"), &name("kept.test"), Removal::Destroy).await, Ok(Left::Kept(2)));
+    assert_eq!(b.remove_tenant(&uid("t5")).await, Ok(Left::Kept(1)));
+    not_found(b.remove_tenant(&uid("t5")).await);
+    let domain_row = b.read_domain(&name("kept.test")).await.unwrap().domain.unwrap();
     assert!(domain_row.owner.is_none() && !domain_row.active);
     // a tenant of another place does not get it, and neither does one that does not ask
     let stranger = TenantWant { owner: adopting("t6"), origin: "other/kept".into(), ..tenant("t6", "kept") };
@@ -389,11 +410,11 @@ async fn retention(b: &dyn GroupwareServer) {
     exists(b.ensure_alias(&alias("a7", "office@kept.test", "kept", &["carol@kept.test"])).await, None);
     let want = AliasWant { owner: adopting("a7"), ..alias("a7", "office@kept.test", "kept", &["carol@kept.test"]) };
     assert_eq!(b.ensure_alias(&want).await.unwrap().1, Made::Adopted);
-    b.remove_alias("a7", "office@kept.test", Removal::Destroy).await.unwrap();
-    b.disable_mailbox("m7", "carol@kept.test").await.unwrap();
-    b.purge_mailbox("m7", "carol@kept.test").await.unwrap();
-    b.drop_mailbox("m7", "carol@kept.test").await.unwrap();
-    assert_eq!(b.remove_domain("d7", "kept.test", Removal::Destroy).await, Ok(Left::Gone));
-    assert_eq!(b.remove_tenant("t7").await, Ok(Left::Gone));
-    assert_eq!(b.remove_tenant("t6").await, Ok(Left::Gone));
+    b.remove_alias(&uid("a7"), &at("office@kept.test"), Removal::Destroy).await.unwrap();
+    b.disable_mailbox(&uid("m7"), &at("carol@kept.test")).await.unwrap();
+    b.purge_mailbox(&uid("m7"), &at("carol@kept.test")).await.unwrap();
+    b.drop_mailbox(&uid("m7"), &at("carol@kept.test")).await.unwrap();
+    assert_eq!(b.remove_domain(&uid("d7"), &name("kept.test"), Removal::Destroy).await, Ok(Left::Gone));
+    assert_eq!(b.remove_tenant(&uid("t7")).await, Ok(Left::Gone));
+    assert_eq!(b.remove_tenant(&uid("t6")).await, Ok(Left::Gone));
 }

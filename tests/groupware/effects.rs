@@ -110,7 +110,7 @@ async fn mail_flow() {
     assert_eq!(out.mail("info@acme.test", "to-both").await, 250);
     until("both targets have it", async || alice("to-both").await && bob("to-both").await).await;
     // send as: own address and alias; not another's, not a foreign alias, not with send_as off
-    info.settings.targets = vec![ALICE.into()];
+    info.settings.targets = vec![at(ALICE)];
     b.ensure_alias(&info).await.unwrap();
     for (from, want) in [(ALICE, 250), ("info@acme.test", 250), (BOB, 553)] {
         assert_eq!(out.submit(ALICE, "alice-1", from, BOB, "as").await, want, "{from}");
@@ -129,7 +129,7 @@ async fn mail_flow() {
     assert!(!bob("direct").await);
     // forwards, with and without a kept copy, inside and outside
     let mut want = mailbox("alice", ALICE, "acme", "alice-1");
-    want.settings.forward_to = vec![BOB.into(), "far@ext.test".into()];
+    want.settings.forward_to = vec![at(BOB), at("far@ext.test")];
     b.ensure_mailbox(&want).await.unwrap();
     assert_eq!(out.mail(ALICE, "kept-and-forwarded").await, 250);
     until("kept and forwarded", async || alice("kept-and-forwarded").await && bob("kept-and-forwarded").await).await;
@@ -148,7 +148,7 @@ async fn mail_flow() {
     let big = Mail { from: "x@ext.test", to: ALICE, login: None, subject: "big", size: 200 * 1024 };
     assert_eq!(out.send(&big).await, 552);
     // every address works in an alias domain too, and may be sent as
-    let second = DomainWant { alias_of: Some("acme.test".into()), ..domain("d2", "acme.example.test", "acme") };
+    let second = DomainWant { alias_of: Some(name("acme.test")), ..domain("d2", "acme.example.test", "acme") };
     b.ensure_domain(&second).await.unwrap();
     for (to, subject) in [("bob@acme.example.test", "by-alias-domain"), ("any@acme.example.test", "by-its-catch-all")] {
         assert_eq!(out.mail(to, subject).await, 250, "{to}");
@@ -157,16 +157,16 @@ async fn mail_flow() {
     assert_eq!(out.submit(BOB, "bob-1", "bob@acme.example.test", BOB, "as").await, 250);
     assert_eq!(out.submit(ALICE, "alice-1", "bob@acme.example.test", BOB, "as").await, 553);
     // signed by both keys
-    b.ensure_dkim_key("d", "acme.test", "r1", &rsa()).await.unwrap();
-    b.ensure_dkim_key("d", "acme.test", "e1", &ed25519()).await.unwrap();
-    b.sign_with("d", "acme.test", &["r1".into(), "e1".into()]).await.unwrap();
+    b.ensure_dkim_key(&uid("d"), &name("acme.test"), &selector("r1"), &rsa()).await.unwrap();
+    b.ensure_dkim_key(&uid("d"), &name("acme.test"), &selector("e1"), &ed25519()).await.unwrap();
+    b.sign_with(&uid("d"), &name("acme.test"), &[selector("r1"), selector("e1")]).await.unwrap();
     assert_eq!(out.submit(BOB, "bob-1", BOB, BOB, "signed").await, 250);
     until("signed", async || bob("signed").await).await;
     let text = out.inbox(BOB, "bob-1").await;
     for tags in ["a=rsa-sha256", "s=r1", "a=ed25519-sha256", "s=e1"] {
         assert!(text.contains(tags), "{tags}");
     }
-    b.sign_with("d", "acme.test", &[]).await.unwrap();
+    b.sign_with(&uid("d"), &name("acme.test"), &[]).await.unwrap();
     assert_eq!(out.submit(BOB, "bob-1", BOB, ALICE, "unsigned").await, 250);
     until("unsigned", async || alice("unsigned").await).await;
     assert!(!out.inbox(ALICE, "alice-1").await.rsplit("Subject: unsigned").nth(1).unwrap().contains("s=r1"));
@@ -200,30 +200,30 @@ async fn removal_leaves_nothing() {
     homes(2);
     assert!(in_sogo(&sql, ALICE).await > 0);
     // Each step ends in the middle once: the home was noted and the row switched off, but nobody was told.
-    b.disable_mailbox("alice", ALICE).await.unwrap();
+    b.disable_mailbox(&uid("alice"), &at(ALICE)).await.unwrap();
     sql.run(&format!("UPDATE mailbox SET effects_due = true WHERE username = '{ALICE}'")).await;
-    assert!(matches!(b.purge_mailbox("alice", ALICE).await, Err(BackendError::Conflict(_))));
-    b.disable_mailbox("alice", ALICE).await.unwrap();
+    assert!(matches!(b.purge_mailbox(&uid("alice"), &at(ALICE)).await, Err(BackendError::Conflict(_))));
+    b.disable_mailbox(&uid("alice"), &at(ALICE)).await.unwrap();
     assert_eq!(out.signs_in(ALICE, "alice-1").await, [false; 3]);
     assert_eq!(out.mail(ALICE, "too-late").await, 550);
     assert!(
-        matches!(b.drop_mailbox("alice", ALICE).await, Err(BackendError::Conflict(_))),
+        matches!(b.drop_mailbox(&uid("alice"), &at(ALICE)).await, Err(BackendError::Conflict(_))),
         "dropped before it was purged"
     );
     // a home that is not the mailbox' own is never destroyed
     let home = sql.text(&format!("SELECT home_path FROM mailbox WHERE username = '{ALICE}'")).await;
     let parent = home.rsplit_once('/').unwrap().0;
     sql.run(&format!("UPDATE mailbox SET home_path = '{parent}' WHERE username = '{ALICE}'")).await;
-    assert!(matches!(b.purge_mailbox("alice", ALICE).await, Err(BackendError::Rejected(_))));
+    assert!(matches!(b.purge_mailbox(&uid("alice"), &at(ALICE)).await, Err(BackendError::Rejected(_))));
     homes(2);
     sql.run(&format!("UPDATE mailbox SET home_path = '{home}' WHERE username = '{ALICE}'")).await;
     // half of a purge was done
     std::fs::remove_dir_all(std::path::Path::new(&home).join("Maildir/new")).unwrap();
-    b.purge_mailbox("alice", ALICE).await.unwrap();
+    b.purge_mailbox(&uid("alice"), &at(ALICE)).await.unwrap();
     homes(1);
     assert_eq!(in_sogo(&sql, ALICE).await, 0);
     assert!(in_sogo(&sql, BOB).await > 0);
-    b.drop_mailbox("alice", ALICE).await.unwrap();
+    b.drop_mailbox(&uid("alice"), &at(ALICE)).await.unwrap();
     for table in ["mailbox", "quota2"] {
         assert_eq!(sql.count(&format!("SELECT count(*) FROM {table} WHERE username = '{ALICE}'")).await, 0);
     }
@@ -241,9 +241,9 @@ async fn removal_leaves_nothing() {
     b.ensure_mailbox(&want).await.unwrap();
     // even if nobody noted it
     sql.run(&format!("UPDATE mailbox SET home_path = NULL WHERE username = '{BOB}'")).await;
-    b.disable_mailbox("bob", BOB).await.unwrap();
-    b.purge_mailbox("bob", BOB).await.unwrap();
-    b.drop_mailbox("bob", BOB).await.unwrap();
+    b.disable_mailbox(&uid("bob"), &at(BOB)).await.unwrap();
+    b.purge_mailbox(&uid("bob"), &at(BOB)).await.unwrap();
+    b.drop_mailbox(&uid("bob"), &at(BOB)).await.unwrap();
     homes(1);
     assert_eq!(in_sogo(&sql, BOB).await, 0);
 }
@@ -258,7 +258,7 @@ async fn the_row_that_mail_comes_by_is_put_back() {
     acme(&*b).await;
     b.ensure_alias(&alias("all", "@acme.test", "acme", &[BOB])).await.unwrap();
     let want = mailbox("alice", ALICE, "acme", "alice-1");
-    let seen = async || b.read_domain("acme.test").await.unwrap().mailboxes[ALICE].effects_due;
+    let seen = async || b.read_domain(&name("acme.test")).await.unwrap().mailboxes[ALICE].effects_due;
     let mut held = out.imap(ALICE, "alice-1").await.unwrap();
     for (n, drift) in
         ["DELETE FROM alias", "UPDATE alias SET active = false", "UPDATE alias SET owner = NULL"].iter().enumerate()
@@ -285,7 +285,7 @@ async fn a_row_that_vanished_comes_back_with_its_mail() {
     let b = stack.backend();
     let sql = stack.sql("groupware").await;
     acme(&*b).await;
-    let id = b.read_domain("acme.test").await.unwrap().mailboxes[ALICE].id.clone();
+    let id = b.read_domain(&name("acme.test")).await.unwrap().mailboxes[ALICE].id.clone();
     assert_eq!(out.mail(ALICE, "before").await, 250);
     until("mail", async || out.inbox(ALICE, "alice-1").await.contains("before")).await;
     assert_eq!(out.dav("PUT", ALICE, "alice-1", "Calendar/personal/e1.ics", ICS).await.0, 201);
@@ -303,7 +303,7 @@ async fn a_row_that_vanished_comes_back_with_its_mail() {
     b.ensure_mailbox(&want).await.unwrap();
     assert_eq!(out.inbox(ALICE, "alice-1").await, "");
     // the id of another one, also of one that lives in a folder of that name, is not given away
-    let bob = b.read_domain("acme.test").await.unwrap().mailboxes[BOB].id.clone();
+    let bob = b.read_domain(&name("acme.test")).await.unwrap().mailboxes[BOB].id.clone();
     for taken in
         ["store_uid = 'x', maildir = '{}'", "store_uid = 'x', maildir = '{}/'", "store_uid = 'x', maildir = '{}/a'"]
     {
@@ -335,8 +335,8 @@ async fn tenants_apart() {
     made.unwrap();
     assert_eq!(out.mail(CREW, "to-the-crew").await, 250);
     until("delivered", async || out.inbox(ALICE, "alice-1").await.contains("to-the-crew")).await;
-    assert_eq!(b.aliases_to(ALICE).await.unwrap(), ["info@acme.test"]);
-    assert_eq!(b.aliases_to(BERT).await.unwrap(), [CREW]);
+    assert_eq!(b.aliases_to(&at(ALICE)).await.unwrap(), ["info@acme.test"]);
+    assert_eq!(b.aliases_to(&at(BERT)).await.unwrap(), [CREW]);
     // the address is lent inside its tenant only: by Postfix, and in SOGo's list of identities
     for (user, password, own, other) in
         [(ALICE, "alice-1", "info@acme.test", CREW), (BERT, "bert-1", CREW, "info@acme.test")]
@@ -354,15 +354,15 @@ async fn tenants_apart() {
     stack.backend().probe().await.unwrap();
     assert!(sql.text("SELECT pg_get_viewdef('domain_on'::regclass)").await.contains("alias_domain"));
     // the mailbox goes, whoever else names it
-    b.remove_alias("info", "info@acme.test", Removal::Destroy).await.unwrap();
-    assert_eq!(b.aliases_to(ALICE).await.unwrap(), Vec::<String>::new());
-    b.disable_mailbox("alice", ALICE).await.unwrap();
+    b.remove_alias(&uid("info"), &at("info@acme.test"), Removal::Destroy).await.unwrap();
+    assert_eq!(b.aliases_to(&at(ALICE)).await.unwrap(), Vec::<Address>::new());
+    b.disable_mailbox(&uid("alice"), &at(ALICE)).await.unwrap();
     // whether it is being removed is not for the other tenant to see
     b.ensure_alias(&alias("more", "more@beta.test", "beta", &[ALICE])).await.unwrap();
     let late = b.ensure_alias(&alias("late", "late@acme.test", "acme", &[ALICE])).await;
     assert!(matches!(late, Err(BackendError::Conflict(_))), "{late:?}");
-    b.purge_mailbox("alice", ALICE).await.unwrap();
-    b.drop_mailbox("alice", ALICE).await.unwrap();
+    b.purge_mailbox(&uid("alice"), &at(ALICE)).await.unwrap();
+    b.drop_mailbox(&uid("alice"), &at(ALICE)).await.unwrap();
     assert_eq!(sql.count(&format!("SELECT count(*) FROM mailbox WHERE username = '{ALICE}'")).await, 0);
 }
 
@@ -378,16 +378,16 @@ async fn those_of_others_go_on() {
     sql.run(&format!("UPDATE mailbox SET owner = NULL WHERE username = '{ALICE}'; UPDATE alias SET owner = NULL WHERE address = '{ALICE}'"))
         .await;
     let mut held = out.imap(ALICE, "alice-1").await.unwrap();
-    b.release_mailbox("bob", BOB).await.unwrap();
-    assert_eq!(b.remove_domain("d", "acme.test", Removal::Destroy).await, Ok(Left::Used(1)));
-    assert_eq!(b.remove_tenant("t").await, Ok(Left::Used(1)));
+    b.release_mailbox(&uid("bob"), &at(BOB)).await.unwrap();
+    assert_eq!(b.remove_domain(&uid("d"), &name("acme.test"), Removal::Destroy).await, Ok(Left::Used(1)));
+    assert_eq!(b.remove_tenant(&uid("t")).await, Ok(Left::Used(1)));
     assert_eq!(out.signs_in(ALICE, "alice-1").await, [true; 3]);
     assert!(held.noop().await, "a session of somebody else was ended");
     assert_eq!(out.mail(ALICE, "still-comes").await, 250);
     assert_eq!(out.mail(BOB, "is-off").await, 550);
     assert_eq!(out.signs_in(BOB, "bob-1").await, [false; 3]);
     // nothing of it is ours any more, and no other tenant gets it
-    assert_eq!(b.read_domain("acme.test").await.unwrap().domain.unwrap().owner, None);
+    assert_eq!(b.read_domain(&name("acme.test")).await.unwrap().domain.unwrap().owner, None);
     b.ensure_tenant(&tenant("t2", "beta")).await.unwrap();
     let stolen = b.ensure_domain(&DomainWant { owner: adopting("d2"), ..domain("d2", "acme.test", "beta") }).await;
     assert!(matches!(stolen, Err(BackendError::Exists { .. })), "{stolen:?}");
@@ -395,8 +395,8 @@ async fn those_of_others_go_on() {
     b.ensure_tenant(&TenantWant { owner: adopting("t3"), ..tenant("t3", "acme") }).await.unwrap();
     b.ensure_domain(&DomainWant { owner: adopting("d3"), ..domain("d3", "acme.test", "acme") }).await.unwrap();
     sql.run(&format!("UPDATE mailbox SET active = false WHERE username = '{ALICE}'")).await;
-    assert_eq!(b.remove_domain("d3", "acme.test", Removal::Destroy).await, Ok(Left::Kept(2)));
-    assert_eq!(b.remove_tenant("t3").await, Ok(Left::Kept(1)));
+    assert_eq!(b.remove_domain(&uid("d3"), &name("acme.test"), Removal::Destroy).await, Ok(Left::Kept(2)));
+    assert_eq!(b.remove_tenant(&uid("t3")).await, Ok(Left::Kept(1)));
     assert_eq!(out.mail("nobody@acme.test", "off").await / 100, 5);
 }
 
@@ -413,10 +413,10 @@ async fn effects_stay_due() {
     let want = mailbox("alice", ALICE, "acme", "alice-2");
     let failed = broken.ensure_mailbox(&want).await;
     assert!(matches!(failed, Err(BackendError::Unavailable { .. })), "{failed:?}");
-    assert!(b.read_domain("acme.test").await.unwrap().mailboxes[ALICE].effects_due);
+    assert!(b.read_domain(&name("acme.test")).await.unwrap().mailboxes[ALICE].effects_due);
     let info = alias("info", "info@acme.test", "acme", &[ALICE]);
     assert!(broken.ensure_alias(&info).await.is_err());
-    assert!(b.read_domain("acme.test").await.unwrap().aliases["info@acme.test"].effects_due);
+    assert!(b.read_domain(&name("acme.test")).await.unwrap().aliases["info@acme.test"].effects_due);
     let (row, _) = b.ensure_mailbox(&want).await.unwrap();
     assert!(!row.effects_due);
     assert!(!b.ensure_alias(&info).await.unwrap().0.effects_due);

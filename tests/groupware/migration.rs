@@ -70,7 +70,7 @@ async fn beside_postfixadmin() {
     assert_eq!(sql.text("SELECT home FROM mailbox_quota WHERE username = 'a@old.test'").await, "old.test/a");
     // strangers are seen, not touched, and taken over only by who asks
     b.ensure_tenant(&tenant("t", "acme")).await.unwrap();
-    let snapshot = b.read_domain("old.test").await.unwrap();
+    let snapshot = b.read_domain(&name("old.test")).await.unwrap();
     assert_eq!(snapshot.domain.as_ref().unwrap().owner, None);
     assert_eq!(snapshot.mailboxes.len(), 2);
     assert_eq!(snapshot.mailboxes["a@old.test"].used, 500);
@@ -78,13 +78,13 @@ async fn beside_postfixadmin() {
     assert_eq!(snapshot.aliases.keys().collect::<Vec<_>>(), ["info@old.test"]);
     for refused in [
         b.ensure_domain(&domain("d", "old.test", "acme")).await.map(|_| ()),
-        b.remove_domain("d", "old.test", Removal::Destroy).await.map(|_| ()),
+        b.remove_domain(&uid("d"), &name("old.test"), Removal::Destroy).await.map(|_| ()),
         b.ensure_mailbox(&mailbox("m", "a@old.test", "acme", "pw")).await.map(|_| ()),
-        b.disable_mailbox("m", "a@old.test").await,
-        b.release_mailbox("m", "a@old.test").await,
+        b.disable_mailbox(&uid("m"), &at("a@old.test")).await,
+        b.release_mailbox(&uid("m"), &at("a@old.test")).await,
         b.ensure_alias(&alias("x", "info@old.test", "acme", &["a@old.test"])).await.map(|_| ()),
-        b.remove_alias("x", "info@old.test", Removal::Destroy).await,
-        b.ensure_dkim_key("d", "old.test", "s", &rsa()).await.map(|_| ()),
+        b.remove_alias(&uid("x"), &at("info@old.test"), Removal::Destroy).await,
+        b.ensure_dkim_key(&uid("d"), &name("old.test"), &selector("s"), &rsa()).await.map(|_| ()),
     ] {
         assert!(refused.is_err());
     }
@@ -96,7 +96,10 @@ async fn beside_postfixadmin() {
     assert_eq!((made, row.adopted), (Made::Adopted, true));
     assert_eq!(sql.text("SELECT password FROM mailbox WHERE username = 'a@old.test'").await, "{SHA512-CRYPT}$6$x$y");
     // the strangers below keep the domain
-    assert!(matches!(b.remove_domain("d", "old.test", Removal::Destroy).await, Err(BackendError::Conflict(_))));
+    assert!(matches!(
+        b.remove_domain(&uid("d"), &name("old.test"), Removal::Destroy).await,
+        Err(BackendError::Conflict(_))
+    ));
     // External once everything is there; a column less is a capability less
     let external = stack.settings(external).connect().unwrap();
     assert_eq!(external.probe().await.unwrap(), info);
@@ -171,7 +174,7 @@ async fn a_large_database_that_is_read_all_the_time() {
     dump.run("COMMIT").await;
     // It had stopped while rows were filled: some have no id yet, and the API says so instead of reading half of it.
     sql.run("ALTER TABLE mailbox ADD COLUMN store_uid text; UPDATE mailbox SET store_uid = 'kept' WHERE username = '7@old.test'").await;
-    let early = b.read_domain("old.test").await;
+    let early = b.read_domain(&name("old.test")).await;
     assert!(matches!(early, Err(BackendError::Unavailable { .. })), "{early:?}");
     let info = b.probe().await.unwrap();
     assert!(info.capabilities.contains(&Capability::ProtocolAccess));

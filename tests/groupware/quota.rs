@@ -76,7 +76,7 @@ async fn a_mailbox_may_hold_what_it_has_and_what_its_tenant_has_left() {
 
     // What a mailbox that is switched off holds lies there all the same.
     assert_eq!(limits(&*b, &sql, 1000, &[(A, 0, 600), (B, 0, 100), (C, 0, 0)]).await, [900, 400, 300]);
-    b.release_mailbox(A, A).await.unwrap();
+    b.release_mailbox(&uid(A), &at(A)).await.unwrap();
     assert_eq!(limits(&*b, &sql, 1000, &[(B, 0, 100), (C, 0, 0)]).await, [400, 300]);
     // Nobody's domain has no total.
     sql.run("UPDATE domain SET tenant = NULL WHERE domain = 'acme.example.test'").await;

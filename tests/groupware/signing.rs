@@ -30,31 +30,32 @@ async fn keys_of_others_stay() {
         ))
         .await
     };
-    for (uid, name) in [("new", "new.test"), ("old", "old.test")] {
-        let taken = b.ensure_dkim_key(uid, name, "zz", &rsa()).await;
+    for (owner, domain) in [("new", "new.test"), ("old", "old.test")] {
+        let taken = b.ensure_dkim_key(&uid(owner), &name(domain), &selector("zz"), &rsa()).await;
         assert!(matches!(taken, Err(BackendError::Exists { owner: None, .. })), "{taken:?}");
-        b.ensure_dkim_key(uid, name, "r1", &rsa()).await.unwrap();
-        let rows: Vec<_> = b.read_domain(name).await.unwrap().dkim.into_iter().map(|k| (k.selector, k.owner)).collect();
-        assert_eq!(rows, [("zz".to_owned(), None), ("r1".to_owned(), Some(uid.to_owned()))]);
-        let theirs = b.sign_with(uid, name, &["zz".into()]).await;
+        b.ensure_dkim_key(&uid(owner), &name(domain), &selector("r1"), &rsa()).await.unwrap();
+        let rows: Vec<_> =
+            b.read_domain(&name(domain)).await.unwrap().dkim.into_iter().map(|k| (k.selector, k.owner)).collect();
+        assert_eq!(rows, [(selector("zz"), None), (selector("r1"), Some(uid(owner)))]);
+        let theirs = b.sign_with(&uid(owner), &name(domain), &[selector("zz")]).await;
         assert!(matches!(theirs, Err(BackendError::NotFound(_))), "{theirs:?}");
     }
     // of the one that we made nothing of theirs is switched off
-    let refused = b.sign_with("new", "new.test", &["r1".into()]).await;
+    let refused = b.sign_with(&uid("new"), &name("new.test"), &[selector("r1")]).await;
     assert!(matches!(refused, Err(BackendError::Exists { owner: None, .. })), "{refused:?}");
     assert_eq!(signs("new.test").await, ["ceo@new.test zz", "new.test zz"]);
     sql.run("DELETE FROM dkim_signing WHERE author = 'new.test'").await;
-    b.sign_with("new", "new.test", &["r1".into()]).await.unwrap();
+    b.sign_with(&uid("new"), &name("new.test"), &[selector("r1")]).await.unwrap();
     assert_eq!(signs("new.test").await, ["ceo@new.test zz", "new.test r1"]);
     // the other was taken over with its signing; the key and what an address signs with stay
-    b.sign_with("old", "old.test", &["r1".into()]).await.unwrap();
+    b.sign_with(&uid("old"), &name("old.test"), &[selector("r1")]).await.unwrap();
     assert_eq!(signs("old.test").await, ["ceo@old.test zz", "old.test r1"]);
-    b.sign_with("old", "old.test", &[]).await.unwrap();
+    b.sign_with(&uid("old"), &name("old.test"), &[]).await.unwrap();
     assert_eq!(signs("old.test").await, ["ceo@old.test zz"]);
     // and the domain's row, with which the key would go, stays when our object goes
-    for (uid, name) in [("new", "new.test"), ("old", "old.test")] {
-        assert_eq!(b.remove_domain(uid, name, Removal::Destroy).await, Ok(Left::Kept(1)));
-        assert_eq!(sql.texts(&format!("SELECT selector FROM dkim WHERE domain_name = '{name}'")).await, ["zz"]);
-        assert_eq!(signs(name).await, [format!("ceo@{name} zz")]);
+    for (owner, domain) in [("new", "new.test"), ("old", "old.test")] {
+        assert_eq!(b.remove_domain(&uid(owner), &name(domain), Removal::Destroy).await, Ok(Left::Kept(1)));
+        assert_eq!(sql.texts(&format!("SELECT selector FROM dkim WHERE domain_name = '{domain}'")).await, ["zz"]);
+        assert_eq!(signs(domain).await, [format!("ceo@{domain} zz")]);
     }
 }

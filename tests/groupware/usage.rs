@@ -144,12 +144,12 @@ async fn a_mailbox_that_was_destroyed_uses_nothing() {
         b.ensure_mailbox(&mailbox(name, &address, "acme", "secret")).await.unwrap();
         sql.run(&format!("BEGIN; {}; COMMIT", holds(&address, 50))).await;
     }
-    let used = async || b.tenant("t").await.unwrap().unwrap().used;
+    let used = async || b.tenant(&uid("t")).await.unwrap().unwrap().used;
     assert_eq!(used().await, 100);
-    b.disable_mailbox("a", "a@acme.test").await.unwrap();
+    b.disable_mailbox(&uid("a"), &at("a@acme.test")).await.unwrap();
     assert_eq!(used().await, 100, "it is there still");
-    b.purge_mailbox("a", "a@acme.test").await.unwrap();
-    b.drop_mailbox("a", "a@acme.test").await.unwrap();
+    b.purge_mailbox(&uid("a"), &at("a@acme.test")).await.unwrap();
+    b.drop_mailbox(&uid("a"), &at("a@acme.test")).await.unwrap();
     assert_eq!(used().await, 50);
     right(&sql, "dropped").await;
 }
@@ -397,5 +397,5 @@ async fn a_database_that_was_there_gets_it() {
     sql.run("UPDATE tenant SET owner = 't' WHERE name = 'acme'").await;
     let used = sql.count("SELECT sum(bytes)::bigint FROM tenant_usage WHERE tenant = 'acme'").await;
     assert!(used > 0);
-    assert_eq!(external.tenant("t").await.unwrap().unwrap().used, used as u64);
+    assert_eq!(external.tenant(&uid("t")).await.unwrap().unwrap().used, used as u64);
 }

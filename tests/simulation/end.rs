@@ -6,6 +6,7 @@ use crate::declared::*;
 use crate::properties::Properties;
 use crate::world::World;
 use base64::Engine;
+use mailtenant_groupware::{Address, DomainName};
 use std::collections::BTreeSet;
 
 pub fn check(w: &World) -> Result<(), String> {
@@ -149,7 +150,7 @@ fn held_by_mass_loss(d: &Declared) -> bool {
     let (Some(i), Some(b)) = (d.instance(), d.backend()) else { return false };
     let emptied = d.world.notes.emptied.contains_key(text(b, "/spec/sogo/database/host"));
     let absent = |m: &Declared| {
-        let there = |a: String| m.server().is_some_and(|s| s.mailboxes.contains_key(&a));
+        let there = |a: String| m.server().is_some_and(|s| s.mailboxes.contains_key(a.as_str()));
         matches!(text(m.object, "/status/ownership"), "Created" | "Adopted") && !m.address().is_some_and(there)
     };
     let minimum = b["spec"]["massLoss"]["minimum"].as_u64().unwrap_or(10);
@@ -180,7 +181,9 @@ fn causes(d: &Declared) -> BTreeSet<&'static str> {
     // Parents that are going, or held, are not made again: what is below them is told so by the server.
     let no_parent = match (d.key.res, d.server()) {
         ("maildomains", Some(s)) => d.instance().is_some_and(|i| s.tenant(uid(i.object)).is_none()),
-        ("mailboxes" | "mailaliases", Some(s)) => d.domain().is_some_and(|p| !s.domains.contains_key(&p.name())),
+        ("mailboxes" | "mailaliases", Some(s)) => {
+            d.domain().is_some_and(|p| !s.domains.contains_key(p.name().as_str()))
+        }
         _ => false,
     };
     let above_waits = std::iter::successors(d.parent(), |p| p.parent())
@@ -202,7 +205,7 @@ fn causes(d: &Declared) -> BTreeSet<&'static str> {
             let mine = |m: &Declared| m.instance().is_some_and(|x| x.key == d.key).then(|| m.address()).flatten();
             let given = Declared::all(w, "mailboxes")
                 .filter_map(|m| mine(&m))
-                .filter_map(|a| d.server().and_then(|s| s.mailboxes.get(&a)).map(|m| m.row.settings.quota));
+                .filter_map(|a| d.server().and_then(|s| s.mailboxes.get(a.as_str())).map(|m| m.row.settings.quota));
             // What one had that is on its way out counts until it is gone.
             let leaves = Declared::all(w, "mailboxes").any(|m| mine(&m).is_some() && deleting(m.object));
             if leaves || booked(d).max(given.sum()) > bytes(&d.object["spec"]["storage"]).unwrap_or(u64::MAX) {
@@ -232,13 +235,16 @@ fn causes(d: &Declared) -> BTreeSet<&'static str> {
             if text(d.object, "/spec/cutover/mode") == "Manual" && d.object["spec"]["cutover"]["approved"] != true {
                 why.insert("AwaitingApproval");
             }
-            if d.server().and_then(|s| s.domains.get(&d.name())).is_some_and(|r| r.row.owner.as_deref() != Some(me)) {
+            if d.server()
+                .and_then(|s| s.domains.get(d.name().as_str()))
+                .is_some_and(|r| r.row.owner.as_deref() != Some(me))
+            {
                 why.extend(["ExistsAtBackend", "DomainClaimed"]);
             }
             // Its tenant went by force and is another one now: what is in the old one is never taken over.
             let tenant = parent.as_ref().map(|i| text(i.object, "/status/instanceId").to_string());
-            let there = d.server().and_then(|s| s.domains.get(&d.name())).map(|r| r.row.tenant.clone());
-            if tenant.is_some() && there.is_some_and(|t| t != tenant) {
+            let there = d.server().and_then(|s| s.domains.get(d.name().as_str())).map(|r| r.row.tenant.clone());
+            if tenant.is_some() && there.is_some_and(|t| t.as_deref() != tenant.as_deref()) {
                 why.insert("ExistsAtBackend");
             }
             let children: Vec<_> = d.children().into_iter().filter(|c| !deleting(c.object)).collect();
@@ -273,8 +279,11 @@ fn causes(d: &Declared) -> BTreeSet<&'static str> {
                     why.insert("AddressInUse");
                 }
                 if let Some(s) = d.server() {
-                    let owner =
-                        s.mailboxes.get(&address).map(|m| &m.row.owner).or(s.aliases.get(&address).map(|a| &a.owner));
+                    let owner = s
+                        .mailboxes
+                        .get(address.as_str())
+                        .map(|m| &m.row.owner)
+                        .or(s.aliases.get(address.as_str()).map(|a| &a.owner));
                     if owner.is_some_and(|o| o.as_deref() != Some(me)) {
                         why.extend(["ExistsAtBackend", "AddressInUse"]);
                     }
@@ -395,7 +404,7 @@ fn signs(d: &Declared) -> Result<(), String> {
     if wish != text(d.object, "/status/lastHandledRotateDkim") {
         return Err(format!("end: {d} was asked for new keys ({wish}) and has not handled it"));
     }
-    let (Some(s), Some(dns)) = (d.server().and_then(|s| s.domains.get(&d.name())), d.dns_server()) else {
+    let (Some(s), Some(dns)) = (d.server().and_then(|s| s.domains.get(d.name().as_str())), d.dns_server()) else {
         return Ok(());
     };
     let active: Vec<_> = s.dkim.iter().filter(|k| k.active).collect();
@@ -422,7 +431,7 @@ fn password(d: &Declared) -> Result<(), String> {
     let (name, key) = from.map_or(own, |r| (text(r, "/name").to_string(), text(r, "/key").to_string()));
     let Some(s) = d.server() else { return Ok(()) };
     let told = secret(d.world, &d.key.ns, &name, &key);
-    let is = s.mailboxes.get(&address).map(|m| &m.password);
+    let is = s.mailboxes.get(address.as_str()).map(|m| &m.password);
     if told.is_none() || told.as_ref() != is {
         return Err(format!(
             "end: the password of {address} is not the one in its Secret (there: {}, server: {})",
@@ -437,19 +446,19 @@ fn password(d: &Declared) -> Result<(), String> {
 fn gone(d: &Declared) -> Result<(), String> {
     let mut blockers: Vec<String> = d.children().iter().chain(&d.referenced_by()).map(|c| c.key.to_string()).collect();
     // An alias that was pointed elsewhere and could not follow still delivers to the mailbox at the backend.
-    let delivers: Vec<String> = match (d.key.res, d.server(), d.address()) {
+    let delivers: Vec<Address> = match (d.key.res, d.server(), d.address()) {
         ("mailboxes", Some(s), Some(a)) => s.aliases_to(&a),
         _ => vec![],
     };
-    blockers.extend(delivers.iter().cloned());
+    blockers.extend(delivers.iter().map(String::from));
     // A child whose finalizer a person took away left its rows behind: that is for a person too.
     let w = d.world;
     let me = uid(d.object);
     let left_behind = d.server().is_some_and(|s| {
         let tenant = s.tenant(me).map(|t| t.id);
         let domains = s.domains.values().filter(|x| x.row.owner.as_deref() == Some(me) || x.row.tenant == tenant);
-        let names: Vec<&String> = domains.clone().map(|x| &x.row.name).collect();
-        let below = |a: &String| names.iter().any(|n| a.ends_with(&format!("@{n}")));
+        let names: Vec<&DomainName> = domains.clone().map(|x| &x.row.name).collect();
+        let below = |a: &Address| names.iter().any(|n| a.domain() == n.as_str());
         let owners = domains
             .map(|x| &x.row.owner)
             .chain(s.mailboxes.values().filter(|m| below(&m.row.address)).map(|m| &m.row.owner));

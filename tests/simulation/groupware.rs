@@ -52,7 +52,7 @@ pub struct Entry {
     /// `tenant`, `domain`, `mailbox`, `alias`.
     pub kind: &'static str,
     pub name: String,
-    pub owner: Option<String>,
+    pub owner: Option<Uid>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,10 +71,10 @@ pub enum Verb {
 /// One server.
 #[derive(Clone, Debug, Default)]
 pub struct Server {
-    pub tenants: BTreeMap<String, Tenant>,
-    pub domains: BTreeMap<String, Domain>,
-    pub mailboxes: BTreeMap<String, Mailbox>,
-    pub aliases: BTreeMap<String, AliasRow>,
+    pub tenants: BTreeMap<TenantId, Tenant>,
+    pub domains: BTreeMap<DomainName, Domain>,
+    pub mailboxes: BTreeMap<Address, Mailbox>,
+    pub aliases: BTreeMap<Address, AliasRow>,
     pub log: Vec<Entry>,
     /// Password that the operator must know.
     pub password: String,
@@ -85,14 +85,10 @@ pub struct Server {
     /// Only the first half of the next change is done: rows, but not what must follow.
     pub half: bool,
     /// Ops at which each domain was read in full, newest only.
-    pub read_at: BTreeMap<String, u64>,
+    pub read_at: BTreeMap<DomainName, u64>,
 }
 
-fn domain_of(address: &str) -> &str {
-    address.rsplit('@').next().unwrap_or(address)
-}
-
-fn exists(what: &str, name: &str, owner: &Option<String>) -> BackendError {
+fn exists(what: &str, name: &str, owner: &Option<Uid>) -> BackendError {
     BackendError::Exists { what: format!("{what} {name}"), owner: owner.clone() }
 }
 
@@ -101,13 +97,13 @@ fn absent(what: &str, name: &str) -> BackendError {
 }
 
 impl Server {
-    fn note(&mut self, verb: Verb, kind: &'static str, name: &str, owner: Option<&str>) {
+    fn note(&mut self, verb: Verb, kind: &'static str, name: &str, owner: Option<&Uid>) {
         let op = self.op;
-        self.log.push(Entry { op, verb, kind, name: name.into(), owner: owner.map(String::from) });
+        self.log.push(Entry { op, verb, kind, name: name.into(), owner: owner.cloned() });
     }
 
     /// Whether a row may be written by `owner`: its own, or nobody's when adoption is asked for.
-    fn may(row: &Option<String>, owner: &Owner, what: &str, name: &str) -> Result<bool> {
+    fn may(row: &Option<Uid>, owner: &Owner, what: &str, name: &str) -> Result<bool> {
         match row {
             Some(uid) if *uid == owner.uid => Ok(false),
             None if owner.adopt => Ok(true),
@@ -115,7 +111,7 @@ impl Server {
         }
     }
 
-    fn done(&mut self, adopted: bool, changed: bool, kind: &'static str, name: &str, uid: &str) -> Made {
+    fn done(&mut self, adopted: bool, changed: bool, kind: &'static str, name: &str, uid: &Uid) -> Made {
         let (verb, made) = match (adopted, changed) {
             (true, _) => (Verb::Adopted, Made::Adopted),
             (_, true) => (Verb::Changed, Made::Changed),
@@ -173,7 +169,7 @@ impl Server {
         self.tenants.values().find(|t| t.row.owner.as_deref() == Some(owner)).map(|t| t.row.clone())
     }
 
-    pub fn remove_tenant(&mut self, owner: &str) -> Result<Left> {
+    pub fn remove_tenant(&mut self, owner: &Uid) -> Result<Left> {
         let Some(id) = self.tenant(owner).map(|r| r.id) else { return Err(absent("tenant of", owner)) };
         let below: Vec<&Domain> = self.domains.values().filter(|d| d.row.tenant.as_ref() == Some(&id)).collect();
         if below.iter().any(|d| d.row.owner.is_some()) {
@@ -193,9 +189,9 @@ impl Server {
         Ok(if used > 0 { Left::Used(used) } else { Left::Kept(kept) })
     }
 
-    pub fn read_domain(&mut self, name: &str) -> DomainSnapshot {
-        self.read_at.insert(name.into(), self.op);
-        let inside = |a: &String| domain_of(a) == name;
+    pub fn read_domain(&mut self, name: &DomainName) -> DomainSnapshot {
+        self.read_at.insert(name.clone(), self.op);
+        let inside = |a: &Address| a.domain() == name.as_str();
         DomainSnapshot {
             domain: self.domains.get(name).map(|d| d.row.clone()),
             mailboxes: self
@@ -242,12 +238,12 @@ impl Server {
         Ok((row, made))
     }
 
-    pub fn remove_domain(&mut self, owner: &str, name: &str, removal: Removal) -> Result<Left> {
-        if self.domains.get(name).is_none_or(|d| d.row.owner.as_deref() != Some(owner)) {
+    pub fn remove_domain(&mut self, owner: &Uid, name: &DomainName, removal: Removal) -> Result<Left> {
+        if self.domains.get(name).is_none_or(|d| d.row.owner.as_ref() != Some(owner)) {
             return Err(absent("domain", name));
         }
-        let mailboxes = self.mailboxes.iter().filter(|(a, _)| domain_of(a) == name).map(|(_, m)| &m.row.owner);
-        let aliases = self.aliases.iter().filter(|(a, _)| domain_of(a) == name).map(|(_, r)| &r.owner);
+        let mailboxes = self.mailboxes.iter().filter(|(a, _)| a.domain() == name.as_str()).map(|(_, m)| &m.row.owner);
+        let aliases = self.aliases.iter().filter(|(a, _)| a.domain() == name.as_str()).map(|(_, r)| &r.owner);
         let below: Vec<bool> = mailboxes.chain(aliases).map(Option::is_some).collect();
         if below.contains(&true) {
             return Err(BackendError::Conflict(format!("domain {name} has mailboxes or aliases")));
@@ -258,8 +254,9 @@ impl Server {
             return Ok(Left::Gone);
         }
         // What was retained is off: whatever is on is somebody else's.
-        let mailboxes = self.mailboxes.iter().filter(|(a, m)| domain_of(a) == name && m.row.settings.receive).count();
-        let aliases = self.aliases.iter().filter(|(a, r)| domain_of(a) == name && r.settings.active).count();
+        let mailboxes =
+            self.mailboxes.iter().filter(|(a, m)| a.domain() == name.as_str() && m.row.settings.receive).count();
+        let aliases = self.aliases.iter().filter(|(a, r)| a.domain() == name.as_str() && r.settings.active).count();
         let used = (mailboxes + aliases) as u64;
         if let Some(d) = self.domains.get_mut(name) {
             d.row.owner = None;
@@ -270,11 +267,11 @@ impl Server {
         Ok(if used > 0 { Left::Used(used) } else { Left::Kept(below.len() as u64) })
     }
 
-    fn in_tenant(&self, tenant: &str, address: &str) -> Result<()> {
-        let name = domain_of(address);
+    fn in_tenant(&self, tenant: &TenantId, address: &Address) -> Result<()> {
+        let name = address.domain();
         match self.domains.get(name) {
             None => Err(absent("domain", name)),
-            Some(d) if d.row.tenant.as_deref() != Some(tenant) => {
+            Some(d) if d.row.tenant.as_ref() != Some(tenant) => {
                 Err(BackendError::Conflict(format!("domain {name} is not in tenant {tenant}")))
             }
             Some(_) => Ok(()),
@@ -353,14 +350,14 @@ impl Server {
         if half { Err(BackendError::unavailable("connection lost half-way")) } else { Ok((row, made)) }
     }
 
-    fn mine(&mut self, owner: &str, address: &str) -> Result<&mut Mailbox> {
+    fn mine(&mut self, owner: &Uid, address: &Address) -> Result<&mut Mailbox> {
         self.mailboxes
             .get_mut(address)
-            .filter(|m| m.row.owner.as_deref() == Some(owner))
+            .filter(|m| m.row.owner.as_ref() == Some(owner))
             .ok_or_else(|| absent("mailbox", address))
     }
 
-    pub fn disable_mailbox(&mut self, owner: &str, address: &str) -> Result<()> {
+    pub fn disable_mailbox(&mut self, owner: &Uid, address: &Address) -> Result<()> {
         let m = self.mine(owner, address)?;
         let first = m.stage == Stage::Live;
         m.stage = m.stage.max(Stage::Disabled);
@@ -373,7 +370,7 @@ impl Server {
         Ok(())
     }
 
-    pub fn purge_mailbox(&mut self, owner: &str, address: &str) -> Result<()> {
+    pub fn purge_mailbox(&mut self, owner: &Uid, address: &Address) -> Result<()> {
         let half = std::mem::take(&mut self.half);
         let m = self.mine(owner, address)?;
         if m.stage < Stage::Disabled {
@@ -392,7 +389,7 @@ impl Server {
         if half { Err(BackendError::unavailable("connection lost half-way")) } else { Ok(()) }
     }
 
-    pub fn drop_mailbox(&mut self, owner: &str, address: &str) -> Result<()> {
+    pub fn drop_mailbox(&mut self, owner: &Uid, address: &Address) -> Result<()> {
         let m = self.mine(owner, address)?;
         if m.stage < Stage::Purged {
             return Err(BackendError::Conflict(format!("mailbox {address} still has data")));
@@ -402,7 +399,7 @@ impl Server {
         Ok(())
     }
 
-    pub fn release_mailbox(&mut self, owner: &str, address: &str) -> Result<()> {
+    pub fn release_mailbox(&mut self, owner: &Uid, address: &Address) -> Result<()> {
         let m = self.mine(owner, address)?;
         m.row.owner = None;
         m.row.removing = false;
@@ -448,11 +445,11 @@ impl Server {
         if half { Err(BackendError::unavailable("connection lost half-way")) } else { Ok((row, made)) }
     }
 
-    pub fn remove_alias(&mut self, owner: &str, address: &str, removal: Removal) -> Result<()> {
+    pub fn remove_alias(&mut self, owner: &Uid, address: &Address, removal: Removal) -> Result<()> {
         let a = self
             .aliases
             .get_mut(address)
-            .filter(|a| a.owner.as_deref() == Some(owner))
+            .filter(|a| a.owner.as_ref() == Some(owner))
             .ok_or_else(|| absent("alias", address))?;
         if removal == Removal::Keep {
             a.owner = None;
@@ -466,27 +463,30 @@ impl Server {
     }
 
     /// Owned aliases that deliver to an address.
-    pub fn aliases_to(&self, address: &str) -> Vec<String> {
+    pub fn aliases_to(&self, address: &str) -> Vec<Address> {
         let hits =
             self.aliases.values().filter(|a| a.owner.is_some() && a.settings.targets.iter().any(|t| t == address));
         hits.map(|a| a.address.clone()).collect()
     }
 
-    fn my_domain(&mut self, owner: &str, name: &str) -> Result<&mut Domain> {
-        self.domains
-            .get_mut(name)
-            .filter(|d| d.row.owner.as_deref() == Some(owner))
-            .ok_or_else(|| absent("domain", name))
+    fn my_domain(&mut self, owner: &Uid, name: &DomainName) -> Result<&mut Domain> {
+        self.domains.get_mut(name).filter(|d| d.row.owner.as_ref() == Some(owner)).ok_or_else(|| absent("domain", name))
     }
 
-    pub fn ensure_dkim_key(&mut self, owner: &str, domain: &str, selector: &str, key: &DkimKey) -> Result<DkimRow> {
+    pub fn ensure_dkim_key(
+        &mut self,
+        owner: &Uid,
+        domain: &DomainName,
+        selector: &Selector,
+        key: &DkimKey,
+    ) -> Result<DkimRow> {
         let d = self.my_domain(owner, domain)?;
-        if let Some(there) = d.dkim.iter().find(|k| k.selector == selector) {
+        if let Some(there) = d.dkim.iter().find(|k| k.selector == *selector) {
             return Ok(there.clone());
         }
         let fresh = DkimRow {
-            selector: selector.into(),
-            owner: Some(owner.into()),
+            selector: selector.clone(),
+            owner: Some(owner.clone()),
             algorithm: key.algorithm,
             public: key.public.clone(),
             active: false,
@@ -496,7 +496,7 @@ impl Server {
         Ok(fresh)
     }
 
-    pub fn sign_with(&mut self, owner: &str, domain: &str, selectors: &[String]) -> Result<()> {
+    pub fn sign_with(&mut self, owner: &Uid, domain: &DomainName, selectors: &[Selector]) -> Result<()> {
         let d = self.my_domain(owner, domain)?;
         if let Some(s) = selectors.iter().find(|s| !d.dkim.iter().any(|k| k.selector == **s)) {
             return Err(absent("signing key", s));
@@ -507,21 +507,22 @@ impl Server {
         Ok(())
     }
 
-    pub fn remove_dkim_key(&mut self, owner: &str, domain: &str, selector: &str) -> Result<()> {
-        self.my_domain(owner, domain)?.dkim.retain(|k| k.selector != selector);
+    pub fn remove_dkim_key(&mut self, owner: &Uid, domain: &DomainName, selector: &Selector) -> Result<()> {
+        self.my_domain(owner, domain)?.dkim.retain(|k| k.selector != *selector);
         Ok(())
     }
 
     /// Whether the server takes mail for an address.
     pub fn accepts(&self, address: &str) -> bool {
-        let Some(d) = self.domains.get(domain_of(address)) else { return false };
+        let domain = address.rsplit('@').next().unwrap_or_default();
+        let Some(d) = self.domains.get(domain) else { return false };
         let alive = d.row.tenant.as_ref().is_none_or(|t| self.tenants.get(t).is_some_and(|t| t.row.active));
         let alias = |a: &str| self.aliases.get(a).is_some_and(|a| a.settings.active);
         d.row.active
             && alive
             && (self.mailboxes.get(address).is_some_and(|m| m.row.settings.receive)
                 || alias(address)
-                || alias(&format!("@{}", domain_of(address))))
+                || alias(&format!("@{domain}")))
     }
 }
 
@@ -556,18 +557,18 @@ impl Server {
         match step {
             ByHand::ForeignDomain { name } => {
                 let row = DomainRow {
-                    name: name.clone(),
+                    name: DomainName::from_server(name),
                     owner: None,
                     adopted: false,
                     tenant: None,
                     active: true,
                     alias_of: None,
                 };
-                self.domains.entry(name.clone()).or_insert(Domain { row, dkim: vec![] });
+                self.domains.entry(DomainName::from_server(name)).or_insert(Domain { row, dkim: vec![] });
                 vec![]
             }
             ByHand::ForeignMailbox { address } => {
-                if self.aliases.contains_key(address) || self.mailboxes.contains_key(address) {
+                if self.aliases.contains_key(address.as_str()) || self.mailboxes.contains_key(address.as_str()) {
                     return vec![];
                 }
                 self.made += 1;
@@ -582,7 +583,7 @@ impl Server {
                     keep_copy: true,
                 };
                 let row = MailboxRow {
-                    address: address.clone(),
+                    address: Address::from_server(address),
                     id: id.clone(),
                     owner: None,
                     adopted: false,
@@ -594,30 +595,37 @@ impl Server {
                     used: 42,
                 };
                 let data = [format!("mail:{id}")].into();
-                self.mailboxes
-                    .insert(address.clone(), Mailbox { row, stage: Stage::Live, password: "foreign".into(), data });
+                self.mailboxes.insert(
+                    Address::from_server(address),
+                    Mailbox { row, stage: Stage::Live, password: "foreign".into(), data },
+                );
                 vec![]
             }
             ByHand::ForeignAlias { address, target } => {
-                if self.aliases.contains_key(address) || self.mailboxes.contains_key(address) {
+                if self.aliases.contains_key(address.as_str()) || self.mailboxes.contains_key(address.as_str()) {
                     return vec![];
                 }
                 let settings = AliasSettings {
-                    targets: vec![target.clone()],
+                    targets: vec![Address::from_server(target)],
                     send_as: false,
                     display_name: "Foreign".into(),
                     active: true,
                 };
-                let row =
-                    AliasRow { address: address.clone(), owner: None, adopted: false, settings, effects_due: false };
-                self.aliases.insert(address.clone(), row);
+                let row = AliasRow {
+                    address: Address::from_server(address),
+                    owner: None,
+                    adopted: false,
+                    settings,
+                    effects_due: false,
+                };
+                self.aliases.insert(Address::from_server(address), row);
                 vec![]
             }
             ByHand::DropMailbox { address } => {
-                self.mailboxes.remove(address).map(|_| address.clone()).into_iter().collect()
+                self.mailboxes.remove(address.as_str()).map(|_| address.clone()).into_iter().collect()
             }
             ByHand::EditMailbox { address, quota } => {
-                match self.mailboxes.get_mut(address).filter(|m| m.row.owner.is_some()) {
+                match self.mailboxes.get_mut(address.as_str()).filter(|m| m.row.owner.is_some()) {
                     Some(m) => {
                         m.row.settings.quota = *quota;
                         vec![address.clone()]
@@ -625,33 +633,31 @@ impl Server {
                     None => vec![],
                 }
             }
-            ByHand::EditAlias { address, targets } => match self.aliases.get_mut(address).filter(|a| a.owner.is_some())
-            {
-                Some(a) => {
-                    a.settings.targets = targets.clone();
-                    vec![address.clone()]
+            ByHand::EditAlias { address, targets } => {
+                match self.aliases.get_mut(address.as_str()).filter(|a| a.owner.is_some()) {
+                    Some(a) => {
+                        a.settings.targets = targets.iter().map(Address::from_server).collect();
+                        vec![address.clone()]
+                    }
+                    None => vec![],
                 }
-                None => vec![],
-            },
-            ByHand::DropAlias { address } => {
-                self.aliases.remove(address).map(|_| address.clone()).into_iter().collect()
             }
-            ByHand::SwitchOffDomain { name } => match self.domains.get_mut(name).filter(|d| d.row.owner.is_some()) {
-                Some(d) => {
-                    d.row.active = false;
-                    vec![name.clone()]
+            ByHand::DropAlias { address } => {
+                self.aliases.remove(address.as_str()).map(|_| address.clone()).into_iter().collect()
+            }
+            ByHand::SwitchOffDomain { name } => {
+                match self.domains.get_mut(name.as_str()).filter(|d| d.row.owner.is_some()) {
+                    Some(d) => {
+                        d.row.active = false;
+                        vec![name.clone()]
+                    }
+                    None => vec![],
                 }
-                None => vec![],
-            },
+            }
             ByHand::Empty => {
-                let all = self
-                    .mailboxes
-                    .keys()
-                    .chain(self.aliases.keys())
-                    .chain(self.domains.keys())
-                    .chain(self.tenants.keys())
-                    .cloned()
-                    .collect();
+                let addresses = self.mailboxes.keys().chain(self.aliases.keys()).map(String::from);
+                let domains = self.domains.keys().map(String::from);
+                let all = addresses.chain(domains).chain(self.tenants.keys().map(String::from)).collect();
                 self.tenants.clear();
                 self.domains.clear();
                 self.mailboxes.clear();
@@ -726,16 +732,16 @@ impl GroupwareServer for GroupwareClient {
         let want = want.clone();
         self.call(WRITE, format!("ensure_tenant {} {:?}", want.origin, want.ids), move |s| s.ensure_tenant(&want)).await
     }
-    async fn tenant(&self, owner: &str) -> Result<Option<TenantRow>> {
-        let owner = owner.to_string();
+    async fn tenant(&self, owner: &Uid) -> Result<Option<TenantRow>> {
+        let owner = owner.clone();
         self.call(READ, format!("tenant of {owner}"), move |s| Ok(s.tenant(&owner))).await
     }
-    async fn remove_tenant(&self, owner: &str) -> Result<Left> {
-        let owner = owner.to_string();
+    async fn remove_tenant(&self, owner: &Uid) -> Result<Left> {
+        let owner = owner.clone();
         self.call(WRITE, format!("remove_tenant of {owner}"), move |s| s.remove_tenant(&owner)).await
     }
-    async fn read_domain(&self, name: &str) -> Result<DomainSnapshot> {
-        let name = name.to_string();
+    async fn read_domain(&self, name: &DomainName) -> Result<DomainSnapshot> {
+        let name = name.clone();
         self.call(READ, format!("read_domain {name}"), move |s| Ok(s.read_domain(&name))).await
     }
     async fn ensure_domain(&self, want: &DomainWant) -> Result<(DomainRow, Made)> {
@@ -743,8 +749,8 @@ impl GroupwareServer for GroupwareClient {
         self.call(WRITE, format!("ensure_domain {} in {}", want.name, want.tenant), move |s| s.ensure_domain(&want))
             .await
     }
-    async fn remove_domain(&self, owner: &str, name: &str, removal: Removal) -> Result<Left> {
-        let (owner, name) = (owner.to_string(), name.to_string());
+    async fn remove_domain(&self, owner: &Uid, name: &DomainName, removal: Removal) -> Result<Left> {
+        let (owner, name) = (owner.clone(), name.clone());
         self.call(WRITE, format!("remove_domain {name} {removal:?}"), move |s| s.remove_domain(&owner, &name, removal))
             .await
     }
@@ -755,20 +761,20 @@ impl GroupwareServer for GroupwareClient {
         })
         .await
     }
-    async fn disable_mailbox(&self, owner: &str, address: &str) -> Result<()> {
-        let (owner, address) = (owner.to_string(), address.to_string());
+    async fn disable_mailbox(&self, owner: &Uid, address: &Address) -> Result<()> {
+        let (owner, address) = (owner.clone(), address.clone());
         self.call(WRITE, format!("disable_mailbox {address}"), move |s| s.disable_mailbox(&owner, &address)).await
     }
-    async fn purge_mailbox(&self, owner: &str, address: &str) -> Result<()> {
-        let (owner, address) = (owner.to_string(), address.to_string());
+    async fn purge_mailbox(&self, owner: &Uid, address: &Address) -> Result<()> {
+        let (owner, address) = (owner.clone(), address.clone());
         self.call(WRITE, format!("purge_mailbox {address}"), move |s| s.purge_mailbox(&owner, &address)).await
     }
-    async fn drop_mailbox(&self, owner: &str, address: &str) -> Result<()> {
-        let (owner, address) = (owner.to_string(), address.to_string());
+    async fn drop_mailbox(&self, owner: &Uid, address: &Address) -> Result<()> {
+        let (owner, address) = (owner.clone(), address.clone());
         self.call(WRITE, format!("drop_mailbox {address}"), move |s| s.drop_mailbox(&owner, &address)).await
     }
-    async fn release_mailbox(&self, owner: &str, address: &str) -> Result<()> {
-        let (owner, address) = (owner.to_string(), address.to_string());
+    async fn release_mailbox(&self, owner: &Uid, address: &Address) -> Result<()> {
+        let (owner, address) = (owner.clone(), address.clone());
         self.call(WRITE, format!("release_mailbox {address}"), move |s| s.release_mailbox(&owner, &address)).await
     }
     async fn ensure_alias(&self, want: &AliasWant) -> Result<(AliasRow, Made)> {
@@ -778,31 +784,37 @@ impl GroupwareServer for GroupwareClient {
         })
         .await
     }
-    async fn remove_alias(&self, owner: &str, address: &str, removal: Removal) -> Result<()> {
-        let (owner, address) = (owner.to_string(), address.to_string());
+    async fn remove_alias(&self, owner: &Uid, address: &Address, removal: Removal) -> Result<()> {
+        let (owner, address) = (owner.clone(), address.clone());
         self.call(WRITE, format!("remove_alias {address} {removal:?}"), move |s| {
             s.remove_alias(&owner, &address, removal)
         })
         .await
     }
-    async fn aliases_to(&self, address: &str) -> Result<Vec<String>> {
-        let address = address.to_string();
+    async fn aliases_to(&self, address: &Address) -> Result<Vec<Address>> {
+        let address = address.clone();
         self.call(READ, format!("aliases_to {address}"), move |s| Ok(s.aliases_to(&address))).await
     }
-    async fn ensure_dkim_key(&self, owner: &str, domain: &str, selector: &str, key: &DkimKey) -> Result<DkimRow> {
-        let (owner, domain, selector, key) = (owner.to_string(), domain.to_string(), selector.to_string(), key.clone());
+    async fn ensure_dkim_key(
+        &self,
+        owner: &Uid,
+        domain: &DomainName,
+        selector: &Selector,
+        key: &DkimKey,
+    ) -> Result<DkimRow> {
+        let (owner, domain, selector, key) = (owner.clone(), domain.clone(), selector.clone(), key.clone());
         self.call(WRITE, format!("ensure_dkim_key {selector} {domain}"), move |s| {
             s.ensure_dkim_key(&owner, &domain, &selector, &key)
         })
         .await
     }
-    async fn sign_with(&self, owner: &str, domain: &str, selectors: &[String]) -> Result<()> {
-        let (owner, domain, selectors) = (owner.to_string(), domain.to_string(), selectors.to_vec());
+    async fn sign_with(&self, owner: &Uid, domain: &DomainName, selectors: &[Selector]) -> Result<()> {
+        let (owner, domain, selectors) = (owner.clone(), domain.clone(), selectors.to_vec());
         self.call(WRITE, format!("sign_with {selectors:?} {domain}"), move |s| s.sign_with(&owner, &domain, &selectors))
             .await
     }
-    async fn remove_dkim_key(&self, owner: &str, domain: &str, selector: &str) -> Result<()> {
-        let (owner, domain, selector) = (owner.to_string(), domain.to_string(), selector.to_string());
+    async fn remove_dkim_key(&self, owner: &Uid, domain: &DomainName, selector: &Selector) -> Result<()> {
+        let (owner, domain, selector) = (owner.clone(), domain.clone(), selector.clone());
         self.call(WRITE, format!("remove_dkim_key {selector} {domain}"), move |s| {
             s.remove_dkim_key(&owner, &domain, &selector)
         })

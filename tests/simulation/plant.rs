@@ -77,13 +77,13 @@ impl GroupwareServer for Planted {
         let want = TenantWant { owner: self.owner(&want.owner), ..want.clone() };
         self.inner.ensure_tenant(&want).await
     }
-    async fn tenant(&self, owner: &str) -> Result<Option<TenantRow>> {
+    async fn tenant(&self, owner: &Uid) -> Result<Option<TenantRow>> {
         self.inner.tenant(owner).await
     }
-    async fn remove_tenant(&self, owner: &str) -> Result<Left> {
+    async fn remove_tenant(&self, owner: &Uid) -> Result<Left> {
         self.cleanup(self.inner.remove_tenant(owner).await, Left::Gone)
     }
-    async fn read_domain(&self, name: &str) -> Result<DomainSnapshot> {
+    async fn read_domain(&self, name: &DomainName) -> Result<DomainSnapshot> {
         let mut rows = self.inner.read_domain(name).await?;
         if self.bug == Bug::BlindRead {
             rows.mailboxes.values_mut().for_each(|m| m.settings.quota = m.settings.quota.max(1 << 30));
@@ -107,7 +107,7 @@ impl GroupwareServer for Planted {
             other => other,
         }
     }
-    async fn remove_domain(&self, owner: &str, name: &str, removal: Removal) -> Result<Left> {
+    async fn remove_domain(&self, owner: &Uid, name: &DomainName, removal: Removal) -> Result<Left> {
         self.cleanup(self.inner.remove_domain(owner, name, removal).await, Left::Gone)
     }
     async fn ensure_mailbox(&self, want: &MailboxWant) -> Result<(MailboxRow, Made)> {
@@ -135,16 +135,16 @@ impl GroupwareServer for Planted {
             other => other,
         }
     }
-    async fn disable_mailbox(&self, owner: &str, address: &str) -> Result<()> {
+    async fn disable_mailbox(&self, owner: &Uid, address: &Address) -> Result<()> {
         self.cleanup(self.inner.disable_mailbox(owner, address).await, ())
     }
-    async fn purge_mailbox(&self, owner: &str, address: &str) -> Result<()> {
+    async fn purge_mailbox(&self, owner: &Uid, address: &Address) -> Result<()> {
         self.cleanup(self.inner.purge_mailbox(owner, address).await, ())
     }
-    async fn drop_mailbox(&self, owner: &str, address: &str) -> Result<()> {
+    async fn drop_mailbox(&self, owner: &Uid, address: &Address) -> Result<()> {
         self.cleanup(self.inner.drop_mailbox(owner, address).await, ())
     }
-    async fn release_mailbox(&self, owner: &str, address: &str) -> Result<()> {
+    async fn release_mailbox(&self, owner: &Uid, address: &Address) -> Result<()> {
         if self.bug == Bug::ReleaseDestroys {
             self.inner.disable_mailbox(owner, address).await?;
             self.inner.purge_mailbox(owner, address).await?;
@@ -156,19 +156,25 @@ impl GroupwareServer for Planted {
         let want = AliasWant { owner: self.owner(&want.owner), ..want.clone() };
         self.inner.ensure_alias(&want).await
     }
-    async fn remove_alias(&self, owner: &str, address: &str, removal: Removal) -> Result<()> {
+    async fn remove_alias(&self, owner: &Uid, address: &Address, removal: Removal) -> Result<()> {
         self.cleanup(self.inner.remove_alias(owner, address, removal).await, ())
     }
-    async fn aliases_to(&self, address: &str) -> Result<Vec<String>> {
+    async fn aliases_to(&self, address: &Address) -> Result<Vec<Address>> {
         if self.bug == Bug::NoAliasesTo { Ok(vec![]) } else { self.inner.aliases_to(address).await }
     }
-    async fn ensure_dkim_key(&self, owner: &str, domain: &str, selector: &str, key: &DkimKey) -> Result<DkimRow> {
+    async fn ensure_dkim_key(
+        &self,
+        owner: &Uid,
+        domain: &DomainName,
+        selector: &Selector,
+        key: &DkimKey,
+    ) -> Result<DkimRow> {
         self.inner.ensure_dkim_key(owner, domain, selector, key).await
     }
-    async fn sign_with(&self, owner: &str, domain: &str, selectors: &[String]) -> Result<()> {
+    async fn sign_with(&self, owner: &Uid, domain: &DomainName, selectors: &[Selector]) -> Result<()> {
         self.inner.sign_with(owner, domain, selectors).await
     }
-    async fn remove_dkim_key(&self, owner: &str, domain: &str, selector: &str) -> Result<()> {
+    async fn remove_dkim_key(&self, owner: &Uid, domain: &DomainName, selector: &Selector) -> Result<()> {
         self.inner.remove_dkim_key(owner, domain, selector).await
     }
 }

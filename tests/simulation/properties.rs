@@ -252,7 +252,7 @@ impl Properties {
                 }
                 let takes = w.groupware.values().any(|s| {
                     let mut all = s.mailboxes.keys().chain(s.aliases.keys());
-                    s.domains.get(&set.name).is_some_and(|d| d.row.active)
+                    s.domains.get(set.name.as_str()).is_some_and(|d| d.row.active)
                         && all.any(|a| a.ends_with(&format!("@{}", set.name)))
                 });
                 // Who was asked for a moment ago may be on its way out by now, because its object was deleted just then.
@@ -300,7 +300,10 @@ impl Properties {
             !m.domain().is_some_and(|d| known(&d.name()))
                 || m.address().is_some_and(|a| {
                     a != e.name
-                        && server.mailboxes.get(&a).is_some_and(|r| r.row.owner.as_deref() == Some(uid(m.object)))
+                        && server
+                            .mailboxes
+                            .get(a.as_str())
+                            .is_some_and(|r| r.row.owner.as_deref() == Some(uid(m.object)))
                 })
         };
         let missing = all.iter().filter(|m| !there(m)).count() as u64;
@@ -320,10 +323,10 @@ impl Properties {
     /// I2: whatever is owned at a server has its object, with the finalizer on it.
     fn no_leak(&self, w: &World) -> Verdict {
         for (host, server) in &w.groupware {
-            let tenants = server.tenants.values().map(|t| ("tenant", &t.row.id, &t.row.owner));
-            let domains = server.domains.values().map(|d| ("domain", &d.row.name, &d.row.owner));
-            let mailboxes = server.mailboxes.values().map(|m| ("mailbox", &m.row.address, &m.row.owner));
-            let aliases = server.aliases.values().map(|a| ("alias", &a.address, &a.owner));
+            let tenants = server.tenants.values().map(|t| ("tenant", t.row.id.as_str(), &t.row.owner));
+            let domains = server.domains.values().map(|d| ("domain", d.row.name.as_str(), &d.row.owner));
+            let mailboxes = server.mailboxes.values().map(|m| ("mailbox", m.row.address.as_str(), &m.row.owner));
+            let aliases = server.aliases.values().map(|a| ("alias", a.address.as_str(), &a.owner));
             let mut owners = BTreeSet::new();
             for (kind, name, owner) in tenants.chain(domains).chain(mailboxes).chain(aliases) {
                 let Some(owner) = owner else { continue };
@@ -334,7 +337,7 @@ impl Properties {
                     continue;
                 }
                 match w.by_uid(owner) {
-                    None if w.notes.forced.contains(owner) => {}
+                    None if w.notes.forced.contains(owner.as_str()) => {}
                     None => return Err(format!("I2: {kind} {name} at {host} is left, its object is gone")),
                     Some((key, v)) if !finalizers(v).contains(&FINALIZER) => {
                         return Err(format!("I2: {kind} {name} at {host} is owned by {key}, which has no finalizer"));
@@ -350,24 +353,24 @@ impl Properties {
     fn strangers(&mut self, w: &World) -> Verdict {
         let mut now = BTreeMap::new();
         for (host, s) in &w.groupware {
-            let id = |kind, name: &String| (host.clone(), kind, name.clone());
+            let id = |kind, name: &str| (host.clone(), kind, name.to_owned());
             now.extend(
                 s.domains
                     .iter()
                     .filter(|(_, d)| d.row.owner.is_none())
-                    .map(|(n, d)| (id("domain", n), Foreign::Domain(d.clone()))),
+                    .map(|(n, d)| (id("domain", n.as_str()), Foreign::Domain(d.clone()))),
             );
             now.extend(
                 s.mailboxes
                     .iter()
                     .filter(|(_, m)| m.row.owner.is_none())
-                    .map(|(n, m)| (id("mailbox", n), Foreign::Mailbox(m.clone()))),
+                    .map(|(n, m)| (id("mailbox", n.as_str()), Foreign::Mailbox(m.clone()))),
             );
             now.extend(
                 s.aliases
                     .iter()
                     .filter(|(_, a)| a.owner.is_none())
-                    .map(|(n, a)| (id("alias", n), Foreign::Alias(a.clone()))),
+                    .map(|(n, a)| (id("alias", n.as_str()), Foreign::Alias(a.clone()))),
             );
         }
         for (id, (was, count)) in &self.foreign {
@@ -378,13 +381,13 @@ impl Properties {
             }
             let s = &w.groupware[host];
             let owner = match *kind {
-                "domain" => s.domains.get(name).and_then(|d| d.row.owner.clone()),
-                "mailbox" => s.mailboxes.get(name).and_then(|m| m.row.owner.clone()),
-                _ => s.aliases.get(name).and_then(|a| a.owner.clone()),
+                "domain" => s.domains.get(name.as_str()).and_then(|d| d.row.owner.clone()),
+                "mailbox" => s.mailboxes.get(name.as_str()).and_then(|m| m.row.owner.clone()),
+                _ => s.aliases.get(name.as_str()).and_then(|a| a.owner.clone()),
             };
             let adopter =
                 owner.as_deref().and_then(|o| w.by_uid(o)).map(|(_, v)| text(v, "/spec/adoptionPolicy").to_string());
-            let kept_mail = match (was, s.mailboxes.get(name)) {
+            let kept_mail = match (was, s.mailboxes.get(name.as_str())) {
                 (Foreign::Mailbox(m), Some(n)) => m.data.is_subset(&n.data),
                 _ => true,
             };
@@ -470,7 +473,8 @@ impl Properties {
     /// Whether the domain is in the tenant of an instance that went by force: it has not heard of the new one yet.
     fn parent_was_replaced(w: &World, domain: &Declared) -> bool {
         let Some(server) = domain.server() else { return false };
-        let tenant = server.domains.get(&domain.name()).and_then(|d| server.tenants.get(d.row.tenant.as_deref()?));
+        let tenant =
+            server.domains.get(domain.name().as_str()).and_then(|d| server.tenants.get(d.row.tenant.as_deref()?));
         tenant.and_then(|t| t.row.owner.as_deref()).is_some_and(|owner| w.notes.abandoned(owner))
     }
 
@@ -494,21 +498,21 @@ impl Properties {
                 Some(t) if t.id != text(d.object, "/status/instanceId") => Some(format!("its id is {}", t.id)),
                 _ => None,
             },
-            "maildomains" => match server.domains.get(&d.name()) {
+            "maildomains" => match server.domains.get(d.name().as_str()) {
                 Some(r) if r.row.owner.as_deref() == Some(me) => {
                     let tenant = d.instance().map(|i| text(i.object, "/status/instanceId").to_string());
                     (!r.row.active).then(|| "the domain is switched off".to_string()).or_else(|| {
-                        (tenant.is_some() && r.row.tenant != tenant)
+                        (tenant.is_some() && r.row.tenant.as_deref() != tenant.as_deref())
                             .then(|| format!("its tenant is {:?}", r.row.tenant))
                     })
                 }
                 other => Some(format!("the domain's owner is {:?}", other.map(|o| &o.row.owner))),
             },
-            "mailboxes" => match server.mailboxes.get(&d.address()?) {
+            "mailboxes" => match server.mailboxes.get(d.address()?.as_str()) {
                 Some(m) if m.row.owner.as_deref() == Some(me) => Self::mailbox_differs(d.object, m),
                 other => Some(format!("the mailbox's owner is {:?}", other.map(|o| &o.row.owner))),
             },
-            _ => match server.aliases.get(&d.address()?) {
+            _ => match server.aliases.get(d.address()?.as_str()) {
                 Some(a) if a.owner.as_deref() == Some(me) => {
                     let want = d.targets()?;
                     if a.settings.targets != want {

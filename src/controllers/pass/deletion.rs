@@ -11,15 +11,15 @@ use crate::state::world::World;
 use jiff::Timestamp;
 use kube::Resource;
 use mailtenant_api::*;
-use mailtenant_groupware::{BackendError, DomainSnapshot, Removal};
+use mailtenant_groupware::{BackendError, DomainName, DomainSnapshot, Removal};
 use mailtenant_runtime::dispatch::Next;
 use mailtenant_runtime::finalizer::Cleanup;
 use mailtenant_runtime::store::NamespacedName;
 use std::time::Duration;
 
 /// Waiting for others: names up to five, and how many more.
-pub fn blocked(reason: Reason, what: &str, names: &[String]) -> NotReady {
-    let shown: Vec<&str> = names.iter().take(5).map(String::as_str).collect();
+pub fn blocked(reason: Reason, what: &str, names: &[impl AsRef<str>]) -> NotReady {
+    let shown: Vec<&str> = names.iter().take(5).map(AsRef::as_ref).collect();
     let more = names.len().saturating_sub(5);
     let more = if more > 0 { format!(" and {more} more") } else { String::new() };
     NotReady::waiting(reason, format!("deletion waits for {what} {}{more}: delete them first", shown.join(", ")))
@@ -106,7 +106,7 @@ const JUST_NOW: Duration = Duration::from_secs(5);
 pub async fn observed_row(
     ctx: &Ctx,
     instance: &parents::Instance,
-    domain: (&NamespacedName, &str),
+    domain: (&NamespacedName, &DomainName),
     ownership: Option<Ownership>,
     ours: impl FnOnce(&DomainSnapshot) -> bool,
 ) -> Step<Cleanup<NotReady>> {

@@ -11,6 +11,7 @@ use crate::state::snapshots::Since;
 use kube::ResourceExt;
 use mailtenant_api::mail_instance::MassLossState;
 use mailtenant_api::*;
+use mailtenant_groupware::{Address, DomainName};
 use mailtenant_runtime::store::NamespacedName;
 
 /// Counts what is missing, from what the server has: in every domain of the instance, since a loss seen domain by domain
@@ -19,7 +20,7 @@ use mailtenant_runtime::store::NamespacedName;
 /// Of a mailbox that is being deleted it is not known whether it was taken down already, unless its domain is missing
 /// too: that goes after its mailboxes, so whoever has them and not it is not the server that we know.
 pub async fn count(ctx: &Ctx, server: &Groupware, instance: &NamespacedName, since: Since) -> Result<Loss, NotReady> {
-    let domains: Vec<(NamespacedName, String)> = {
+    let domains: Vec<(NamespacedName, DomainName)> = {
         let world = ctx.world();
         let keys = world.index.domains_by_instance.of(instance);
         keys.filter_map(|k| Some((k.clone(), a_label(world.domains.get(k)?.as_ref())))).collect()
@@ -27,12 +28,12 @@ pub async fn count(ctx: &Ctx, server: &Groupware, instance: &NamespacedName, sin
     let mut loss = Loss { missing: 0, all: 0 };
     for (key, name) in domains {
         // Address, and whether it is being deleted.
-        let ours: Vec<(String, bool)> = {
+        let ours: Vec<(Address, bool)> = {
             let world = ctx.world();
             let mailboxes = world.index.mailboxes_by_domain.of(&key).filter_map(|k| world.mailboxes.get(k));
             mailboxes
                 .filter(|m| !never_made(m.status.as_ref().and_then(|s| s.ownership)))
-                .map(|m| (format!("{}@{name}", m.spec.local_part), m.metadata.deletion_timestamp.is_some()))
+                .map(|m| (Address::in_domain(&m.spec.local_part, &name), m.metadata.deletion_timestamp.is_some()))
                 .collect()
         };
         if ours.is_empty() {

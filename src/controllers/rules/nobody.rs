@@ -6,21 +6,19 @@ use crate::not_ready::NotReady;
 use crate::state::derived::a_label;
 use crate::state::snapshots::Since;
 use mailtenant_api::Reason;
-use mailtenant_mail::address;
+use mailtenant_mail::Address;
 use mailtenant_runtime::store::NamespacedName;
 
 /// Of addresses that no object declares, each with the object of its domain, those that the server does not have either: a
 /// domain that was adopted has mailboxes that are declared nowhere.
-pub async fn has(ctx: &Ctx, server: &Groupware, undeclared: Vec<(NamespacedName, String)>) -> Step<Vec<String>> {
+pub async fn has(ctx: &Ctx, server: &Groupware, undeclared: Vec<(NamespacedName, Address)>) -> Step<Vec<Address>> {
     let mut out = vec![];
     for (key, wanted) in undeclared {
         let Some(name) = ctx.world().domains.get(&key).map(|d| a_label(&d)) else { continue };
-        let plain = address::split(&wanted).and_then(|(local, domain)| Some((local.split_once('+')?.0, domain)));
-        let plain = plain.map(|(local, domain)| format!("{local}@{domain}"));
-        let all = [Some(wanted.clone()), plain, Some(format!("@{name}"))];
+        let all = [wanted.clone(), wanted.without_detail(), Address::catch_all(&name)];
         let there = ctx
             .rows(server, &key, &name, Since::Ever, |rows| {
-                all.iter().flatten().any(|a| rows.mailboxes.contains_key(a) || rows.aliases.contains_key(a))
+                all.iter().any(|a| rows.mailboxes.contains_key(a) || rows.aliases.contains_key(a))
             })
             .await
             .map_err(|e| NotReady::backend(&server.label(), &e))?;
@@ -32,7 +30,7 @@ pub async fn has(ctx: &Ctx, server: &Groupware, undeclared: Vec<(NamespacedName,
 }
 
 /// The words for an address that nobody has. Not stalled: it may be declared in the next moment.
-pub fn not_ready(address: &str) -> NotReady {
+pub fn not_ready(address: &Address) -> NotReady {
     let text = format!("nobody has {address}: create a Mailbox or a MailAlias with it, or name another address");
     NotReady::waiting(Reason::InvalidSpec, text)
 }

@@ -1,7 +1,8 @@
 //! What follows from a single object.
 
+use kube::Resource;
 use mailtenant_api::*;
-use mailtenant_groupware::Capability;
+use mailtenant_groupware::{Address, Capability, DomainName, Owner, Uid};
 use std::collections::BTreeSet;
 
 /// The DNSBackends that a domain is on: the one it names, and the one that has its records. They differ when
@@ -12,8 +13,27 @@ pub fn dns_backends(domain: &MailDomain) -> BTreeSet<String> {
 }
 
 /// The name that a domain has in the DNS; as it is written if it is not a name at all.
-pub fn a_label(domain: &MailDomain) -> String {
-    mailtenant_mail::name::canonical(&domain.spec.domain).unwrap_or_else(|_| domain.spec.domain.clone())
+pub fn a_label(domain: &MailDomain) -> DomainName {
+    // What is no name is asked for as it is written: no server has it.
+    DomainName::new(&domain.spec.domain).unwrap_or_else(|_| DomainName::from_server(&domain.spec.domain))
+}
+
+/// Who an object is to a server.
+pub fn owner_uid<K: Resource>(object: &K) -> Uid {
+    Uid::new(uid(object))
+}
+
+/// Who an object is to a server, and whether it takes over what nobody owns.
+pub fn owner<K: Resource>(object: &K, policy: AdoptionPolicy) -> Owner {
+    Owner { uid: owner_uid(object), adopt: policy == AdoptionPolicy::IfUnowned }
+}
+
+/// The local part under which objects declare an address: `*` for the catch-all.
+pub fn declared_local_part(address: &Address) -> &str {
+    match address.local() {
+        "" => "*",
+        local => local,
+    }
 }
 
 /// The Secret that a mailbox's access data is written to.

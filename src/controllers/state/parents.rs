@@ -6,6 +6,7 @@ use crate::state::derived::a_label;
 use crate::state::kind::{Kind, ObjectId};
 use crate::state::world::World;
 use mailtenant_api::*;
+use mailtenant_groupware::{DomainName, TenantId};
 use mailtenant_runtime::store::NamespacedName;
 use std::sync::Arc;
 
@@ -17,7 +18,7 @@ pub struct Instance {
     /// Its name.
     pub key: NamespacedName,
     /// Id at the backend; none while it is not provisioned.
-    pub id: Option<String>,
+    pub id: Option<TenantId>,
     /// The backend.
     pub backend: Arc<GroupwareBackend>,
 }
@@ -29,8 +30,8 @@ pub struct Domain {
     pub object: Arc<MailDomain>,
     /// Its name.
     pub key: NamespacedName,
-    /// A-label.
-    pub name: String,
+    /// Its name.
+    pub name: DomainName,
     /// Its instance.
     pub instance: Instance,
 }
@@ -81,7 +82,7 @@ pub fn instance(world: &World, key: &NamespacedName, for_deletion: bool) -> Resu
     })?;
     let backend = backend(world, &object, for_deletion)?;
     let status = object.status.clone().unwrap_or_default();
-    let id = status.instance_id.filter(|_| status.ownership.is_some());
+    let id = status.instance_id.filter(|_| status.ownership.is_some()).map(TenantId::new);
     Ok(Instance { object, key: key.clone(), id, backend })
 }
 

@@ -7,7 +7,7 @@ use super::kind::{Kind, ObjectId};
 use super::world::World;
 use mailtenant_api::mail_alias::AliasTarget;
 use mailtenant_api::{MailAlias, Mailbox};
-use mailtenant_mail::address;
+use mailtenant_mail::Address;
 use mailtenant_runtime::store::NamespacedName;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -16,13 +16,13 @@ fn domains<'a>(world: &'a World, instance: &'a NamespacedName, name: &str) -> im
     let of_instance = move |key: &&NamespacedName| {
         world.domains.get(key).is_some_and(|d| key.sibling(&d.spec.instance_ref.name) == *instance)
     };
-    world.index.domains_by_name.of(&name.to_owned()).filter(of_instance)
+    world.index.domains_by_name.of(name).filter(of_instance)
 }
 
 /// The object that takes mail for an address: the one that declares it, else the one without its `+detail`
 /// (RFC 5233), else the catch-all of the domain.
-fn taker(world: &World, instance: &NamespacedName, address: &str) -> Option<ObjectId> {
-    let (local, domain) = address::split(address)?;
+fn taker(world: &World, instance: &NamespacedName, address: &Address) -> Option<ObjectId> {
+    let (local, domain) = (address.local(), address.domain());
     let base = local.split('+').next().filter(|b| !b.is_empty());
     let locals = [Some(local), base, Some("*")];
     let at = |local: &str| domains(world, instance, domain).find_map(|d| first(world, d, local));
@@ -36,28 +36,28 @@ fn first(world: &World, domain: &NamespacedName, local: &str) -> Option<ObjectId
 }
 
 /// The addresses that an alias delivers to.
-fn alias_targets(world: &World, key: &NamespacedName, alias: &MailAlias) -> Vec<String> {
+fn alias_targets(world: &World, key: &NamespacedName, alias: &MailAlias) -> Vec<Address> {
     let one = |t: &AliasTarget| match (&t.mailbox_ref, &t.address) {
         (Some(r), _) => {
             let mailbox = world.mailboxes.get(&key.sibling(&r.name))?;
             let domain = world.domains.get(&key.sibling(&mailbox.spec.domain_ref.name))?;
-            Some(format!("{}@{}", mailbox.spec.local_part, a_label(&domain)))
+            Some(Address::in_domain(&mailbox.spec.local_part, &a_label(&domain)))
         }
-        (None, Some(text)) => address::canonical(text).ok(),
+        (None, Some(text)) => Address::new(text).ok(),
         (None, None) => None,
     };
     alias.spec.targets.iter().filter_map(one).collect()
 }
 
 /// The addresses that a mailbox forwards to, in their canonical form.
-pub fn forwards(mailbox: &Mailbox) -> Vec<String> {
+pub fn forwards(mailbox: &Mailbox) -> Vec<Address> {
     let to = mailbox.spec.forwarding.iter().flat_map(|f| &f.to);
-    to.filter_map(|text| address::canonical(text).ok()).collect()
+    to.filter_map(|text| Address::new(text).ok()).collect()
 }
 
 /// The addresses that mail is passed on to without being kept. A mailbox that keeps a copy ends every circle: Postfix expands
 /// an address that stands in its own expansion once.
-fn passes_on(world: &World, id: &ObjectId) -> Vec<String> {
+fn passes_on(world: &World, id: &ObjectId) -> Vec<Address> {
     match id.kind {
         Kind::MailAlias => world.aliases.get(&id.key).map_or(vec![], |a| alias_targets(world, &id.key, &a)),
         Kind::Mailbox => {
@@ -90,11 +90,11 @@ fn way(world: &World, came_from: &BTreeMap<ObjectId, ObjectId>, start: &ObjectId
     let before = |id: &ObjectId| came_from.get(id).cloned().filter(|_| id != start);
     let mut ids: Vec<ObjectId> = std::iter::successors(Some(last.clone()), before).collect();
     ids.reverse();
-    ids.iter().chain([start]).filter_map(|id| address_of(world, id)).collect()
+    ids.iter().chain([start]).filter_map(|id| address_of(world, id)).map(String::from).collect()
 }
 
 /// The address of a mailbox or alias; `*@domain` for a catch-all.
-fn address_of(world: &World, id: &ObjectId) -> Option<String> {
+fn address_of(world: &World, id: &ObjectId) -> Option<Address> {
     match id.kind {
         Kind::Mailbox => {
             let object = world.mailboxes.get(&id.key)?;
@@ -109,40 +109,35 @@ fn address_of(world: &World, id: &ObjectId) -> Option<String> {
 }
 
 /// The address of a local part in a domain object.
-fn in_domain(world: &World, domain: &NamespacedName, local: &str) -> Option<String> {
-    Some(format!("{local}@{}", a_label(&*world.domains.get(domain)?)))
+fn in_domain(world: &World, domain: &NamespacedName, local: &str) -> Option<Address> {
+    Some(Address::in_domain(local, &a_label(&*world.domains.get(domain)?)))
 }
 
 /// Of these addresses those in a domain of the instance that no object declares, with the object of their domain.
 pub fn undeclared<'a>(
     world: &World,
     instance: &NamespacedName,
-    addresses: impl IntoIterator<Item = &'a String>,
-) -> Vec<(NamespacedName, String)> {
-    let one = |address: &String| {
-        let (_, name) = address::split(address)?;
-        let domain = domains(world, instance, name).next()?.clone();
+    addresses: impl IntoIterator<Item = &'a Address>,
+) -> Vec<(NamespacedName, Address)> {
+    let one = |address: &Address| {
+        let domain = domains(world, instance, address.domain()).next()?.clone();
         taker(world, instance, address).is_none().then(|| (domain, address.clone()))
     };
     addresses.into_iter().filter_map(one).collect()
 }
 
 /// The addresses that an alias names as such, in their canonical form.
-pub fn named(alias: &MailAlias) -> Vec<String> {
-    alias.spec.targets.iter().filter_map(|t| address::canonical(t.address.as_deref()?).ok()).collect()
+pub fn named(alias: &MailAlias) -> Vec<Address> {
+    alias.spec.targets.iter().filter_map(|t| Address::new(t.address.as_deref()?).ok()).collect()
 }
 
 /// Key of an address in the index of those who name it, without its `+detail`.
-pub fn index_key(namespace: &str, address: &str) -> (String, String) {
-    let plain = address::split(address).map(|(local, domain)| match local.split_once('+') {
-        Some((base, _)) if !base.is_empty() => format!("{base}@{domain}"),
-        _ => address.to_owned(),
-    });
-    (namespace.to_owned(), plain.unwrap_or_else(|| address.to_owned()))
+pub fn index_key(namespace: &str, address: &Address) -> (String, Address) {
+    (namespace.to_owned(), address.without_detail())
 }
 
 /// [`index_key`] of each address that an object names.
-pub fn keys(object: &NamespacedName, addresses: Vec<String>) -> BTreeSet<(String, String)> {
+pub fn keys(object: &NamespacedName, addresses: Vec<Address>) -> BTreeSet<(String, Address)> {
     addresses.iter().map(|a| index_key(&object.namespace, a)).collect()
 }
 
@@ -163,7 +158,7 @@ pub fn leading_to(world: &World, id: &ObjectId, domain: &NamespacedName, local: 
     found
 }
 
-fn referrers(world: &World, id: &ObjectId, domain: &NamespacedName, address: &str) -> Vec<ObjectId> {
+fn referrers(world: &World, id: &ObjectId, domain: &NamespacedName, address: &Address) -> Vec<ObjectId> {
     let alias = |k: &NamespacedName| ObjectId::new(Kind::MailAlias, k.clone());
     let mailbox = |k: &NamespacedName| ObjectId::new(Kind::Mailbox, k.clone());
     let key = index_key(&id.key.namespace, address);
@@ -287,7 +282,7 @@ mod tests {
     #[test]
     fn who_is_declared() {
         let w = world(&[("alice", Value::Null)], &[("info", to(&["alice"]))]);
-        let ask = |w: &World, address: &str| !undeclared(w, &instance(), [&address.to_owned()]).is_empty();
+        let ask = |w: &World, address: &str| !undeclared(w, &instance(), [&Address::from_server(address)]).is_empty();
         for (address, nobody) in [
             ("alice@acme.test", false),
             ("alice+news@acme.test", false),

@@ -5,7 +5,7 @@
 //! objects it concerns. A snapshot that may be wrong (a call failed half-way) is marked stale and read again before it
 //! is used; its rows stay for the comparison.
 
-use mailtenant_groupware::{AliasRow, DomainSnapshot, GroupwareServer, MailboxRow, Result};
+use mailtenant_groupware::{Address, AliasRow, DomainName, DomainSnapshot, GroupwareServer, MailboxRow, Result, Uid};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -47,20 +47,20 @@ impl Since {
 }
 
 /// By the backend's uid and the domain's name.
-type SlotKey = (String, String);
+type SlotKey = (Uid, DomainName);
 
 /// What the servers were last seen to hold.
 #[derive(Default)]
 pub struct Snapshots(Mutex<BTreeMap<SlotKey, Arc<AsyncMutex<Slot>>>>);
 
 /// Addresses whose rows differ between two reads.
-pub fn changed(old: &DomainSnapshot, new: &DomainSnapshot) -> BTreeSet<String> {
+pub fn changed(old: &DomainSnapshot, new: &DomainSnapshot) -> BTreeSet<Address> {
     fn diff<R: PartialEq>(
-        a: &BTreeMap<String, R>,
-        b: &BTreeMap<String, R>,
+        a: &BTreeMap<Address, R>,
+        b: &BTreeMap<Address, R>,
         same: impl Fn(&R, &R) -> bool,
-    ) -> Vec<String> {
-        let names: BTreeSet<&String> = a.keys().chain(b.keys()).collect();
+    ) -> Vec<Address> {
+        let names: BTreeSet<&Address> = a.keys().chain(b.keys()).collect();
         names
             .into_iter()
             .filter(|n| match (a.get(*n), b.get(*n)) {
@@ -80,9 +80,9 @@ pub fn changed(old: &DomainSnapshot, new: &DomainSnapshot) -> BTreeSet<String> {
 }
 
 impl Snapshots {
-    fn slot(&self, backend: &str, domain: &str) -> Arc<AsyncMutex<Slot>> {
+    fn slot(&self, backend: &Uid, domain: &DomainName) -> Arc<AsyncMutex<Slot>> {
         let mut slots = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        slots.entry((backend.to_owned(), domain.to_owned())).or_default().clone()
+        slots.entry((backend.clone(), domain.clone())).or_default().clone()
     }
 
     /// The rows of a domain, read if they were not yet or are stale: whoever comes first reads, the others wait for it.
@@ -90,10 +90,10 @@ impl Snapshots {
     pub async fn with<T>(
         &self,
         server: &dyn GroupwareServer,
-        backend: &str,
-        domain: &str,
+        backend: &Uid,
+        domain: &DomainName,
         since: Since,
-        look: impl FnOnce(&DomainSnapshot, BTreeSet<String>) -> T,
+        look: impl FnOnce(&DomainSnapshot, BTreeSet<Address>) -> T,
     ) -> Result<T> {
         let slot = self.slot(backend, domain);
         let mut slot = slot.lock().await;
@@ -107,7 +107,7 @@ impl Snapshots {
     }
 
     /// Puts in what a call gave back.
-    pub async fn update(&self, backend: &str, domain: &str, change: impl FnOnce(&mut DomainSnapshot)) {
+    pub async fn update(&self, backend: &Uid, domain: &DomainName, change: impl FnOnce(&mut DomainSnapshot)) {
         let slot = self.slot(backend, domain);
         let mut slot = slot.lock().await;
         if slot.read.is_some() {
@@ -116,7 +116,7 @@ impl Snapshots {
     }
 
     /// A call may have been carried out or not: read again before the next use.
-    pub async fn stale(&self, backend: &str, domain: &str) {
+    pub async fn stale(&self, backend: &Uid, domain: &DomainName) {
         let slot = self.slot(backend, domain);
         slot.lock().await.stale = true;
     }
@@ -124,17 +124,17 @@ impl Snapshots {
     /// An address was refused since it is somebody else's: that is an answer, nothing was carried out. What is known of the
     /// domain is as good as before if it says that too, that the row is not of `uid`; whoever tries again and again must
     /// not have it read each time (I5).
-    pub async fn refused(&self, backend: &str, domain: &str, address: &str, uid: &str) {
+    pub async fn refused(&self, backend: &Uid, domain: &DomainName, address: &Address, uid: &Uid) {
         let slot = self.slot(backend, domain);
         let mut slot = slot.lock().await;
         let mailbox = slot.snapshot.mailboxes.get(address).map(|r| &r.owner);
         let alias = slot.snapshot.aliases.get(address).map(|r| &r.owner);
-        let known = mailbox.into_iter().chain(alias).any(|owner| owner.as_deref() != Some(uid));
+        let known = mailbox.into_iter().chain(alias).any(|owner| owner.as_ref() != Some(uid));
         slot.stale |= !known;
     }
 
     /// The server was away, or is another one: everything is read again before its next use.
-    pub async fn stale_all(&self, backend: &str) {
+    pub async fn stale_all(&self, backend: &Uid) {
         let slots: Vec<Arc<AsyncMutex<Slot>>> = {
             let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
             all.iter().filter(|((b, _), _)| b == backend).map(|(_, slot)| slot.clone()).collect()
@@ -145,13 +145,17 @@ impl Snapshots {
     }
 
     /// The domain is gone.
-    pub fn forget(&self, backend: &str, domain: &str) {
+    pub fn forget(&self, backend: &Uid, domain: &DomainName) {
         let mut slots = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        slots.remove(&(backend.to_owned(), domain.to_owned()));
+        slots.remove(&(backend.clone(), domain.clone()));
     }
 }
 
-async fn read(server: &dyn GroupwareServer, domain: &str, slot: &mut AsyncGuard<'_, Slot>) -> Result<BTreeSet<String>> {
+async fn read(
+    server: &dyn GroupwareServer,
+    domain: &DomainName,
+    slot: &mut AsyncGuard<'_, Slot>,
+) -> Result<BTreeSet<Address>> {
     let begun = Instant::now();
     let fresh = server.read_domain(domain).await?;
     let changed = if slot.read.is_some() { changed(&slot.snapshot, &fresh) } else { BTreeSet::new() };
@@ -168,9 +172,12 @@ mod tests {
 
     #[tokio::test]
     async fn a_refusal_is_news_only_where_the_row_was_thought_to_be_ones_own() {
+        let (backend, me) = (Uid::new("b"), Uid::new("me"));
+        let domain = DomainName::from_server("acme.test");
+        let sales = Address::in_domain("sales", &domain);
         let row = |owner: Option<&str>| AliasRow {
-            address: "sales@acme.test".into(),
-            owner: owner.map(str::to_owned),
+            address: sales.clone(),
+            owner: owner.map(Uid::new),
             adopted: false,
             settings: AliasSettings { targets: vec![], send_as: false, display_name: String::new(), active: true },
             effects_due: false,
@@ -178,12 +185,12 @@ mod tests {
         for (had, news) in [(Some(None), false), (Some(Some("other")), false), (Some(Some("me")), true), (None, true)] {
             let observed = Snapshots::default();
             {
-                let slot = observed.slot("b", "acme.test");
+                let slot = observed.slot(&backend, &domain);
                 let mut slot = slot.lock().await;
-                slot.snapshot.aliases.extend(had.map(|owner| ("sales@acme.test".to_owned(), row(owner))));
+                slot.snapshot.aliases.extend(had.map(|owner| (sales.clone(), row(owner))));
             }
-            observed.refused("b", "acme.test", "sales@acme.test", "me").await;
-            assert_eq!(observed.slot("b", "acme.test").lock().await.stale, news, "{had:?}");
+            observed.refused(&backend, &domain, &sales, &me).await;
+            assert_eq!(observed.slot(&backend, &domain).lock().await.stale, news, "{had:?}");
         }
     }
 }

@@ -8,6 +8,7 @@ use super::kind::{Kind, ObjectId};
 use super::world::World;
 use kube::{Resource, ResourceExt};
 use mailtenant_api::*;
+use mailtenant_groupware::DomainName;
 use mailtenant_runtime::queue::Priority;
 use mailtenant_runtime::store::{Delta, NamespacedName};
 
@@ -142,7 +143,7 @@ pub fn child(world: &World, wakes: &mut Wakeups, own: &ObjectId, c: Child) {
 /// Mailbox objects of a namespace with an address.
 pub fn by_address(world: &World, namespace: &str, address: &str) -> Vec<NamespacedName> {
     let Some((local, domain)) = address.rsplit_once('@') else { return vec![] };
-    let Ok(domain) = mailtenant_mail::name::canonical(domain) else { return vec![] };
+    let Ok(domain) = DomainName::new(domain) else { return vec![] };
     world
         .index
         .domains_by_name

@@ -6,6 +6,7 @@ use super::verdicts::Verdicts;
 use k8s_openapi::api::core::v1::{Namespace, Secret};
 use kube::core::PartialObjectMeta;
 use mailtenant_api::*;
+use mailtenant_groupware::{Address, DomainName};
 use mailtenant_runtime::index::Multi;
 use mailtenant_runtime::store::{NamespacedName, Store};
 use std::collections::{BTreeMap, BTreeSet};
@@ -36,7 +37,7 @@ pub struct Index {
     pub instances_by_backend: Multi<String, NamespacedName>,
     pub domains_by_instance: Multi<NamespacedName, NamespacedName>,
     pub domains_by_dns_backend: Multi<String, NamespacedName>,
-    pub domains_by_name: Multi<String, NamespacedName>,
+    pub domains_by_name: Multi<DomainName, NamespacedName>,
     pub domains_by_alias_of: Multi<NamespacedName, NamespacedName>,
     /// Domains by each name above theirs.
     pub domains_below: Multi<String, NamespacedName>,
@@ -46,9 +47,9 @@ pub struct Index {
     pub mailboxes_by_secret: Multi<NamespacedName, NamespacedName>,
     pub aliases_by_domain: Multi<NamespacedName, NamespacedName>,
     pub aliases_by_mailbox: Multi<NamespacedName, NamespacedName>,
-    pub aliases_by_address: Multi<(String, String), NamespacedName>,
+    pub aliases_by_address: Multi<(String, Address), NamespacedName>,
     /// Aliases and forwarding mailboxes by the addresses that they name ([`super::routes::index_key`]).
-    pub routes_by_address: Multi<(String, String), ObjectId>,
+    pub routes_by_address: Multi<(String, Address), ObjectId>,
     /// Objects that declare an address: domain object and local part.
     pub addresses: Multi<(NamespacedName, String), ObjectId>,
     pub backends_by_secret: Multi<String, ObjectId>,
@@ -111,7 +112,7 @@ impl World {
     }
 
     /// Names that an instance's domains hold: an unproven claim counts for nothing (I9, I11).
-    pub fn held_names(&self, instance: &NamespacedName) -> BTreeSet<String> {
+    pub fn held_names(&self, instance: &NamespacedName) -> BTreeSet<DomainName> {
         let domains = self.index.domains_by_instance.of(instance).filter_map(|k| self.domains.get(k));
         domains
             .filter_map(|d| {

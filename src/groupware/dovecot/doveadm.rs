@@ -123,9 +123,9 @@ impl Doveadm {
         }
     }
 
-    /// Forgets what the auth cache has of users, good and bad.
-    pub async fn flush(&self, users: &[String]) -> Result<()> {
-        self.done("authCacheFlush", json!({"user": users})).await.map(|_| ())
+    /// Forgets what the auth cache has of a user, good and bad.
+    pub async fn flush(&self, user: &str) -> Result<()> {
+        self.done("authCacheFlush", json!({"user": [user]})).await.map(|_| ())
     }
 
     /// Whether a path exists.

@@ -3,7 +3,7 @@
 use super::*;
 use crate::policy::OnDelete;
 use crate::policy::{DkimAlgorithm, DmarcPolicy, SpfAll};
-use crate::records::{DkimPublic, Dmarc, Input, desired};
+use crate::records::{DkimPublic, Dmarc, Input, Selector, desired};
 use crate::rr::Change;
 use crate::spf;
 use crate::value;
@@ -69,7 +69,7 @@ fn want(dmarc: DmarcPolicy, selector: &str, include: &str) -> Vec<Record> {
         mx: vec![(10, "mx1.p.example".into()), (20, "mx2.p.example".into())],
         spf: Some((include.into(), SpfAll::Fail)),
         dkim: vec![DkimPublic {
-            selector: selector.into(),
+            selector: Selector::new(selector),
             algorithm: DkimAlgorithm::RSA2048,
             public: selector.to_uppercase(),
         }],

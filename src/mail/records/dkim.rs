@@ -2,11 +2,23 @@
 
 use crate::policy::DkimAlgorithm;
 
+crate::text_type! {
+    /// Selector of a signing key: what stands in front of `._domainkey` (RFC 6376, 3.1).
+    Selector
+}
+
+impl Selector {
+    /// As we made it, or as a server has it.
+    pub fn new(text: impl Into<String>) -> Self {
+        Selector(text.into())
+    }
+}
+
 /// A signing key to publish.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DkimPublic {
-    /// Label in front of `._domainkey`.
-    pub selector: String,
+    /// Where the record stands.
+    pub selector: Selector,
     /// Becomes `k=`.
     pub algorithm: DkimAlgorithm,
     /// Value of `p=` (base64).
@@ -29,22 +41,22 @@ pub fn dkim_value(key: &DkimPublic) -> String {
 
 /// A new selector: `s202611r` for an RSA key made in November 2026, `s202611e` for Ed25519, `s202611r2` and so on when
 /// the month has had one. `taken` are the selectors in use.
-pub fn new_selector(year: i16, month: i8, algorithm: DkimAlgorithm, taken: &[String]) -> String {
+pub fn new_selector(year: i16, month: i8, algorithm: DkimAlgorithm, taken: &[Selector]) -> Selector {
     let letter = match algorithm {
         DkimAlgorithm::RSA2048 => 'r',
         DkimAlgorithm::Ed25519 => 'e',
     };
     let first = format!("s{year:04}{month:02}{letter}");
     // Never one that was there before: resolvers may have its key for as long as its TTL says.
-    let number = |s: &String| match s.strip_prefix(first.as_str()) {
+    let number = |s: &Selector| match s.strip_prefix(first.as_str()) {
         Some("") => Some(1u32),
         Some(rest) => rest.parse().ok(),
         None => None,
     };
-    match taken.iter().filter_map(number).max() {
+    Selector(match taken.iter().filter_map(number).max() {
         None => first,
         Some(n) => format!("{first}{}", n.saturating_add(1)),
-    }
+    })
 }
 
 #[cfg(test)]
@@ -55,9 +67,13 @@ mod tests {
     fn selectors() {
         let r = DkimAlgorithm::RSA2048;
         assert_eq!(new_selector(2026, 3, r, &[]), "s202603r");
-        assert_eq!(new_selector(2026, 11, DkimAlgorithm::Ed25519, &["s202611r".into()]), "s202611e");
-        assert_eq!(new_selector(2026, 11, r, &["s202611r".into()]), "s202611r2");
-        assert_eq!(new_selector(2026, 11, r, &["s202611r".into(), "s202611r2".into()]), "s202611r3");
-        assert_eq!(new_selector(2026, 11, r, &["s202611r7".into()]), "s202611r8", "one that went is not used again");
+        assert_eq!(new_selector(2026, 11, DkimAlgorithm::Ed25519, &[Selector::new("s202611r")]), "s202611e");
+        assert_eq!(new_selector(2026, 11, r, &[Selector::new("s202611r")]), "s202611r2");
+        assert_eq!(new_selector(2026, 11, r, &[Selector::new("s202611r"), Selector::new("s202611r2")]), "s202611r3");
+        assert_eq!(
+            new_selector(2026, 11, r, &[Selector::new("s202611r7")]),
+            "s202611r8",
+            "one that went is not used again"
+        );
     }
 }

@@ -8,7 +8,7 @@ mod spf;
 mod tags;
 
 pub use challenge::{challenge_name, challenge_value};
-pub use dkim::{DkimPublic, dkim_name, dkim_value, new_selector};
+pub use dkim::{DkimPublic, Selector, dkim_name, dkim_value, new_selector};
 pub use dmarc::{Dmarc, dmarc_value};
 pub use spf::spf_term;
 pub use tags::equivalent;
@@ -123,8 +123,16 @@ mod tests {
             mx: vec![(20, "mx2.mail.example.net".into()), (10, "MX1.mail.example.net.".into())],
             spf: Some(("_spf.mail.example.net".into(), SpfAll::SoftFail)),
             dkim: vec![
-                DkimPublic { selector: "s202611r".into(), algorithm: DkimAlgorithm::RSA2048, public: "AAAA".into() },
-                DkimPublic { selector: "s202611e".into(), algorithm: DkimAlgorithm::Ed25519, public: "BBBB".into() },
+                DkimPublic {
+                    selector: Selector::new("s202611r"),
+                    algorithm: DkimAlgorithm::RSA2048,
+                    public: "AAAA".into(),
+                },
+                DkimPublic {
+                    selector: Selector::new("s202611e"),
+                    algorithm: DkimAlgorithm::Ed25519,
+                    public: "BBBB".into(),
+                },
             ],
             dmarc: Some(Dmarc {
                 policy: DmarcPolicy::Reject,

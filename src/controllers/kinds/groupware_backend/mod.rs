@@ -10,6 +10,7 @@ use crate::pass::deletion;
 use crate::pass::draft::{Draft, WithStatus};
 use crate::pass::lifecycle::{Lifecycle, Reached};
 use crate::pass::report::unready_event;
+use crate::state::derived::owner_uid;
 use crate::state::kind::ObjectId;
 use crate::state::lane;
 use kube::api::ListParams;
@@ -84,7 +85,7 @@ async fn examine(ctx: &Ctx, draft: &mut Draft<GroupwareBackend>) -> Result<Next,
         Ok((provider, info)) => {
             if !conditions::is_true(&draft.before, ConditionType::Ready) {
                 // It was away: what it held before says nothing now.
-                ctx.snapshots.stale_all(&uid(backend)).await;
+                ctx.snapshots.stale_all(&owner_uid(backend)).await;
             }
             draft.conditions.ready(format!("{provider} {} answers and takes our credentials", info.version));
             draft.status.provider = Some(provider.into());

@@ -7,6 +7,7 @@ use crate::not_ready::NotReady;
 use crate::pass::above::Above;
 use crate::pass::deletion::{self, removal};
 use crate::pass::draft::Draft;
+use crate::state::derived::owner_uid;
 use crate::state::parents::Domain;
 use mailtenant_api::*;
 use mailtenant_groupware::{BackendError, DomainSnapshot, Removal};
@@ -19,9 +20,9 @@ pub async fn observed(ctx: &Ctx, draft: &Draft<MailAlias>, above: &Above) -> Ste
     if !deletion::observes(alias.spec.management_policy, &domain.instance.object) {
         return Ok(None);
     }
-    let (own, address) = (uid(alias), address(alias, &domain.name));
+    let (own, address) = (owner_uid(alias), address(alias, &domain.name));
     let ours = |rows: &DomainSnapshot| rows.alias_is_of(&address, &own);
-    let place = (&domain.key, domain.name.as_str());
+    let place = (&domain.key, &domain.name);
     deletion::observed_row(ctx, &domain.instance, place, draft.status.ownership, ours).await.map(Some)
 }
 
@@ -35,7 +36,7 @@ pub async fn remove(
     let alias = draft.object.as_ref();
     let address = address(alias, &domain.name);
     let removal = removal(alias.spec.deletion_policy);
-    let result = server.server.remove_alias(&uid(alias), &address, removal).await;
+    let result = server.server.remove_alias(&owner_uid(alias), &address, removal).await;
     if matches!(result, Err(BackendError::NotFound(_))) && !never_made(draft.status.ownership) {
         deletion::not_there(ctx, server, &domain.instance).await?;
     }

@@ -12,7 +12,7 @@ use crate::state::routes;
 use crate::state::snapshots::Since;
 use crate::state::world::World;
 use mailtenant_api::*;
-use mailtenant_groupware::{AliasRow, Capability};
+use mailtenant_groupware::{Address, AliasRow, Capability, DomainName, TenantId};
 use mailtenant_runtime::store::NamespacedName;
 use std::collections::BTreeSet;
 
@@ -20,7 +20,7 @@ use std::collections::BTreeSet;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Target {
     /// A mailbox that the server has.
-    Mailbox(String),
+    Mailbox(Address),
     /// A Mailbox object that is not there.
     NoMailbox(String),
     /// A Mailbox object that the server does not have yet.
@@ -44,33 +44,33 @@ pub struct Gathered {
 pub struct Facts {
     /// The parents.
     pub domain: Domain,
-    /// Id of the tenant.
-    pub tenant: String,
+    /// The tenant.
+    pub tenant: TenantId,
     /// The server's name for messages.
     pub label: String,
     /// What the server can do.
     pub capabilities: BTreeSet<Capability>,
-    /// Full address; `@domain` for the catch-all.
-    pub address: String,
+    /// Its address, or that of the catch-all.
+    pub address: Address,
     /// Whether the numbers allow it.
     pub verdict: Verdict,
     /// Its targets.
     pub targets: Vec<Target>,
     /// Its row.
     pub row: Option<AliasRow>,
-    /// A-labels of the domains that the instance holds.
-    pub own_domains: BTreeSet<String>,
+    /// Domains that the instance holds.
+    pub own_domains: BTreeSet<DomainName>,
     /// The way that mail would take in a circle, back to this alias; empty: there is none.
     pub circle: Vec<String>,
     /// Targets in domains of the instance that nobody has.
-    pub nobody: Vec<String>,
+    pub nobody: Vec<Address>,
 }
 
 /// The address of an alias at the server.
-pub fn address(alias: &MailAlias, domain: &str) -> String {
+pub fn address(alias: &MailAlias, domain: &DomainName) -> Address {
     match alias.spec.local_part.as_str() {
-        "*" => format!("@{domain}"),
-        local => format!("{local}@{domain}"),
+        "*" => Address::catch_all(domain),
+        local => Address::in_domain(local, domain),
     }
 }
 
@@ -92,7 +92,7 @@ fn target(world: &World, own: &Domain, key: &NamespacedName, target: &mail_alias
     if ownership.is_none() || mailbox.metadata.deletion_timestamp.is_some() {
         return Target::NotReady(name);
     }
-    Target::Mailbox(format!("{}@{}", mailbox.spec.local_part, a_label(&domain)))
+    Target::Mailbox(Address::in_domain(&mailbox.spec.local_part, &a_label(&domain)))
 }
 
 /// Gathers.
@@ -120,7 +120,7 @@ pub async fn gather(ctx: &Ctx, id: &ObjectId, alias: &MailAlias) -> Step<Gathere
         own_domains.insert(domain.name.clone());
         // A mailbox that was made in the instance is inside of it, whether the watch has told of its domain's claim or not.
         own_domains.extend(targets.iter().filter_map(|t| match t {
-            Target::Mailbox(address) => address.rsplit('@').next().map(String::from),
+            Target::Mailbox(address) => Some(DomainName::from_server(address.domain())),
             _ => None,
         }));
         let circle = routes::circle(&world, &domain.instance.key, id);

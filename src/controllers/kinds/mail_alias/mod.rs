@@ -17,12 +17,13 @@ use crate::pass::draft::{Draft, WithStatus};
 use crate::pass::lifecycle::{Lifecycle, Reached};
 use crate::pass::report::report_first;
 use crate::rules::mass_loss;
+use crate::state::derived::owner;
 use crate::state::kind::ObjectId;
 use crate::state::parents;
 use crate::state::world::World;
 use kube::Api;
 use mailtenant_api::*;
-use mailtenant_groupware::{AliasRow, AliasWant, Made, Owner};
+use mailtenant_groupware::{Address, AliasRow, AliasWant, Made};
 use mailtenant_runtime::finalizer::Cleanup;
 use mailtenant_runtime::store::NamespacedName;
 
@@ -88,8 +89,8 @@ pub struct Done {
     pub made: Option<Made>,
     /// What differs, where nothing may be written.
     pub drift: Vec<String>,
-    /// Full address.
-    pub address: String,
+    /// Its address, or that of the catch-all.
+    pub address: Address,
     /// All that can be was done, and still it is not as declared.
     pub not_ready: Option<NotReady>,
     /// Fields that have no effect.
@@ -127,7 +128,7 @@ async fn steps(ctx: &Ctx, id: &ObjectId, alias: &MailAlias) -> Step<Done> {
         mass_loss::not_held(&seen.domain.instance)?;
     }
     let want = AliasWant {
-        owner: Owner { uid: uid(alias), adopt: alias.spec.adoption_policy == AdoptionPolicy::IfUnowned },
+        owner: owner(alias, alias.spec.adoption_policy),
         tenant: seen.tenant.clone(),
         address: address.clone(),
         settings: plan.settings,
@@ -149,8 +150,8 @@ async fn steps(ctx: &Ctx, id: &ObjectId, alias: &MailAlias) -> Step<Done> {
         }
         Err(error) => {
             ctx.backend_failed(&server, &error);
-            let place = (seen.domain.name.as_str(), address.as_str());
-            mailbox::gather::look_again(ctx, &server, place, &uid(alias), &error).await;
+            let place = (&seen.domain.name, &address);
+            mailbox::gather::look_again(ctx, &server, place, &want.owner.uid, &error).await;
             Err(mailbox::gather::refused(ctx, &address, &server, &error).into())
         }
     }

@@ -3,11 +3,11 @@
 use super::gather::{Facts, Target};
 use crate::not_ready::{MISSING, NotReady};
 use crate::rules::nobody;
+use crate::state::derived::owner_uid;
 use crate::state::limits::Verdict;
 use mailtenant_api::mail_instance::ExternalForwarding;
 use mailtenant_api::*;
-use mailtenant_groupware::{AliasRow, AliasSettings, Capability};
-use mailtenant_mail::address;
+use mailtenant_groupware::{Address, AliasRow, AliasSettings, Capability};
 
 /// What is to be done.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,26 +48,26 @@ fn unsupported(alias: &MailAlias, seen: &Facts) -> Option<NotReady> {
 /// Where mail goes, whether it does at all, and why not everywhere that is declared. What is denied is left out at once;
 /// when nobody is left the alias is off, with its targets, since a server has none without. For what else cannot be had
 /// an alias that is there stays as it is: a target that is being made must not cost the others their mail.
-fn targets(mine: Option<&AliasRow>, seen: &Facts) -> (Vec<String>, bool, Option<NotReady>) {
-    let results: Vec<Result<String, NotReady>> = seen.targets.iter().map(|t| resolve(t, seen)).collect();
+fn targets(mine: Option<&AliasRow>, seen: &Facts) -> (Vec<Address>, bool, Option<NotReady>) {
+    let results: Vec<Result<Address, NotReady>> = seen.targets.iter().map(|t| resolve(t, seen)).collect();
     // What is denied comes first: it is what somebody has to change.
     let refusal = results.iter().flatten().find_map(|address| refuse(address, seen));
     let circle = (!seen.circle.is_empty()).then(|| nobody::circle(&seen.circle));
     let waits = circle.or_else(|| results.iter().find_map(|r| r.as_ref().err().cloned()));
-    let mut all: Vec<String> = match mine {
+    let mut all: Vec<Address> = match mine {
         Some(row) if waits.is_some() => row.settings.targets.clone(),
         _ => results.into_iter().flatten().collect(),
     };
     all.sort();
     all.dedup();
-    let allowed: Vec<String> = all.iter().filter(|t| refuse(t, seen).is_none()).cloned().collect();
+    let allowed: Vec<Address> = all.iter().filter(|t| refuse(t, seen).is_none()).cloned().collect();
     let active = !allowed.is_empty();
     (if active { allowed } else { all }, active, refusal.or(waits))
 }
 
 /// Why mail may not go to an address.
-fn refuse(address: &str, seen: &Facts) -> Option<NotReady> {
-    let outside = !seen.own_domains.contains(address.rsplit('@').next().unwrap_or_default());
+fn refuse(address: &Address, seen: &Facts) -> Option<NotReady> {
+    let outside = !seen.own_domains.contains(address.domain());
     let denied = outside && seen.domain.instance.object.spec.external_forwarding == ExternalForwarding::Deny;
     denied.then(|| {
         let text = format!(
@@ -78,7 +78,7 @@ fn refuse(address: &str, seen: &Facts) -> Option<NotReady> {
     })
 }
 
-fn resolve(target: &Target, seen: &Facts) -> Result<String, NotReady> {
+fn resolve(target: &Target, seen: &Facts) -> Result<Address, NotReady> {
     let instance = &seen.domain.instance.key.name;
     match target {
         Target::Mailbox(address) => Ok(address.clone()),
@@ -97,7 +97,7 @@ fn resolve(target: &Target, seen: &Facts) -> Result<String, NotReady> {
             ),
         )),
         Target::Address(text) => {
-            let address = mailtenant_mail::address::canonical(text)
+            let address = Address::new(text)
                 .map_err(|e| NotReady::stalled(Reason::InvalidSpec, format!("targets: {text}: {e}")))?;
             if address == seen.address {
                 return Err(NotReady::stalled(Reason::InvalidSpec, "targets names the alias itself: name a mailbox"));
@@ -125,9 +125,8 @@ pub fn differences(row: &AliasRow, settings: &AliasSettings) -> Vec<String> {
 /// Plans. What stands against an alias that is there stands against that part of it alone; one that is not there is not
 /// made in parts.
 pub fn plan(alias: &MailAlias, seen: &Facts) -> Result<Plan, NotReady> {
-    address::fits(&seen.address)
-        .map_err(|e| NotReady::stalled(Reason::InvalidSpec, format!("{}: {e}", seen.address)))?;
-    let mine = seen.row.as_ref().filter(|r| r.owner.as_deref() == Some(&uid(alias)));
+    seen.address.fits().map_err(|e| NotReady::stalled(Reason::InvalidSpec, format!("{}: {e}", seen.address)))?;
+    let mine = seen.row.as_ref().filter(|r| r.owner.as_ref() == Some(&owner_uid(alias)));
     let (targets, active, refused) = targets(mine, seen);
     let not_ready = unsupported(alias, seen).or(refused).or(short(seen));
     if let (Some(not_ready), None) = (&not_ready, mine) {

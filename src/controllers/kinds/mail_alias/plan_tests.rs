@@ -1,18 +1,19 @@
 use super::*;
-use crate::fixtures::{self, everything};
+use crate::fixtures::{self, at, everything};
+use mailtenant_groupware::{DomainName, TenantId, Uid};
 use serde_json::{Value, json};
 
 fn facts(instance: Value, targets: Vec<Target>) -> Facts {
     Facts {
         domain: fixtures::domain(instance),
-        tenant: "i-0000".into(),
+        tenant: TenantId::new("i-0000"),
         label: "GroupwareBackend b".into(),
         capabilities: everything(),
-        address: "info@acme.test".into(),
+        address: at("info@acme.test"),
         verdict: Verdict::Fits,
         targets,
         row: None,
-        own_domains: ["acme.test".to_owned()].into(),
+        own_domains: [DomainName::from_server("acme.test")].into(),
         circle: vec![],
         nobody: vec![],
     }
@@ -21,7 +22,7 @@ fn circle() -> Vec<String> {
     ["info@acme.test", "a@acme.test", "info@acme.test"].map(String::from).into()
 }
 fn alice() -> Vec<Target> {
-    vec![Target::Mailbox("alice@acme.test".into())]
+    vec![Target::Mailbox(at("alice@acme.test"))]
 }
 
 #[test]
@@ -58,7 +59,7 @@ fn what_is_refused_and_with_which_reason() {
         ),
         (
             Facts {
-                nobody: vec!["ghost@acme.test".into()],
+                nobody: vec![at("ghost@acme.test")],
                 ..facts(json!({}), vec![Target::Address("Ghost@acme.test".into())])
             },
             Reason::InvalidSpec,
@@ -93,7 +94,7 @@ fn an_alias_that_is_there_is_not_led_into_a_circle() {
 #[test]
 fn what_can_be_is_carried_out_for_an_alias_that_is_there() {
     let outside = || Target::Address("x@other.example".into());
-    let bob = || Target::Mailbox("bob@acme.test".into());
+    let bob = || Target::Mailbox(at("bob@acme.test"));
     type Case = (&'static str, Vec<Target>, &'static [&'static str], Reason, &'static [&'static str], bool);
     let cases: Vec<Case> = vec![
         (
@@ -139,11 +140,11 @@ fn what_can_be_is_carried_out_for_an_alias_that_is_there() {
     ];
     for (name, targets, has, reason, want, active) in cases {
         let mut f = facts(json!({}), targets);
-        let list = |l: &[&str]| l.iter().map(|t| (*t).to_owned()).collect::<Vec<_>>();
+        let list = |l: &[&str]| l.iter().map(|t| at(t)).collect::<Vec<_>>();
         let settings = AliasSettings { targets: list(has), send_as: true, display_name: String::new(), active: true };
         f.row = Some(AliasRow {
             address: f.address.clone(),
-            owner: Some("uid-info".into()),
+            owner: Some(Uid::new("uid-info")),
             adopted: false,
             settings,
             effects_due: false,
@@ -165,7 +166,7 @@ fn there_is_nothing_to_do_only_for_our_own_equal_row() {
     let settings = plan(&alias, &f).unwrap().settings;
     let row = AliasRow {
         address: f.address.clone(),
-        owner: Some("uid-info".into()),
+        owner: Some(Uid::new("uid-info")),
         adopted: false,
         settings,
         effects_due: false,

@@ -5,6 +5,7 @@ use crate::ctx::Ctx;
 use crate::pass::draft::Draft;
 use crate::pass::lifecycle::Reached;
 use crate::rules::ignored_fields;
+use crate::state::derived::owner_uid;
 use mailtenant_api::*;
 use mailtenant_groupware::Made;
 
@@ -12,18 +13,18 @@ use mailtenant_groupware::Made;
 pub fn fill(draft: &mut Draft<MailAlias>, done: Done) -> Reached {
     ignored_fields::report(&mut draft.conditions, &done.ignored, &done.label);
     if let Some(row) = &done.row {
-        let observed = row.owner.as_deref() != Some(&uid(draft.object.as_ref()));
+        let observed = row.owner.as_ref() != Some(&owner_uid(draft.object.as_ref()));
         draft.status.ownership = Some(match (observed, row.adopted) {
             (true, _) => Ownership::Observed,
             (_, true) => Ownership::Adopted,
             _ => Ownership::Created,
         });
-        draft.status.backend_id = Some(row.address.clone());
+        draft.status.backend_id = Some(row.address.clone().into());
     }
     draft.status.last_handled_reconcile_at = annotation(draft.object.as_ref(), annotations::RECONCILE);
     draft.status.drift = done.drift;
     let message = format!("{} is as declared", done.address);
-    draft.status.address = Some(done.address);
+    draft.status.address = Some(done.address.into());
     Reached::settled(message, done.not_ready)
 }
 

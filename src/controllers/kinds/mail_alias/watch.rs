@@ -9,6 +9,7 @@ use crate::state::routes;
 use crate::state::wakeups::{self, Wakeups};
 use crate::state::world::World;
 use mailtenant_api::*;
+use mailtenant_groupware::Address;
 use mailtenant_runtime::queue::{Lane, Priority};
 use mailtenant_runtime::store::{Delta, NamespacedName};
 use std::sync::Arc;
@@ -114,9 +115,10 @@ impl Managed for MailAlias {
     }
 }
 
-fn address_targets(alias: &MailAlias, key: &NamespacedName) -> Vec<(String, String)> {
-    let addresses = alias.spec.targets.iter().filter_map(|t| t.address.clone());
-    addresses.map(|a| (key.namespace.clone(), a.to_lowercase())).collect()
+fn address_targets(alias: &MailAlias, key: &NamespacedName) -> Vec<(String, Address)> {
+    // What is no address is delivered to by nobody.
+    let addresses = alias.spec.targets.iter().filter_map(|t| Address::new(t.address.as_ref()?).ok());
+    addresses.map(|a| (key.namespace.clone(), a)).collect()
 }
 
 fn mailbox_targets(alias: &MailAlias, key: &NamespacedName) -> Vec<NamespacedName> {

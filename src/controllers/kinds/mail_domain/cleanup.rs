@@ -8,7 +8,7 @@ use crate::kinds::mail_domain_claim as claim;
 use crate::not_ready::NotReady;
 use crate::pass::above::Above;
 use crate::pass::deletion::{self, removal};
-use crate::state::derived::a_label;
+use crate::state::derived::{a_label, owner_uid};
 use crate::state::parents::Instance;
 use kube::ResourceExt;
 use kube::api::ListParams;
@@ -70,9 +70,9 @@ pub async fn observed(ctx: &Ctx, p: &mut Progress, above: &Above) -> Step<Option
     let Some(instance) = above.instance() else {
         return Ok((!never_made(p.status.ownership)).then(deletion::observed));
     };
-    let (key, own) = (NamespacedName::of(p.object.as_ref()), uid(p.object.as_ref()));
+    let (key, own) = (NamespacedName::of(p.object.as_ref()), owner_uid(p.object.as_ref()));
     let ours = |rows: &DomainSnapshot| rows.domain_is_of(&own);
-    let place = (&key, &*a_label(&p.object));
+    let place = (&key, &a_label(&p.object));
     match deletion::observed_row(ctx, instance, place, p.status.ownership, ours).await? {
         Cleanup::Done => give_back(ctx, p).await.map(Some),
         waiting => Ok(Some(waiting)),
@@ -82,7 +82,7 @@ pub async fn observed(ctx: &Ctx, p: &mut Progress, above: &Above) -> Step<Option
 /// Takes the domain down at the server, then the rest of its records, then its claim.
 pub async fn remove(ctx: &Ctx, p: &mut Progress, instance: &Instance, server: &Groupware) -> Step<Cleanup<NotReady>> {
     let domain = p.object.clone();
-    let (name, own) = (a_label(&domain), uid(domain.as_ref()));
+    let (name, own) = (a_label(&domain), owner_uid(domain.as_ref()));
     let removal = removal(domain.spec.deletion_policy);
     let result = server.server.remove_domain(&own, &name, removal).await;
     if matches!(result, Err(BackendError::NotFound(_))) && !never_made(p.status.ownership) {
@@ -104,7 +104,7 @@ pub async fn remove(ctx: &Ctx, p: &mut Progress, instance: &Instance, server: &G
     }
     // What is known of the rows is the holder's: without it drift would have nothing to be compared with.
     let holder = ctx.world().claims.get(&NamespacedName::new("", &name)).map(|c| c.spec.owner.uid.clone());
-    if holder.is_none_or(|uid| uid == own) {
+    if holder.is_none_or(|uid| own == *uid) {
         ctx.snapshots.forget(&server.uid, &name);
     }
     withdraw_rest(ctx, p).await.map_err(deletion::stop_with_way_out)?;

@@ -6,12 +6,12 @@ use super::stage::{Progress, stamp};
 use crate::connections::Groupware;
 use crate::ctx::{Ctx, Step};
 use crate::not_ready::NotReady;
-use crate::state::derived::capabilities;
+use crate::state::derived::{capabilities, owner_uid};
 use crate::state::kind::ObjectId;
 use crate::state::snapshots::Since;
 use mailtenant_api::mail_domain::{DkimAlgorithm, DkimKeyState, DkimKeyStatus};
 use mailtenant_api::{Reason, RecordState, annotation, annotations, mail_domain, uid};
-use mailtenant_groupware::{Capability, DkimRow, DomainSnapshot};
+use mailtenant_groupware::{Capability, DkimRow, DomainSnapshot, Selector};
 use mailtenant_mail::records::{DkimPublic, dkim_name, new_selector};
 use std::collections::BTreeMap;
 
@@ -24,9 +24,9 @@ pub struct Selectors {
     /// All, in the order in which they were made.
     pub keys: Vec<DkimRow>,
     /// The newest of each algorithm.
-    pub newest: Vec<String>,
+    pub newest: Vec<Selector>,
     /// Those that no mail on its way needs any more: without a record.
-    pub over: Vec<String>,
+    pub over: Vec<Selector>,
 }
 
 impl Selectors {
@@ -50,9 +50,9 @@ fn ours(keys: Vec<DkimRow>, uid: &str) -> (Vec<DkimRow>, Vec<DkimRow>) {
     keys.into_iter().partition(|k| k.owner.as_deref() == Some(uid))
 }
 
-fn newest(keys: &[DkimRow], algorithms: &[DkimAlgorithm]) -> Vec<String> {
-    let last: BTreeMap<DkimAlgorithm, &str> = keys.iter().map(|k| (k.algorithm, k.selector.as_str())).collect();
-    algorithms.iter().filter_map(|a| last.get(a)).map(|s| (*s).to_owned()).collect()
+fn newest(keys: &[DkimRow], algorithms: &[DkimAlgorithm]) -> Vec<Selector> {
+    let last: BTreeMap<DkimAlgorithm, &Selector> = keys.iter().map(|k| (k.algorithm, &k.selector)).collect();
+    algorithms.iter().filter_map(|a| last.get(a)).map(|s| (*s).clone()).collect()
 }
 
 /// The keys that have to be made: of algorithms that have none but what is replaced.
@@ -132,7 +132,7 @@ pub async fn ensure(ctx: &Ctx, id: &ObjectId, p: &mut Progress, parents: &Parent
     let wish = annotation(p.object.as_ref(), annotations::ROTATE_DKIM);
     let asked = wish.is_some() && wish != p.status.last_handled_rotate_dkim && !p.status.dkim.is_empty();
     // Keys that were there when the wish was seen first: a crash in between makes no second pair.
-    let before: Vec<String> = p.status.dkim.iter().map(|k| k.selector.clone()).collect();
+    let before: Vec<Selector> = p.status.dkim.iter().map(|k| Selector::new(&k.selector)).collect();
     let now = ctx.clock.now();
     let every = p.object.spec.dkim.rotate_every.clone();
     let replaced = |k: &DkimRow| (asked && before.contains(&k.selector)) || aged(k, &p.status.dkim, &every, now);
@@ -140,11 +140,12 @@ pub async fn ensure(ctx: &Ctx, id: &ObjectId, p: &mut Progress, parents: &Parent
     if !todo.is_empty() {
         let today = now.to_zoned(jiff::tz::TimeZone::UTC).date();
         for &algorithm in &todo {
-            let taken: Vec<String> =
+            let taken: Vec<Selector> =
                 keys.iter().chain(&others).map(|k| k.selector.clone()).chain(before.clone()).collect();
             let selector = new_selector(today.year(), today.month(), algorithm, &taken);
             let key = ctx.keys.make(algorithm).await.map_err(failed)?;
-            let made = server.server.ensure_dkim_key(&uid(p.object.as_ref()), &parents.name, &selector, &key).await;
+            let made =
+                server.server.ensure_dkim_key(&owner_uid(p.object.as_ref()), &parents.name, &selector, &key).await;
             let row = match made {
                 Ok(row) => row,
                 Err(e) => {
@@ -172,7 +173,7 @@ pub async fn ensure(ctx: &Ctx, id: &ObjectId, p: &mut Progress, parents: &Parent
 pub async fn clear(ctx: &Ctx, p: &mut Progress, parents: &Parents, selectors: &Selectors) -> Step<()> {
     let server = &parents.server;
     for selector in &selectors.over {
-        let removed = server.server.remove_dkim_key(&uid(p.object.as_ref()), &parents.name, selector).await;
+        let removed = server.server.remove_dkim_key(&owner_uid(p.object.as_ref()), &parents.name, selector).await;
         if let Err(error) = removed {
             ctx.backend_failed(server, &error);
             ctx.snapshots.stale(&server.uid, &parents.name).await;
@@ -198,7 +199,7 @@ fn show(p: &mut Progress, selectors: &Selectors, now: jiff::Timestamp) {
         out_of_use.then(|| told(k).unwrap_or_else(|| stamp(now)))
     };
     let shown = |k: &DkimRow| DkimKeyStatus {
-        selector: k.selector.clone(),
+        selector: k.selector.clone().into(),
         algorithm: k.algorithm,
         state: state(k),
         retired_at: retired(k),
@@ -210,15 +211,15 @@ fn show(p: &mut Progress, selectors: &Selectors, now: jiff::Timestamp) {
 pub async fn sign(ctx: &Ctx, id: &ObjectId, p: &mut Progress, parents: &Parents, selectors: &Selectors) -> Step<()> {
     let server = &parents.server;
     let journal = p.journal();
-    let shown = |selector: &String| {
+    let shown = |selector: &Selector| {
         let name = dkim_name(selector, &parents.name);
         journal.iter().any(|r| r.name == name && r.state == RecordState::Ok)
     };
-    let ready: Vec<String> = selectors.newest.iter().filter(|s| shown(s)).cloned().collect();
-    let active: Vec<String> = selectors.keys.iter().filter(|k| k.active).map(|k| k.selector.clone()).collect();
+    let ready: Vec<Selector> = selectors.newest.iter().filter(|s| shown(s)).cloned().collect();
+    let active: Vec<Selector> = selectors.keys.iter().filter(|k| k.active).map(|k| k.selector.clone()).collect();
     let same = ready.len() == active.len() && ready.iter().all(|s| active.contains(s));
     if !same && (ready.len() == selectors.newest.len() || active.is_empty()) && !ready.is_empty() {
-        let result = server.server.sign_with(&uid(p.object.as_ref()), &parents.name, &ready).await;
+        let result = server.server.sign_with(&owner_uid(p.object.as_ref()), &parents.name, &ready).await;
         if let Err(error) = result {
             ctx.backend_failed(server, &error);
             ctx.snapshots.stale(&server.uid, &parents.name).await;
@@ -238,10 +239,11 @@ pub async fn sign(ctx: &Ctx, id: &ObjectId, p: &mut Progress, parents: &Parents,
 #[cfg(test)]
 mod tests {
     use super::*;
+    use mailtenant_groupware::Uid;
 
     fn key(selector: &str, algorithm: DkimAlgorithm, active: bool) -> DkimRow {
-        let owner = Some("uid".to_owned());
-        DkimRow { selector: selector.into(), owner, algorithm, public: String::new(), active, created: None }
+        let owner = Some(Uid::new("uid"));
+        DkimRow { selector: Selector::new(selector), owner, algorithm, public: String::new(), active, created: None }
     }
 
     fn at(text: &str) -> jiff::Timestamp {
@@ -254,7 +256,7 @@ mod tests {
         let foreign = DkimRow { owner: None, ..key("zz", RSA2048, true) };
         let made = vec![key("s202611r9", RSA2048, true), key("s202611r10", RSA2048, false), foreign.clone()];
         let (mine, others) = ours(made, "uid");
-        assert_eq!((newest(&mine, &[RSA2048]), others), (vec!["s202611r10".to_owned()], vec![foreign]));
+        assert_eq!((newest(&mine, &[RSA2048]), others), (vec![Selector::new("s202611r10")], vec![foreign]));
     }
 
     #[test]
@@ -277,7 +279,7 @@ mod tests {
         use DkimAlgorithm::{Ed25519, RSA2048};
         let see = |keys: &[DkimRow], algorithms: Option<&[DkimAlgorithm]>| {
             let (signing, lacks) = observed(keys.to_vec(), algorithms.map(<[_]>::to_vec), "acme.test");
-            (signing.into_iter().map(|k| k.selector).collect::<Vec<_>>().join(" "), lacks)
+            (signing.iter().map(|k| k.selector.as_str()).collect::<Vec<_>>().join(" "), lacks)
         };
         let (rsa, ed) = (key("Mail2024", RSA2048, true), key("e", Ed25519, true));
         assert_eq!(see(&[rsa.clone(), ed.clone()], Some(&[RSA2048, Ed25519])), ("Mail2024 e".into(), false));

@@ -20,6 +20,7 @@ use crate::pass::lifecycle::{Lifecycle, Reached};
 use crate::rules::backend_ready;
 use crate::rules::ignored_fields;
 use crate::rules::mass_loss;
+use crate::state::derived::{owner, owner_uid};
 use crate::state::kind::ObjectId;
 use crate::state::limits::{self, Verdict};
 use crate::state::parents;
@@ -28,7 +29,7 @@ use crate::state::world::World;
 use kube::Api;
 use mailtenant_api::mail_domain::{Challenge, DnsMode, DomainState};
 use mailtenant_api::*;
-use mailtenant_groupware::{BackendError, DomainWant, Made, Owner};
+use mailtenant_groupware::{BackendError, DomainName, DomainWant, Made, TenantId};
 use mailtenant_mail::{name, records};
 use mailtenant_runtime::dispatch::Next;
 use mailtenant_runtime::finalizer::Cleanup;
@@ -104,12 +105,12 @@ const PATIENCE: std::time::Duration = std::time::Duration::from_secs(60);
 
 /// The parents of a domain, checked.
 pub struct Parents {
-    /// A-label.
-    pub name: String,
+    /// Its name.
+    pub name: DomainName,
     /// The instance.
     pub instance: parents::Instance,
-    /// Id of the tenant.
-    pub tenant: String,
+    /// The tenant.
+    pub tenant: TenantId,
     /// The groupware server.
     pub server: Groupware,
     /// The DNS server.
@@ -153,7 +154,7 @@ fn holder(ctx: &Ctx, name: &str) -> Option<String> {
 /// DNS for one: nothing else watches its mailboxes.
 async fn look(ctx: &Ctx, id: &ObjectId, p: &mut Progress) -> Step<()> {
     let domain = p.object.clone();
-    let Ok(name) = name::mail_domain(&domain.spec.domain) else { return Ok(()) };
+    let Ok(name) = DomainName::mail_domain(&domain.spec.domain) else { return Ok(()) };
     let Ok(instance) = parents::instance(&ctx.world(), &id.key.sibling(&domain.spec.instance_ref.name), false) else {
         return Ok(());
     };
@@ -269,9 +270,9 @@ fn managed_by(domain: &MailDomain) -> Result<String, NotReady> {
 
 async fn parents(ctx: &Ctx, id: &ObjectId, p: &mut Progress) -> Step<Parents> {
     let domain = p.object.clone();
-    let name = name::mail_domain(&domain.spec.domain)
+    let name = DomainName::mail_domain(&domain.spec.domain)
         .map_err(|e| NotReady::stalled(Reason::InvalidSpec, format!("{}: {e}", domain.spec.domain)))?;
-    p.status.backend_id = Some(name.clone());
+    p.status.backend_id = Some(name.clone().into());
     p.status.challenge = Some(Challenge {
         name: records::challenge_name(&name),
         type_: "TXT".into(),
@@ -391,7 +392,7 @@ async fn provision(ctx: &Ctx, id: &ObjectId, p: &mut Progress, parents: &Parents
         .rows(server, &id.key, &parents.name, since, |rows| rows.domain.clone())
         .await
         .map_err(|e| NotReady::backend(&server.label(), &e))?;
-    let own = uid(p.object.as_ref());
+    let own = owner_uid(p.object.as_ref());
     let good = row.as_ref().is_some_and(|r| {
         r.owner.as_ref() == Some(&own) && r.active && r.tenant.as_ref() == Some(&parents.tenant) && r.alias_of.is_none()
     });
@@ -405,7 +406,7 @@ async fn provision(ctx: &Ctx, id: &ObjectId, p: &mut Progress, parents: &Parents
             Some(_) => {}
         }
         let want = DomainWant {
-            owner: Owner { uid: own, adopt: p.object.spec.adoption_policy == AdoptionPolicy::IfUnowned },
+            owner: owner(p.object.as_ref(), p.object.spec.adoption_policy),
             name: parents.name.clone(),
             tenant: parents.tenant.clone(),
             alias_of: None,
@@ -456,7 +457,7 @@ async fn observe(ctx: &Ctx, id: &ObjectId, p: &mut Progress, parents: &Parents) 
         return Err(NotReady::waiting(Reason::Drifted, text).into());
     };
     // What was made before stays known as ours: it has to be dealt with before the object may go.
-    if row.owner != p.object.metadata.uid {
+    if row.owner != Some(owner_uid(p.object.as_ref())) {
         p.status.ownership = Some(Ownership::Observed);
     }
     let mut drift = vec![];

@@ -24,7 +24,7 @@ pub fn desired(p: &Progress, parents: &Parents, selectors: &Selectors) -> Vec<Re
     let hosts = &parents.instance.backend.spec.hosts;
     let challenge = !parents.dns.object.spec.require_proof;
     records::desired(&Input {
-        domain: parents.name.clone(),
+        domain: parents.name.to_string(),
         ttl: spec.dns.ttl.max(1) as u32,
         challenge: challenge.then(|| records::challenge_value(&uid(p.object.as_ref()), &parents.name)),
         mx: hosts.mx.iter().map(|m| (m.preference.clamp(0, 65535) as u16, m.host.clone())).collect(),

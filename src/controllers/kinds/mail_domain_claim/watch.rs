@@ -26,7 +26,7 @@ impl Managed for MailDomainClaim {
             // Names below and above it were refused to others too.
             let above = mailtenant_mail::name::parents(&delta.key.name).map(String::from);
             let same = std::iter::once(delta.key.name.clone()).chain(above);
-            let wanting = same.flat_map(|n| world.index.domains_by_name.of(&n).cloned().collect::<Vec<_>>());
+            let wanting = same.flat_map(|n| world.index.domains_by_name.of(n.as_str()).cloned().collect::<Vec<_>>());
             let below = world.index.domains_below.of(&delta.key.name).cloned();
             wakes.add(wanting.chain(below).map(|k| ObjectId::new(Kind::MailDomain, k)), Priority::Normal);
         }

@@ -7,6 +7,7 @@ use crate::pass::above::Above;
 use crate::pass::deletion;
 use crate::pass::draft::Draft;
 use crate::rules::backend_ready;
+use crate::state::derived::owner_uid;
 use kube::ResourceExt;
 use kube::api::ListParams;
 use mailtenant_api::*;
@@ -46,7 +47,7 @@ pub async fn observed(ctx: &Ctx, draft: &Draft<MailInstance>, above: &Above) -> 
     // The status after a creation can have been lost, and nobody would come back for the tenant (I2).
     backend_ready::groupware(&known.backend).map_err(deletion::with_way_out)?;
     let server = ctx.groupware(&instance.spec.backend_ref.name).await?;
-    let there = server.server.tenant(&uid(instance)).await;
+    let there = server.server.tenant(&owner_uid(instance)).await;
     let there = there.map_err(|e| deletion::with_way_out(NotReady::backend(&server.label(), &e)))?;
     Ok(Some(if there.is_some() { deletion::observed() } else { Cleanup::Done }))
 }
@@ -54,7 +55,7 @@ pub async fn observed(ctx: &Ctx, draft: &Draft<MailInstance>, above: &Above) -> 
 /// Takes the tenant down at the server.
 pub async fn remove(ctx: &Ctx, draft: &Draft<MailInstance>, server: &Groupware) -> Step<Cleanup<NotReady>> {
     let instance = draft.object.as_ref();
-    match server.server.remove_tenant(&uid(instance)).await {
+    match server.server.remove_tenant(&owner_uid(instance)).await {
         Ok(Left::Kept(n)) => {
             let note = format!("{n} retained objects stay at the backend, switched off, with their tenant");
             ctx.event(instance, EventReason::Retained, note);

@@ -15,7 +15,7 @@ use crate::pass::lifecycle::{Lifecycle, Reached, report_blocked};
 use crate::rules::backend_ready;
 use crate::rules::loss;
 use crate::rules::mass_loss;
-use crate::state::derived::capabilities;
+use crate::state::derived::{capabilities, owner, owner_uid};
 use crate::state::kind::ObjectId;
 use crate::state::parents;
 use crate::state::snapshots::Since;
@@ -25,7 +25,7 @@ use kube::Api;
 use kube::ResourceExt;
 use mailtenant_api::mail_instance::MassLossState;
 use mailtenant_api::*;
-use mailtenant_groupware::{BackendError, Made, Owner, TenantRow, TenantWant};
+use mailtenant_groupware::{BackendError, Made, TenantId, TenantRow, TenantWant};
 use mailtenant_runtime::dispatch::Next;
 use mailtenant_runtime::finalizer::Cleanup;
 use mailtenant_runtime::store::NamespacedName;
@@ -147,11 +147,11 @@ pub fn interval(text: &str) -> Duration {
 
 /// Ids in order of preference: a name that a person can say, longer where that is taken. From the uid, so that the same
 /// instance asks for the same ids at any time.
-pub fn ids(instance: &MailInstance) -> Vec<String> {
+pub fn ids(instance: &MailInstance) -> Vec<TenantId> {
     let hash = digest(&SHA256, format!("mailtenant instance {}", uid(instance)).as_bytes());
     let hex: String = hash.as_ref().iter().map(|b| format!("{b:02x}")).collect();
     let name: String = instance.name_any().chars().take(40).collect();
-    [4, 8, 16, 32].iter().map(|n| format!("{name}-{}", &hex[..*n])).collect()
+    [4, 8, 16, 32].iter().map(|n| TenantId::new(format!("{name}-{}", &hex[..*n]))).collect()
 }
 
 async fn steps(ctx: &Ctx, id: &ObjectId, instance: &Arc<MailInstance>) -> Step<Done> {
@@ -167,10 +167,7 @@ async fn steps(ctx: &Ctx, id: &ObjectId, instance: &Arc<MailInstance>) -> Step<D
         Action::Keep(tenant) => (tenant, Made::Unchanged),
         Action::Ensure { storage } => {
             let want = TenantWant {
-                owner: Owner {
-                    uid: uid(instance.as_ref()),
-                    adopt: instance.spec.adoption_policy == AdoptionPolicy::IfUnowned,
-                },
+                owner: owner(instance.as_ref(), instance.spec.adoption_policy),
                 origin: id.key.to_string(),
                 ids: ids(instance),
                 storage,
@@ -190,7 +187,7 @@ fn failed(ctx: &Ctx, server: &Groupware, error: &BackendError) -> NotReady {
 }
 
 async fn gather(ctx: &Ctx, known: &parents::Instance, server: &Groupware) -> Step<Facts> {
-    let tenant = server.server.tenant(&uid(known.object.as_ref())).await.map_err(|e| failed(ctx, server, &e))?;
+    let tenant = server.server.tenant(&owner_uid(known.object.as_ref())).await.map_err(|e| failed(ctx, server, &e))?;
     let observe = known.object.spec.management_policy == ManagementPolicy::Observe;
     let mass_loss = if observe { None } else { judge(ctx, server, known, tenant.is_none()).await? };
     Ok(Facts {

@@ -125,6 +125,7 @@ fn can_share(instance: &MailInstance, capabilities: &BTreeSet<Capability>, label
 mod tests {
     use super::*;
     use crate::fixtures::{domain, everything};
+    use mailtenant_groupware::{TenantId, Uid};
     use mailtenant_runtime::dispatch::Next;
     use serde_json::{Value, json};
 
@@ -134,8 +135,8 @@ mod tests {
 
     fn row(storage: u64) -> TenantRow {
         TenantRow {
-            id: "acme-1".into(),
-            owner: Some("uid".into()),
+            id: TenantId::new("acme-1"),
+            owner: Some(Uid::new("uid")),
             adopted: false,
             storage,
             used: 0,
@@ -200,7 +201,7 @@ mod tests {
     #[test]
     fn what_differs_of_a_tenant_is_named() {
         let tenant = |storage, active, address_book| TenantRow {
-            id: "acme-1".into(),
+            id: TenantId::new("acme-1"),
             owner: None,
             adopted: false,
             storage,

@@ -26,7 +26,7 @@ pub fn fill(ctx: &Ctx, draft: &mut Draft<MailInstance>, done: Done) -> Reached {
     let status = &mut draft.status;
     status.ownership = Some(if done.tenant.adopted { Ownership::Adopted } else { Ownership::Created });
     status.usage = Some(usage(ctx, &instance, done.used));
-    status.instance_id = Some(done.tenant.id);
+    status.instance_id = Some(done.tenant.id.into());
     status.mass_loss = done.mass_loss;
     if done.mass_loss != Some(MassLossState::Held) {
         // Handled: while nothing is held, a value is spent as it stands.

@@ -7,20 +7,21 @@ use crate::not_ready::NotReady;
 use crate::pass::above::Above;
 use crate::pass::deletion;
 use crate::pass::draft::Draft;
+use crate::state::derived::{declared_local_part, owner_uid};
 use crate::state::kind::{Kind, ObjectId};
 use crate::state::parents::Domain;
 use crate::state::snapshots::Since;
 use crate::state::wakeups;
 use crate::state::world::World;
 use mailtenant_api::*;
-use mailtenant_groupware::{BackendError, DomainSnapshot};
+use mailtenant_groupware::{Address, BackendError, DomainSnapshot, Uid};
 use mailtenant_runtime::dispatch::Next;
 use mailtenant_runtime::finalizer::Cleanup;
 use mailtenant_runtime::queue::Priority;
 use mailtenant_runtime::store::NamespacedName;
 
-fn address(mailbox: &Mailbox, domain: &Domain) -> String {
-    format!("{}@{}", mailbox.spec.local_part, domain.name)
+fn address(mailbox: &Mailbox, domain: &Domain) -> Address {
+    Address::in_domain(&mailbox.spec.local_part, &domain.name)
 }
 
 /// Alias objects that deliver to the mailbox.
@@ -41,16 +42,16 @@ pub async fn observed(ctx: &Ctx, draft: &Draft<Mailbox>, above: &Above) -> Step<
     if !deletion::observes(mailbox.spec.management_policy, &domain.instance.object) {
         return Ok(None);
     }
-    let (own, address) = (uid(mailbox), address(mailbox, domain));
+    let (own, address) = (owner_uid(mailbox), address(mailbox, domain));
     let ours = |rows: &DomainSnapshot| rows.mailbox_is_of(&address, &own);
-    let place = (&domain.key, domain.name.as_str());
+    let place = (&domain.key, &domain.name);
     deletion::observed_row(ctx, &domain.instance, place, draft.status.ownership, ours).await.map(Some)
 }
 
 /// Takes the mailbox down at the server, or switches it off under `Retain`.
 pub async fn remove(ctx: &Ctx, draft: &Draft<Mailbox>, domain: &Domain, server: &Groupware) -> Step<Cleanup<NotReady>> {
     let mailbox = draft.object.as_ref();
-    let (address, own) = (address(mailbox, domain), uid(mailbox));
+    let (address, own) = (address(mailbox, domain), owner_uid(mailbox));
     // Whose row it is comes first: another tenant's address is none of our business, not even who delivers to it (I11).
     let ours = |rows: &DomainSnapshot| rows.mailbox_is_of(&address, &own);
     let ours = ctx.rows(server, &domain.key, &domain.name, Since::Ever, ours);
@@ -91,7 +92,7 @@ async fn referenced(
     ctx: &Ctx,
     server: &Groupware,
     domain: &NamespacedName,
-    address: &str,
+    address: &Address,
 ) -> Result<Option<NotReady>, BackendError> {
     // An alias that was pointed elsewhere still names the mailbox at the backend until its own pass: the backend's
     // word counts, else its mail bounces.
@@ -101,10 +102,9 @@ async fn referenced(
         {
             let world = ctx.world();
             for alias in &aliases {
-                let local = alias.split('@').next().unwrap_or_default();
-                let local = if local.is_empty() { "*" } else { local };
-                let name = alias.rsplit('@').next().unwrap_or_default().to_owned();
-                let domains = world.index.domains_by_name.of(&name).filter(|d| d.namespace == domain.namespace);
+                let local = declared_local_part(alias);
+                let domains =
+                    world.index.domains_by_name.of(alias.domain()).filter(|d| d.namespace == domain.namespace);
                 let ids: Vec<ObjectId> = domains
                     .flat_map(|d| world.owner_of_address(d, local))
                     .filter(|id| id.kind == Kind::MailAlias)
@@ -120,7 +120,7 @@ async fn referenced(
 }
 
 /// The rows as they are afterwards: what differs from that at the next read is drift.
-fn left(rows: &mut DomainSnapshot, address: &str, policy: DeletionPolicy) {
+fn left(rows: &mut DomainSnapshot, address: &Address, policy: DeletionPolicy) {
     match policy {
         DeletionPolicy::Delete => drop(rows.mailboxes.remove(address)),
         DeletionPolicy::Retain => {
@@ -133,7 +133,7 @@ fn left(rows: &mut DomainSnapshot, address: &str, policy: DeletionPolicy) {
     }
 }
 
-async fn destroy(server: &Groupware, owner: &str, address: &str) -> Result<(), BackendError> {
+async fn destroy(server: &Groupware, owner: &Uid, address: &Address) -> Result<(), BackendError> {
     server.server.disable_mailbox(owner, address).await?;
     server.server.purge_mailbox(owner, address).await?;
     server.server.drop_mailbox(owner, address).await

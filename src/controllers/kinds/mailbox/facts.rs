@@ -8,7 +8,7 @@ use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine;
 use kube::ResourceExt;
 use mailtenant_api::*;
-use mailtenant_groupware::{Capability, MailboxRow};
+use mailtenant_groupware::{Address, Capability, DomainName, MailboxRow, TenantId};
 use serde_json::json;
 use std::collections::BTreeSet;
 
@@ -17,14 +17,14 @@ use std::collections::BTreeSet;
 pub struct Facts {
     /// The parents.
     pub domain: Domain,
-    /// Id of the tenant.
-    pub tenant: String,
+    /// The tenant.
+    pub tenant: TenantId,
     /// The server's name for messages.
     pub label: String,
     /// What the server can do.
     pub capabilities: BTreeSet<Capability>,
-    /// Full address.
-    pub address: String,
+    /// Its address.
+    pub address: Address,
     /// How to reach the services.
     pub settings: ClientSettings,
     /// Whether numbers and storage allow it.
@@ -39,12 +39,12 @@ pub struct Facts {
     pub credentials: SecretSeen,
     /// [`declared`] of the Secret that is named as source of the password; none if it is not there.
     pub source: Option<String>,
-    /// A-labels of the domains that the instance holds.
-    pub own_domains: BTreeSet<String>,
+    /// Domains that the instance holds.
+    pub own_domains: BTreeSet<DomainName>,
     /// The way that mail would take in a circle, back to this mailbox; empty: there is none.
     pub circle: Vec<String>,
     /// Addresses in domains of the instance that are forwarded to and that nobody has.
-    pub nobody: Vec<String>,
+    pub nobody: Vec<Address>,
 }
 
 /// Where the password comes from.
@@ -116,10 +116,10 @@ pub fn declared(version: String, source: &Source) -> String {
 }
 
 /// How to reach the services of a mailbox. One that it may not use is left out, as one that the server does not offer.
-pub fn client_settings(backend: &GroupwareBackend, address: &str, access: mailbox::Access) -> ClientSettings {
+pub fn client_settings(backend: &GroupwareBackend, address: &Address, access: mailbox::Access) -> ClientSettings {
     let hosts = backend.spec.hosts.clone();
     ClientSettings {
-        username: Some(address.to_owned()),
+        username: Some(address.into()),
         imap: hosts.imap.filter(|_| access.imap),
         pop3: hosts.pop3.filter(|_| access.pop3),
         submission: hosts.submission.filter(|_| access.submission),

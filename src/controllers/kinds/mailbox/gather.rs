@@ -5,7 +5,7 @@ use crate::connections::Groupware;
 use crate::ctx::{Ctx, Step};
 use crate::not_ready::NotReady;
 use crate::rules::{backend_ready, nobody};
-use crate::state::derived::{capabilities, credentials_secret};
+use crate::state::derived::{capabilities, credentials_secret, declared_local_part};
 use crate::state::kind::{Kind, ObjectId};
 use crate::state::limits::{self, Verdict};
 use crate::state::parents;
@@ -13,7 +13,7 @@ use crate::state::routes;
 use crate::state::snapshots::Since;
 use kube::ResourceExt;
 use mailtenant_api::*;
-use mailtenant_groupware::BackendError;
+use mailtenant_groupware::{Address, BackendError, DomainName, Uid};
 
 /// What is known, and the server to go to.
 pub struct Gathered {
@@ -63,7 +63,7 @@ pub async fn gather(ctx: &Ctx, id: &ObjectId, mailbox: &Mailbox) -> Step<Gathere
     backend_ready::groupware(&domain.instance.backend)?;
     let tenant = domain.instance.id.clone().unwrap_or_default();
     let server = ctx.groupware(&domain.instance.object.spec.backend_ref.name).await?;
-    let address = format!("{}@{}", mailbox.spec.local_part, domain.name);
+    let address = Address::in_domain(&mailbox.spec.local_part, &domain.name);
     let asked = annotation(mailbox, annotations::RECONCILE);
     let fresh = asked.is_some() && asked != mailbox.status.as_ref().and_then(|s| s.last_handled_reconcile_at.clone());
     let row = ctx
@@ -98,8 +98,8 @@ pub async fn gather(ctx: &Ctx, id: &ObjectId, mailbox: &Mailbox) -> Step<Gathere
 pub async fn look_again(
     ctx: &Ctx,
     server: &Groupware,
-    (domain, address): (&str, &str),
-    uid: &str,
+    (domain, address): (&DomainName, &Address),
+    uid: &Uid,
     error: &BackendError,
 ) {
     match error {
@@ -109,22 +109,20 @@ pub async fn look_again(
 }
 
 /// The words for an error of `ensure`: a row that belongs to a living object is an address in use.
-pub fn refused(ctx: &Ctx, address: &str, server: &Groupware, error: &BackendError) -> NotReady {
+pub fn refused(ctx: &Ctx, address: &Address, server: &Groupware, error: &BackendError) -> NotReady {
     let BackendError::Exists { owner: Some(owner), .. } = error else {
         return NotReady::backend(&server.label(), error);
     };
-    let local = address.split('@').next().unwrap_or_default();
-    let local = if local.is_empty() { "*" } else { local };
-    let domain = address.rsplit('@').next().unwrap_or_default();
+    let local = declared_local_part(address);
     let world = ctx.world();
     let living =
-        world.index.domains_by_name.of(&domain.to_owned()).flat_map(|d| world.owner_of_address(d, local)).find(|id| {
+        world.index.domains_by_name.of(address.domain()).flat_map(|d| world.owner_of_address(d, local)).find(|id| {
             let uid = match id.kind {
                 Kind::Mailbox => world.mailboxes.get(&id.key).and_then(|m| m.uid()),
                 Kind::MailAlias => world.aliases.get(&id.key).and_then(|a| a.uid()),
                 _ => None,
             };
-            uid.as_ref() == Some(owner)
+            uid.is_some_and(|uid| uid == *owner)
         });
     match living {
         // Its deletion wakes us; if it is not in the same domain object, a retry finds out.

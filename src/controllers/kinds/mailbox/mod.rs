@@ -18,12 +18,13 @@ use crate::pass::draft::{Draft, WithStatus};
 use crate::pass::lifecycle::{Lifecycle, Reached};
 use crate::pass::report::report_first;
 use crate::rules::mass_loss;
+use crate::state::derived::owner;
 use crate::state::kind::ObjectId;
 use crate::state::parents;
 use crate::state::world::World;
 use kube::Api;
 use mailtenant_api::*;
-use mailtenant_groupware::{Made, MailboxRow, MailboxWant, Owner, PasswordWant};
+use mailtenant_groupware::{Address, Made, MailboxRow, MailboxWant, PasswordWant};
 use mailtenant_runtime::finalizer::Cleanup;
 use mailtenant_runtime::store::NamespacedName;
 use plan::{Ensure, Observation, Plan, RowPlan};
@@ -98,8 +99,8 @@ pub struct Done {
     pub handed_over: bool,
     /// What differs, where nothing may be written.
     pub drift: Vec<String>,
-    /// Address and access data.
-    pub address: String,
+    /// Its address.
+    pub address: Address,
     /// How to reach the services.
     pub settings: ClientSettings,
     /// All that can be was done, and still it is not as declared.
@@ -198,7 +199,7 @@ async fn write(
 ) -> Step<Ensured> {
     let handed_over = !matches!(password, PasswordWant::Keep);
     let mut want = MailboxWant {
-        owner: Owner { uid: uid(mailbox), adopt: mailbox.spec.adoption_policy == AdoptionPolicy::IfUnowned },
+        owner: owner(mailbox, mailbox.spec.adoption_policy),
         tenant: seen.tenant.clone(),
         address: seen.address.clone(),
         former: match &plan.row {

@@ -3,13 +3,12 @@
 use super::facts::{Facts, SecretSeen, Source, not_owned, not_there, settings_mark};
 use crate::not_ready::{MISSING, NotReady};
 use crate::rules::nobody;
-use crate::state::derived::{bytes, credentials_secret};
+use crate::state::derived::{bytes, credentials_secret, owner_uid};
 use crate::state::limits::Verdict;
 use mailtenant_api::mail_instance::ExternalForwarding;
 use mailtenant_api::mailbox::{PasswordManagement, Suspend};
 use mailtenant_api::*;
-use mailtenant_groupware::{Capability, MailboxRow, MailboxSettings};
-use mailtenant_mail::address;
+use mailtenant_groupware::{Address, Capability, MailboxRow, MailboxSettings};
 
 /// What happens to the credentials Secret.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -150,16 +149,15 @@ fn unsupported(
 }
 
 /// Where mail goes on to, without what may not be; why not. Whenever something is left out the mailbox keeps its mail.
-fn forwards(mailbox: &Mailbox, seen: &Facts) -> (Vec<String>, bool, Option<NotReady>) {
+fn forwards(mailbox: &Mailbox, seen: &Facts) -> (Vec<Address>, bool, Option<NotReady>) {
     let Some(forwarding) = &mailbox.spec.forwarding else { return (vec![], true, None) };
     if !seen.circle.is_empty() {
         return (vec![], true, Some(nobody::circle(&seen.circle)));
     }
     let one = |text: &String| {
-        let address = mailtenant_mail::address::canonical(text)
+        let address = Address::new(text)
             .map_err(|e| NotReady::stalled(Reason::InvalidSpec, format!("forwarding.to {text}: {e}")))?;
-        let domain = address.rsplit('@').next().unwrap_or_default();
-        let outside = !seen.own_domains.contains(domain);
+        let outside = !seen.own_domains.contains(address.domain());
         if outside && seen.domain.instance.object.spec.external_forwarding == ExternalForwarding::Deny {
             return Err(NotReady::stalled(
                 Reason::ExternalForwardingDenied,
@@ -237,9 +235,8 @@ pub fn differences(row: &MailboxRow, settings: &MailboxSettings) -> Vec<String> 
 /// Plans. What stands against a mailbox that is there stands against that part of it alone: a suspension, or a forward
 /// that was taken out, does not wait for it. One that is not there is not made in parts.
 pub fn plan(mailbox: &Mailbox, seen: &Facts) -> Result<Plan, NotReady> {
-    address::fits(&seen.address)
-        .map_err(|e| NotReady::stalled(Reason::InvalidSpec, format!("{}: {e}", seen.address)))?;
-    let mine = seen.row.as_ref().filter(|r| r.owner.as_deref() == Some(&uid(mailbox)));
+    seen.address.fits().map_err(|e| NotReady::stalled(Reason::InvalidSpec, format!("{}: {e}", seen.address)))?;
+    let mine = seen.row.as_ref().filter(|r| r.owner.as_ref() == Some(&owner_uid(mailbox)));
     let verdict = verdict(seen, mine);
     let short = short(&verdict, &seen.domain.instance.key.name);
     let (settings, not_ready) = settings(mailbox, seen, mine, short.as_ref());
@@ -374,7 +371,7 @@ fn row(mailbox: &Mailbox, seen: &Facts, mine: Option<&MailboxRow>, settings: &Ma
         None => RowPlan::New,
         Some(status) => {
             // Of the same address only: the domain's object may be another one by now, with another name.
-            let same = status.address.as_ref() == Some(&seen.address);
+            let same = status.address.as_deref() == Some(&*seen.address);
             RowPlan::Lost { former: same.then(|| status.backend_id.clone()).flatten() }
         }
     }

@@ -1,23 +1,24 @@
 use super::super::facts::client_settings;
 use super::*;
-use crate::fixtures::{self, everything};
+use crate::fixtures::{self, at, everything};
+use mailtenant_groupware::{DomainName, TenantId, Uid};
 use serde_json::{Value, json};
 
 fn facts(instance: Value) -> Facts {
     let domain = fixtures::domain(instance);
-    let settings = client_settings(&domain.instance.backend, "alice@acme.test", mailbox::Access::default());
+    let settings = client_settings(&domain.instance.backend, &at("alice@acme.test"), mailbox::Access::default());
     Facts {
-        tenant: "i-0000".into(),
+        tenant: TenantId::new("i-0000"),
         label: "GroupwareBackend b".into(),
         capabilities: everything(),
-        address: "alice@acme.test".into(),
+        address: at("alice@acme.test"),
         verdict: Verdict::Fits,
         within_storage: true,
         quota: 1 << 30,
         row: None,
         credentials: SecretSeen::Missing,
         source: None,
-        own_domains: ["acme.test".to_owned()].into(),
+        own_domains: [DomainName::from_server("acme.test")].into(),
         circle: vec![],
         nobody: vec![],
         settings,
@@ -68,9 +69,9 @@ fn own(facts: &Facts, source: &Source) -> SecretSeen {
 /// The row as a server has it after the plan was carried out.
 fn row(plan: &Ensure) -> MailboxRow {
     MailboxRow {
-        address: "alice@acme.test".into(),
+        address: at("alice@acme.test"),
         id: "store-1".into(),
-        owner: Some("uid-alice".into()),
+        owner: Some(Uid::new("uid-alice")),
         adopted: false,
         settings: plan.settings.clone(),
         password_version: Some("s/1".into()),
@@ -166,7 +167,7 @@ fn what_is_refused_and_with_which_reason() {
         (json!({"forwarding": {"to": ["alice@acme.test"]}}), |_| {}, Reason::InvalidSpec),
         (
             json!({"forwarding": {"to": ["ghost@acme.test"]}}),
-            |f| f.nobody = vec!["ghost@acme.test".into()],
+            |f| f.nobody = vec![at("ghost@acme.test")],
             Reason::InvalidSpec,
         ),
         (
@@ -174,7 +175,11 @@ fn what_is_refused_and_with_which_reason() {
             |f| f.circle = ["alice@acme.test", "bob@acme.test", "alice@acme.test"].map(String::from).into(),
             Reason::InvalidSpec,
         ),
-        (json!({}), |f| f.address = format!("alice@{}.test", "a.".repeat(122)), Reason::InvalidSpec),
+        (
+            json!({}),
+            |f| f.address = Address::from_server(format!("alice@{}.test", "a.".repeat(122))),
+            Reason::InvalidSpec,
+        ),
         (json!({}), |f| f.credentials = SecretSeen::Foreign, Reason::SecretNotOwned),
         (json!({"password": {"secretRef": {"name": "p", "key": "k"}}}), |_| {}, Reason::SecretNotFound),
         (json!({}), |f| f.verdict = Verdict::Number { what: "mailboxes", limit: 1 }, Reason::LimitExceeded),
@@ -400,9 +405,9 @@ fn what_was_there_once_is_made_again_only_with_leave() {
     let p = plan(&m, &f).unwrap();
     assert_eq!((p.recreates(), p.former()), (true, Some("store-1")));
     // what another address was called is not asked for
-    f.address = "alice@other.test".into();
+    f.address = at("alice@other.test");
     assert_eq!(plan(&m, &f).unwrap().former(), None);
-    f.address = "alice@acme.test".into();
+    f.address = at("alice@acme.test");
     f.row = Some(row(&p));
     let there = plan(&m, &f).unwrap();
     assert_eq!((there.recreates(), there.former()), (false, None));

@@ -5,17 +5,18 @@ use crate::ctx::Ctx;
 use crate::not_ready::NotReady;
 use crate::pass::draft::Draft;
 use crate::pass::lifecycle::Reached;
+use crate::state::derived::owner_uid;
 use crate::state::usage::used_step;
 use mailtenant_api::*;
-use mailtenant_groupware::Made;
+use mailtenant_groupware::{Address, Made};
 
 /// Puts what a pass found into the status.
 pub fn fill(draft: &mut Draft<Mailbox>, done: Done) -> Reached {
-    let own = uid(draft.object.as_ref());
+    let own = owner_uid(draft.object.as_ref());
     let status = &mut draft.status;
     within_quota(&mut draft.conditions, done.short.as_ref());
     if let Some(row) = &done.row {
-        let observed = row.owner.as_deref() != Some(&own);
+        let observed = row.owner.as_ref() != Some(&own);
         status.ownership = Some(match (observed, row.adopted) {
             (true, _) => Ownership::Observed,
             (_, true) => Ownership::Adopted,
@@ -32,7 +33,7 @@ pub fn fill(draft: &mut Draft<Mailbox>, done: Done) -> Reached {
     status.client_settings = Some(done.settings);
     status.drift = done.drift;
     let message = format!("{} is as declared", done.address);
-    status.address = Some(done.address);
+    status.address = Some(done.address.into());
     Reached::settled(message, done.not_ready)
 }
 
@@ -48,7 +49,7 @@ pub fn within_quota(conditions: &mut Conditions, not_ready: Option<&NotReady>) {
 }
 
 /// Said before it is done: whether it was is in the row alone after a call that failed half-way.
-pub fn recreated_event(ctx: &Ctx, mailbox: &Mailbox, address: &str) {
+pub fn recreated_event(ctx: &Ctx, mailbox: &Mailbox, address: &Address) {
     ctx.event(
         mailbox,
         EventReason::Recreated,

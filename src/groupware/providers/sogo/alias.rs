@@ -1,6 +1,6 @@
 //! Aliases and catch-alls: rows of `alias` that are not a mailbox' own.
 
-use super::columns::goto_list;
+use super::columns::{self, goto_list};
 use super::db::Conn;
 use super::ownership::{check_tenant, claim, hold_domain};
 use super::*;
@@ -26,8 +26,8 @@ fn columns(f: Features) -> String {
 /// A row of [`select`].
 pub(super) fn row(r: &Row) -> AliasRow {
     AliasRow {
-        address: r.get("address"),
-        owner: r.get("owner"),
+        address: columns::address(r, "address"),
+        owner: columns::owner(r, "owner"),
         adopted: r.get("adopted"),
         settings: AliasSettings {
             targets: goto_list(r.get("goto")),
@@ -41,27 +41,27 @@ pub(super) fn row(r: &Row) -> AliasRow {
 
 /// Owned aliases that deliver to a mailbox. Only those of its own tenant: another tenant that forwards to it neither
 /// shows its addresses to this one nor keeps the mailbox from going (I11).
-pub(super) async fn delivering_to(conn: &mut Conn, address: &str) -> Result<Vec<String>> {
+pub(super) async fn delivering_to(conn: &mut Conn, address: &Address) -> Result<Vec<Address>> {
     let sql = format!(
         "SELECT a.address FROM alias a JOIN domain d ON d.domain = a.domain \
          WHERE string_to_array(replace(a.goto, ' ', ''), ',') @> ARRAY[$1::text] AND a.owner IS NOT NULL AND {NO_MAILBOX} \
          AND d.tenant IS NOT DISTINCT FROM (SELECT tenant FROM domain WHERE domain = split_part($1::text, '@', 2)) \
          ORDER BY 1"
     );
-    Ok(conn.query(&sql, &[&address]).await?.iter().map(|r| r.get("address")).collect())
+    Ok(conn.query(&sql, &[&address]).await?.iter().map(|r| columns::address(r, "address")).collect())
 }
 
 struct State {
     domain_there: bool,
-    tenant: Option<String>,
+    tenant: Option<TenantId>,
     row: Option<AliasRow>,
     /// Owner of the mailbox of that address, if there is one.
-    mailbox: Option<Option<String>>,
+    mailbox: Option<Option<Uid>>,
     /// Whose caches an earlier change still has to clear.
-    pending: Vec<String>,
+    pending: Vec<Address>,
 }
 
-async fn read(conn: &mut Conn, f: Features, address: &str, domain: &str) -> Result<State> {
+async fn read(conn: &mut Conn, f: Features, address: &Address, domain: &DomainName) -> Result<State> {
     let sql = format!(
         "SELECT {}, d.domain, d.tenant, m.username, m.owner AS mailbox_owner, a.effects_for \
          FROM (SELECT $1::text AS address, $2::text AS domain) w LEFT JOIN domain d ON d.domain = w.domain \
@@ -73,9 +73,9 @@ async fn read(conn: &mut Conn, f: Features, address: &str, domain: &str) -> Resu
     let there = r.get::<_, Option<&str>>("address").is_some();
     Ok(State {
         domain_there: r.get::<_, Option<&str>>("domain").is_some(),
-        tenant: r.get("tenant"),
+        tenant: columns::tenant(&r, "tenant"),
         row: there.then(|| row(&r)),
-        mailbox: r.get::<_, Option<&str>>("username").map(|_| r.get("mailbox_owner")),
+        mailbox: r.get::<_, Option<&str>>("username").map(|_| columns::owner(&r, "mailbox_owner")),
         pending: goto_list(r.get::<_, Option<&str>>("effects_for").unwrap_or_default()),
     })
 }
@@ -92,14 +92,14 @@ impl Sogo {
         if !f.display_name && !s.display_name.is_empty() {
             return Err(BackendError::Unsupported("a name for an alias".into()));
         }
-        let state = read(&mut conn, f, &want.address, domain).await?;
-        check_tenant(domain, state.domain_there, state.tenant.as_deref(), &want.tenant)?;
+        let state = read(&mut conn, f, &want.address, &domain).await?;
+        check_tenant(&domain, state.domain_there, state.tenant.as_ref(), &want.tenant)?;
         if let Some(owner) = state.mailbox {
             return Err(BackendError::Exists { what: format!("mailbox {}", want.address), owner });
         }
         let made = match &state.row {
             None => Made::Created,
-            Some(r) => claim(&format!("alias {}", want.address), r.owner.as_deref(), &want.owner)?,
+            Some(r) => claim(&format!("alias {}", want.address), r.owner.as_ref(), &want.owner)?,
         };
         let settings = AliasSettings { targets, ..s.clone() };
         let mut affected = state.pending;
@@ -116,7 +116,7 @@ impl Sogo {
             affected.extend(state.row.iter().flat_map(|r| r.settings.targets.clone()));
             affected = distinct(affected);
             conn.begin().await?;
-            let done = write(&mut conn, want, f, domain, &settings, state.row.as_ref(), made, &affected).await;
+            let done = write(&mut conn, want, f, &domain, &settings, state.row.as_ref(), made, &affected).await;
             conn.end(done).await?;
         }
         self.alias_follow(conn, &distinct(affected)).await?;
@@ -126,21 +126,21 @@ impl Sogo {
             &[&want.address, &want.owner.uid],
         )
         .await?;
-        match read(&mut conn, f, &want.address, domain).await?.row {
+        match read(&mut conn, f, &want.address, &domain).await?.row {
             Some(r) => Ok((r, if made == Made::Unchanged { Made::Changed } else { made })),
             None => Err(BackendError::Conflict(format!("alias {} went away while it was made", want.address))),
         }
     }
 
     /// SOGo forgets what it cached of the mailboxes among `targets`.
-    async fn alias_follow(&self, mut conn: Conn, targets: &[String]) -> Result<()> {
+    async fn alias_follow(&self, mut conn: Conn, targets: &[Address]) -> Result<()> {
         let rows = conn.query("SELECT username FROM mailbox WHERE username = ANY($1)", &[&targets]).await?;
         drop(conn);
-        let users: Vec<String> = rows.iter().map(|r| r.get("username")).collect();
+        let users: Vec<Address> = rows.iter().map(|r| columns::address(r, "username")).collect();
         self.clear_sogo_cache(&users).await
     }
 
-    pub(super) async fn alias_remove(&self, owner: &str, address: &str, removal: Removal) -> Result<()> {
+    pub(super) async fn alias_remove(&self, owner: &Uid, address: &Address, removal: Removal) -> Result<()> {
         let mut conn = self.connection_within_limit().await?;
         let sql = format!(
             "UPDATE alias a SET active = false, effects_due = true, modified = now(), \
@@ -167,29 +167,32 @@ impl Sogo {
     }
 }
 
-fn distinct(list: Vec<String>) -> Vec<String> {
+/// As `goto` holds them.
+fn joined(list: &[Address]) -> String {
+    list.iter().map(Address::as_str).collect::<Vec<_>>().join(",")
+}
+
+fn distinct(list: Vec<Address>) -> Vec<Address> {
     list.into_iter().collect::<BTreeSet<_>>().into_iter().collect()
 }
 
 /// The domain, and the targets sorted, each once.
-fn valid(want: &AliasWant) -> Result<(&str, Vec<String>)> {
+fn valid(want: &AliasWant) -> Result<(DomainName, Vec<Address>)> {
     let refuse = |what: &str| Err(BackendError::Rejected(format!("{what} is no address in canonical form")));
-    let domain = match want.address.strip_prefix('@') {
-        Some(d) if address::domain(d).as_deref() == Ok(d) => d,
-        None if address::canonical(&want.address).as_ref() == Ok(&want.address) => {
-            address::split(&want.address).map_or("", |(_, d)| d)
-        }
+    match want.address.strip_prefix('@') {
+        Some(d) if address::domain(d).as_deref() == Ok(d) => {}
+        None if Address::new(&want.address).as_ref() == Ok(&want.address) => {}
         _ => return refuse(&want.address),
-    };
+    }
     for to in &want.settings.targets {
-        if address::canonical(to).as_ref() != Ok(to) {
+        if Address::new(to).as_ref() != Ok(to) {
             return refuse(to);
         }
     }
     if want.settings.targets.is_empty() {
         return Err(BackendError::Rejected("an alias needs a target".into()));
     }
-    Ok((domain, distinct(want.settings.targets.clone())))
+    Ok((DomainName::from_server(want.address.domain()), distinct(want.settings.targets.clone())))
 }
 
 #[allow(clippy::too_many_arguments, reason = "one transaction, read from top to bottom")]
@@ -197,13 +200,13 @@ async fn write(
     conn: &mut Conn,
     want: &AliasWant,
     f: Features,
-    domain: &str,
+    domain: &DomainName,
     s: &AliasSettings,
     have: Option<&AliasRow>,
     made: Made,
-    affected: &[String],
+    affected: &[Address],
 ) -> Result<()> {
-    let (goto, affected) = (s.targets.join(","), affected.join(","));
+    let (goto, affected) = (joined(&s.targets), joined(affected));
     // A mailbox on its way out gets no new alias: this and the last step of its removal lock the same row, so that one
     // of the two sees the other (I1). A mailbox of another tenant is any address outside: its removal does not wait for
     // this alias, and whether it is there or leaving is not told (I11).

@@ -1,7 +1,8 @@
 //! Values as the columns hold them.
 
-use crate::{BackendError, Result};
+use crate::{Address, BackendError, DomainName, Result, TenantId, Uid};
 use std::collections::BTreeSet;
+use tokio_postgres::Row;
 
 /// A number of bytes, or of rows; below zero counts as nothing.
 pub(super) fn bytes(n: i64) -> u64 {
@@ -14,8 +15,28 @@ pub(super) fn stored(n: u64) -> Result<i64> {
 }
 
 /// Addresses of an `alias.goto` (separated by commas), sorted, each once.
-pub(super) fn goto_list(goto: &str) -> Vec<String> {
-    let set: BTreeSet<String> =
-        goto.split(',').map(|t| t.trim().to_ascii_lowercase()).filter(|t| !t.is_empty()).collect();
+pub(super) fn goto_list(goto: &str) -> Vec<Address> {
+    let targets = goto.split(',').map(|t| t.trim().to_ascii_lowercase()).filter(|t| !t.is_empty());
+    let set: BTreeSet<Address> = targets.map(Address::from_server).collect();
     set.into_iter().collect()
+}
+
+/// Who owns a row, or none.
+pub(super) fn owner(row: &Row, column: &str) -> Option<Uid> {
+    row.get::<_, Option<String>>(column).map(Uid::new)
+}
+
+/// A tenant's `name`, or none.
+pub(super) fn tenant(row: &Row, column: &str) -> Option<TenantId> {
+    row.get::<_, Option<String>>(column).map(TenantId::new)
+}
+
+/// An address.
+pub(super) fn address(row: &Row, column: &str) -> Address {
+    Address::from_server(row.get::<_, String>(column))
+}
+
+/// A domain, or none.
+pub(super) fn domain(row: &Row, column: &str) -> Option<DomainName> {
+    row.get::<_, Option<String>>(column).map(DomainName::from_server)
 }

@@ -1,6 +1,7 @@
 //! The way to PostgreSQL: a pool, connections that never come back half-used, errors typed by what to do next.
 //! Knows no table. No error holds a statement's parameters or the server's own words (they may quote values).
 
+use super::params::Param;
 use crate::{BackendError, Result};
 use deadpool_postgres::{Object, Pool, PoolError};
 use std::time::Duration;
@@ -15,7 +16,11 @@ const SERVER_LIMITS: &str = "-c statement_timeout=10s -c lock_timeout=5s -c idle
 pub const CLIENT_LIMIT: Duration = Duration::from_secs(13);
 
 /// Parameters of a statement.
-pub type Params<'a> = &'a [&'a (dyn ToSql + Sync)];
+pub type Params<'a> = &'a [&'a dyn Param];
+
+fn references<'a>(values: &'a [Box<dyn ToSql + Sync + Send + 'a>]) -> Vec<&'a (dyn ToSql + Sync)> {
+    values.iter().map(|value| &**value as &(dyn ToSql + Sync)).collect()
+}
 
 /// Adds the limits that every session has.
 pub fn with_limits(config: &mut Config) {
@@ -72,9 +77,10 @@ impl Conn {
     pub async fn query(&mut self, sql: &str, params: Params<'_>) -> Result<Vec<Row>> {
         self.busy = true;
         let client = self.client()?;
+        let values: Vec<_> = params.iter().map(|p| p.value()).collect();
         let work = async {
             let statement = client.prepare_cached(sql).await?;
-            client.query(&statement, params).await
+            client.query(&statement, &references(&values)).await
         };
         let answer = timeout(CLIENT_LIMIT, work).await;
         self.settle(answer)
@@ -89,9 +95,10 @@ impl Conn {
     pub async fn execute(&mut self, sql: &str, params: Params<'_>) -> Result<u64> {
         self.busy = true;
         let client = self.client()?;
+        let values: Vec<_> = params.iter().map(|p| p.value()).collect();
         let work = async {
             let statement = client.prepare_cached(sql).await?;
-            client.execute(&statement, params).await
+            client.execute(&statement, &references(&values)).await
         };
         let answer = timeout(CLIENT_LIMIT, work).await;
         self.settle(answer)

@@ -1,6 +1,7 @@
 //! Signing keys: rows that opendkim reads with no reload. One opendkim signs with one algorithm and one key per domain,
 //! so RSA and Ed25519 have a table and a process each (`config/groupware/sogo/templates/opendkim*.conf.in`).
 
+use super::columns;
 use super::db::Conn;
 use super::ownership::lock_domain;
 use super::*;
@@ -51,11 +52,12 @@ fn row(r: &Row) -> DkimRow {
     let public = public(r.get::<_, Option<&str>>("public_key").unwrap_or_default());
     let created = r.get::<_, Option<i64>>("created_at").and_then(|s| jiff::Timestamp::from_second(s).ok());
     let algorithm = algorithm(r.get("algorithm"), &public);
-    DkimRow { selector: r.get("selector"), owner: r.get("owner"), algorithm, public, active: r.get("signs"), created }
+    let (selector, owner) = (Selector::new(r.get::<_, String>("selector")), columns::owner(r, "owner"));
+    DkimRow { selector, owner, algorithm, public, active: r.get("signs"), created }
 }
 
 /// Keys of a domain in the order in which they were made, without their private halves.
-pub(super) async fn rows(conn: &mut Conn, f: Features, domain: &str) -> Result<Vec<DkimRow>> {
+pub(super) async fn rows(conn: &mut Conn, f: Features, domain: &DomainName) -> Result<Vec<DkimRow>> {
     let signs: Vec<String> = signing_tables(f)
         .iter()
         .map(|t| format!("EXISTS (SELECT FROM {t} s WHERE s.dkim_id = k.id AND s.author = k.domain_name)"))
@@ -94,9 +96,9 @@ impl Sogo {
 
     pub(super) async fn dkim_ensure(
         &self,
-        owner: &str,
-        domain: &str,
-        selector: &str,
+        owner: &Uid,
+        domain: &DomainName,
+        selector: &Selector,
         key: &DkimKey,
     ) -> Result<DkimRow> {
         let pem = pem(key)?;
@@ -107,8 +109,8 @@ impl Sogo {
         let done = async {
             // The lock is what keeps a selector unique: PostfixAdmin's table has no such constraint.
             lock_domain(&mut conn, owner, domain).await?;
-            if let Some(there) = rows(&mut conn, f, domain).await?.into_iter().find(|r| r.selector == selector) {
-                return match there.owner.as_deref() == Some(owner) {
+            if let Some(there) = rows(&mut conn, f, domain).await?.into_iter().find(|r| r.selector == *selector) {
+                return match there.owner.as_ref() == Some(owner) {
                     true => Ok(()),
                     false => {
                         Err(BackendError::Exists { what: format!("key {selector} of {domain}"), owner: there.owner })
@@ -127,11 +129,11 @@ impl Sogo {
         conn.end(done).await?;
         let all = rows(&mut conn, f, domain).await?;
         all.into_iter()
-            .find(|r| r.selector == selector)
+            .find(|r| r.selector == *selector)
             .ok_or_else(|| BackendError::Conflict(format!("key {selector} of {domain} went away while it was made")))
     }
 
-    pub(super) async fn dkim_sign(&self, owner: &str, domain: &str, selectors: &[String]) -> Result<()> {
+    pub(super) async fn dkim_sign(&self, owner: &Uid, domain: &DomainName, selectors: &[Selector]) -> Result<()> {
         let mut conn = self.connection_within_limit().await?;
         let f = self.features(&mut conn).await?;
         if !f.dkim {
@@ -141,9 +143,9 @@ impl Sogo {
         let done = async {
             lock_domain(&mut conn, owner, domain).await?;
             let have = rows(&mut conn, f, domain).await?;
-            let mut wanted: Vec<(&String, DkimAlgorithm)> = Vec::new();
+            let mut wanted: Vec<(&Selector, DkimAlgorithm)> = Vec::new();
             for selector in selectors {
-                let ours = |r: &&DkimRow| r.selector == *selector && r.owner.as_deref() == Some(owner);
+                let ours = |r: &&DkimRow| r.selector == *selector && r.owner.as_ref() == Some(owner);
                 let Some(key) = have.iter().find(ours) else {
                     return Err(BackendError::NotFound(format!("key {selector} of {domain}")));
                 };
@@ -154,7 +156,7 @@ impl Sogo {
                 }
                 wanted.push((selector, key.algorithm));
             }
-            let now: BTreeSet<&String> = have.iter().filter(|r| r.active).map(|r| &r.selector).collect();
+            let now: BTreeSet<&Selector> = have.iter().filter(|r| r.active).map(|r| &r.selector).collect();
             if now == wanted.iter().map(|(s, _)| *s).collect() {
                 return Ok(());
             }
@@ -174,7 +176,7 @@ impl Sogo {
                 let sql = format!("SELECT k.selector, k.owner FROM {t} s JOIN dkim k ON k.id = s.dkim_id WHERE s.author = $1 LIMIT 1");
                 if let Some(other) = conn.row(&sql, &[&domain]).await? {
                     let what = format!("a key that signs for {domain} ({})", other.get::<_, &str>("selector"));
-                    return Err(BackendError::Exists { what, owner: other.get("owner") });
+                    return Err(BackendError::Exists { what, owner: columns::owner(&other, "owner") });
                 }
                 let sql = format!(
                     "INSERT INTO {t} (author, dkim_id) SELECT domain_name, id FROM dkim \
@@ -188,7 +190,7 @@ impl Sogo {
         conn.end(done).await
     }
 
-    pub(super) async fn dkim_remove(&self, owner: &str, domain: &str, selector: &str) -> Result<()> {
+    pub(super) async fn dkim_remove(&self, owner: &Uid, domain: &DomainName, selector: &Selector) -> Result<()> {
         let mut conn = self.connection_within_limit().await?;
         let f = self.features(&mut conn).await?;
         if !f.dkim {

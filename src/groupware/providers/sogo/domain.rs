@@ -1,6 +1,6 @@
 //! Domains, and the bulk read of one: four queries, however many mailboxes it has.
 
-use super::columns::bytes;
+use super::columns::{self, bytes};
 use super::db::Conn;
 use super::mailbox::rows as mailbox;
 use super::ownership::{claim, hold_domain, lock_domain};
@@ -12,21 +12,21 @@ const SELECT: &str = "SELECT d.domain, d.owner, d.adopted, d.tenant, d.active, x
 
 fn row(r: &Row) -> DomainRow {
     DomainRow {
-        name: r.get("domain"),
-        owner: r.get("owner"),
+        name: DomainName::from_server(r.get::<_, String>("domain")),
+        owner: columns::owner(r, "owner"),
         adopted: r.get("adopted"),
-        tenant: r.get("tenant"),
+        tenant: columns::tenant(r, "tenant"),
         active: r.get("active"),
-        alias_of: r.get("target_domain"),
+        alias_of: columns::domain(r, "target_domain"),
     }
 }
 
-async fn read(conn: &mut Conn, name: &str) -> Result<Option<DomainRow>> {
+async fn read(conn: &mut Conn, name: &DomainName) -> Result<Option<DomainRow>> {
     Ok(conn.row(SELECT, &[&name]).await?.as_ref().map(row))
 }
 
 impl Sogo {
-    pub(super) async fn domain_read(&self, name: &str) -> Result<DomainSnapshot> {
+    pub(super) async fn domain_read(&self, name: &DomainName) -> Result<DomainSnapshot> {
         let mut conn = self.connection_within_limit().await?;
         let f = self.features(&mut conn).await?;
         let mut all = DomainSnapshot { domain: read(&mut conn, name).await?, ..DomainSnapshot::default() };
@@ -50,7 +50,7 @@ impl Sogo {
         let mut conn = self.connection_within_limit().await?;
         let have = read(&mut conn, &want.name).await?;
         let made = check(want, have.as_ref())?;
-        let same = |d: &DomainRow| d.active && d.tenant.as_deref() == Some(&want.tenant) && d.alias_of == want.alias_of;
+        let same = |d: &DomainRow| d.active && d.tenant.as_ref() == Some(&want.tenant) && d.alias_of == want.alias_of;
         if let (Made::Unchanged, Some(d)) = (made, have.as_ref().filter(|d| same(d))) {
             return Ok((d.clone(), made));
         }
@@ -63,7 +63,7 @@ impl Sogo {
         }
     }
 
-    pub(super) async fn domain_remove(&self, owner: &str, name: &str, removal: Removal) -> Result<Left> {
+    pub(super) async fn domain_remove(&self, owner: &Uid, name: &DomainName, removal: Removal) -> Result<Left> {
         let mut conn = self.connection_within_limit().await?;
         let f = self.features(&mut conn).await?;
         conn.begin().await?;
@@ -75,7 +75,7 @@ impl Sogo {
 fn check(want: &DomainWant, have: Option<&DomainRow>) -> Result<Made> {
     let what = format!("domain {}", want.name);
     let Some(d) = have else { return Ok(Made::Created) };
-    let made = claim(&what, d.owner.as_deref(), &want.owner)?;
+    let made = claim(&what, d.owner.as_ref(), &want.owner)?;
     match &d.tenant {
         Some(t) if *t != want.tenant && made == Made::Adopted => Err(BackendError::Exists { what, owner: None }),
         Some(t) if *t != want.tenant => Err(BackendError::Conflict(format!("{what} is in another tenant"))),
@@ -128,7 +128,7 @@ async fn put(conn: &mut Conn, want: &DomainWant, have: Option<&DomainRow>, made:
     Ok(())
 }
 
-async fn remove(conn: &mut Conn, f: Features, owner: &str, name: &str, removal: Removal) -> Result<Left> {
+async fn remove(conn: &mut Conn, f: Features, owner: &Uid, name: &DomainName, removal: Removal) -> Result<Left> {
     lock_domain(conn, owner, name).await?;
     let below = conn
         .row(

@@ -1,7 +1,7 @@
 //! SOGo's sign-in cache. SOGo keeps its verdict on a password, the addresses and the rights of a user in memcached under
 //! `<login>+attributes` for SOGoCacheCleanupInterval (300 s): meanwhile an old password is taken and a new one refused.
 
-use crate::{BackendError, Result};
+use crate::{Address, BackendError, Result};
 use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
@@ -11,15 +11,15 @@ const LIMIT: Duration = Duration::from_secs(5);
 const MAX_KEY: usize = 250;
 
 /// Forgets users. Being told "not found" is as good as "deleted".
-pub async fn forget(server: &(String, u16), users: &[String]) -> Result<()> {
+pub async fn forget(server: &(String, u16), users: &[Address]) -> Result<()> {
     match tokio::time::timeout(LIMIT, talk(server, users)).await {
         Ok(done) => done,
         Err(_) => Err(BackendError::unavailable("memcached did not answer in time")),
     }
 }
 
-async fn talk(server: &(String, u16), users: &[String]) -> Result<()> {
-    let keys: Vec<&String> = users.iter().filter(|u| usable(u)).collect();
+async fn talk(server: &(String, u16), users: &[Address]) -> Result<()> {
+    let keys: Vec<&Address> = users.iter().filter(|u| usable(u)).collect();
     if keys.is_empty() {
         return Ok(());
     }
@@ -63,7 +63,7 @@ mod tests {
     async fn answer(reply: &'static [u8]) -> Result<()> {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let server = ("127.0.0.1".to_owned(), listener.local_addr().unwrap().port());
-        let users: Vec<String> = ["a@acme.test", "b@acme.test"].map(String::from).to_vec();
+        let users = ["a@acme.test", "b@acme.test"].map(Address::from_server);
         let (_, result) = tokio::join!(
             async {
                 let (mut s, _) = listener.accept().await.unwrap();

@@ -15,6 +15,7 @@ mod mailbox;
 mod memcached;
 mod migrate;
 mod ownership;
+mod params;
 mod removal;
 pub mod schema;
 mod tenant;
@@ -27,6 +28,7 @@ use crate::*;
 use db::Conn;
 use mailtenant_backend::limit::Limit;
 use schema::{Catalog, Features};
+use std::collections::BTreeSet;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -81,7 +83,7 @@ impl Sogo {
     }
 
     /// SOGo forgets what it has cached of these users.
-    async fn clear_sogo_cache(&self, users: &[String]) -> Result<()> {
+    async fn clear_sogo_cache(&self, users: &[Address]) -> Result<()> {
         match &self.memcached {
             Some(server) if !users.is_empty() => {
                 self.limit.wait().await;
@@ -92,8 +94,8 @@ impl Sogo {
     }
 
     /// Ends the sessions of a user, and waits until they are seen to be over.
-    async fn end_sessions(&self, user: &str) -> Result<()> {
-        self.doveadm.flush(&[user.to_owned()]).await?;
+    async fn end_sessions(&self, user: &Address) -> Result<()> {
+        self.doveadm.flush(user).await?;
         self.doveadm.kick(user).await?;
         // A kick takes effect a moment later; a session that is still open could write into a home that is being removed.
         for _ in 0..20 {
@@ -125,7 +127,7 @@ impl Sogo {
         drop(conn);
         self.doveadm.probe().await?;
         // A key that nobody has: the answer is NOT_FOUND, and we know that it is there.
-        self.clear_sogo_cache(&["mailtenant-probe".to_owned()]).await?;
+        self.clear_sogo_cache(&[Address::from_server("mailtenant-probe")]).await?;
         let number = version.split_whitespace().next().unwrap_or_default();
         Ok(ServerInfo { version: format!("PostgreSQL {number}"), capabilities: features.capabilities() })
     }
@@ -142,55 +144,61 @@ impl GroupwareServer for Sogo {
     async fn ensure_tenant(&self, want: &TenantWant) -> Result<(TenantRow, Made)> {
         self.tenant_ensure(want).await
     }
-    async fn tenant(&self, owner: &str) -> Result<Option<TenantRow>> {
+    async fn tenant(&self, owner: &Uid) -> Result<Option<TenantRow>> {
         let mut conn = self.connection_within_limit().await?;
         let f = self.features(&mut conn).await?;
         tenant::by_owner(&mut conn, f, owner).await
     }
-    async fn remove_tenant(&self, owner: &str) -> Result<Left> {
+    async fn remove_tenant(&self, owner: &Uid) -> Result<Left> {
         self.tenant_remove(owner).await
     }
-    async fn read_domain(&self, name: &str) -> Result<DomainSnapshot> {
+    async fn read_domain(&self, name: &DomainName) -> Result<DomainSnapshot> {
         self.domain_read(name).await
     }
     async fn ensure_domain(&self, want: &DomainWant) -> Result<(DomainRow, Made)> {
         self.domain_ensure(want).await
     }
-    async fn remove_domain(&self, owner: &str, name: &str, removal: Removal) -> Result<Left> {
+    async fn remove_domain(&self, owner: &Uid, name: &DomainName, removal: Removal) -> Result<Left> {
         self.domain_remove(owner, name, removal).await
     }
     async fn ensure_mailbox(&self, want: &MailboxWant) -> Result<(MailboxRow, Made)> {
         self.mailbox_ensure(want).await
     }
-    async fn disable_mailbox(&self, owner: &str, address: &str) -> Result<()> {
+    async fn disable_mailbox(&self, owner: &Uid, address: &Address) -> Result<()> {
         self.mailbox_disable(owner, address).await
     }
-    async fn purge_mailbox(&self, owner: &str, address: &str) -> Result<()> {
+    async fn purge_mailbox(&self, owner: &Uid, address: &Address) -> Result<()> {
         self.mailbox_purge(owner, address).await
     }
-    async fn drop_mailbox(&self, owner: &str, address: &str) -> Result<()> {
+    async fn drop_mailbox(&self, owner: &Uid, address: &Address) -> Result<()> {
         self.mailbox_drop(owner, address).await
     }
-    async fn release_mailbox(&self, owner: &str, address: &str) -> Result<()> {
+    async fn release_mailbox(&self, owner: &Uid, address: &Address) -> Result<()> {
         self.mailbox_release(owner, address).await
     }
     async fn ensure_alias(&self, want: &AliasWant) -> Result<(AliasRow, Made)> {
         self.alias_ensure(want).await
     }
-    async fn remove_alias(&self, owner: &str, address: &str, removal: Removal) -> Result<()> {
+    async fn remove_alias(&self, owner: &Uid, address: &Address, removal: Removal) -> Result<()> {
         self.alias_remove(owner, address, removal).await
     }
-    async fn aliases_to(&self, address: &str) -> Result<Vec<String>> {
+    async fn aliases_to(&self, address: &Address) -> Result<Vec<Address>> {
         let mut conn = self.connection_within_limit().await?;
         alias::delivering_to(&mut conn, address).await
     }
-    async fn ensure_dkim_key(&self, owner: &str, domain: &str, selector: &str, key: &DkimKey) -> Result<DkimRow> {
+    async fn ensure_dkim_key(
+        &self,
+        owner: &Uid,
+        domain: &DomainName,
+        selector: &Selector,
+        key: &DkimKey,
+    ) -> Result<DkimRow> {
         self.dkim_ensure(owner, domain, selector, key).await
     }
-    async fn sign_with(&self, owner: &str, domain: &str, selectors: &[String]) -> Result<()> {
+    async fn sign_with(&self, owner: &Uid, domain: &DomainName, selectors: &[Selector]) -> Result<()> {
         self.dkim_sign(owner, domain, selectors).await
     }
-    async fn remove_dkim_key(&self, owner: &str, domain: &str, selector: &str) -> Result<()> {
+    async fn remove_dkim_key(&self, owner: &Uid, domain: &DomainName, selector: &Selector) -> Result<()> {
         self.dkim_remove(owner, domain, selector).await
     }
 }

@@ -1,32 +1,33 @@
 //! Whether a row may be changed, and whether something may be made below it (I3).
 
+use super::columns;
 use super::db::Conn;
-use crate::{BackendError, Made, Owner, Result};
+use crate::{BackendError, DomainName, Made, Owner, Result, TenantId, Uid};
 
 /// Whether a row that carries `have` may be changed in the name of `want`: ours, adopted now, or an error.
-pub(super) fn claim(what: &str, have: Option<&str>, want: &Owner) -> Result<Made> {
+pub(super) fn claim(what: &str, have: Option<&Uid>, want: &Owner) -> Result<Made> {
     match have {
-        Some(uid) if uid == want.uid => Ok(Made::Unchanged),
+        Some(uid) if *uid == want.uid => Ok(Made::Unchanged),
         None if want.adopt => Ok(Made::Adopted),
-        other => Err(BackendError::Exists { what: what.to_owned(), owner: other.map(str::to_owned) }),
+        other => Err(BackendError::Exists { what: what.to_owned(), owner: other.cloned() }),
     }
 }
 
 /// Locks the domain of an owner against changes below it until the end of the transaction, or says that the owner has
 /// none.
-pub(super) async fn lock_domain(conn: &mut Conn, owner: &str, name: &str) -> Result<()> {
+pub(super) async fn lock_domain(conn: &mut Conn, owner: &Uid, name: &DomainName) -> Result<()> {
     let there = conn.row("SELECT 1 FROM domain WHERE domain = $1 AND owner = $2 FOR UPDATE", &[&name, &owner]).await?;
     there.map(|_| ()).ok_or_else(|| BackendError::NotFound(format!("domain {name}")))
 }
 
 /// [`check_tenant`], of the domain as it is now; keeps it from going away until the end of the transaction.
-pub(super) async fn hold_domain(conn: &mut Conn, name: &str, tenant: &str) -> Result<()> {
+pub(super) async fn hold_domain(conn: &mut Conn, name: &DomainName, tenant: &TenantId) -> Result<()> {
     let row = conn.row("SELECT tenant FROM domain WHERE domain = $1 FOR KEY SHARE", &[&name]).await?;
-    check_tenant(name, row.is_some(), row.and_then(|r| r.get::<_, Option<String>>("tenant")).as_deref(), tenant)
+    check_tenant(name, row.is_some(), row.and_then(|r| columns::tenant(&r, "tenant")).as_ref(), tenant)
 }
 
 /// The typed error for a domain that is not there (`there`), or in another tenant (`have`) than `want`.
-pub(super) fn check_tenant(name: &str, there: bool, have: Option<&str>, want: &str) -> Result<()> {
+pub(super) fn check_tenant(name: &DomainName, there: bool, have: Option<&TenantId>, want: &TenantId) -> Result<()> {
     match (there, have) {
         (false, _) => Err(BackendError::NotFound(format!("domain {name}"))),
         (true, Some(t)) if t == want => Ok(()),

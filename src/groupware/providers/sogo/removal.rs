@@ -43,7 +43,7 @@ const SOGO: &[(&str, &str)] = &[
 ];
 
 impl Sogo {
-    async fn removal_state(&self, conn: &mut Conn, owner: &str, address: &str) -> Result<RemovalState> {
+    async fn removal_state(&self, conn: &mut Conn, owner: &Uid, address: &Address) -> Result<RemovalState> {
         let r = conn.row(SELECT, &[&address, &owner]).await?;
         r.as_ref().map(removal_state).ok_or_else(|| BackendError::NotFound(format!("mailbox {address}")))
     }
@@ -53,8 +53,8 @@ impl Sogo {
         &self,
         conn: &mut Conn,
         f: Features,
-        owner: &str,
-        address: &str,
+        owner: &Uid,
+        address: &Address,
         state: &RemovalState,
     ) -> Result<String> {
         if let Some(home) = &state.home {
@@ -66,7 +66,7 @@ impl Sogo {
             let login = if f.login { ", login_enabled = false" } else { "" };
             let sql = format!("UPDATE mailbox SET active = true{login} WHERE username = $1 AND owner = $2");
             conn.execute(&sql, &[&address, &owner]).await?;
-            self.doveadm.flush(&[address.to_owned()]).await?;
+            self.doveadm.flush(address).await?;
         }
         self.doveadm.home(address).await?.ok_or_else(|| {
             BackendError::unavailable(format!("Dovecot does not know {address} although its row is active"))
@@ -74,7 +74,7 @@ impl Sogo {
     }
 
     /// Off, with the home noted; then sessions and caches.
-    async fn switch_off(&self, owner: &str, address: &str, removing: bool) -> Result<()> {
+    async fn switch_off(&self, owner: &Uid, address: &Address, removing: bool) -> Result<()> {
         let mut conn = self.connection_within_limit().await?;
         let f = self.features(&mut conn).await?;
         let state = self.removal_state(&mut conn, owner, address).await?;
@@ -102,7 +102,7 @@ impl Sogo {
             conn.end(done).await?;
         }
         drop(conn);
-        self.clear_sogo_cache(&[address.to_owned()]).await?;
+        self.clear_sogo_cache(std::slice::from_ref(address)).await?;
         self.end_sessions(address).await?;
         let mut conn = self.connection().await?;
         conn.execute("UPDATE mailbox SET effects_due = false WHERE username = $1 AND owner = $2", &[&address, &owner])
@@ -110,12 +110,17 @@ impl Sogo {
             .map(|_| ())
     }
 
-    pub(super) async fn mailbox_disable(&self, owner: &str, address: &str) -> Result<()> {
+    pub(super) async fn mailbox_disable(&self, owner: &Uid, address: &Address) -> Result<()> {
         self.switch_off(owner, address, true).await
     }
 
     /// What was switched off, or an error that says to do so first.
-    async fn require_disabled(&self, conn: &mut Conn, owner: &str, address: &str) -> Result<(RemovalState, String)> {
+    async fn require_disabled(
+        &self,
+        conn: &mut Conn,
+        owner: &Uid,
+        address: &Address,
+    ) -> Result<(RemovalState, String)> {
         let state = self.removal_state(conn, owner, address).await?;
         let first = || BackendError::Conflict(format!("mailbox {address} must be switched off first"));
         if state.active || !state.removing || state.effects_due {
@@ -131,7 +136,7 @@ impl Sogo {
         Ok((state, home))
     }
 
-    pub(super) async fn mailbox_purge(&self, owner: &str, address: &str) -> Result<()> {
+    pub(super) async fn mailbox_purge(&self, owner: &Uid, address: &Address) -> Result<()> {
         let mut conn = self.connection_within_limit().await?;
         let (state, home) = self.require_disabled(&mut conn, owner, address).await?;
         let shared = conn
@@ -159,7 +164,7 @@ impl Sogo {
         self.doveadm.destroy(&home).await
     }
 
-    pub(super) async fn mailbox_drop(&self, owner: &str, address: &str) -> Result<()> {
+    pub(super) async fn mailbox_drop(&self, owner: &Uid, address: &Address) -> Result<()> {
         let mut conn = self.connection_within_limit().await?;
         let f = self.features(&mut conn).await?;
         let (_, home) = self.require_disabled(&mut conn, owner, address).await?;
@@ -172,7 +177,7 @@ impl Sogo {
         conn.end(done).await
     }
 
-    pub(super) async fn mailbox_release(&self, owner: &str, address: &str) -> Result<()> {
+    pub(super) async fn mailbox_release(&self, owner: &Uid, address: &Address) -> Result<()> {
         self.switch_off(owner, address, false).await?;
         let mut conn = self.connection().await?;
         conn.begin().await?;
@@ -206,7 +211,7 @@ async fn sogo_tables(conn: &mut Conn) -> Result<Vec<(&'static str, String)>> {
     Ok(list.map(|(t, w)| (*t, w.replace("FOLDERS", FOLDERS))).collect())
 }
 
-async fn count_in_sogo(conn: &mut Conn, tables: &[(&'static str, String)], address: &str) -> Result<i64> {
+async fn count_in_sogo(conn: &mut Conn, tables: &[(&'static str, String)], address: &Address) -> Result<i64> {
     if tables.is_empty() {
         return Ok(0);
     }
@@ -215,7 +220,7 @@ async fn count_in_sogo(conn: &mut Conn, tables: &[(&'static str, String)], addre
     Ok(row.map_or(0, |r| r.get("left_over")))
 }
 
-async fn purge_sogo(conn: &mut Conn, tables: &[(&'static str, String)], address: &str) -> Result<()> {
+async fn purge_sogo(conn: &mut Conn, tables: &[(&'static str, String)], address: &Address) -> Result<()> {
     for (table, rows) in tables {
         conn.execute(&format!("DELETE FROM {table} WHERE {rows}"), &[&address]).await?;
     }
@@ -223,7 +228,7 @@ async fn purge_sogo(conn: &mut Conn, tables: &[(&'static str, String)], address:
 }
 
 /// The owner is checked by locking the row first; children go before it.
-async fn drop_rows(conn: &mut Conn, f: Features, owner: &str, address: &str) -> Result<()> {
+async fn drop_rows(conn: &mut Conn, f: Features, owner: &Uid, address: &Address) -> Result<()> {
     let sql = "SELECT 1 FROM mailbox WHERE username = $1 AND owner = $2 AND removing FOR UPDATE";
     if conn.row(sql, &[&address, &owner]).await?.is_none() {
         return Err(BackendError::NotFound(format!("mailbox {address}")));

@@ -1,6 +1,6 @@
 //! Tenants: one row each, found by owner.
 
-use super::columns::{bytes, stored};
+use super::columns::{self, bytes, stored};
 use super::db::Conn;
 use super::*;
 use tokio_postgres::Row;
@@ -38,8 +38,8 @@ fn address_book_word(b: AddressBook) -> &'static str {
 
 fn row(r: &Row) -> TenantRow {
     TenantRow {
-        id: r.get("name"),
-        owner: r.get("owner"),
+        id: TenantId::new(r.get::<_, String>("name")),
+        owner: columns::owner(r, "owner"),
         adopted: r.get("adopted"),
         storage: bytes(r.get("quota")),
         active: r.get("active"),
@@ -49,7 +49,7 @@ fn row(r: &Row) -> TenantRow {
 }
 
 /// The tenant of an owner.
-pub(super) async fn by_owner(conn: &mut Conn, f: Features, owner: &str) -> Result<Option<TenantRow>> {
+pub(super) async fn by_owner(conn: &mut Conn, f: Features, owner: &Uid) -> Result<Option<TenantRow>> {
     Ok(conn.row(&format!("{} WHERE t.owner = $1", select(f)), &[&owner]).await?.as_ref().map(row))
 }
 
@@ -72,7 +72,7 @@ impl Sogo {
         }
     }
 
-    pub(super) async fn tenant_remove(&self, owner: &str) -> Result<Left> {
+    pub(super) async fn tenant_remove(&self, owner: &Uid) -> Result<Left> {
         let mut conn = self.connection_within_limit().await?;
         conn.begin().await?;
         let done = remove(&mut conn, owner).await;
@@ -128,7 +128,7 @@ async fn put(conn: &mut Conn, want: &TenantWant, quota: i64, there: bool) -> Res
     Err(BackendError::Exists { what: format!("each of the ids {}", want.ids.join(", ")), owner: None })
 }
 
-async fn remove(conn: &mut Conn, owner: &str) -> Result<Left> {
+async fn remove(conn: &mut Conn, owner: &Uid) -> Result<Left> {
     let Some(tenant) = conn.row("SELECT name FROM tenant WHERE owner = $1 FOR UPDATE", &[&owner]).await? else {
         return Err(BackendError::NotFound("the tenant".into()));
     };

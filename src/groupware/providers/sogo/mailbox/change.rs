@@ -2,13 +2,12 @@
 
 use super::super::columns::{goto_list, stored};
 use super::super::ownership::claim;
+use super::super::params::Param;
 use super::super::schema::Features;
 use super::password::{NewPassword, forced};
 use super::rows::State;
-use crate::{Access, BackendError, Made, MailboxWant, Result};
-use mailtenant_mail::address;
+use crate::{Access, Address, BackendError, DomainName, Made, MailboxWant, Result};
 use std::collections::BTreeSet;
-use tokio_postgres::types::ToSql;
 
 /// What must follow a change, each with all before it.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -24,7 +23,7 @@ pub(crate) enum Effects {
 }
 
 /// Columns of `mailbox` and their values.
-pub(crate) type Columns = Vec<(&'static str, Box<dyn ToSql + Sync + Send>)>;
+pub(crate) type Columns = Vec<(&'static str, Box<dyn Param + Send>)>;
 
 /// What to write, and what must follow.
 #[derive(Default)]
@@ -40,7 +39,7 @@ impl Change {
         self.columns.is_empty() && self.own_goto.is_none()
     }
 
-    pub(crate) fn set(&mut self, column: &'static str, value: impl ToSql + Sync + Send + 'static, follows: Effects) {
+    pub(crate) fn set(&mut self, column: &'static str, value: impl Param + Send + 'static, follows: Effects) {
         self.columns.push((column, Box::new(value)));
         self.effects = self.effects.max(follows);
     }
@@ -109,7 +108,7 @@ impl Change {
         let as_wanted = state.own.as_ref().is_some_and(|o| {
             goto_list(&o.goto) == goto_list(&goto)
                 && o.active == want.settings.receive
-                && o.owner.as_deref() == Some(&want.owner.uid)
+                && o.owner.as_ref() == Some(&want.owner.uid)
         });
         self.own_goto = (!as_wanted).then_some(goto);
     }
@@ -132,12 +131,12 @@ pub(crate) fn difference(
 }
 
 /// Checks what the tables could not: addresses that would read as two, or switches that cannot be set apart.
-pub(crate) fn valid(want: &MailboxWant) -> Result<&str> {
+pub(crate) fn valid(want: &MailboxWant) -> Result<DomainName> {
     let refuse = |what: &str| Err(BackendError::Rejected(format!("{what} is no address in canonical form")));
-    if address::canonical(&want.address).as_ref() != Ok(&want.address) {
+    if Address::new(&want.address).as_ref() != Ok(&want.address) {
         return refuse(&want.address);
     }
-    let (local, domain) = address::split(&want.address).unwrap_or_default();
+    let local = want.address.local();
     // A login. `+` begins a subaddress, `?` and `*` are doveadm's wildcards, and SOGo 5.8 puts it into its SQL unquoted:
     // a quote in it could read what belongs to another tenant (I11).
     if local.starts_with('-') || !local.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b)) {
@@ -147,14 +146,14 @@ pub(crate) fn valid(want: &MailboxWant) -> Result<&str> {
         )));
     }
     for to in &want.settings.forward_to {
-        if address::canonical(to).as_ref() != Ok(to) {
+        if Address::new(to).as_ref() != Ok(to) {
             return refuse(to);
         }
     }
     if want.settings.login && !want.settings.receive {
         return Err(BackendError::Unsupported("sign-in to a mailbox that takes no mail".into()));
     }
-    Ok(domain)
+    Ok(DomainName::from_server(want.address.domain()))
 }
 
 /// Refuses what the tables at hand cannot say.
@@ -174,7 +173,7 @@ pub(crate) fn check(want: &MailboxWant, state: &State) -> Result<Made> {
     let what = format!("mailbox {}", want.address);
     match (&state.row, &state.own) {
         (Some(row), _) => {
-            let made = claim(&what, row.owner.as_deref(), &want.owner)?;
+            let made = claim(&what, row.owner.as_ref(), &want.owner)?;
             if row.removing {
                 return Err(BackendError::Conflict(format!("{what} is being removed")));
             }
@@ -184,7 +183,7 @@ pub(crate) fn check(want: &MailboxWant, state: &State) -> Result<Made> {
         // An alias of that address: ours only when it is the leftover of a mailbox.
         (None, Some(alias)) => {
             let what = format!("alias {}", want.address);
-            claim(&what, alias.owner.as_deref(), &want.owner)?;
+            claim(&what, alias.owner.as_ref(), &want.owner)?;
             match goto_list(&alias.goto).contains(&want.address) {
                 true => Ok(Made::Created),
                 false => Err(BackendError::Exists { what, owner: alias.owner.clone() }),
@@ -197,8 +196,8 @@ pub(crate) fn check(want: &MailboxWant, state: &State) -> Result<Made> {
 fn own_goto(want: &MailboxWant) -> String {
     let s = &want.settings;
     let own = (s.keep_copy || s.forward_to.is_empty()).then_some(&want.address);
-    let to: BTreeSet<&String> = s.forward_to.iter().collect();
-    let all: Vec<&str> = own.into_iter().chain(to).map(String::as_str).collect();
+    let to: BTreeSet<&Address> = s.forward_to.iter().collect();
+    let all: Vec<&str> = own.into_iter().chain(to).map(Address::as_str).collect();
     all.join(",")
 }
 
@@ -207,14 +206,14 @@ mod tests {
     use super::super::super::schema::Catalog;
     use super::super::rows::OwnAlias;
     use super::*;
-    use crate::{MailboxRow, MailboxSettings, Owner, PasswordWant};
+    use crate::{MailboxRow, MailboxSettings, Owner, PasswordWant, TenantId, Uid};
     use mailtenant_backend::SecretText;
 
     fn want() -> MailboxWant {
         MailboxWant {
-            owner: Owner { uid: "uid-1".into(), adopt: false },
-            tenant: "acme".into(),
-            address: "a@x.test".into(),
+            owner: Owner { uid: Uid::new("uid-1"), adopt: false },
+            tenant: TenantId::new("acme"),
+            address: Address::from_server("a@x.test"),
             former: None,
             settings: MailboxSettings {
                 display_name: "A".into(),
@@ -275,8 +274,8 @@ mod tests {
             (|s| s.login = false, "login_enabled |  | Kick"),
             (|s| s.access.pop3 = false, "access_pop3 |  | Kick"),
             (|s| (s.login, s.receive) = (false, false), "active login_enabled | a@x.test | Kick"),
-            (|s| s.forward_to = vec!["b@y.test".into()], " | a@x.test,b@y.test | None"),
-            (|s| (s.forward_to, s.keep_copy) = (vec!["b@y.test".into()], false), " | b@y.test | None"),
+            (|s| s.forward_to = vec![Address::from_server("b@y.test")], " | a@x.test,b@y.test | None"),
+            (|s| (s.forward_to, s.keep_copy) = (vec![Address::from_server("b@y.test")], false), " | b@y.test | None"),
         ];
         for (change, taken) in table {
             let (before, mut after) = (want(), want());

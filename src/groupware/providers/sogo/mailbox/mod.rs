@@ -10,7 +10,7 @@ mod write;
 
 use super::Sogo;
 use super::ownership::check_tenant;
-use crate::{BackendError, Made, MailboxRow, MailboxWant, Result};
+use crate::{Address, BackendError, Made, MailboxRow, MailboxWant, Result};
 use change::{Change, Effects, check, difference, supported, valid};
 use rows::{State, read};
 
@@ -20,8 +20,8 @@ impl Sogo {
         let mut conn = self.connection_within_limit().await?;
         let f = self.features(&mut conn).await?;
         supported(want, f)?;
-        let state = read(&mut conn, f, &want.address, domain).await?;
-        check_tenant(domain, state.domain_there, state.tenant.as_deref(), &want.tenant)?;
+        let state = read(&mut conn, f, &want.address, &domain).await?;
+        check_tenant(&domain, state.domain_there, state.tenant.as_ref(), &want.tenant)?;
         let made = check(want, &state)?;
         let password = password::decide(&self.hasher, &want.password, &state).await?;
         let mut change = difference(want, &state, made, f, &password)?;
@@ -33,7 +33,7 @@ impl Sogo {
         } else {
             self.note_home(want, &state, &mut change).await?;
             conn.begin().await?;
-            let done = write::write(&mut conn, want, f, &state, domain, change).await;
+            let done = write::write(&mut conn, want, f, &state, &domain, change).await;
             conn.end(done).await?;
         }
         if effects > Effects::None {
@@ -47,7 +47,7 @@ impl Sogo {
             )
             .await?;
         }
-        match read(&mut conn, f, &want.address, domain).await?.row {
+        match read(&mut conn, f, &want.address, &domain).await?.row {
             Some(row) => Ok((row, if made == Made::Unchanged { Made::Changed } else { made })),
             None => Err(BackendError::Conflict(format!("mailbox {} went away while it was made", want.address))),
         }
@@ -62,12 +62,11 @@ impl Sogo {
         Ok(())
     }
 
-    async fn carry_out(&self, address: &str, effects: Effects) -> Result<()> {
-        let user = [address.to_owned()];
-        self.clear_sogo_cache(&user).await?;
+    async fn carry_out(&self, address: &Address, effects: Effects) -> Result<()> {
+        self.clear_sogo_cache(std::slice::from_ref(address)).await?;
         match effects {
             Effects::None | Effects::Forget => Ok(()),
-            Effects::Flush => self.doveadm.flush(&user).await,
+            Effects::Flush => self.doveadm.flush(address).await,
             Effects::Kick => self.end_sessions(address).await,
         }
     }

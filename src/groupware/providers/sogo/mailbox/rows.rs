@@ -1,9 +1,9 @@
 //! Mailboxes as they are read.
 
-use super::super::columns::{bytes, goto_list};
+use super::super::columns::{self, bytes, goto_list};
 use super::super::db::Conn;
 use super::super::schema::Features;
-use crate::{Access, BackendError, MailboxRow, MailboxSettings, Result};
+use crate::{Access, Address, BackendError, DomainName, MailboxRow, MailboxSettings, Result, TenantId, Uid};
 use tokio_postgres::Row;
 
 fn columns(f: Features) -> String {
@@ -35,12 +35,12 @@ pub(crate) fn select(f: Features) -> String {
 
 /// A row of [`select`].
 pub(crate) fn row(r: &Row) -> MailboxRow {
-    let username: String = r.get("username");
+    let username = columns::address(r, "username");
     let active: bool = r.get("active");
     let (forward_to, keep_copy) = forwards(&username, r.get("goto"));
     MailboxRow {
         id: r.get("store_uid"),
-        owner: r.get("owner"),
+        owner: columns::owner(r, "owner"),
         adopted: r.get("adopted"),
         settings: MailboxSettings {
             display_name: r.get("name"),
@@ -69,7 +69,7 @@ pub(crate) fn row(r: &Row) -> MailboxRow {
 
 /// What a mailbox' own alias row says: where mail goes on to, and whether the mailbox keeps it. One that goes nowhere
 /// else keeps its mail.
-fn forwards(username: &str, goto: Option<&str>) -> (Vec<String>, bool) {
+fn forwards(username: &Address, goto: Option<&str>) -> (Vec<Address>, bool) {
     let mut to = goto_list(goto.unwrap_or_default());
     let before = to.len();
     to.retain(|t| t != username);
@@ -81,7 +81,7 @@ fn forwards(username: &str, goto: Option<&str>) -> (Vec<String>, bool) {
 pub(crate) struct State {
     pub(crate) domain_there: bool,
     /// Of the domain.
-    pub(crate) tenant: Option<String>,
+    pub(crate) tenant: Option<TenantId>,
     pub(crate) row: Option<MailboxRow>,
     /// `login_enabled` by itself.
     pub(crate) login_enabled: bool,
@@ -98,12 +98,12 @@ pub(crate) struct State {
 
 /// The alias row under the mailbox' address.
 pub(crate) struct OwnAlias {
-    pub(crate) owner: Option<String>,
+    pub(crate) owner: Option<Uid>,
     pub(crate) goto: String,
     pub(crate) active: bool,
 }
 
-pub(crate) async fn read(conn: &mut Conn, f: Features, address: &str, domain: &str) -> Result<State> {
+pub(crate) async fn read(conn: &mut Conn, f: Features, address: &Address, domain: &DomainName) -> Result<State> {
     let sql = format!(
         "SELECT {}, d.domain, d.tenant, m.password, m.password_applied, m.home_path, \
          s.owner AS own_owner, s.active AS own_active \
@@ -117,7 +117,7 @@ pub(crate) async fn read(conn: &mut Conn, f: Features, address: &str, domain: &s
     let there = r.get::<_, Option<&str>>("username").is_some();
     Ok(State {
         domain_there: r.get::<_, Option<&str>>("domain").is_some(),
-        tenant: r.get("tenant"),
+        tenant: columns::tenant(&r, "tenant"),
         row: there.then(|| row(&r)),
         login_enabled: there && r.get::<_, bool>("login_enabled"),
         due: there && r.get::<_, bool>("effects_due"),
@@ -125,7 +125,7 @@ pub(crate) async fn read(conn: &mut Conn, f: Features, address: &str, domain: &s
         applied: r.get("password_applied"),
         home: r.get("home_path"),
         own: r.get::<_, Option<String>>("goto").map(|goto| OwnAlias {
-            owner: r.get("own_owner"),
+            owner: columns::owner(&r, "own_owner"),
             goto,
             active: r.get("own_active"),
         }),
@@ -138,8 +138,8 @@ mod tests {
 
     #[test]
     fn own_alias_rows() {
-        let list = |v: &[&str]| v.iter().map(|s| (*s).to_owned()).collect::<Vec<_>>();
-        let me = "a@x.test";
+        let list = |v: &[&str]| v.iter().map(|s| Address::from_server(*s)).collect::<Vec<_>>();
+        let me = &Address::from_server("a@x.test");
         assert_eq!(forwards(me, None), (vec![], true));
         assert_eq!(forwards(me, Some("a@x.test")), (vec![], true));
         assert_eq!(forwards(me, Some("a@x.test,c@y.test,b@y.test")), (list(&["b@y.test", "c@y.test"]), true));

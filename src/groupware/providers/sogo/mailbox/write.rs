@@ -2,12 +2,11 @@
 
 use super::super::db::Conn;
 use super::super::ownership::hold_domain;
+use super::super::params::Param;
 use super::super::schema::Features;
 use super::change::{Change, Columns, Effects};
 use super::rows::State;
-use crate::{BackendError, MailboxWant, Result};
-use mailtenant_mail::address;
-use tokio_postgres::types::ToSql;
+use crate::{BackendError, DomainName, MailboxWant, Result, Uid};
 
 /// Inside a transaction of the caller's.
 pub(crate) async fn write(
@@ -15,7 +14,7 @@ pub(crate) async fn write(
     want: &MailboxWant,
     f: Features,
     state: &State,
-    domain: &str,
+    domain: &DomainName,
     change: Change,
 ) -> Result<()> {
     let Change { mut columns, own_goto, effects } = change;
@@ -33,12 +32,12 @@ pub(crate) async fn write(
     }
 }
 
-async fn insert(conn: &mut Conn, want: &MailboxWant, domain: &str, mut columns: Columns) -> Result<()> {
+async fn insert(conn: &mut Conn, want: &MailboxWant, domain: &DomainName, mut columns: Columns) -> Result<()> {
     hold_domain(conn, domain, &want.tenant).await?;
-    let local = address::split(&want.address).map_or("", |(l, _)| l).to_owned();
+    let local = want.address.local().to_owned();
     columns.push(("username", Box::new(want.address.clone())));
     columns.push(("local_part", Box::new(local)));
-    columns.push(("domain", Box::new(domain.to_owned())));
+    columns.push(("domain", Box::new(domain.clone())));
     if let Some(id) = want.former.as_deref().filter(|id| is_store_id(id))
         && store_id_is_free(conn, id).await?
     {
@@ -46,17 +45,17 @@ async fn insert(conn: &mut Conn, want: &MailboxWant, domain: &str, mut columns: 
     }
     let names: Vec<&str> = columns.iter().map(|(n, _)| *n).collect();
     let marks: Vec<String> = (1..=columns.len()).map(|i| format!("${i}")).collect();
-    let params: Vec<&(dyn ToSql + Sync)> = columns.iter().map(|(_, v)| &**v as &(dyn ToSql + Sync)).collect();
+    let params: Vec<&dyn Param> = columns.iter().map(|(_, v)| &**v as &dyn Param).collect();
     let sql =
         format!("INSERT INTO mailbox ({}) VALUES ({}) ON CONFLICT DO NOTHING", names.join(", "), marks.join(", "));
     changed_one(want, conn.execute(&sql, &params).await?)
 }
 
 /// `owner`: as it was read.
-async fn update(conn: &mut Conn, want: &MailboxWant, owner: &Option<String>, columns: &Columns) -> Result<()> {
+async fn update(conn: &mut Conn, want: &MailboxWant, owner: &Option<Uid>, columns: &Columns) -> Result<()> {
     let list: Vec<String> = columns.iter().enumerate().map(|(i, (n, _))| format!("{n} = ${}", i + 3)).collect();
-    let mut params: Vec<&(dyn ToSql + Sync)> = vec![&want.address, owner];
-    params.extend(columns.iter().map(|(_, v)| &**v as &(dyn ToSql + Sync)));
+    let mut params: Vec<&dyn Param> = vec![&want.address, owner];
+    params.extend(columns.iter().map(|(_, v)| &**v as &dyn Param));
     let sql = format!(
         "UPDATE mailbox SET {}, modified = now() WHERE username = $1 AND owner IS NOT DISTINCT FROM $2",
         list.join(", ")
@@ -64,7 +63,13 @@ async fn update(conn: &mut Conn, want: &MailboxWant, owner: &Option<String>, col
     changed_one(want, conn.execute(&sql, &params).await?)
 }
 
-async fn write_own_alias(conn: &mut Conn, want: &MailboxWant, f: Features, domain: &str, goto: &str) -> Result<()> {
+async fn write_own_alias(
+    conn: &mut Conn,
+    want: &MailboxWant,
+    f: Features,
+    domain: &DomainName,
+    goto: &str,
+) -> Result<()> {
     let send_as = if f.send_as { ", send_as" } else { "" };
     let send_as_value = if f.send_as { ", true" } else { "" };
     let sql = format!(

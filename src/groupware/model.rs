@@ -1,0 +1,333 @@
+//! What is asked of a server and what it answers: a `Want` is what should be, a `Row` what is.
+
+use crate::{Access, AddressBook, Capability, DkimAlgorithm};
+use mailtenant_backend::{SecretText, Uid};
+use mailtenant_mail::{Address, DomainName, Selector};
+use std::collections::{BTreeMap, BTreeSet};
+
+mailtenant_mail::text_type! {
+    /// What a server calls a tenant.
+    #[derive(Default)]
+    TenantId
+}
+
+impl TenantId {
+    /// As we ask for it, or as a server has it.
+    pub fn new(text: impl Into<String>) -> Self {
+        TenantId(text.into())
+    }
+}
+
+/// What a probe found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServerInfo {
+    /// Version of the server, for the status.
+    pub version: String,
+    /// What it can do.
+    pub capabilities: BTreeSet<Capability>,
+}
+
+/// Who owns an object at the server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Owner {
+    /// `metadata.uid` of the Kubernetes object.
+    pub uid: Uid,
+    /// Take over what nobody owns (`adoptionPolicy: IfUnowned`).
+    pub adopt: bool,
+}
+
+/// How something came to be in the state that was asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Made {
+    /// It was not there before.
+    Created,
+    /// It was there, owned by nobody, and is ours now.
+    Adopted,
+    /// It was ours and differed.
+    Changed,
+    /// It was ours and as asked.
+    Unchanged,
+}
+
+/// The tenant as it should be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TenantWant {
+    /// Whose it is to be.
+    pub owner: Owner,
+    /// `namespace/name`, kept with the tenant: a later object of the same place may adopt it, no other.
+    pub origin: String,
+    /// Ids in order of preference; the first that is free is taken when the tenant is made, and never changes then.
+    pub ids: Vec<TenantId>,
+    /// Bytes that all mailboxes may use together; 0 = no bound.
+    pub storage: u64,
+    /// Who sees whom.
+    pub address_book: AddressBook,
+}
+
+/// The tenant as it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TenantRow {
+    /// Its id at the server.
+    pub id: TenantId,
+    /// Who owns it.
+    pub owner: Option<Uid>,
+    /// Whether it was taken over rather than made.
+    pub adopted: bool,
+    /// Bytes that all mailboxes may use together; 0 = no bound.
+    pub storage: u64,
+    /// Bytes in use.
+    pub used: u64,
+    /// Whether mail is taken and people sign in.
+    pub active: bool,
+    /// Who sees whom.
+    pub address_book: AddressBook,
+}
+
+/// A domain as it should be: active, and in its tenant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DomainWant {
+    /// Whose it is to be.
+    pub owner: Owner,
+    /// The domain.
+    pub name: DomainName,
+    /// Its tenant.
+    pub tenant: TenantId,
+    /// The domain whose addresses work here too.
+    pub alias_of: Option<DomainName>,
+}
+
+/// A domain as it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DomainRow {
+    /// The domain.
+    pub name: DomainName,
+    /// Who owns it; none: not ours, or retained.
+    pub owner: Option<Uid>,
+    /// Whether it was taken over rather than made.
+    pub adopted: bool,
+    /// Its tenant.
+    pub tenant: Option<TenantId>,
+    /// Whether mail is taken and people sign in.
+    pub active: bool,
+    /// The domain whose addresses work here too.
+    pub alias_of: Option<DomainName>,
+}
+
+/// A password to set.
+#[derive(Clone)]
+pub enum PasswordWant {
+    /// Leave what is there (of a mailbox that exists).
+    Keep,
+    /// Plain text. It is written only if it differs from what was declared before, so that a user's own change stays.
+    Plain {
+        /// UTF-8, hashed as it is.
+        text: SecretText,
+        /// Made by us with at least 128 bits of entropy: a fast salted hash is enough.
+        generated: bool,
+        /// Token that changes with the declared value, kept at the server to compare with later.
+        version: String,
+        /// Write even if the declared value is the same (`management: Enforce` and drift).
+        force: bool,
+    },
+    /// A PHC or crypt string, taken as it is.
+    Hash {
+        /// The string, without a `{SCHEME}` prefix or with one.
+        text: SecretText,
+        /// As with [`PasswordWant::Plain`].
+        version: String,
+        /// As with [`PasswordWant::Plain`].
+        force: bool,
+    },
+}
+
+impl std::fmt::Debug for PasswordWant {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            PasswordWant::Keep => "Keep",
+            PasswordWant::Plain { .. } => "Plain",
+            PasswordWant::Hash { .. } => "Hash",
+        })
+    }
+}
+
+/// A mailbox as it should be.
+#[derive(Debug, Clone)]
+pub struct MailboxWant {
+    /// Whose it is to be.
+    pub owner: Owner,
+    /// The tenant that the domain must be in.
+    pub tenant: TenantId,
+    /// Its address.
+    pub address: Address,
+    /// [`MailboxRow::id`] that it had here before, if it is made again: it gets it back, and with it the data that still
+    /// lies there, unless another mailbox has it by now. Without meaning for one that is there.
+    pub former: Option<String>,
+    /// All but the password.
+    pub settings: MailboxSettings,
+    /// Compared by its token alone: the server gives no password back.
+    pub password: PasswordWant,
+}
+
+/// What can be compared of a mailbox.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MailboxSettings {
+    /// Name of outgoing mail.
+    pub display_name: String,
+    /// Bytes; 0 = no bound.
+    pub quota: u64,
+    /// Whether anybody may sign in.
+    pub login: bool,
+    /// Whether mail is taken.
+    pub receive: bool,
+    /// Which protocols may be used.
+    pub access: Access,
+    /// Where mail goes on to, sorted; empty = nowhere.
+    pub forward_to: Vec<Address>,
+    /// Whether the mailbox keeps what is forwarded.
+    pub keep_copy: bool,
+}
+
+/// A mailbox as it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MailboxRow {
+    /// Its address.
+    pub address: Address,
+    /// What the server calls it: never used again for another one, only for the same one made again.
+    pub id: String,
+    /// Who owns it; none: not ours, or retained.
+    pub owner: Option<Uid>,
+    /// Whether it was taken over rather than made.
+    pub adopted: bool,
+    /// All but the password.
+    pub settings: MailboxSettings,
+    /// Token of the declared password that was written last.
+    pub password_version: Option<String>,
+    /// Whether the password was changed since by somebody else.
+    pub password_drifted: bool,
+    /// Something that no other field shows is still due (caches, sessions, rows beside it): the same `ensure` again
+    /// does it.
+    pub effects_due: bool,
+    /// Removal has begun.
+    pub removing: bool,
+    /// Bytes in use.
+    pub used: u64,
+}
+
+/// An alias as it should be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AliasWant {
+    /// Whose it is to be.
+    pub owner: Owner,
+    /// The tenant that the domain must be in.
+    pub tenant: TenantId,
+    /// Its address, or that of the catch-all.
+    pub address: Address,
+    /// What can be compared.
+    pub settings: AliasSettings,
+}
+
+/// What can be compared of an alias.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AliasSettings {
+    /// Addresses, sorted, each once.
+    pub targets: Vec<Address>,
+    /// Whether the targets may send as it.
+    pub send_as: bool,
+    /// Name for the identity.
+    pub display_name: String,
+    /// Whether mail is taken.
+    pub active: bool,
+}
+
+/// An alias as it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AliasRow {
+    /// Its address, or that of the catch-all.
+    pub address: Address,
+    /// Who owns it; none: not ours.
+    pub owner: Option<Uid>,
+    /// Whether it was taken over rather than made.
+    pub adopted: bool,
+    /// What can be compared.
+    pub settings: AliasSettings,
+    /// A step that must follow a change is still due: the same `ensure` again does it.
+    pub effects_due: bool,
+}
+
+/// A signing key at the server. The private half never leaves it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DkimRow {
+    /// Where its record stands.
+    pub selector: Selector,
+    /// Who owns it; none: not ours.
+    pub owner: Option<Uid>,
+    /// What it signs with; of a key that others made, as far as its public half tells.
+    pub algorithm: DkimAlgorithm,
+    /// Value of `p=` (base64).
+    pub public: String,
+    /// Whether mail is signed with it.
+    pub active: bool,
+    /// When it was made, by the server's clock; none: it does not say.
+    pub created: Option<jiff::Timestamp>,
+}
+
+/// A new signing key.
+#[derive(Clone)]
+pub struct DkimKey {
+    /// What it signs with.
+    pub algorithm: DkimAlgorithm,
+    /// PKCS#8 in PEM (RFC 5958, RFC 7468).
+    pub private_pem: SecretText,
+    /// Value of `p=` (base64): SPKI for RSA (RFC 6376), the 32 raw bytes for Ed25519 (RFC 8463).
+    pub public: String,
+}
+
+/// All that the server has of one domain, read in a bounded number of requests.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct DomainSnapshot {
+    /// The domain itself.
+    pub domain: Option<DomainRow>,
+    /// Mailboxes by address.
+    pub mailboxes: BTreeMap<Address, MailboxRow>,
+    /// Aliases by address, without the rows that belong to mailboxes.
+    pub aliases: BTreeMap<Address, AliasRow>,
+    /// Signing keys, in the order in which they were made.
+    pub dkim: Vec<DkimRow>,
+}
+
+impl DomainSnapshot {
+    /// Whether the domain is there and the owner's.
+    pub fn domain_is_of(&self, owner: &Uid) -> bool {
+        self.domain.as_ref().is_some_and(|r| r.owner.as_ref() == Some(owner))
+    }
+
+    /// Whether the mailbox of this address is there and the owner's.
+    pub fn mailbox_is_of(&self, address: &Address, owner: &Uid) -> bool {
+        self.mailboxes.get(address).is_some_and(|r| r.owner.as_ref() == Some(owner))
+    }
+
+    /// Whether the alias of this address is there and the owner's.
+    pub fn alias_is_of(&self, address: &Address, owner: &Uid) -> bool {
+        self.aliases.get(address).is_some_and(|r| r.owner.as_ref() == Some(owner))
+    }
+}
+
+/// What becomes of what an object had at the server (`deletionPolicy`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Removal {
+    /// It is destroyed.
+    Destroy,
+    /// It stays, switched off and owned by nobody.
+    Keep,
+}
+
+/// How a parent left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Left {
+    /// It is gone.
+    Gone,
+    /// It was switched off and is owned by nobody now, since so many retained objects are below it.
+    Kept(u64),
+    /// It is owned by nobody now and goes on as it is: so many objects of others below it are in use.
+    Used(u64),
+}
