@@ -120,8 +120,8 @@ fn ready(mailbox: &Mailbox, backend: &GroupwareBackend, address: &Address) -> Ma
         address: Some(address.into()),
         backend_id: mailbox.uid(),
         ownership: Some(Ownership::Created),
-        quota: Some(Quantity::from_bytes(10 << 20)),
-        used_storage: Some(Quantity::from_bytes(0)),
+        quota: Some(Quantity::from_bytes(10u64 << 20)),
+        used_storage: Some(Quantity::from_bytes(0u64)),
         client_settings: Some(client_settings(backend, address, mailbox.spec.access)),
         conditions: conditions.into_vec(),
         ..MailboxStatus::default()

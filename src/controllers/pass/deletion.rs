@@ -150,6 +150,13 @@ fn mx_is_ours(domain: &MailDomain) -> bool {
     dns.is_some_and(|d| d.records.iter().any(ours))
 }
 
+/// Whether MX is ours, or was seen to be as it would be: somebody's before us, or while the domain was only observed.
+fn mx_leads_here(domain: &MailDomain) -> bool {
+    let leads = |r: &mail_domain::RecordStatus| r.purpose == Purpose::MX && r.state == RecordState::Ok;
+    let dns = domain.status.as_ref().and_then(|s| s.dns.as_ref());
+    mx_is_ours(domain) || dns.is_some_and(|d| d.records.iter().any(leads))
+}
+
 /// Adds the way out to a message. What was refused is tried again: it may be mended where nobody wakes us.
 pub fn with_way_out(not_ready: NotReady) -> NotReady {
     let next = if not_ready.next == Next::Settled { Next::Retry } else { not_ready.next };
@@ -167,16 +174,30 @@ pub fn draining(domain: &MailDomain, leaving: bool, now: Timestamp) -> Option<No
         return None;
     }
     // Nobody will withdraw MX: there is nothing to wait for.
-    if domain.spec.management_policy == ManagementPolicy::Observe || orphan(domain) {
+    if orphan(domain) {
         return None;
     }
     let status = domain.status.clone().unwrap_or_default();
     let name = &domain.spec.domain;
+    let object = domain.metadata.name.as_deref().unwrap_or_default();
+    if domain.spec.management_policy == ManagementPolicy::Observe && mx_leads_here(domain) {
+        let text = format!(
+            "MX of {name} points here, and MailDomain {object} is only observed: set its managementPolicy: Full, so that MX leaves first, \
+             or let it go with the annotation {}: \"true\"",
+            annotations::ORPHAN
+        );
+        return Some(NotReady::waiting(Reason::Draining, text));
+    }
     // The journal, not the state: it names MX before MX is written. One that was there before us is not ours to end.
     let left = match &status.draining_until {
+        Some(until) if until.parse::<Timestamp>().is_err() => {
+            let text = format!(
+                "status.drainingUntil of MailDomain {object} cannot be read: the domain's own pass sets it anew"
+            );
+            return Some(NotReady::waiting(Reason::Draining, text));
+        }
         Some(until) => remaining(until, now)?,
         None if mx_is_ours(domain) => {
-            let object = domain.metadata.name.as_deref().unwrap_or_default();
             let text =
                 format!("MX of {name} still points here: it leaves first, see the conditions of MailDomain {object}");
             return Some(NotReady::waiting(Reason::Draining, text));
@@ -201,5 +222,56 @@ pub fn stop_with_way_out(stop: Stop) -> Stop {
     match stop {
         Stop::NotReady(not_ready) => Stop::NotReady(with_way_out(not_ready)),
         stop => stop,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixtures;
+    use serde_json::{Value, json};
+
+    /// A domain that is being deleted, with one MX record in its journal.
+    fn domain(policy: &str, mx: Value, until: Value) -> MailDomain {
+        let mut domain = (*fixtures::domain(json!({})).object).clone();
+        domain.metadata.deletion_timestamp = serde_json::from_value(json!("2026-01-01T00:00:00Z")).unwrap();
+        domain.spec.management_policy = serde_json::from_value(json!(policy)).unwrap();
+        let record = |mx: Value| {
+            let mut record =
+                json!({"purpose": "MX", "name": "acme.test", "type": "MX", "value": "10 mx.test.", "ttl": 60});
+            record.as_object_mut().unwrap().extend(mx.as_object().unwrap().clone());
+            record
+        };
+        let records: Vec<Value> = if mx.is_null() { vec![] } else { vec![record(mx)] };
+        let status = json!({"conditions": [], "drainingUntil": until, "dns": {"records": records}});
+        domain.status = serde_json::from_value(status).unwrap();
+        domain
+    }
+
+    #[test]
+    fn children_wait_while_mx_may_still_lead_here() {
+        let now: Timestamp = "2026-01-01T00:10:00Z".parse().unwrap();
+        let ours = || json!({"state": "Ok", "ownership": "Created"});
+        let found = || json!({"state": "Ok", "ownership": "Observed"});
+        let missing = || json!({"state": "Missing"});
+        for (name, policy, mx, until, waits) in [
+            ("ours", "Full", ours(), Value::Null, true),
+            ("withdrawn, old TTL", "Full", Value::Null, json!("2026-01-01T00:10:01Z"), true),
+            ("withdrawn, TTL over", "Full", Value::Null, json!("2026-01-01T00:10:00Z"), false),
+            ("never ours", "Full", missing(), Value::Null, false),
+            // Whoever may write a status must not end the wait with it.
+            ("unreadable", "Full", Value::Null, json!("soon"), true),
+            ("empty", "Full", Value::Null, json!(""), true),
+            ("ours, observed", "Observe", ours(), Value::Null, true),
+            ("led here before us, observed", "Observe", found(), Value::Null, true),
+            ("leads elsewhere, observed", "Observe", missing(), Value::Null, false),
+            ("withdrawn, old TTL, observed", "Observe", Value::Null, json!("2026-01-01T00:10:01Z"), true),
+        ] {
+            let not_ready = draining(&domain(policy, mx, until), false, now);
+            assert_eq!(not_ready.is_some(), waits, "{name}: {not_ready:?}");
+        }
+        let mut orphaned = domain("Observe", ours(), Value::Null);
+        orphaned.metadata.annotations = Some([(annotations::ORPHAN.to_owned(), "true".to_owned())].into());
+        assert!(draining(&orphaned, false, now).is_none(), "a person gave it up");
     }
 }

@@ -6,14 +6,16 @@ use super::above::Above;
 use super::deletion::{self, with_way_out};
 use super::draft::Draft;
 use super::lifecycle::Lifecycle;
+use super::live;
 use crate::connections::Groupware;
 use crate::ctx::{Ctx, Step};
 use crate::not_ready::NotReady;
 use crate::rules::{backend_ready, loss};
 use crate::state::parents;
-use mailtenant_api::{orphan, paused};
+use mailtenant_api::{Reason, orphan, paused};
 use mailtenant_runtime::dispatch::Next;
 use mailtenant_runtime::finalizer::Cleanup;
+use mailtenant_runtime::store::NamespacedName;
 
 /// One guard of a deletion.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -117,18 +119,34 @@ fn held(above: &Above) -> Option<NotReady> {
     Some(with_way_out(loss::not_ready(&instance.key.name, None)))
 }
 
+/// How often the guards are asked in one pass while the object or its parents keep changing.
+const ROUNDS: usize = 3;
+
 /// Asks the guards, connects, and takes the object down.
 pub async fn take_down<K: Lifecycle>(ctx: &Ctx, draft: &mut Draft<K>) -> Step<Cleanup<NotReady>> {
-    let above = K::above(&ctx.world(), &draft.object);
-    if let Some(end) = walk(&mut Guards { ctx, draft: &mut *draft, above: &above }).await? {
-        return Ok(end);
+    for _ in 0..ROUNDS {
+        let above = K::above(&ctx.world(), &draft.object);
+        if let Some(end) = walk(&mut Guards { ctx, draft: &mut *draft, above: &above }).await? {
+            return Ok(end);
+        }
+        if above.instance().is_none() || live::is_as_judged(ctx, draft, &above).await? {
+            return remove(ctx, draft, &above).await;
+        }
+        let key = NamespacedName::of(draft.object.as_ref());
+        let Some(object) = ctx.world().get::<K>(&key) else { break };
+        *draft = Draft::new(ctx, object);
     }
+    let text = "it was changed while it was being judged: it is looked at again";
+    Ok(Cleanup::Waiting(NotReady::retry(Reason::Progressing, text)))
+}
+
+async fn remove<K: Lifecycle>(ctx: &Ctx, draft: &mut Draft<K>, above: &Above) -> Step<Cleanup<NotReady>> {
     match above.instance() {
         None => Ok(Cleanup::Done),
         Some(instance) => {
             let server = ctx.groupware(&instance.object.spec.backend_ref.name).await;
             let server: Groupware = server.map_err(deletion::stop_with_way_out)?;
-            K::remove(ctx, draft, &above, &server).await
+            K::remove(ctx, draft, above, &server).await
         }
     }
 }
@@ -136,7 +154,6 @@ pub async fn take_down<K: Lifecycle>(ctx: &Ctx, draft: &mut Draft<K>) -> Step<Cl
 #[cfg(test)]
 mod tests {
     use super::*;
-    use mailtenant_api::Reason;
 
     /// Objects from one guard on, and notes who was asked.
     struct Table(Option<usize>, Vec<Guard>);

@@ -8,6 +8,7 @@ pub mod fallback_status;
 pub mod guards;
 pub mod life;
 pub mod lifecycle;
+pub mod live;
 pub mod report;
 pub mod write;
 

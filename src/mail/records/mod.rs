@@ -170,7 +170,7 @@ mod tests {
         assert_eq!(most.len(), crate::name::LONGEST_MAIL_DOMAIN);
         assert_eq!(crate::name::mail_domain(&most), Ok(most.clone()));
         assert!(matches!(crate::name::mail_domain(&most.replace(".b", ".bb")), Err(crate::name::NameError::Long(_))));
-        let taken = vec!["s202611r9999999".to_owned()];
+        let taken = [Selector::new("s202611r9999999")];
         let selector = new_selector(2026, 11, DkimAlgorithm::RSA2048, &taken);
         let key = DkimPublic { selector, algorithm: DkimAlgorithm::RSA2048, public: "AAAA".into() };
         let all = desired(&Input { domain: most, dkim: vec![key], ..input() });

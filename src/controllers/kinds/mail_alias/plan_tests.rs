@@ -80,7 +80,7 @@ fn what_is_refused_and_with_which_reason() {
 fn an_alias_that_is_there_is_not_led_into_a_circle() {
     let mut f = facts(json!({}), alice());
     let settings = plan(&fixtures::alias(json!({})), &f).unwrap().settings;
-    let owner = Some("uid-info".to_owned());
+    let owner = Some(Uid::new("uid-info"));
     f.row = Some(AliasRow { address: f.address.clone(), owner, adopted: false, settings, effects_due: false });
     f.targets = vec![Target::Address("a@acme.test".into())];
     f.circle = circle();
