@@ -10,6 +10,7 @@ mod dovecot;
 pub mod facets;
 pub mod metered;
 mod model;
+pub mod ownership;
 pub mod providers;
 pub mod signing;
 

@@ -87,10 +87,9 @@ fn pem(key: &DkimKey) -> Result<SecretText> {
 
 impl Sogo {
     fn check_signer(f: Features, algorithm: DkimAlgorithm) -> Result<()> {
-        match algorithm {
-            DkimAlgorithm::RSA2048 if f.dkim => Ok(()),
-            DkimAlgorithm::Ed25519 if f.dkim && f.ed25519 => Ok(()),
-            a => Err(BackendError::Unsupported(format!("signing with {} keys", word(a)))),
+        match f.algorithms().contains(&algorithm) {
+            true => Ok(()),
+            false => Err(BackendError::Unsupported(format!("signing with {} keys", word(algorithm)))),
         }
     }
 }

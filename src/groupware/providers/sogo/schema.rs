@@ -343,6 +343,7 @@ mod tests {
         for (table, columns) in OPTIONAL {
             catalog.columns.entry((*table).into()).or_default().extend(columns.iter().map(|c| (*c).into()));
         }
+        assert_eq!(catalog.features().algorithms(), [DkimAlgorithm::RSA2048, DkimAlgorithm::Ed25519].into());
         // views of somebody else give nothing and stay, older ones of ours do not know protocol access
         let by_views = [Capability::TenantStorage, Capability::Groupware, Capability::ProtocolAccess];
         let given = |c: &Catalog| by_views.map(|v| c.features().capabilities().contains(&v));
