@@ -1,5 +1,7 @@
 //! What a server can do, in the words of the API.
 
+use crate::DkimAlgorithm;
+
 /// Makes the enum, its list and its words from one list, so that none of the three can lack one.
 macro_rules! capabilities {
     ($($(#[$doc:meta])* $name:ident,)*) => {
@@ -53,9 +55,23 @@ capabilities! {
 }
 
 impl Capability {
+    /// Whether a facet says it, and no probe: see [`crate::facets`].
+    pub fn is_of_facet(self) -> bool {
+        [DkimAlgorithm::RSA2048, DkimAlgorithm::Ed25519].map(Capability::from).contains(&self)
+    }
+
     /// From the word of the API; none for a word of another version.
     pub fn parse(word: &str) -> Option<Self> {
         Self::ALL.iter().copied().find(|c| c.as_str() == word)
+    }
+}
+
+impl From<DkimAlgorithm> for Capability {
+    fn from(algorithm: DkimAlgorithm) -> Self {
+        match algorithm {
+            DkimAlgorithm::RSA2048 => Capability::DkimRsa,
+            DkimAlgorithm::Ed25519 => Capability::DkimEd25519,
+        }
     }
 }
 

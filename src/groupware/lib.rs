@@ -7,13 +7,16 @@
 
 mod capability;
 mod dovecot;
+pub mod facets;
 pub mod metered;
 mod model;
+pub mod ownership;
 pub mod providers;
 pub mod signing;
 
 use async_trait::async_trait;
 pub use capability::Capability;
+pub use facets::DkimSigner;
 pub use mailtenant_backend::{BackendError, Result, Uid};
 pub use mailtenant_mail::policy::{Access, AddressBook, DkimAlgorithm};
 pub use mailtenant_mail::{Address, DomainName, Selector};
@@ -25,7 +28,8 @@ pub trait GroupwareServer: Send + Sync {
     /// Word for the status: `sogo`.
     fn provider(&self) -> &'static str;
 
-    /// Is it there, are our credentials good, what can it do? Under `schema: Managed` makes the tables that are missing.
+    /// Is it there, are our credentials good, which settings can it do? What it can do by its facets is not said here:
+    /// [`facets::examine`] adds it. Under `schema: Managed` makes the tables that are missing.
     async fn probe(&self) -> Result<ServerInfo>;
 
     /// Makes the tenant, or changes it into what is wanted. Found by owner, never by id.
@@ -64,17 +68,8 @@ pub trait GroupwareServer: Send + Sync {
     /// Addresses of owned aliases of the mailbox' own tenant that deliver to it, as the server has them now.
     async fn aliases_to(&self, address: &Address) -> Result<Vec<Address>>;
 
-    /// Gives the signer a key; an own one of that selector that is there already stays, and is returned.
-    async fn ensure_dkim_key(
-        &self,
-        owner: &Uid,
-        domain: &DomainName,
-        selector: &Selector,
-        key: &DkimKey,
-    ) -> Result<DkimRow>;
-    /// Signs with exactly these own keys from now on. Of a domain that was adopted, what nobody owns signs no more; any
-    /// other key that signs in the place of one of these is [`BackendError::Exists`].
-    async fn sign_with(&self, owner: &Uid, domain: &DomainName, selectors: &[Selector]) -> Result<()>;
-    /// Takes a key away from the signer; one that is not there is fine.
-    async fn remove_dkim_key(&self, owner: &Uid, domain: &DomainName, selector: &Selector) -> Result<()>;
+    /// Its signer; none: it signs no mail with keys that we make. See [`facets`].
+    fn dkim(&self) -> Option<&dyn DkimSigner> {
+        None
+    }
 }

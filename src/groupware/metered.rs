@@ -2,6 +2,7 @@
 
 use super::*;
 use mailtenant_backend::metering::RequestMetrics;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// A server whose calls are counted.
@@ -19,6 +20,12 @@ impl Metered {
 
     async fn count<T>(&self, operation: &'static str, call: impl Future<Output = Result<T>> + Send) -> Result<T> {
         self.metrics.count(&self.name, operation, call).await
+    }
+}
+
+impl Metered {
+    fn signer(&self) -> Result<&dyn DkimSigner> {
+        self.inner.dkim().ok_or_else(|| BackendError::Unsupported("signing".into()))
     }
 }
 
@@ -72,6 +79,16 @@ impl GroupwareServer for Metered {
     async fn aliases_to(&self, address: &Address) -> Result<Vec<Address>> {
         self.count("aliases_to", self.inner.aliases_to(address)).await
     }
+    fn dkim(&self) -> Option<&dyn DkimSigner> {
+        self.inner.dkim().map(|_| self as &dyn DkimSigner)
+    }
+}
+
+#[async_trait]
+impl DkimSigner for Metered {
+    fn algorithms(&self) -> BTreeSet<DkimAlgorithm> {
+        self.inner.dkim().map(DkimSigner::algorithms).unwrap_or_default()
+    }
     async fn ensure_dkim_key(
         &self,
         owner: &Uid,
@@ -79,12 +96,12 @@ impl GroupwareServer for Metered {
         selector: &Selector,
         key: &DkimKey,
     ) -> Result<DkimRow> {
-        self.count("ensure_dkim_key", self.inner.ensure_dkim_key(owner, domain, selector, key)).await
+        self.count("ensure_dkim_key", self.signer()?.ensure_dkim_key(owner, domain, selector, key)).await
     }
     async fn sign_with(&self, owner: &Uid, domain: &DomainName, selectors: &[Selector]) -> Result<()> {
-        self.count("sign_with", self.inner.sign_with(owner, domain, selectors)).await
+        self.count("sign_with", self.signer()?.sign_with(owner, domain, selectors)).await
     }
     async fn remove_dkim_key(&self, owner: &Uid, domain: &DomainName, selector: &Selector) -> Result<()> {
-        self.count("remove_dkim_key", self.inner.remove_dkim_key(owner, domain, selector)).await
+        self.count("remove_dkim_key", self.signer()?.remove_dkim_key(owner, domain, selector)).await
     }
 }

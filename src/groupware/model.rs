@@ -23,7 +23,7 @@ impl TenantId {
 pub struct ServerInfo {
     /// Version of the server, for the status.
     pub version: String,
-    /// What it can do.
+    /// What it can do: of a probe its settings alone, of [`crate::facets::examine`] all.
     pub capabilities: BTreeSet<Capability>,
 }
 

@@ -114,6 +114,13 @@ pub fn rsa() -> DkimKey {
     }
 }
 
+fn new_key(algorithm: DkimAlgorithm) -> DkimKey {
+    match algorithm {
+        DkimAlgorithm::RSA2048 => rsa(),
+        DkimAlgorithm::Ed25519 => ed25519(),
+    }
+}
+
 fn pem(der: &[u8]) -> String {
     let text = STANDARD.encode(der);
     let lines: Vec<&str> = text.as_bytes().chunks(64).map(|c| std::str::from_utf8(c).unwrap()).collect();
@@ -137,17 +144,41 @@ fn exists<T: std::fmt::Debug>(r: Result<T>, of: Option<&str>) {
 
 /// All of it. Uses the domains one.test, two.test and kept.test and tenants of their own.
 pub async fn conformance(b: &dyn GroupwareServer, hooks: &dyn Hooks) {
-    let info = b.probe().await.unwrap();
+    let info = facets::examine(b).await.unwrap();
     assert!(!info.version.is_empty());
-    assert_eq!(b.probe().await.unwrap(), info);
+    assert_eq!(facets::examine(b).await.unwrap(), info);
+    says_what_its_facets_do(b, &info).await;
     tenants(b, hooks).await;
     domains(b, hooks).await;
     mailboxes(b, hooks).await;
     passwords(b, hooks).await;
     aliases(b, hooks).await;
-    keys(b, hooks).await;
+    match b.dkim() {
+        Some(signer) => keys(b, signer, hooks).await,
+        None => {
+            assert_eq!(b.read_domain(&name("one.test")).await.unwrap().dkim, [], "keys, and nobody to sign with them")
+        }
+    }
     removal(b, hooks).await;
     retention(b).await;
+}
+
+/// A facet that is not there is no test that is left out: the server says that it lacks it.
+async fn says_what_its_facets_do(b: &dyn GroupwareServer, info: &ServerInfo) {
+    let probed = b.probe().await.unwrap().capabilities;
+    let said: Vec<_> = probed.into_iter().filter(|c| c.is_of_facet()).collect();
+    assert_eq!(said, [], "a probe says what only a facet can say");
+    let algorithms = b.dkim().map(DkimSigner::algorithms);
+    assert_ne!(algorithms, Some([].into()), "a signer that is not set up: it would not be tested");
+    for algorithm in [DkimAlgorithm::RSA2048, DkimAlgorithm::Ed25519] {
+        let signs = algorithms.as_ref().is_some_and(|all| all.contains(&algorithm));
+        assert_eq!(info.capabilities.contains(&algorithm.into()), signs, "{algorithm:?}");
+    }
+}
+
+/// The signer of a server that has one.
+pub fn signer(b: &dyn GroupwareServer) -> &dyn DkimSigner {
+    b.dkim().unwrap()
 }
 
 async fn tenants(b: &dyn GroupwareServer, hooks: &dyn Hooks) {
@@ -293,38 +324,44 @@ async fn aliases(b: &dyn GroupwareServer, hooks: &dyn Hooks) {
     assert_eq!(snapshot.aliases["@one.test"], all);
 }
 
-async fn keys(b: &dyn GroupwareServer, hooks: &dyn Hooks) {
-    not_found(b.ensure_dkim_key(&uid("d9"), &name("one.test"), &selector("r1"), &rsa()).await);
-    let key = rsa();
-    let row = b.ensure_dkim_key(&uid("d1"), &name("one.test"), &selector("r1"), &key).await.unwrap();
-    assert_eq!((row.algorithm, &row.public, row.active), (DkimAlgorithm::RSA2048, &key.public, false));
+async fn keys(b: &dyn GroupwareServer, signer: &dyn DkimSigner, hooks: &dyn Hooks) {
+    let algorithms = signer.algorithms();
+    let algorithm = *algorithms.first().unwrap();
+    for other in [DkimAlgorithm::RSA2048, DkimAlgorithm::Ed25519].iter().filter(|a| !algorithms.contains(a)) {
+        let refused = signer.ensure_dkim_key(&uid("d1"), &name("one.test"), &selector("x"), &new_key(*other)).await;
+        assert!(matches!(refused, Err(BackendError::Unsupported(_))), "{refused:?}");
+    }
+    not_found(signer.ensure_dkim_key(&uid("d9"), &name("one.test"), &selector("r1"), &new_key(algorithm)).await);
+    let key = new_key(algorithm);
+    let row = signer.ensure_dkim_key(&uid("d1"), &name("one.test"), &selector("r1"), &key).await.unwrap();
+    assert_eq!((row.algorithm, &row.public, row.active), (algorithm, &key.public, false));
     assert_eq!(row.owner.as_deref(), Some("d1"));
     let before = hooks.writes().await;
     assert_eq!(
-        b.ensure_dkim_key(&uid("d1"), &name("one.test"), &selector("r1"), &rsa()).await.unwrap(),
+        signer.ensure_dkim_key(&uid("d1"), &name("one.test"), &selector("r1"), &new_key(algorithm)).await.unwrap(),
         row,
         "a key that is there stays"
     );
     assert_eq!(hooks.writes().await, before, "a repeat writes");
-    b.sign_with(&uid("d1"), &name("one.test"), &[selector("r1")]).await.unwrap();
-    b.ensure_dkim_key(&uid("d1"), &name("one.test"), &selector("r10"), &rsa()).await.unwrap();
-    b.ensure_dkim_key(&uid("d1"), &name("one.test"), &selector("r2"), &rsa()).await.unwrap();
+    signer.sign_with(&uid("d1"), &name("one.test"), &[selector("r1")]).await.unwrap();
+    signer.ensure_dkim_key(&uid("d1"), &name("one.test"), &selector("r10"), &new_key(algorithm)).await.unwrap();
+    signer.ensure_dkim_key(&uid("d1"), &name("one.test"), &selector("r2"), &new_key(algorithm)).await.unwrap();
     let made: Vec<_> = b.read_domain(&name("one.test")).await.unwrap().dkim.into_iter().map(|k| k.selector).collect();
     assert_eq!(made, ["r1", "r10", "r2"], "in the order in which they were made");
-    b.remove_dkim_key(&uid("d1"), &name("one.test"), &selector("r10")).await.unwrap();
+    signer.remove_dkim_key(&uid("d1"), &name("one.test"), &selector("r10")).await.unwrap();
     let active = async || -> Vec<Selector> {
         let all = b.read_domain(&name("one.test")).await.unwrap().dkim;
         all.into_iter().filter(|k| k.active).map(|k| k.selector).collect()
     };
     assert_eq!(active().await, ["r1"]);
-    b.sign_with(&uid("d1"), &name("one.test"), &[selector("r2")]).await.unwrap();
+    signer.sign_with(&uid("d1"), &name("one.test"), &[selector("r2")]).await.unwrap();
     assert_eq!(active().await, ["r2"]);
     let before = hooks.writes().await;
-    b.sign_with(&uid("d1"), &name("one.test"), &[selector("r2")]).await.unwrap();
+    signer.sign_with(&uid("d1"), &name("one.test"), &[selector("r2")]).await.unwrap();
     assert_eq!(hooks.writes().await, before, "a repeat writes");
-    b.remove_dkim_key(&uid("d1"), &name("one.test"), &selector("r1")).await.unwrap();
-    b.remove_dkim_key(&uid("d1"), &name("one.test"), &selector("r1")).await.unwrap();
-    not_found(b.sign_with(&uid("d1"), &name("one.test"), &[selector("r1")]).await);
+    signer.remove_dkim_key(&uid("d1"), &name("one.test"), &selector("r1")).await.unwrap();
+    signer.remove_dkim_key(&uid("d1"), &name("one.test"), &selector("r1")).await.unwrap();
+    not_found(signer.sign_with(&uid("d1"), &name("one.test"), &[selector("r1")]).await);
     assert_eq!(b.read_domain(&name("one.test")).await.unwrap().dkim.len(), 1);
 }
 

@@ -157,16 +157,16 @@ async fn mail_flow() {
     assert_eq!(out.submit(BOB, "bob-1", "bob@acme.example.test", BOB, "as").await, 250);
     assert_eq!(out.submit(ALICE, "alice-1", "bob@acme.example.test", BOB, "as").await, 553);
     // signed by both keys
-    b.ensure_dkim_key(&uid("d"), &name("acme.test"), &selector("r1"), &rsa()).await.unwrap();
-    b.ensure_dkim_key(&uid("d"), &name("acme.test"), &selector("e1"), &ed25519()).await.unwrap();
-    b.sign_with(&uid("d"), &name("acme.test"), &[selector("r1"), selector("e1")]).await.unwrap();
+    signer(&*b).ensure_dkim_key(&uid("d"), &name("acme.test"), &selector("r1"), &rsa()).await.unwrap();
+    signer(&*b).ensure_dkim_key(&uid("d"), &name("acme.test"), &selector("e1"), &ed25519()).await.unwrap();
+    signer(&*b).sign_with(&uid("d"), &name("acme.test"), &[selector("r1"), selector("e1")]).await.unwrap();
     assert_eq!(out.submit(BOB, "bob-1", BOB, BOB, "signed").await, 250);
     until("signed", async || bob("signed").await).await;
     let text = out.inbox(BOB, "bob-1").await;
     for tags in ["a=rsa-sha256", "s=r1", "a=ed25519-sha256", "s=e1"] {
         assert!(text.contains(tags), "{tags}");
     }
-    b.sign_with(&uid("d"), &name("acme.test"), &[]).await.unwrap();
+    signer(&*b).sign_with(&uid("d"), &name("acme.test"), &[]).await.unwrap();
     assert_eq!(out.submit(BOB, "bob-1", BOB, ALICE, "unsigned").await, 250);
     until("unsigned", async || alice("unsigned").await).await;
     assert!(!out.inbox(ALICE, "alice-1").await.rsplit("Subject: unsigned").nth(1).unwrap().contains("s=r1"));

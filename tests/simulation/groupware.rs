@@ -722,8 +722,6 @@ impl GroupwareServer for GroupwareClient {
             HashedPasswords,
             ProtocolAccess,
             Groupware,
-            DkimRsa,
-            DkimEd25519,
             AliasDisplayName,
         ];
         self.call(READ, "probe".into(), move |_| Ok(ServerInfo { version: "1".into(), capabilities: all.into() })).await
@@ -794,6 +792,16 @@ impl GroupwareServer for GroupwareClient {
     async fn aliases_to(&self, address: &Address) -> Result<Vec<Address>> {
         let address = address.clone();
         self.call(READ, format!("aliases_to {address}"), move |s| Ok(s.aliases_to(&address))).await
+    }
+    fn dkim(&self) -> Option<&dyn DkimSigner> {
+        Some(self)
+    }
+}
+
+#[async_trait]
+impl DkimSigner for GroupwareClient {
+    fn algorithms(&self) -> BTreeSet<DkimAlgorithm> {
+        [DkimAlgorithm::RSA2048, DkimAlgorithm::Ed25519].into()
     }
     async fn ensure_dkim_key(
         &self,

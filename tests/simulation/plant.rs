@@ -162,20 +162,8 @@ impl GroupwareServer for Planted {
     async fn aliases_to(&self, address: &Address) -> Result<Vec<Address>> {
         if self.bug == Bug::NoAliasesTo { Ok(vec![]) } else { self.inner.aliases_to(address).await }
     }
-    async fn ensure_dkim_key(
-        &self,
-        owner: &Uid,
-        domain: &DomainName,
-        selector: &Selector,
-        key: &DkimKey,
-    ) -> Result<DkimRow> {
-        self.inner.ensure_dkim_key(owner, domain, selector, key).await
-    }
-    async fn sign_with(&self, owner: &Uid, domain: &DomainName, selectors: &[Selector]) -> Result<()> {
-        self.inner.sign_with(owner, domain, selectors).await
-    }
-    async fn remove_dkim_key(&self, owner: &Uid, domain: &DomainName, selector: &Selector) -> Result<()> {
-        self.inner.remove_dkim_key(owner, domain, selector).await
+    fn dkim(&self) -> Option<&dyn DkimSigner> {
+        self.inner.dkim()
     }
 }
 

@@ -16,6 +16,7 @@ use crate::state::lane;
 use kube::api::ListParams;
 use kube::{Api, ResourceExt};
 use mailtenant_api::*;
+use mailtenant_groupware::{ServerInfo, facets};
 use mailtenant_runtime::dispatch::Next;
 use mailtenant_runtime::finalizer::Cleanup;
 use std::time::Duration;
@@ -108,8 +109,8 @@ async fn examine(ctx: &Ctx, draft: &mut Draft<GroupwareBackend>) -> Result<Next,
     }
 }
 
-async fn look(ctx: &Ctx, backend: &GroupwareBackend) -> Step<(&'static str, mailtenant_groupware::ServerInfo)> {
+async fn look(ctx: &Ctx, backend: &GroupwareBackend) -> Step<(&'static str, ServerInfo)> {
     let server = ctx.groupware(&backend.name_any()).await?;
-    let info = server.server.probe().await.map_err(|e| NotReady::backend("the server", &e))?;
+    let info = facets::examine(server.server.as_ref()).await.map_err(|e| NotReady::backend("the server", &e))?;
     Ok((server.server.provider(), info))
 }

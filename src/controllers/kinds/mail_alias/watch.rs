@@ -124,3 +124,17 @@ fn address_targets(alias: &MailAlias, key: &NamespacedName) -> Vec<(String, Addr
 fn mailbox_targets(alias: &MailAlias, key: &NamespacedName) -> Vec<NamespacedName> {
     alias.spec.targets.iter().filter_map(|t| t.mailbox_ref.as_ref()).map(|r| key.sibling(&r.name)).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_target_is_found_by_the_address_that_a_mailbox_has() {
+        let targets = json!([{"address": "Info@M\u{fc}ller.example."}, {"address": "no address"}]);
+        let alias = crate::fixtures::alias(json!({"targets": targets}));
+        let found = address_targets(&alias, &NamespacedName::new("t", "info"));
+        assert_eq!(found, [("t".to_owned(), Address::from_server("info@xn--mller-kva.example"))]);
+    }
+}

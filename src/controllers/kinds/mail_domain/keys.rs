@@ -11,7 +11,7 @@ use crate::state::kind::ObjectId;
 use crate::state::snapshots::Since;
 use mailtenant_api::mail_domain::{DkimAlgorithm, DkimKeyState, DkimKeyStatus};
 use mailtenant_api::{Reason, RecordState, annotation, annotations, mail_domain, uid};
-use mailtenant_groupware::{Capability, DkimRow, DomainSnapshot, Selector};
+use mailtenant_groupware::{Capability, DkimRow, DkimSigner, DomainSnapshot, Selector};
 use mailtenant_mail::records::{DkimPublic, dkim_name, new_selector};
 use std::collections::BTreeMap;
 
@@ -35,13 +35,6 @@ impl Selectors {
         let public =
             |k: &DkimRow| DkimPublic { selector: k.selector.clone(), algorithm: k.algorithm, public: k.public.clone() };
         self.keys.iter().filter(|k| !self.over.contains(&k.selector)).map(public).collect()
-    }
-}
-
-fn capability(algorithm: DkimAlgorithm) -> Capability {
-    match algorithm {
-        DkimAlgorithm::RSA2048 => Capability::DkimRsa,
-        DkimAlgorithm::Ed25519 => Capability::DkimEd25519,
     }
 }
 
@@ -86,15 +79,23 @@ pub fn algorithms(p: &Progress, server: &Groupware) -> Result<Vec<DkimAlgorithm>
     let wanted: Vec<DkimAlgorithm> = p.object.spec.dkim.algorithms.clone();
     let said = wanted.clone();
     let algorithms: Vec<DkimAlgorithm> =
-        wanted.into_iter().filter(|a| capabilities.contains(&capability(*a))).collect();
+        wanted.into_iter().filter(|a| capabilities.contains(&Capability::from(*a))).collect();
     if algorithms.is_empty() || (algorithms != said && said != mail_domain::Dkim::default().algorithms) {
-        let text = format!(
-            "{} cannot sign with every algorithm of dkim.algorithms: leave it out, or name RSA2048 alone",
-            server.label()
-        );
-        return Err(NotReady::stalled(Reason::Unsupported, text));
+        return Err(cannot_sign(server));
     }
     Ok(algorithms)
+}
+
+fn cannot_sign(server: &Groupware) -> NotReady {
+    let text = format!(
+        "{} cannot sign with every algorithm of dkim.algorithms: leave it out, or name RSA2048 alone",
+        server.label()
+    );
+    NotReady::stalled(Reason::Unsupported, text)
+}
+
+fn signer(server: &Groupware) -> Result<&dyn DkimSigner, NotReady> {
+    server.server.dkim().ok_or_else(|| cannot_sign(server))
 }
 
 /// Where nothing is written: the keys that sign, whoever made them, and whether one is lacking that is declared. One whose
@@ -145,7 +146,7 @@ pub async fn ensure(ctx: &Ctx, id: &ObjectId, p: &mut Progress, parents: &Parent
             let selector = new_selector(today.year(), today.month(), algorithm, &taken);
             let key = ctx.keys.make(algorithm).await.map_err(failed)?;
             let made =
-                server.server.ensure_dkim_key(&owner_uid(p.object.as_ref()), &parents.name, &selector, &key).await;
+                signer(server)?.ensure_dkim_key(&owner_uid(p.object.as_ref()), &parents.name, &selector, &key).await;
             let row = match made {
                 Ok(row) => row,
                 Err(e) => {
@@ -173,7 +174,7 @@ pub async fn ensure(ctx: &Ctx, id: &ObjectId, p: &mut Progress, parents: &Parent
 pub async fn clear(ctx: &Ctx, p: &mut Progress, parents: &Parents, selectors: &Selectors) -> Step<()> {
     let server = &parents.server;
     for selector in &selectors.over {
-        let removed = server.server.remove_dkim_key(&owner_uid(p.object.as_ref()), &parents.name, selector).await;
+        let removed = signer(server)?.remove_dkim_key(&owner_uid(p.object.as_ref()), &parents.name, selector).await;
         if let Err(error) = removed {
             ctx.backend_failed(server, &error);
             ctx.snapshots.stale(&server.uid, &parents.name).await;
@@ -219,7 +220,7 @@ pub async fn sign(ctx: &Ctx, id: &ObjectId, p: &mut Progress, parents: &Parents,
     let active: Vec<Selector> = selectors.keys.iter().filter(|k| k.active).map(|k| k.selector.clone()).collect();
     let same = ready.len() == active.len() && ready.iter().all(|s| active.contains(s));
     if !same && (ready.len() == selectors.newest.len() || active.is_empty()) && !ready.is_empty() {
-        let result = server.server.sign_with(&owner_uid(p.object.as_ref()), &parents.name, &ready).await;
+        let result = signer(server)?.sign_with(&owner_uid(p.object.as_ref()), &parents.name, &ready).await;
         if let Err(error) = result {
             ctx.backend_failed(server, &error);
             ctx.snapshots.stale(&server.uid, &parents.name).await;

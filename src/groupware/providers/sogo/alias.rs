@@ -2,7 +2,7 @@
 
 use super::columns::{self, goto_list};
 use super::db::Conn;
-use super::ownership::{check_tenant, claim, hold_domain};
+use super::ownership::{check_tenant, hold_domain};
 use super::*;
 use mailtenant_mail::address;
 use tokio_postgres::Row;
@@ -99,7 +99,7 @@ impl Sogo {
         }
         let made = match &state.row {
             None => Made::Created,
-            Some(r) => claim(&format!("alias {}", want.address), r.owner.as_ref(), &want.owner)?,
+            Some(r) => claim(format!("alias {}", want.address), r.owner.as_ref(), &want.owner)?,
         };
         let settings = AliasSettings { targets, ..s.clone() };
         let mut affected = state.pending;

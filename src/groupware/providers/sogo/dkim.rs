@@ -87,14 +87,21 @@ fn pem(key: &DkimKey) -> Result<SecretText> {
 
 impl Sogo {
     fn check_signer(f: Features, algorithm: DkimAlgorithm) -> Result<()> {
-        match algorithm {
-            DkimAlgorithm::RSA2048 if f.dkim => Ok(()),
-            DkimAlgorithm::Ed25519 if f.dkim && f.ed25519 => Ok(()),
-            a => Err(BackendError::Unsupported(format!("signing with {} keys", word(a)))),
+        match f.algorithms().contains(&algorithm) {
+            true => Ok(()),
+            false => Err(BackendError::Unsupported(format!("signing with {} keys", word(algorithm)))),
         }
     }
+}
 
-    pub(super) async fn dkim_ensure(
+/// Where the tables of a signer are missing it signs with nothing.
+#[async_trait]
+impl DkimSigner for Sogo {
+    fn algorithms(&self) -> BTreeSet<DkimAlgorithm> {
+        self.known_features().map(|f| f.algorithms()).unwrap_or_default()
+    }
+
+    async fn ensure_dkim_key(
         &self,
         owner: &Uid,
         domain: &DomainName,
@@ -133,7 +140,7 @@ impl Sogo {
             .ok_or_else(|| BackendError::Conflict(format!("key {selector} of {domain} went away while it was made")))
     }
 
-    pub(super) async fn dkim_sign(&self, owner: &Uid, domain: &DomainName, selectors: &[Selector]) -> Result<()> {
+    async fn sign_with(&self, owner: &Uid, domain: &DomainName, selectors: &[Selector]) -> Result<()> {
         let mut conn = self.connection_within_limit().await?;
         let f = self.features(&mut conn).await?;
         if !f.dkim {
@@ -190,7 +197,7 @@ impl Sogo {
         conn.end(done).await
     }
 
-    pub(super) async fn dkim_remove(&self, owner: &Uid, domain: &DomainName, selector: &Selector) -> Result<()> {
+    async fn remove_dkim_key(&self, owner: &Uid, domain: &DomainName, selector: &Selector) -> Result<()> {
         let mut conn = self.connection_within_limit().await?;
         let f = self.features(&mut conn).await?;
         if !f.dkim {

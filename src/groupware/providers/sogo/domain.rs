@@ -3,7 +3,7 @@
 use super::columns::{self, bytes};
 use super::db::Conn;
 use super::mailbox::rows as mailbox;
-use super::ownership::{claim, hold_domain, lock_domain};
+use super::ownership::{hold_domain, lock_domain};
 use super::*;
 use tokio_postgres::Row;
 

@@ -24,6 +24,7 @@ pub use connect::{Database, DatabaseTls, DoveadmSettings, Settings, connect};
 
 use crate::dovecot::doveadm::Doveadm;
 use crate::dovecot::hasher::Hasher;
+use crate::ownership::claim;
 use crate::*;
 use db::Conn;
 use mailtenant_backend::limit::Limit;
@@ -57,9 +58,13 @@ impl Sogo {
         Conn::open(&self.pool).await
     }
 
+    /// What was seen last, if it was.
+    fn known_features(&self) -> Option<Features> {
+        *self.features.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
     async fn features(&self, conn: &mut Conn) -> Result<Features> {
-        let known = *self.features.read().unwrap_or_else(PoisonError::into_inner);
-        if let Some(f) = known {
+        if let Some(f) = self.known_features() {
             return Ok(f);
         }
         let catalog = Catalog::read(conn).await?;
@@ -186,19 +191,7 @@ impl GroupwareServer for Sogo {
         let mut conn = self.connection_within_limit().await?;
         alias::delivering_to(&mut conn, address).await
     }
-    async fn ensure_dkim_key(
-        &self,
-        owner: &Uid,
-        domain: &DomainName,
-        selector: &Selector,
-        key: &DkimKey,
-    ) -> Result<DkimRow> {
-        self.dkim_ensure(owner, domain, selector, key).await
-    }
-    async fn sign_with(&self, owner: &Uid, domain: &DomainName, selectors: &[Selector]) -> Result<()> {
-        self.dkim_sign(owner, domain, selectors).await
-    }
-    async fn remove_dkim_key(&self, owner: &Uid, domain: &DomainName, selector: &Selector) -> Result<()> {
-        self.dkim_remove(owner, domain, selector).await
+    fn dkim(&self) -> Option<&dyn DkimSigner> {
+        Some(self)
     }
 }

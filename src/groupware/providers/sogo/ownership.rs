@@ -1,17 +1,9 @@
-//! Whether a row may be changed, and whether something may be made below it (I3).
+//! Whether something may be made below a row, and in which tenant. Whether the row itself may be changed says
+//! `crate::ownership` (I3).
 
 use super::columns;
 use super::db::Conn;
-use crate::{BackendError, DomainName, Made, Owner, Result, TenantId, Uid};
-
-/// Whether a row that carries `have` may be changed in the name of `want`: ours, adopted now, or an error.
-pub(super) fn claim(what: &str, have: Option<&Uid>, want: &Owner) -> Result<Made> {
-    match have {
-        Some(uid) if *uid == want.uid => Ok(Made::Unchanged),
-        None if want.adopt => Ok(Made::Adopted),
-        other => Err(BackendError::Exists { what: what.to_owned(), owner: other.cloned() }),
-    }
-}
+use crate::{BackendError, DomainName, Result, TenantId, Uid};
 
 /// Locks the domain of an owner against changes below it until the end of the transaction, or says that the owner has
 /// none.

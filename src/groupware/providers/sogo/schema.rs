@@ -1,7 +1,7 @@
 //! The tables: which columns there must be, and which give a capability. What makes them is in `migrate`.
 
 use super::db::Conn;
-use crate::{Capability, Result};
+use crate::{Capability, DkimAlgorithm, Result};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Tables, columns and indexes.
@@ -121,7 +121,13 @@ pub struct Features {
 }
 
 impl Features {
-    /// As the API says it.
+    /// What mail is signed with.
+    pub fn algorithms(&self) -> BTreeSet<DkimAlgorithm> {
+        let rsa = self.dkim.then_some(DkimAlgorithm::RSA2048);
+        rsa.into_iter().chain((self.dkim && self.ed25519).then_some(DkimAlgorithm::Ed25519)).collect()
+    }
+
+    /// Which settings can be written, as the API says it.
     pub fn capabilities(&self) -> BTreeSet<Capability> {
         let mut all = BTreeSet::from([Capability::CatchAll, Capability::Forwarding, Capability::HashedPasswords]);
         for (there, capability) in [
@@ -130,8 +136,6 @@ impl Features {
             (self.send_as, Capability::SendAs),
             (self.access && self.login_views, Capability::ProtocolAccess),
             (self.sogo_view, Capability::Groupware),
-            (self.dkim, Capability::DkimRsa),
-            (self.dkim && self.ed25519, Capability::DkimEd25519),
             (self.import_job, Capability::ImapImport),
         ] {
             if there {
@@ -335,9 +339,11 @@ mod tests {
             bare.into_iter().collect::<Vec<_>>(),
             [Capability::CatchAll, Capability::Forwarding, Capability::HashedPasswords]
         );
+        assert_eq!(catalog.features().algorithms(), [].into());
         for (table, columns) in OPTIONAL {
             catalog.columns.entry((*table).into()).or_default().extend(columns.iter().map(|c| (*c).into()));
         }
+        assert_eq!(catalog.features().algorithms(), [DkimAlgorithm::RSA2048, DkimAlgorithm::Ed25519].into());
         // views of somebody else give nothing and stay, older ones of ours do not know protocol access
         let by_views = [Capability::TenantStorage, Capability::Groupware, Capability::ProtocolAccess];
         let given = |c: &Catalog| by_views.map(|v| c.features().capabilities().contains(&v));

@@ -1,11 +1,11 @@
 //! What has to change about a mailbox. Pure.
 
 use super::super::columns::{goto_list, stored};
-use super::super::ownership::claim;
 use super::super::params::Param;
 use super::super::schema::Features;
 use super::password::{NewPassword, forced};
 use super::rows::State;
+use crate::ownership::claim;
 use crate::{Access, Address, BackendError, DomainName, Made, MailboxWant, Result};
 use std::collections::BTreeSet;
 

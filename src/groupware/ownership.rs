@@ -1,0 +1,215 @@
+//! Who owns what at a server, and what may be done to it (I3).
+//!
+//! The rules stand here once: [`claim`] before something is made or changed, [`check_removal`] before it is removed. A
+//! server that has room for our uid keeps it in the row itself and changes both in one step, as the SOGo provider does.
+//! One that has none is given an [`OwnerRegister`] beside it, and [`take`] and [`leave`] apply the same rules.
+
+use crate::*;
+use std::collections::BTreeMap;
+use std::fmt;
+
+/// Whether what carries `have` may be changed in the name of `want`: ours, adopted now, or an error.
+pub fn claim(what: impl fmt::Display, have: Option<&Uid>, want: &Owner) -> Result<Made> {
+    match have {
+        Some(uid) if *uid == want.uid => Ok(Made::Unchanged),
+        None if want.adopt => Ok(Made::Adopted),
+        other => Err(BackendError::Exists { what: what.to_string(), owner: other.cloned() }),
+    }
+}
+
+/// Whether what carries `have` may be removed in the name of `owner`. What is another's, or nobody's, is not there for it.
+pub fn check_removal(what: impl fmt::Display, have: Option<&Uid>, owner: &Uid) -> Result<()> {
+    match have {
+        Some(uid) if uid == owner => Ok(()),
+        _ => Err(BackendError::NotFound(what.to_string())),
+    }
+}
+
+/// Something at a server that has an owner.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Thing {
+    /// A tenant.
+    Tenant(TenantId),
+    /// A domain.
+    Domain(DomainName),
+    /// A mailbox.
+    Mailbox(Address),
+    /// An alias or a catch-all.
+    Alias(Address),
+    /// A signing key of a domain.
+    DkimKey(DomainName, Selector),
+}
+
+impl fmt::Display for Thing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Thing::Tenant(id) => write!(f, "tenant {id}"),
+            Thing::Domain(name) => write!(f, "domain {name}"),
+            Thing::Mailbox(address) => write!(f, "mailbox {address}"),
+            Thing::Alias(address) => write!(f, "alias {address}"),
+            Thing::DkimKey(domain, selector) => write!(f, "key {selector} of {domain}"),
+        }
+    }
+}
+
+/// What a register has of a thing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// Who owns it.
+    pub owner: Uid,
+    /// Whether it was taken over rather than made.
+    pub adopted: bool,
+}
+
+/// Owners of what is at one server, kept beside it. It belongs to the platform: nothing that a tenant can write may lead
+/// into it (I13), and it is backed up with the server.
+#[async_trait]
+pub trait OwnerRegister: Send + Sync {
+    /// Entries of many things in a bounded number of requests; who is not in the answer has no owner.
+    async fn entries(&self, of: &[Thing]) -> Result<BTreeMap<Thing, Entry>>;
+    /// Writes an entry in the place of one of `before`, or of none; durable when it returns.
+    /// [`BackendError::Conflict`]: there is another one by now.
+    async fn set(&self, what: &Thing, before: Option<&Uid>, entry: &Entry) -> Result<()>;
+    /// Takes the owner's entry away; one that is another's stays, none is fine.
+    async fn release(&self, what: &Thing, owner: &Uid) -> Result<()>;
+}
+
+async fn entry_of(register: &dyn OwnerRegister, what: &Thing) -> Result<Option<Entry>> {
+    Ok(register.entries(std::slice::from_ref(what)).await?.remove(what))
+}
+
+/// Notes the owner before something is made or changed; `there`: whether the server has it. What is said is how it will
+/// have come to be the owner's: [`Made::Unchanged`] of what is its own already.
+///
+/// The note comes first: a crash in between leaves a note of something that is not there, and the next call goes on from
+/// it. The other way round it would leave something at the server that nobody knows to be ours. So the provider makes the
+/// thing with a call that fails where it exists by then, and releases the note of this call in that case.
+pub async fn take(register: &dyn OwnerRegister, what: &Thing, there: bool, want: &Owner) -> Result<Made> {
+    let noted = entry_of(register, what).await?;
+    let have = noted.as_ref().map(|e| &e.owner);
+    let made = match (there, have) {
+        (false, None) => Made::Created,
+        // Another one's note: it is about to make it, or has lost it. Its removal releases the note.
+        (false, Some(_)) => claim(what, have, want).map(|_| Made::Created)?,
+        (true, _) => claim(what, have, want)?,
+    };
+    let entry = Entry { owner: want.uid.clone(), adopted: made == Made::Adopted };
+    if made != Made::Unchanged && noted.as_ref() != Some(&entry) {
+        register.set(what, have, &entry).await?;
+    }
+    Ok(made)
+}
+
+/// Whether something may be removed; `there`: whether the server has it. The provider releases the note once the server
+/// has said that it is gone. Of what is not there the note is released here.
+pub async fn leave(register: &dyn OwnerRegister, what: &Thing, there: bool, owner: &Uid) -> Result<()> {
+    let noted = entry_of(register, what).await?;
+    check_removal(what, noted.as_ref().map(|e| &e.owner), owner)?;
+    if there {
+        return Ok(());
+    }
+    register.release(what, owner).await?;
+    Err(BackendError::NotFound(what.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Mutex;
+
+    #[derive(Default)]
+    struct InMemory(Mutex<BTreeMap<Thing, Entry>>);
+
+    #[async_trait]
+    impl OwnerRegister for InMemory {
+        async fn entries(&self, of: &[Thing]) -> Result<BTreeMap<Thing, Entry>> {
+            let all = self.0.lock().unwrap();
+            Ok(of.iter().filter_map(|t| Some((t.clone(), all.get(t)?.clone()))).collect())
+        }
+        async fn set(&self, what: &Thing, before: Option<&Uid>, entry: &Entry) -> Result<()> {
+            let mut all = self.0.lock().unwrap();
+            if all.get(what).map(|e| &e.owner) != before {
+                return Err(BackendError::Conflict(format!("{what} is noted as another's by now")));
+            }
+            all.insert(what.clone(), entry.clone());
+            Ok(())
+        }
+        async fn release(&self, what: &Thing, owner: &Uid) -> Result<()> {
+            let mut all = self.0.lock().unwrap();
+            if all.get(what).is_some_and(|e| e.owner == *owner) {
+                all.remove(what);
+            }
+            Ok(())
+        }
+    }
+
+    fn entry(owner: &str, adopted: bool) -> Entry {
+        Entry { owner: Uid::new(owner), adopted }
+    }
+
+    fn exists(owner: Option<&str>) -> Result<Made> {
+        Err(BackendError::Exists { what: "mailbox a@x.test".into(), owner: owner.map(Uid::new) })
+    }
+
+    fn alice() -> Thing {
+        Thing::Mailbox(Address::from_server("a@x.test"))
+    }
+
+    #[tokio::test]
+    async fn who_may_make_and_change() {
+        let (me, other) = (Some(entry("me", false)), Some(entry("other", false)));
+        let adopted = Some(entry("me", true));
+        // noted, there, adopts; what is said, and noted afterwards
+        for (noted, there, adopt, said, after) in [
+            (None, false, false, Ok(Made::Created), &me),
+            (None, false, true, Ok(Made::Created), &me),
+            (None, true, false, exists(None), &None),
+            (None, true, true, Ok(Made::Adopted), &adopted),
+            (me.clone(), true, false, Ok(Made::Unchanged), &me),
+            (adopted.clone(), true, false, Ok(Made::Unchanged), &adopted),
+            // a crash before it was made, or a loss
+            (me.clone(), false, false, Ok(Made::Created), &me),
+            (adopted.clone(), false, false, Ok(Made::Created), &me),
+            (other.clone(), true, true, exists(Some("other")), &other),
+            (other.clone(), false, true, exists(Some("other")), &other),
+        ] {
+            let register = InMemory(Mutex::new(noted.clone().map(|e| (alice(), e)).into_iter().collect()));
+            let want = Owner { uid: Uid::new("me"), adopt };
+            assert_eq!(take(&register, &alice(), there, &want).await, said, "{noted:?} {there} {adopt}");
+            assert_eq!(register.entries(&[alice()]).await.unwrap().get(&alice()), after.as_ref());
+            if said.is_ok() {
+                let again = if there { Made::Unchanged } else { Made::Created };
+                assert_eq!(take(&register, &alice(), there, &want).await, Ok(again), "a repeat");
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn who_may_remove() {
+        let not_found = || Err(BackendError::NotFound("mailbox a@x.test".into()));
+        let (me, other) = (Some(entry("me", true)), Some(entry("other", false)));
+        for (noted, there, said, after) in [
+            (None, true, not_found(), &None),
+            (other.clone(), true, not_found(), &other),
+            (other.clone(), false, not_found(), &other),
+            (me.clone(), true, Ok(()), &me),
+            (me.clone(), false, not_found(), &None),
+        ] {
+            let register = InMemory(Mutex::new(noted.clone().map(|e| (alice(), e)).into_iter().collect()));
+            assert_eq!(leave(&register, &alice(), there, &Uid::new("me")).await, said, "{noted:?} {there}");
+            assert_eq!(register.entries(&[alice()]).await.unwrap().get(&alice()), after.as_ref());
+        }
+    }
+
+    #[tokio::test]
+    async fn of_two_that_come_at_once_one_owns_it() {
+        let register = InMemory::default();
+        register.set(&alice(), None, &entry("other", false)).await.unwrap();
+        // what it read before is not so any more
+        let late = register.set(&alice(), None, &entry("me", false)).await;
+        assert!(matches!(late, Err(BackendError::Conflict(_))), "{late:?}");
+        register.release(&alice(), &Uid::new("me")).await.unwrap();
+        let noted = register.entries(&[alice(), Thing::Alias(Address::from_server("a@x.test"))]).await.unwrap();
+        assert_eq!(noted, [(alice(), entry("other", false))].into());
+    }
+}
