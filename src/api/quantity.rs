@@ -4,7 +4,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::borrow::Cow;
 
-/// An amount of bytes, kept as it was written: tools compare text, so it is never rewritten.
+/// An amount of bytes, kept as it was written: GitOps tools compare text, so it is never rewritten.
 ///
 /// Accepted: a whole or decimal number with an optional suffix `k M G T P` (powers of 1000) or
 /// `Ki Mi Gi Ti Pi` (powers of 1024), as in Kubernetes' `resource.Quantity`.
@@ -49,7 +49,7 @@ impl Quantity {
         u64::try_from(bytes).map_err(|_| bad())
     }
 
-    /// The shortest exact text for `bytes`, as used in a status: `120Mi`, `1.2Gi` is never exact and so never made.
+    /// The shortest exact text for `bytes`, as statuses have it: `120Mi`, never a rounded `1.2Gi`.
     pub fn from_bytes(bytes: u64) -> Self {
         let (suffix, factor) = SUFFIXES[..5]
             .iter()
