@@ -46,7 +46,7 @@ pub fn canonical(text: &str) -> Result<String, AddressError> {
     Ok(format!("{}@{}", local(l)?, domain(d)?))
 }
 
-/// `local@domain` apart; for a catch-all the local part is empty.
+/// Local part and domain of an address; none: it has no `@`. For a catch-all (`@acme.test`) the local part is empty.
 pub fn split(address: &str) -> Option<(&str, &str)> {
     address.rsplit_once('@')
 }
