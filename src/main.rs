@@ -47,7 +47,7 @@ fn run(arguments: &RunArguments) -> ExitCode {
 
 fn crds(dir: Option<&Path>) -> ExitCode {
     let done = match dir {
-        Some(dir) => process::write_crds(dir),
+        Some(dir) => mailtenant_api::crds::write_dir(dir),
         None => process::print_crds(),
     };
     match done {

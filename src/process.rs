@@ -4,6 +4,7 @@
 use crate::args::RunArguments;
 use crate::providers;
 use mailtenant_api as api;
+use mailtenant_api::crds::WriteError;
 use mailtenant_backend::metering::RequestMetrics;
 use mailtenant_clock::{Clock, Random, SystemClock, SystemRandom};
 use mailtenant_controllers::operator::{self, Environment};
@@ -15,7 +16,6 @@ use mailtenant_runtime::metrics::Metrics;
 use mailtenant_runtime::shutdown::{self, Shutdown, Signals};
 use mailtenant_runtime::{crds, events, http, requests as kube_requests};
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -243,38 +243,8 @@ fn crd_name(crd: &serde_json::Value) -> &str {
     crd.pointer("/metadata/name").and_then(serde_json::Value::as_str).unwrap_or_default()
 }
 
-/// Why the CRDs could not be written.
-#[derive(Debug, thiserror::Error)]
-pub enum CrdsError {
-    /// They could not be written as YAML.
-    #[error("CRDs: {0}")]
-    Yaml(#[from] serde_yaml::ser::Error),
-    /// Standard output could not be written to.
-    #[error("standard output: {0}")]
-    Output(#[source] io::Error),
-    /// A file or folder could not be written.
-    #[error("{path}: {error}")]
-    File {
-        /// Path of the file or folder.
-        path: PathBuf,
-        /// The error of the system.
-        error: io::Error,
-    },
-}
-
 /// Prints all CRDs to standard output, as one YAML text.
-pub fn print_crds() -> Result<(), CrdsError> {
-    io::stdout().write_all(api::crds::yaml()?.as_bytes()).map_err(CrdsError::Output)
-}
-
-/// Writes `<group>_<plural>.yaml` for each CRD into `dir`, which is created if it is missing. Other files stay.
-pub fn write_crds(dir: &Path) -> Result<(), CrdsError> {
-    std::fs::create_dir_all(dir).map_err(|error| CrdsError::File { path: dir.to_path_buf(), error })?;
-    for crd in api::crds::all() {
-        let (plural, group) = crd_name(&crd).split_once('.').unwrap_or_default();
-        let path = dir.join(format!("{group}_{plural}.yaml"));
-        let text = format!("---\n{}", serde_yaml::to_string(&crd)?);
-        std::fs::write(&path, text).map_err(|error| CrdsError::File { path, error })?;
-    }
-    Ok(())
+pub fn print_crds() -> Result<(), WriteError> {
+    let text = api::crds::yaml()?;
+    io::stdout().write_all(text.as_bytes()).map_err(|error| WriteError::Io("standard output".into(), error))
 }

@@ -81,7 +81,7 @@ pub fn yaml() -> Result<String, serde_yaml::ser::Error> {
 /// Why the files of the CRDs could not be written.
 #[derive(Debug, thiserror::Error)]
 pub enum WriteError {
-    /// A folder or file could not be written.
+    /// This file or folder, or standard output, could not be written.
     #[error("cannot write {0}: {1}")]
     Io(std::path::PathBuf, #[source] std::io::Error),
     /// The YAML text could not be made.
