@@ -1,4 +1,4 @@
-//! The command line. Defaults and names are documented in `docs/operations.md`; nothing here acts.
+//! The command line. `docs/operations.md` documents names and defaults.
 
 use clap::{ArgAction, Args, Parser, Subcommand};
 use mailtenant_runtime::telemetry::LogFormat;
@@ -9,12 +9,12 @@ use std::path::PathBuf;
 #[derive(Debug, Parser)]
 #[command(name = "mailtenant", version, about)]
 pub struct Arguments {
-    /// What to do.
+    /// The subcommand to run.
     #[command(subcommand)]
     pub command: Command,
 }
 
-/// The sub-commands.
+/// The subcommands of the binary.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Run the operator against the cluster of KUBECONFIG, or the one it runs in.
@@ -36,8 +36,7 @@ pub struct RunArguments {
     /// Where /healthz, /readyz and /metrics are served.
     #[arg(long, value_name = "ADDRESS:PORT", env = "HTTP_ADDRESS", default_value = "[::]:8080")]
     pub http_address: SocketAddr,
-    /// Work only while holding the Lease `mailtenant`, so that several replicas may run. `=false` for a single one that
-    /// nobody competes with.
+    /// Work only while holding the Lease `mailtenant`, so that several replicas may run. `=false` for a single replica.
     #[arg(
         long,
         env = "LEADER_ELECT",
@@ -49,11 +48,11 @@ pub struct RunArguments {
         action = ArgAction::Set
     )]
     pub leader_elect: bool,
-    /// How a log line looks.
+    /// Text for people, or one JSON object per line.
     #[arg(long, env = "LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
     pub log_format: LogFormat,
-    /// A level (error, warn, info, debug, trace) or directives such as info,kube=debug. A bare debug or trace holds for
-    /// the operator's own messages, not for libraries.
+    /// A level (error, warn, info, debug, trace) or directives such as info,kube=debug. A bare debug or trace is for
+    /// the operator's own messages, not for those of libraries.
     #[arg(long, env = "LOG_LEVEL", value_name = "LEVEL", default_value = "info")]
     pub log_level: String,
 }
@@ -71,7 +70,7 @@ mod tests {
     }
 
     #[test]
-    fn clap_finds_no_fault() {
+    fn the_arguments_are_consistent() {
         Arguments::command().debug_assert();
     }
 
@@ -88,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn leader_election_can_be_said_both_ways() {
+    fn leader_election_can_be_switched_on_and_off() {
         assert!(run(&["--leader-elect"]).unwrap().leader_elect);
         assert!(run(&["--leader-elect=true"]).unwrap().leader_elect);
         assert!(!run(&["--leader-elect=false"]).unwrap().leader_elect);

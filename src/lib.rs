@@ -1,5 +1,5 @@
-//! The binary's own parts: arguments, the process, the providers that it has. Everything else is in the crates below
-//! `src/`; `docs/architecture.md` follows one Mailbox through them.
+//! The parts of the binary: command line, process, choice of providers. Everything else is in the crates below `src/`;
+//! `docs/architecture.md` follows one Mailbox through them.
 #![forbid(unsafe_code)]
 
 pub mod args;

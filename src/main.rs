@@ -20,7 +20,7 @@ fn run(arguments: &RunArguments) -> ExitCode {
         eprintln!("mailtenant: {error}");
         return ExitCode::from(2);
     }
-    // Before the first TLS connection. Fails only where a provider is installed already, which is what is wanted.
+    // Before the first TLS connection. An error: a provider is installed already, which is as good.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let runtime = match multi_threaded() {
         Ok(runtime) => runtime,
@@ -31,7 +31,7 @@ fn run(arguments: &RunArguments) -> ExitCode {
     };
     info!(version = env!("CARGO_PKG_VERSION"), "starting");
     let ended = runtime.block_on(process::run(arguments));
-    // What is still running has had its time: connections of an HTTP client, a request that hangs.
+    // Does not wait for tasks that still run, such as connections of an HTTP client.
     runtime.shutdown_background();
     match ended {
         Ok(()) => {
@@ -47,7 +47,7 @@ fn run(arguments: &RunArguments) -> ExitCode {
 
 fn crds(dir: Option<&Path>) -> ExitCode {
     let done = match dir {
-        Some(dir) => process::write_crds(dir),
+        Some(dir) => mailtenant_api::crds::write_dir(dir),
         None => process::print_crds(),
     };
     match done {

@@ -1,9 +1,10 @@
-//! The process round the operator: HTTP, signals, waiting for CRDs, the Lease, the end. Here the real clock, the real
-//! randomness and the real clients are made; [`operator::run`] gets them handed in and knows none of this.
+//! The process around the operator: HTTP, signals, waiting for CRDs, the Lease, the shutdown. The real clock, random
+//! numbers and clients are created here; [`operator::run`] gets them from its caller.
 
 use crate::args::RunArguments;
 use crate::providers;
 use mailtenant_api as api;
+use mailtenant_api::crds::WriteError;
 use mailtenant_backend::metering::RequestMetrics;
 use mailtenant_clock::{Clock, Random, SystemClock, SystemRandom};
 use mailtenant_controllers::operator::{self, Environment};
@@ -15,7 +16,6 @@ use mailtenant_runtime::metrics::Metrics;
 use mailtenant_runtime::shutdown::{self, Shutdown, Signals};
 use mailtenant_runtime::{crds, events, http, requests as kube_requests};
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,14 +23,14 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tracing::{info, warn};
 
-/// Time that passes in flight get after a signal. Kubernetes kills after 30 s by default.
+/// Time that running passes get after a signal. Kubernetes kills the process after 30 s by default.
 const DRAIN: Duration = Duration::from_secs(25);
-/// Time that Events which wait get after the last pass.
+/// Time that waiting Events get after the last pass.
 const LAST_EVENTS: Duration = Duration::from_secs(2);
-/// Silence of the runtime after which `/healthz` fails.
+/// Time without a sign of life of the async runtime after which `/healthz` fails.
 const SILENCE: Duration = Duration::from_secs(60);
 
-/// Why the process ends, other than as asked.
+/// Why the process ends with an error.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// No signal handler could be installed.
@@ -39,32 +39,32 @@ pub enum Error {
     /// The HTTP port could not be opened.
     #[error("--http-address {address}: {error}")]
     Bind {
-        /// As it was given.
+        /// The address that was given.
         address: std::net::SocketAddr,
-        /// What the system says.
+        /// The error of the system.
         error: io::Error,
     },
     /// No cluster is configured.
     #[error("no cluster: neither KUBECONFIG nor a service account can be used: {0}")]
     Config(#[from] kube::config::InferConfigError),
-    /// The cluster's configuration cannot be used.
+    /// The configuration of the cluster cannot be used.
     #[error("the client for the Kubernetes API: {0}")]
     Client(#[source] kube::Error),
-    /// Leadership is gone: another may be working already.
+    /// This process lost the Lease: another one may be working already.
     #[error("leadership lost: {0}")]
     Leadership(#[from] lease::Lost),
-    /// The operator failed.
+    /// The operator ended with an error.
     #[error("the operator: {0}")]
     Operator(#[from] operator::Error),
-    /// Something that runs for ever ended. Going on without it would look healthy and do nothing.
+    /// A task that must not end has ended. Without it the process would look healthy and do nothing.
     #[error("{0} ended unexpectedly")]
     Ended(&'static str),
-    /// A task panicked.
+    /// A task of the process panicked.
     #[error("a task of the process failed: {0}")]
     Task(#[from] tokio::task::JoinError),
 }
 
-/// Runs the operator until it is asked to stop or must stop.
+/// Runs the operator until a signal asks it to stop (no error), or until it must stop.
 pub async fn run(arguments: &RunArguments) -> Result<(), Error> {
     let signals = Signals::install().map_err(Error::Signals)?;
     let (trigger, shutdown) = shutdown::channel();
@@ -76,7 +76,7 @@ pub async fn run(arguments: &RunArguments) -> Result<(), Error> {
     if let Ok(address) = listener.local_addr() {
         info!(%address, "serving /healthz, /readyz and /metrics");
     }
-    // HTTP goes on while passes drain: a probe that fails then would cut them short.
+    // HTTP is served while running passes end: a probe that fails would cut them short.
     let (close_http, http_closes) = shutdown::channel();
     let mut tasks = JoinSet::new();
     let served = http::serve(listener, health.clone(), metrics.clone(), http_closes);
@@ -107,7 +107,7 @@ pub async fn run(arguments: &RunArguments) -> Result<(), Error> {
     ended
 }
 
-/// Waits for the CRDs and the Lease, then operates.
+/// Waits for the CRDs and the Lease, then runs the operator.
 async fn work(
     arguments: &RunArguments,
     (metrics, requests): (&Metrics, RequestMetrics),
@@ -154,14 +154,14 @@ async fn work(
     lead(Election::new(client, election, clock, random), environment).await
 }
 
-/// Waits for the Lease, operates while it is held, and gives it back.
+/// Waits for the Lease, runs the operator while this process holds it, and releases it.
 async fn lead(election: Election, environment: Environment) -> Result<(), Error> {
     let (metrics, shutdown) = (environment.metrics.clone(), environment.shutdown.clone());
     let election = Arc::new(election);
     let leadership = tokio::select! {
         biased;
         () = shutdown.requested() => {
-            // It may have become ours in this moment.
+            // This process may have got it at this moment.
             election.release().await;
             return Ok(());
         }
@@ -180,7 +180,7 @@ async fn lead(election: Election, environment: Environment) -> Result<(), Error>
         },
         ended = operate(environment) => ended,
     };
-    // Nothing writes any more: the operator's future is gone.
+    // Nothing writes any more: the future of the operator was dropped.
     holder.shutdown().await;
     metrics.leader(false);
     election.release().await;
@@ -203,7 +203,7 @@ async fn wait_for_crds(client: kube::Client, metrics: &Metrics, health: &Health,
     health.ready("crds");
 }
 
-/// Runs the operator, publishes its Events, and gives passes in flight their time after a signal.
+/// Runs the operator, publishes its Events, and after a signal waits [`DRAIN`] for running passes.
 async fn operate(environment: Environment) -> Result<(), Error> {
     let shutdown = environment.shutdown.clone();
     let (events, publisher) = events::new(
@@ -243,38 +243,8 @@ fn crd_name(crd: &serde_json::Value) -> &str {
     crd.pointer("/metadata/name").and_then(serde_json::Value::as_str).unwrap_or_default()
 }
 
-/// Why the CRDs could not be written.
-#[derive(Debug, thiserror::Error)]
-pub enum CrdsError {
-    /// They are not YAML.
-    #[error("CRDs: {0}")]
-    Yaml(#[from] serde_yaml::ser::Error),
-    /// Standard output is gone.
-    #[error("standard output: {0}")]
-    Output(#[source] io::Error),
-    /// A file or folder could not be written.
-    #[error("{path}: {error}")]
-    File {
-        /// Which.
-        path: PathBuf,
-        /// What the system says.
-        error: io::Error,
-    },
-}
-
-/// Prints all CRDs to standard output.
-pub fn print_crds() -> Result<(), CrdsError> {
-    io::stdout().write_all(api::crds::yaml()?.as_bytes()).map_err(CrdsError::Output)
-}
-
-/// Writes `<group>_<plural>.yaml` for each CRD into `dir`, which is created if it is missing. Other files stay.
-pub fn write_crds(dir: &Path) -> Result<(), CrdsError> {
-    std::fs::create_dir_all(dir).map_err(|error| CrdsError::File { path: dir.to_path_buf(), error })?;
-    for crd in api::crds::all() {
-        let (plural, group) = crd_name(&crd).split_once('.').unwrap_or_default();
-        let path = dir.join(format!("{group}_{plural}.yaml"));
-        let text = format!("---\n{}", serde_yaml::to_string(&crd)?);
-        std::fs::write(&path, text).map_err(|error| CrdsError::File { path, error })?;
-    }
-    Ok(())
+/// Prints all CRDs to standard output, as one YAML text.
+pub fn print_crds() -> Result<(), WriteError> {
+    let text = api::crds::yaml()?;
+    io::stdout().write_all(text.as_bytes()).map_err(|error| WriteError::Io("standard output".into(), error))
 }

@@ -1,5 +1,5 @@
-//! The providers that this binary has: from the spec of a backend object and its Secrets to a connection.
-//! A new provider gets one arm here.
+//! The choice of the provider: from the spec of a backend object and its Secrets to a connection. A new
+//! provider gets one arm here.
 
 use mailtenant_api::groupware_backend::{DatabaseTls, SchemaPolicy, Sogo};
 use mailtenant_api::{DNSBackendSpec, GroupwareBackendSpec};
@@ -12,7 +12,7 @@ use mailtenant_groupware::GroupwareServer;
 use mailtenant_groupware::providers::sogo;
 use std::sync::Arc;
 
-/// Groupware servers.
+/// Connects to groupware servers: SOGo.
 pub struct Groupware;
 
 impl ConnectGroupware for Groupware {
@@ -62,7 +62,7 @@ fn port(field: &str, port: i32) -> Result<u16> {
     u16::try_from(port).map_err(|_| BackendError::Rejected(format!("{field}: 1 to 65535")))
 }
 
-/// DNS servers.
+/// Connects to DNS servers: PowerDNS.
 #[derive(Default)]
 pub struct Dns(powerdns::Servers);
 

@@ -68,6 +68,43 @@ fn rust_files(folder: &str, into: &mut Vec<(String, String)>) {
     }
 }
 
+/// A file without its tests, which stand at its end, and without comments. Nothing is left of a file of tests.
+fn without_tests(name: &str, code: &str) -> String {
+    if name.ends_with("_tests.rs") || name.ends_with("/fixtures.rs") {
+        return String::new();
+    }
+    let code = code.split_once("\nmod tests {").map_or(code, |(before, _)| before);
+    code.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n")
+}
+
+/// Whether `path`, such as `Reason::Paused`, stands in `code` as a whole word.
+fn names(code: &str, path: &str) -> bool {
+    let ends = |rest: &str| !rest.starts_with(|c: char| c.is_alphanumeric() || c == '_');
+    let begins = |before: &str| !before.ends_with(|c: char| c.is_alphanumeric() || c == '_');
+    code.match_indices(path).any(|(at, _)| begins(&code[..at]) && ends(&code[at + path.len()..]))
+}
+
+#[test]
+fn every_word_that_is_explained_is_used() {
+    let mut files = Vec::new();
+    rust_files("src/controllers", &mut files);
+    let mut code: Vec<String> = files.iter().map(|(name, code)| without_tests(name, code)).collect();
+    // The kstatus conditions and `Succeeded` are set by the methods through which controllers write conditions.
+    let api = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("src/api/conditions.rs")).unwrap();
+    let (_, methods) = api.split_once("\nimpl Conditions {\n").unwrap();
+    code.push(methods.split_once("\n}\n").unwrap().0.to_string());
+    let mut words: Vec<String> = EventReason::ALL.iter().map(|r| format!("EventReason::{}", r.as_str())).collect();
+    words.extend(Reason::ALL.iter().map(|r| format!("Reason::{r}")));
+    words.retain(|word| !code.iter().any(|code| names(code, word)));
+    // A condition that is only looked for or removed is never seen by a user.
+    let code: Vec<String> = code.iter().map(|code| code.split_whitespace().collect()).collect();
+    let mut types: Vec<String> =
+        ConditionType::ALL.iter().map(|t| format!("set(ConditionType::{}", t.as_str())).collect();
+    types.retain(|word| !code.iter().any(|code| names(code, word)));
+    words.extend(types);
+    assert_eq!(words, Vec::<String>::new(), "docs/reasons.md explains these, and no controller uses them");
+}
+
 /// `I1`, `I2`, … of a text.
 fn invariant_numbers(text: &str) -> impl Iterator<Item = &str> {
     let number = |w: &&str| w.strip_prefix('I').is_some_and(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()));

@@ -1,4 +1,4 @@
-//! Pieces that several kinds share: references, policies, annotations.
+//! What several kinds share: references, policies, annotations, endpoints.
 
 use super::rules;
 pub use mailtenant_mail::policy::Ownership;
@@ -9,18 +9,18 @@ use std::collections::BTreeMap;
 /// A reference to an object by name: in the same namespace for tenant kinds, cluster-wide for backends.
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq, PartialOrd, Ord, JsonSchema)]
 pub struct LocalRef {
-    /// Name of the object.
+    /// Name of the object (`metadata.name`).
     #[schemars(transform = rules::object_name)]
     pub name: String,
 }
 
-/// One key of a Secret.
+/// One key of a Secret. Tenant kinds name Secrets of their own namespace, backends those of the operator's namespace.
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq, JsonSchema)]
 pub struct SecretKeyRef {
-    /// Name of the Secret.
+    /// Name of the Secret (`metadata.name`).
     #[schemars(transform = rules::object_name)]
     pub name: String,
-    /// Key inside the Secret.
+    /// Key in the `data` of the Secret.
     #[schemars(transform = rules::secret_key)]
     pub key: String,
 }
@@ -28,26 +28,26 @@ pub struct SecretKeyRef {
 /// What happens at the backend when the object is deleted.
 #[derive(Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, JsonSchema)]
 pub enum DeletionPolicy {
-    /// Destroy it, with all it holds.
+    /// Delete it, with all that it holds.
     Delete,
-    /// Switch it off and leave its data.
+    /// Switch it off, and keep its data at the backend.
     Retain,
 }
 
 /// Whether the operator writes to the backend.
 #[derive(Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq, JsonSchema)]
 pub enum ManagementPolicy {
-    /// Create, change, delete.
+    /// Create, change and delete what is declared.
     #[default]
     Full,
-    /// Never write; the status says what differs.
+    /// Never write. The status lists what differs.
     Observe,
 }
 
-/// Whether an object that is already at the backend is taken over.
+/// Whether something that is already at the backend under this name is taken over.
 #[derive(Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq, JsonSchema)]
 pub enum AdoptionPolicy {
-    /// Never: `ExistsAtBackend`.
+    /// Never: the object reports `ExistsAtBackend`.
     #[default]
     Never,
     /// Take it over when no other object owns it.
@@ -58,21 +58,22 @@ pub enum AdoptionPolicy {
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq, JsonSchema)]
 #[schemars(transform = rules::allowed_namespaces)]
 pub struct AllowedNamespaces {
-    /// How the namespaces are said.
+    /// How the namespaces are chosen. `All`: every namespace. `Selector`: those with the labels in `selector`.
+    /// `Names`: those listed in `names`.
     pub from: AllowedFrom,
-    /// For `Selector`: labels of the namespaces.
+    /// For `from: Selector`, and only there: the labels that a namespace must have.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub selector: Option<NamespaceSelector>,
-    /// For `Names`: the namespaces.
+    /// For `from: Names`, and only there: the namespaces, at least one.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(transform = rules::namespaces)]
     pub names: Vec<String>,
 }
 
-/// How the namespaces of [`AllowedNamespaces`] are said.
+/// How the namespaces of [`AllowedNamespaces`] are chosen.
 #[derive(Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, JsonSchema)]
 pub enum AllowedFrom {
-    /// Every namespace.
+    /// Every namespace of the cluster.
     All,
     /// Namespaces with the labels of `selector`.
     Selector,
@@ -80,17 +81,17 @@ pub enum AllowedFrom {
     Names,
 }
 
-/// Labels a namespace must have, all of them.
+/// Labels that a namespace must have.
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct NamespaceSelector {
-    /// Label to value.
+    /// Label keys and their values. A namespace must have all of them.
     #[schemars(transform = rules::match_labels)]
     pub match_labels: BTreeMap<String, String>,
 }
 
 impl AllowedNamespaces {
-    /// Whether `namespace` with its `labels` may use the object. Nothing is allowed unless it is said.
+    /// Whether `namespace` with its `labels` may use the object. No namespace may unless the spec allows it.
     pub fn allows(&self, namespace: &str, labels: &BTreeMap<String, String>) -> bool {
         match self.from {
             AllowedFrom::All => true,
@@ -102,11 +103,11 @@ impl AllowedNamespaces {
     }
 }
 
-/// Annotations that users set.
+/// Annotations by which users control the operator.
 pub mod annotations {
     /// `"true"`: nothing is written to a backend for this object (on an instance: for all below).
     pub const PAUSED: &str = "mailtenant.dev/paused";
-    /// Any new value: one full pass now, echoed in `status.lastHandledReconcileAt`.
+    /// Any new value: one full pass now. `status.lastHandledReconcileAt` shows the value once that pass is done.
     pub const RECONCILE: &str = "mailtenant.dev/reconcile-requested-at";
     /// `"true"` on an object that is being deleted: forget the backend, drop the finalizer.
     pub const ORPHAN: &str = "mailtenant.dev/orphan";
@@ -116,36 +117,37 @@ pub mod annotations {
     pub const ROTATE_DKIM: &str = "mailtenant.dev/rotate-dkim";
     /// Any new value: mailboxes that are missing at the backend may be made again (MailInstance).
     pub const ACCEPT_MASS_LOSS: &str = "mailtenant.dev/accept-mass-loss";
-    /// All of them: a change of one wakes its object.
+    /// All of them: a change of one asks for a pass of its object.
     pub const ALL: &[&str] = &[PAUSED, RECONCILE, ORPHAN, ROTATE_PASSWORD, ROTATE_DKIM, ACCEPT_MASS_LOSS];
 }
 
-/// A host and a port that users and DNS are told.
+/// A host and a port that mail clients connect to.
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq, JsonSchema)]
 pub struct Endpoint {
-    /// Host name in lower case.
+    /// Host name in lower case without a trailing dot, or IP address. Clients check the certificate against it.
     #[schemars(transform = rules::host)]
     pub host: String,
-    /// TCP port.
+    /// TCP port, for example 993 for IMAP over TLS.
     #[schemars(range(min = 1, max = 65535))]
     pub port: i32,
-    /// How the connection is secured.
+    /// How the connection is encrypted. `TLS` (default): from the first byte (RFC 8314). `STARTTLS`: the
+    /// client upgrades a plain connection.
     #[serde(default)]
     pub security: Security,
 }
 
-/// How a connection is secured.
+/// How a connection is encrypted.
 #[derive(Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq, JsonSchema)]
 pub enum Security {
     /// TLS from the first byte (RFC 8314).
     #[default]
     TLS,
-    /// Upgrade by STARTTLS.
+    /// Upgrade of a plain connection by STARTTLS.
     STARTTLS,
 }
 
 impl Security {
-    /// The word of the API.
+    /// The value as manifests and the credentials Secret have it.
     pub fn as_str(self) -> &'static str {
         match self {
             Security::TLS => "TLS",
@@ -154,28 +156,28 @@ impl Security {
     }
 }
 
-/// How to reach the services of a mailbox; the same facts stand in the credentials Secret.
+/// How a client reaches the services of a mailbox. The credentials Secret has the same values.
 #[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq, JsonSchema)]
 pub struct ClientSettings {
-    /// The login: the full address.
+    /// User name to sign in with: the full address, its domain as A-label.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub username: Option<String>,
-    /// IMAP.
+    /// Server for reading mail by IMAP (RFC 9051).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub imap: Option<Endpoint>,
-    /// POP3.
+    /// Server for reading mail by POP3 (RFC 1939).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pop3: Option<Endpoint>,
-    /// Submission of mail (RFC 6409).
+    /// Server that takes outgoing mail (RFC 6409).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub submission: Option<Endpoint>,
-    /// ManageSieve (RFC 5804).
+    /// Server for mail filters: ManageSieve (RFC 5804).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sieve: Option<Endpoint>,
-    /// Webmail URL.
+    /// URL of the webmail.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub webmail: Option<String>,
-    /// CalDAV and CardDAV URL.
+    /// URL for calendars (CalDAV, RFC 4791) and contacts (CardDAV, RFC 6352).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dav: Option<String>,
 }

@@ -1,32 +1,33 @@
-//! Conditions and their reasons, one enum for all kinds; `docs/reasons.md` explains each.
+//! Conditions and their reasons, one enum for all kinds. `docs/reasons.md` explains each.
 
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// One condition, as apimachinery's `metav1.Condition`.
+/// One condition: the `metav1.Condition` of Kubernetes.
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Condition {
-    /// CamelCase name, unique in the list.
+    /// Name of the condition in CamelCase, unique in the list, such as `Ready`.
     #[serde(rename = "type")]
     pub type_: String,
-    /// `True`, `False` or `Unknown`.
+    /// `True`, `False`, or `Unknown` where it cannot be judged now.
     #[schemars(transform = crate::rules::condition_status)]
     pub status: String,
-    /// CamelCase word that programs may compare.
+    /// Why the condition has this status: a CamelCase word that programs may compare.
     pub reason: String,
-    /// A sentence for a person: names the object that is waited for and the step that helps.
+    /// A sentence for people that names the object that is waited for and the step that helps. It
+    /// may change at any time.
     #[serde(default)]
     pub message: String,
-    /// Generation of the spec that this was said of.
+    /// `metadata.generation` of the spec that this condition describes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// When `status` last changed (RFC 3339).
+    /// Time (RFC 3339) at which `status` last changed.
     pub last_transition_time: String,
 }
 
-/// The condition types.
+/// The condition types of all kinds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[allow(missing_docs, reason = "the names are the API; docs/reasons.md explains them")]
 pub enum ConditionType {
@@ -49,9 +50,9 @@ macro_rules! words {
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum $name { $($(#[doc = $doc])* $word),* }
         impl $name {
-            /// Every value, in the order of the documentation.
+            /// All values, in the order of the documentation.
             pub const ALL: &'static [$name] = &[$($name::$word),*];
-            /// The word that stands in the status.
+            /// The word as the status of an object has it.
             pub fn as_str(self) -> &'static str { match self { $($name::$word => stringify!($word)),* } }
         }
         impl std::fmt::Display for $name {
@@ -61,19 +62,19 @@ macro_rules! words {
 }
 
 words! {
-    /// Why a condition is as it is. Stable: dashboards and scripts compare them.
+    /// Why a condition has its status. Stable: dashboards and scripts compare them.
     Reason {
         /// All that was declared was read back from the backend.
         Succeeded,
-        /// Work is under way.
+        /// Work is in progress.
         Progressing,
-        /// The instance that the domain names is not there.
+        /// The MailInstance that the domain names does not exist.
         InstanceNotFound,
-        /// The domain that the object names is not there.
+        /// The MailDomain that the object names does not exist.
         DomainNotFound,
-        /// A mailbox that the alias names is not there.
+        /// A Mailbox that the alias names does not exist.
         MailboxNotFound,
-        /// The groupware or DNS backend that is named is not there.
+        /// The GroupwareBackend or DNSBackend that is named does not exist.
         BackendNotFound,
         /// The parent instance is not ready yet.
         InstanceNotReady,
@@ -91,9 +92,9 @@ words! {
         BackendRejected,
         /// The backend cannot do what is declared.
         Unsupported,
-        /// The instance's storage is booked out.
+        /// The storage of the instance does not suffice.
         QuotaExceeded,
-        /// The instance's number of domains, mailboxes or aliases is reached.
+        /// The instance has as many domains, mailboxes or aliases as it may.
         LimitExceeded,
         /// An older object has the address.
         AddressInUse,
@@ -103,7 +104,7 @@ words! {
         OwnershipUnproven,
         /// A record that is already there differs from what is declared.
         DNSConflict,
-        /// No zone of the DNS backend takes the name.
+        /// The DNS server has no zone for the name.
         ZoneNotFound,
         /// Everything is ready, a person has to approve the cut-over.
         AwaitingApproval,
@@ -113,9 +114,9 @@ words! {
         AwaitingAcceptance,
         /// DNS servers do not show the written records yet.
         DNSPropagating,
-        /// It is at the backend already and is not ours.
+        /// It is at the backend already and does not belong to this object.
         ExistsAtBackend,
-        /// The Secret that is named, or its key, is not there.
+        /// The Secret that is named, or its key, does not exist.
         SecretNotFound,
         /// A Secret of that name belongs to somebody else.
         SecretNotOwned,
@@ -125,7 +126,7 @@ words! {
         ExternalForwardingDenied,
         /// The object's spec cannot be used as it is.
         InvalidSpec,
-        /// The object could not be decoded: it was written past the schema.
+        /// The object could not be decoded: it was written without validation by the current schema.
         Undecodable,
         /// The annotation `mailtenant.dev/paused` is set.
         Paused,
@@ -151,13 +152,13 @@ words! {
         KubernetesError,
         /// A pass took longer than it may, and was ended.
         TimedOut,
-        /// A fault in the operator: please report it.
+        /// A bug in the operator: please report it.
         InternalError,
     }
 }
 
 impl ConditionType {
-    /// Every type, in the order of the documentation.
+    /// All types, in the order of the documentation.
     pub const ALL: &'static [ConditionType] = &[
         ConditionType::Ready,
         ConditionType::Reconciling,
@@ -172,7 +173,7 @@ impl ConditionType {
         ConditionType::DeletionBlocked,
     ];
 
-    /// The word that stands in the status.
+    /// The word as the status of an object has it.
     pub fn as_str(self) -> &'static str {
         match self {
             ConditionType::Ready => "Ready",
@@ -199,12 +200,12 @@ pub struct Conditions {
 }
 
 impl Conditions {
-    /// Starts from what the object says now. `generation` is that of the spec this pass looked at.
+    /// Starts from the conditions that the object has. `generation` is that of the spec that this pass read.
     pub fn new(previous: &[Condition], generation: i64, now: Timestamp) -> Self {
         Conditions { list: previous.to_vec(), generation, now }
     }
 
-    /// Sets one condition, by apimachinery's rules.
+    /// Sets one condition to `True` or `False`. Its `lastTransitionTime` changes only with its status.
     pub fn set(&mut self, type_: ConditionType, status: bool, reason: Reason, message: impl Into<String>) {
         self.put(type_, if status { "True" } else { "False" }, reason, message.into());
     }
@@ -214,7 +215,7 @@ impl Conditions {
         self.put(type_, "Unknown", reason, message.into());
     }
 
-    /// Takes a condition away.
+    /// Removes a condition, if it is in the list.
     pub fn remove(&mut self, type_: ConditionType) {
         self.list.retain(|c| c.type_ != type_.as_str());
     }
@@ -249,7 +250,7 @@ impl Conditions {
         self.remove(ConditionType::Stalled);
     }
 
-    /// `Ready=False` that a retry or another object's change heals (kstatus: InProgress).
+    /// `Ready=False` until a retry succeeds or another object changes (kstatus: InProgress).
     pub fn waiting(&mut self, reason: Reason, message: impl Into<String>) {
         let message = message.into();
         self.set(ConditionType::Ready, false, reason, message.clone());
@@ -257,7 +258,7 @@ impl Conditions {
         self.remove(ConditionType::Stalled);
     }
 
-    /// `Ready=False` that no retry heals: somebody must change something (kstatus: Failed).
+    /// `Ready=False` until somebody changes something: no retry helps (kstatus: Failed).
     pub fn stalled(&mut self, reason: Reason, message: impl Into<String>) {
         let message = message.into();
         self.set(ConditionType::Ready, false, reason, message.clone());
@@ -265,18 +266,18 @@ impl Conditions {
         self.remove(ConditionType::Reconciling);
     }
 
-    /// The finished list.
+    /// The list as the status gets it.
     pub fn into_vec(self) -> Vec<Condition> {
         self.list
     }
 }
 
-/// The condition of one type in a list.
+/// The condition of one type in a list; none: it is not in the list.
 pub fn find(list: &[Condition], type_: ConditionType) -> Option<&Condition> {
     list.iter().find(|c| c.type_ == type_.as_str())
 }
 
-/// Whether the condition of one type is `True` in a list.
+/// Whether the condition of one type is in the list and `True`.
 pub fn is_true(list: &[Condition], type_: ConditionType) -> bool {
     find(list, type_).is_some_and(|c| c.status == "True")
 }

@@ -1,4 +1,4 @@
-//! The CustomResourceDefinitions, as they stand in `crds/`.
+//! The CustomResourceDefinitions, as the files in `crds/` have them.
 
 use super::*;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
@@ -21,13 +21,13 @@ pub fn all() -> Vec<Value> {
     .collect()
 }
 
-/// What the derive cannot say.
+/// Adds what the derive cannot express.
 ///
-/// - A status that is "not looked at yet" from the first moment on, so that kstatus (Flux, Helm 4, Argo CD) never
-///   takes an object without a status for a ready one.
+/// - A default status with `observedGeneration: -1`, so that kstatus (Flux, Helm 4, Argo CD) never takes an object that
+///   the operator has not looked at yet for a ready one.
 /// - `null` in an optional field means "left out": the apiserver drops a null where the schema is not nullable, and
-///   then `has()` in a rule and the operator see the same. Only `spf: null` says something of its own.
-/// - `kubectl explain mailbox` tells what the kind is, not how its Rust type was made.
+///   then `has()` in a rule and the operator see the same. Only `spf: null` has a meaning of its own.
+/// - The description of the kind is that of its spec, not a sentence about the Rust type.
 fn finish(crd: CustomResourceDefinition) -> Value {
     let mut crd = serde_json::to_value(crd).unwrap_or_default();
     if let Some(versions) = crd.pointer_mut("/spec/versions").and_then(Value::as_array_mut) {
@@ -68,7 +68,7 @@ fn drop_nullable(schema: &mut Value, field: &str) {
     }
 }
 
-/// One YAML text of all CRDs.
+/// All CRDs as one YAML text, separated by `---`.
 pub fn yaml() -> Result<String, serde_yaml::ser::Error> {
     let mut out = String::new();
     for crd in all() {
@@ -81,7 +81,7 @@ pub fn yaml() -> Result<String, serde_yaml::ser::Error> {
 /// Why the files of the CRDs could not be written.
 #[derive(Debug, thiserror::Error)]
 pub enum WriteError {
-    /// A folder or file could not be written.
+    /// This file or folder, or standard output, could not be written.
     #[error("cannot write {0}: {1}")]
     Io(std::path::PathBuf, #[source] std::io::Error),
     /// The YAML text could not be made.
@@ -89,7 +89,7 @@ pub enum WriteError {
     Yaml(#[from] serde_yaml::ser::Error),
 }
 
-/// The files of `crds/`: name and content, one kind each.
+/// Name and content of each file in `crds/`, one for each kind.
 pub fn files() -> Result<Vec<(String, String)>, serde_yaml::ser::Error> {
     all()
         .iter()
@@ -100,7 +100,7 @@ pub fn files() -> Result<Vec<(String, String)>, serde_yaml::ser::Error> {
         .collect()
 }
 
-/// Writes one file a kind into the folder `dir`, which is made when it is missing.
+/// Writes one file for each kind into the folder `dir`, which is created if it is missing.
 pub fn write_dir(dir: &std::path::Path) -> Result<(), WriteError> {
     std::fs::create_dir_all(dir).map_err(|e| WriteError::Io(dir.into(), e))?;
     for (name, text) in files()? {

@@ -5,7 +5,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// A DNS server that the operator may write to.
+/// A DNS server whose records the operator may change.
 #[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[kube(
     group = "mailtenant.dev",
@@ -24,49 +24,55 @@ use serde::{Deserialize, Serialize};
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("[has(self.powerdns)].filter(x, x).size() == 1").message("exactly one provider block must be given: powerdns"))]
 pub struct DNSBackendSpec {
-    /// Which namespaces may use this server. Nothing is allowed unless it is said.
+    /// Which namespaces may have MailDomains on this server. There is no default: a namespace that
+    /// is not named is refused.
     pub allowed_namespaces: AllowedNamespaces,
-    /// Zones it may touch; a name outside is never written.
+    /// Zones that the operator may write to, 1 to 256. Names outside of them are never written.
     #[schemars(transform = rules::zones)]
     pub zones: Vec<Zone>,
-    /// Ask the tenant for the TXT proof here too.
+    /// `true`: a tenant must publish the TXT record of `status.challenge` before it gets a domain in these zones.
+    /// Default `false`: whoever may use the zone may claim any name in it.
     #[serde(default)]
     pub require_proof: bool,
-    /// PowerDNS over its HTTP API.
+    /// Provider `powerdns`: PowerDNS Authoritative, 4.7 or later, by its HTTP API. Exactly one provider must be given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub powerdns: Option<PowerDns>,
-    /// Servers to ask, `host:port`, for tests and split horizon. Default: the authoritative servers, found from the root.
+    /// DNS servers (`host:port`) that are asked whether records are published, for split horizon and tests.
+    /// Left out: the server at `dnsAddress`, and without that the authoritative servers, found from the
+    /// root servers of the Internet.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(transform = rules::sockets)]
     pub resolvers: Vec<String>,
 }
 
-/// One zone.
+/// One zone of a DNS server.
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Zone {
-    /// Name of the zone in lower case, without a trailing dot.
+    /// Name of the zone, such as `example.org`: in lower case, without a trailing dot.
     #[schemars(transform = rules::zone)]
     pub name: String,
-    /// Who may claim names in it. Default: who may use the backend.
+    /// Which namespaces may claim names in this zone. Left out: all that may use the
+    /// DNSBackend, first come, first served.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub allowed_namespaces: Option<AllowedNamespaces>,
 }
 
-/// PowerDNS over its HTTP API.
+/// PowerDNS Authoritative, by its HTTP API.
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct PowerDns {
-    /// URL of the API's server, without `/api`.
+    /// URL of the web server of PowerDNS without `/api`, such as `http://pdns.dns.svc:8081`.
     #[schemars(transform = rules::powerdns_url)]
     pub url: String,
-    /// Id of the server inside the API.
+    /// Id of the server in the API. Default `localhost`, which is what PowerDNS itself has.
     #[serde(default = "default_server_id")]
     #[schemars(transform = rules::server_id)]
     pub server_id: String,
-    /// The API key.
+    /// Key of a Secret in the operator's namespace that holds the API key.
     pub api_key_secret_ref: SecretKeyRef,
-    /// Where the server answers DNS, `host:port`, for the read-back.
+    /// Where this server answers DNS queries (`host:port`). Used to see whether records are
+    /// published if `resolvers` is empty.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(transform = rules::socket)]
     pub dns_address: Option<String>,
@@ -77,29 +83,31 @@ fn default_server_id() -> String {
 }
 
 impl DNSBackendSpec {
-    /// Every key of a Secret that the spec names, in the operator's namespace: their change is a change of the backend.
+    /// Every key of a Secret that the spec names, in the operator's namespace. A change of one asks for
+    /// a pass of the backend.
     pub fn secret_refs(&self) -> Vec<SecretKeyRef> {
         self.powerdns.iter().map(|p| p.api_key_secret_ref.clone()).collect()
     }
 }
 
-/// What is known of the server.
+/// What the operator last saw of the server.
 #[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct DNSBackendStatus {
-    /// Generation of the spec that this status speaks of.
+    /// `metadata.generation` of the spec that this status describes. -1: the operator has not looked at the object yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// Value of the annotation `reconcile-requested-at` that was handled last.
+    /// Value of the annotation `mailtenant.dev/reconcile-requested-at` that the last full pass answered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_handled_reconcile_at: Option<String>,
-    /// `powerdns`.
+    /// Name of the provider: `powerdns`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub provider: Option<String>,
-    /// Version that the server reports.
+    /// Version that the server reports, for people; nothing depends on it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
-    /// Conditions.
+    /// `Ready`, `Reconciling` or `Stalled`, and `DeletionBlocked` while a deletion waits. Each has
+    /// a reason and a message.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,

@@ -2,10 +2,10 @@
 
 use crate::Reason;
 
-/// Why an Event is published. Events report transitions only; `docs/reasons.md` explains each.
+/// Why an Event is published. Events report transitions only. `docs/reasons.md` explains each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EventReason {
-    /// It was at the backend, owned by nobody, and is taken over.
+    /// Something at the backend that nobody owned was taken over.
     Adopted,
     /// MX was switched to the groupware server.
     CutOver,
@@ -13,22 +13,22 @@ pub enum EventReason {
     DeletionBlocked,
     /// The backend differed from what is declared and was put back.
     DriftCorrected,
-    /// Fields that have no effect, or other ones than before.
+    /// Fields have no effect, or other fields than before.
     FieldsIgnored,
-    /// `mailtenant.dev/orphan` let the object go without the backend.
+    /// The annotation `mailtenant.dev/orphan` released the object without asking the backend.
     Orphaned,
     /// A new value of `mailtenant.dev/rotate-password` was handled.
     PasswordRotated,
-    /// What was made is missing at the backend and is created again.
+    /// Something that was created is missing at the backend and is created again.
     Recreated,
-    /// The object goes, and something of it stays at the backend.
+    /// The object is deleted, and something of it stays at the backend.
     Retained,
     /// `Ready=False` began, or its reason changed.
     NotReady(Reason),
 }
 
 impl EventReason {
-    /// All but [`EventReason::NotReady`], which has the words of [`Reason`].
+    /// All but [`EventReason::NotReady`], which is reported under the names of [`Reason`].
     pub const ALL: &'static [EventReason] = &[
         EventReason::Adopted,
         EventReason::CutOver,
@@ -41,7 +41,7 @@ impl EventReason {
         EventReason::Retained,
     ];
 
-    /// The word of the Event.
+    /// `reason` of the Event.
     pub fn as_str(self) -> &'static str {
         match self {
             EventReason::Adopted => "Adopted",
@@ -57,7 +57,7 @@ impl EventReason {
         }
     }
 
-    /// Whether its type is `Warning` rather than `Normal`.
+    /// Whether the `type` of the Event is `Warning` rather than `Normal`.
     pub fn is_warning(self) -> bool {
         !matches!(
             self,

@@ -5,7 +5,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// A mail and groupware server that tenants may be put on.
+/// A mail and groupware server that the platform team runs, and on which tenants may have instances.
 #[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[kube(
     group = "mailtenant.dev",
@@ -24,66 +24,68 @@ use serde::{Deserialize, Serialize};
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("[has(self.sogo)].filter(x, x).size() == 1").message("exactly one provider block must be given: sogo"))]
 pub struct GroupwareBackendSpec {
-    /// Which namespaces may put instances here. Nothing is allowed unless it is said.
+    /// Which namespaces may have MailInstances on this server. There is no default: a namespace that
+    /// is not named is refused.
     pub allowed_namespaces: AllowedNamespaces,
-    /// Host names that DNS records and users are told.
+    /// Public host names of the server: for MX records, and for the mail clients of users.
     pub hosts: Hosts,
-    /// What tenants' SPF records include.
+    /// SPF record that the domains of tenants include. Left out: SPF of tenants is left alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub spf: Option<SpfInclude>,
-    /// Where cut-over probes ask whether a recipient is taken. Default: each MX host, port 25.
+    /// SMTP server that is asked, before MX is switched, whether it accepts each address. It must answer as it does to
+    /// the Internet. Left out: each of `hosts.mx` at port 25, and all of them must accept every address.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delivery: Option<Delivery>,
-    /// Bounds on what the operator asks of the server.
+    /// How much the operator may ask of the server at a time.
     #[serde(default)]
     pub limits: RequestLimits,
-    /// How often what is at the server is compared with what is declared.
+    /// How often the server is compared with what is declared.
     #[serde(default)]
     pub resync: Resync,
-    /// When missing mailboxes are held instead of made again.
+    /// How many missing mailboxes count as a loss, after which nothing is created again before a person accepts it.
     #[serde(default)]
     pub mass_loss: MassLoss,
-    /// SOGo, Dovecot and Postfix over PostgreSQL.
+    /// Provider `sogo`: SOGo, Dovecot and Postfix with one PostgreSQL database. Exactly one provider must be given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sogo: Option<Sogo>,
 }
 
-/// Host names that DNS records and users are told.
+/// Public host names of a groupware server.
 #[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Hosts {
-    /// Mail exchangers, for MX records.
+    /// Mail exchangers, 1 to 16: the MX records of every domain on this server.
     #[schemars(transform = rules::mx)]
     pub mx: Vec<MxHost>,
-    /// IMAP.
+    /// Server for reading mail by IMAP (RFC 9051). Left out: not offered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub imap: Option<Endpoint>,
-    /// POP3; left out = not offered.
+    /// Server for reading mail by POP3 (RFC 1939). Left out: not offered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pop3: Option<Endpoint>,
-    /// Submission.
+    /// Server that takes outgoing mail (RFC 6409). Left out: not offered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub submission: Option<Endpoint>,
-    /// ManageSieve.
+    /// Server for mail filters: ManageSieve (RFC 5804). Left out: not offered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sieve: Option<Endpoint>,
-    /// Webmail URL.
+    /// URL of the webmail, http or https. Left out: not offered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(transform = rules::web_url)]
     pub webmail: Option<String>,
-    /// CalDAV and CardDAV URL.
+    /// URL for calendars (CalDAV) and contacts (CardDAV), http or https. Left out: not offered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(transform = rules::web_url)]
     pub dav: Option<String>,
 }
 
-/// One mail exchanger.
+/// One mail exchanger (RFC 5321, 5.1).
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq, PartialOrd, Ord, JsonSchema)]
 pub struct MxHost {
-    /// Host name; never an address or an alias (RFC 2181, 10.3).
+    /// Full host name, such as `mx1.mail.example.net`. Never an IP address or a CNAME (RFC 2181, 10.3).
     #[schemars(transform = rules::mx_host)]
     pub host: String,
-    /// Preference: lower is tried first.
+    /// Preference of the MX record: senders try lower numbers first. Default 10.
     #[serde(default = "default_preference")]
     #[schemars(range(min = 0, max = 65535))]
     pub preference: i32,
@@ -93,21 +95,22 @@ fn default_preference() -> i32 {
     10
 }
 
-/// What tenants' SPF records include.
+/// SPF record that the domains of tenants include.
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq, JsonSchema)]
 pub struct SpfInclude {
-    /// Domain of an SPF record that lists the senders (RFC 7208, 5.2).
+    /// Domain whose SPF record lists the hosts that send mail (RFC 7208, 5.2), such as `_spf.mail.example.net`.
+    /// Tenants get `include:` with it.
     #[schemars(transform = rules::spf_domain)]
     pub include: String,
 }
 
-/// Where cut-over probes ask.
+/// SMTP server that is asked before MX is switched.
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq, JsonSchema)]
 pub struct Delivery {
-    /// Host name or IP address.
+    /// Host name or IP address of the SMTP server.
     #[schemars(transform = rules::host)]
     pub address: String,
-    /// TCP port.
+    /// TCP port of the SMTP server. Default 25.
     #[serde(default = "default_smtp")]
     #[schemars(range(min = 1, max = 65535))]
     pub port: i32,
@@ -117,14 +120,14 @@ fn default_smtp() -> i32 {
     25
 }
 
-/// Bounds on what the operator asks of the server.
+/// How much the operator may ask of a server.
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct RequestLimits {
-    /// Requests in a second.
+    /// Most requests per second. A new mailbox takes 3. Default 100.
     #[schemars(range(min = 1, max = 10000))]
     pub requests_per_second: i32,
-    /// Passes at a time that may use the server.
+    /// Most passes that use the server at the same time. Default 16.
     #[schemars(range(min = 1, max = 256))]
     pub concurrency: i32,
 }
@@ -135,11 +138,12 @@ impl Default for RequestLimits {
     }
 }
 
-/// How often what is at the server is compared with what is declared.
+/// How often a server is compared with what is declared.
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq, JsonSchema)]
 #[serde(default)]
 pub struct Resync {
-    /// Time between two bulk reads of a domain, give or take 20 %: `15m`, `1h`, `30s`.
+    /// Time between two reads of all mailboxes and aliases of a domain, varied by up to 20 %, such as `30s`, `15m`
+    /// (default) or `1h`. What differs then is set back.
     #[schemars(transform = rules::interval)]
     pub interval: String,
 }
@@ -150,14 +154,14 @@ impl Default for Resync {
     }
 }
 
-/// When missing mailboxes are held instead of made again.
+/// How many missing mailboxes count as a loss.
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq, JsonSchema)]
 #[serde(default)]
 pub struct MassLoss {
-    /// Held when at least this part of an instance's mailboxes is missing, in percent.
+    /// Share of the mailboxes of an instance, in percent, that must be missing at once. Default 20.
     #[schemars(range(min = 1, max = 100))]
     pub percent: i32,
-    /// And at least so many.
+    /// Number of mailboxes that must be missing as well. Default 10: a loss of fewer is repaired without a question.
     #[schemars(range(min = 1, max = 1000000))]
     pub minimum: i32,
 }
@@ -168,54 +172,58 @@ impl Default for MassLoss {
     }
 }
 
-/// SOGo, Dovecot and Postfix over PostgreSQL.
+/// SOGo, Dovecot and Postfix with one PostgreSQL database.
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq, JsonSchema)]
 pub struct Sogo {
-    /// The database with the mail tables.
+    /// The PostgreSQL database that holds domains, mailboxes and aliases.
     pub database: Database,
-    /// Dovecot's doveadm over HTTP.
+    /// The HTTP API of Dovecot, by which sessions are ended and mail is deleted.
     pub doveadm: Doveadm,
-    /// The memcached that SOGo uses; left out = SOGo caches nothing.
+    /// The memcached that SOGo uses, so that a changed password takes effect at once. Left
+    /// out: SOGo must cache nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memcached: Option<HostPort>,
-    /// Who makes the tables.
+    /// `Managed` (default): the operator creates tables, columns and views that are missing, and drops nothing.
+    /// `External`: they exist already; what is missing is a missing capability or makes the backend `BackendRejected`.
     #[serde(default)]
     pub schema: SchemaPolicy,
 }
 
-/// A host and a port inside the platform.
+/// A host and a port that the operator connects to.
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq, JsonSchema)]
 pub struct HostPort {
-    /// Host name or IP address.
+    /// Host name or IP address, as the operator reaches it.
     #[schemars(transform = rules::host)]
     pub host: String,
-    /// TCP port.
+    /// TCP port, such as 11211 for memcached.
     #[schemars(range(min = 1, max = 65535))]
     pub port: i32,
 }
 
-/// The database with the mail tables.
+/// A PostgreSQL database and how to connect to it.
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[schemars(transform = rules::database)]
 pub struct Database {
-    /// Host name or IP address.
+    /// Host name or IP address, as the operator reaches it.
     #[schemars(transform = rules::host)]
     pub host: String,
-    /// TCP port.
+    /// TCP port. Default 5432.
     #[serde(default = "default_pg")]
     #[schemars(range(min = 1, max = 65535))]
     pub port: i32,
-    /// Name of the database.
+    /// Name of the database: at most 63 characters.
     #[schemars(transform = rules::database_name)]
     pub name: String,
-    /// How the connection is secured.
+    /// How the connection is encrypted. `VerifyFull` (default): certificate and host name are checked. `Require`:
+    /// encrypted, the certificate is not checked. `Disable`: not encrypted.
     #[serde(default)]
     pub tls: DatabaseTls,
-    /// Secret with the key `ca.crt` (PEM), for `VerifyFull`.
+    /// For `tls: VerifyFull`, which needs it, and only there: Secret in the operator's namespace with the key `ca.crt`
+    /// (PEM). It is trusted for doveadm too.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ca_secret_ref: Option<LocalRef>,
-    /// Secret with the keys `username` and `password`.
+    /// Secret in the operator's namespace with the keys `username` and `password`.
     pub credentials_secret_ref: LocalRef,
 }
 
@@ -223,44 +231,45 @@ fn default_pg() -> i32 {
     5432
 }
 
-/// How a database connection is secured.
+/// How a database connection is encrypted.
 #[derive(Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq, JsonSchema)]
 pub enum DatabaseTls {
-    /// In the clear.
+    /// Not encrypted: for loopback and tests.
     Disable,
-    /// Encrypted, the server's certificate is not checked.
+    /// Encrypted, and the certificate of the server is not checked.
     Require,
-    /// Encrypted, certificate and name are checked.
+    /// Encrypted, and the certificate and the host name are checked.
     #[default]
     VerifyFull,
 }
 
-/// Dovecot's doveadm over HTTP.
+/// The HTTP API of Dovecot (doveadm).
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Doveadm {
-    /// URL of the API, ending in `/doveadm/v1`.
+    /// URL of the API, such as `https://dovecot.mail.svc:8080/doveadm/v1`.
     #[schemars(transform = rules::doveadm_url)]
     pub url: String,
-    /// The API key. It is root on the mail store.
+    /// Key of a Secret in the operator's namespace that holds the API key. Whoever has it can read and delete all mail.
     pub api_key_secret_ref: SecretKeyRef,
 }
 
-/// Who makes the tables.
+/// Who creates the tables of the database.
 #[derive(Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq, JsonSchema)]
 pub enum SchemaPolicy {
-    /// The operator creates and migrates what it needs, beside what is there.
+    /// The operator creates what is missing, and drops nothing.
     #[default]
     Managed,
-    /// They exist; what is missing is a missing capability.
+    /// They exist already. What is missing is a missing capability.
     External,
 }
 
-/// Key of the Secret that `caSecretRef` names.
+/// Key of the Secret of `caSecretRef` that holds the certificate authority, as PEM.
 pub const CA_KEY: &str = "ca.crt";
 
 impl GroupwareBackendSpec {
-    /// Every key of a Secret that the spec names, in the operator's namespace: their change is a change of the backend.
+    /// Every key of a Secret that the spec names, in the operator's namespace. A change of one asks for
+    /// a pass of the backend.
     pub fn secret_refs(&self) -> Vec<SecretKeyRef> {
         self.sogo.iter().flat_map(Sogo::secret_refs).collect()
     }
@@ -276,26 +285,28 @@ impl Sogo {
     }
 }
 
-/// What is known of the server.
+/// What the operator last saw of the server.
 #[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct GroupwareBackendStatus {
-    /// Generation of the spec that this status speaks of.
+    /// `metadata.generation` of the spec that this status describes. -1: the operator has not looked at the object yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// Value of the annotation `reconcile-requested-at` that was handled last.
+    /// Value of the annotation `mailtenant.dev/reconcile-requested-at` that the last full pass answered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_handled_reconcile_at: Option<String>,
-    /// `sogo`.
+    /// Name of the provider: `sogo`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub provider: Option<String>,
-    /// Version that the server reports.
+    /// Version that the server reports, for people; nothing depends on it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
-    /// What the server can do.
+    /// What the server can do, such as `SendAs` or `HashedPasswords`. A spec that asks for something else reports
+    /// `Unsupported` or lists the field in `FieldsIgnored`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub capabilities: Vec<String>,
-    /// Conditions.
+    /// `Ready`, `Reconciling` or `Stalled`, and `DeletionBlocked` while a deletion waits. Each has
+    /// a reason and a message.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,

@@ -1,7 +1,7 @@
 //! The kinds of the API group `mailtenant.dev/v1alpha1`: types, defaults, CEL rules, reasons and conditions.
 //!
-//! Nothing here does I/O or knows a server: a reader who wants to know what can be declared, and what a
-//! status may say, needs only this folder. `crds/` is generated from it ([`crds::all`]).
+//! Nothing here does I/O or knows a server, so tools that only read or write manifests can use it alone. `crds/`
+//! is generated from it ([`crds::all`]).
 
 #![forbid(unsafe_code)]
 // The columns of `kubectl get` repeat their attribute by design.
@@ -21,7 +21,7 @@ pub mod mailbox;
 pub mod object;
 pub mod quantity;
 pub mod rbac;
-pub mod rules;
+mod rules;
 
 pub use common::*;
 pub use conditions::{Condition, ConditionType, Conditions, Reason};
@@ -36,15 +36,15 @@ pub use mailbox::{Mailbox, MailboxSpec, MailboxStatus};
 pub use object::{ObjectStatus, annotation, has_finalizer, is_deleting, never_made, orphan, paused, uid};
 pub use quantity::Quantity;
 
-/// API group of every kind.
+/// API group of all kinds.
 pub const GROUP: &str = "mailtenant.dev";
-/// The one served version.
+/// The only version of the API that is served.
 pub const VERSION: &str = "v1alpha1";
-/// `apiVersion` of every kind.
+/// `apiVersion` of all kinds: group and version.
 pub const API_VERSION: &str = "mailtenant.dev/v1alpha1";
-/// Field manager of every write to Kubernetes; documented, so that GitOps tools can be told to ignore it.
+/// Field manager of every write to Kubernetes, which GitOps tools can be configured to ignore.
 pub const FIELD_MANAGER: &str = "mailtenant";
-/// Finalizer on every kind.
+/// Finalizer of every kind but MailDomainClaim.
 pub const FINALIZER: &str = "mailtenant.dev/finalizer";
-/// Type of the credentials Secret of a mailbox.
+/// `type` of the credentials Secret of a Mailbox.
 pub const CREDENTIALS_TYPE: &str = "mailtenant.dev/credentials";

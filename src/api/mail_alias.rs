@@ -29,70 +29,78 @@ use serde::{Deserialize, Serialize};
 #[x_kube(validation = Rule::new("self.localPart == oldSelf.localPart").message("localPart is immutable: create a new MailAlias for another address").field_path(".localPart"))]
 #[x_kube(validation = Rule::new("!(self.localPart == '*' && has(self.sendAs) && self.sendAs)").message("sendAs: true is not allowed for the catch-all (*), whose targets could send as anybody of the domain: leave it out or say false").field_path(".sendAs"))]
 pub struct MailAliasSpec {
-    /// The MailDomain. Immutable.
+    /// The MailDomain of the address, in the same namespace. Immutable.
     pub domain_ref: LocalRef,
-    /// The part before the `@`, lower case; `*` = every address that is not another one's. Immutable.
+    /// The part of the address before the `@`, in lower case, at most 64 characters (RFC 5321). `*` is the catch-all:
+    /// every address of the domain that no Mailbox or other MailAlias has. Immutable.
     #[schemars(transform = rules::alias_local_part)]
     pub local_part: String,
-    /// Where mail goes.
+    /// Mailboxes and addresses that get the mail, 1 to 500, each once.
     #[schemars(transform = rules::targets)]
     pub targets: Vec<AliasTarget>,
-    /// Whether the targets may send as this address. Default: true, but false for `*`, whose holder could otherwise
-    /// send as anybody of the domain.
+    /// Whether the target mailboxes may use this address as sender. Left out: `true`, and `false` for `*`, whose
+    /// targets could otherwise send as anybody of the domain.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub send_as: Option<bool>,
-    /// Name for the identity.
+    /// Name shown in front of the address in mail that is sent as it. It has an effect only with the capability
+    /// `AliasDisplayName`; without it `FieldsIgnored` lists the field.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(transform = rules::line)]
     pub display_name: Option<String>,
-    /// What happens at the backend when the object is deleted.
+    /// What happens at the backend when this object is deleted. `Delete` (default): the alias is deleted. `Retain`: it
+    /// is switched off and kept.
     #[serde(default = "super::mail_domain::delete")]
     pub deletion_policy: DeletionPolicy,
-    /// Whether the operator writes to the backend.
+    /// `Full` (default): create, change and delete at the backend. `Observe`: never
+    /// write; `status.drift` lists what differs.
     #[serde(default)]
     pub management_policy: ManagementPolicy,
-    /// Whether an alias that is already at the backend is taken over.
+    /// What happens if the backend has an alias of this address already. `Never` (default): it is left alone, and this
+    /// object reports `ExistsAtBackend`. `IfUnowned`: it is taken over unless another object owns it.
     #[serde(default)]
     pub adoption_policy: AdoptionPolicy,
 }
 
-/// One target: a mailbox of the instance or an address.
+/// One target of an alias: exactly one of a mailbox of the instance and an address.
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[schemars(transform = rules::alias_target)]
 pub struct AliasTarget {
-    /// A Mailbox in the same namespace.
+    /// A Mailbox in the same namespace, of the same MailInstance.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mailbox_ref: Option<LocalRef>,
-    /// An address; outside the instance it needs `externalForwarding: Allow`.
+    /// One address in lower case. An address outside the instance needs
+    /// `externalForwarding: Allow` of the MailInstance.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(transform = rules::address)]
     pub address: Option<String>,
 }
 
-/// What the operator knows of the alias.
+/// What the operator last saw of the alias at the backend.
 #[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct MailAliasStatus {
-    /// Generation of the spec that this status speaks of.
+    /// `metadata.generation` of the spec that this status describes. -1: the operator has not looked at the object yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// Value of the annotation `reconcile-requested-at` that was handled last.
+    /// Value of the annotation `mailtenant.dev/reconcile-requested-at` that the last full pass answered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_handled_reconcile_at: Option<String>,
-    /// The full address.
+    /// The full address, its domain as A-label.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub address: Option<String>,
-    /// What the backend calls it.
+    /// Identifier of the alias at the backend.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backend_id: Option<String>,
-    /// How the alias at the backend came to be ours.
+    /// `Created` by this object, `Adopted` (it was there before and was taken over), or `Observed`. Only what was
+    /// created or adopted is ever deleted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ownership: Option<Ownership>,
-    /// For `managementPolicy: Observe`: fields that differ at the backend.
+    /// For `managementPolicy: Observe`: names of the fields that differ at the backend, or `missing`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub drift: Vec<String>,
-    /// Conditions.
+    /// `Ready`, `Reconciling` or `Stalled`, `FieldsIgnored` where a field has no effect, and `DeletionBlocked` while a
+    /// deletion waits. Each has a reason and a message.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,

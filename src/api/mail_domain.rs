@@ -8,7 +8,7 @@ pub use mailtenant_mail::policy::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// A domain of a tenant: its proof, its DNS, its keys, its cut-over.
+/// A domain of a tenant: proof of ownership, DNS records, DKIM keys, and when MX is switched.
 #[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[kube(
     group = "mailtenant.dev",
@@ -34,29 +34,36 @@ use serde::{Deserialize, Serialize};
 #[x_kube(validation = Rule::new("self.instanceRef.name == oldSelf.instanceRef.name").message("instanceRef is immutable: a domain stays in its instance; delete this MailDomain and create one in the other instance").field_path(".instanceRef"))]
 #[x_kube(validation = Rule::new("self.domain == oldSelf.domain").message("domain is immutable: create a new MailDomain for another name").field_path(".domain"))]
 pub struct MailDomainSpec {
-    /// The MailInstance. Immutable.
+    /// The MailInstance that the domain belongs to, in the same namespace. Immutable.
     pub instance_ref: LocalRef,
-    /// Name of the domain, as U-label or A-label, lower case, without a trailing dot. Immutable.
+    /// Name of the domain, such as `acme.example` or `münchen.example`: U-labels or A-labels (RFC 5890), in lower case,
+    /// without a trailing dot. Immutable.
     #[schemars(transform = rules::domain)]
     pub domain: String,
-    /// Records.
+    /// Which DNS records the domain gets, and who writes them.
     pub dns: DomainDns,
-    /// Signing keys.
+    /// DKIM keys that outgoing mail is signed with (RFC 6376). Left out: one RSA and one
+    /// Ed25519 key, replaced every year.
     #[serde(default)]
     pub dkim: Dkim,
-    /// When MX is switched to us.
+    /// When MX is switched to the groupware server. Left out: as soon as the server accepts
+    /// mail for every declared address.
     #[serde(default)]
     pub cutover: Cutover,
-    /// Every address of that domain works here too.
+    /// A MailDomain in the same namespace whose addresses all work in this domain too. Not supported by this
+    /// release: the domain reports `Unsupported`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub alias_of: Option<LocalRef>,
-    /// What happens at the backend when the object is deleted.
+    /// What happens at the backend when this object is deleted. `Delete` (default): the domain is deleted there, unless
+    /// retained mailboxes are left in it. `Retain`: it is switched off and kept. For its MX see `dns.onDelete`.
     #[serde(default = "delete")]
     pub deletion_policy: DeletionPolicy,
-    /// Whether the operator writes.
+    /// `Full` (default): create, change and delete at the backend and in the DNS. `Observe`: never
+    /// write; `status.drift` lists what differs.
     #[serde(default)]
     pub management_policy: ManagementPolicy,
-    /// Whether a domain that is already at the backend is taken over.
+    /// What happens if the backend has this domain already. `Never` (default): it is left alone, and this object
+    /// reports `ExistsAtBackend`. `IfUnowned`: it is taken over unless another object owns it.
     #[serde(default)]
     pub adoption_policy: AdoptionPolicy,
 }
@@ -65,39 +72,49 @@ pub(super) fn delete() -> DeletionPolicy {
     DeletionPolicy::Delete
 }
 
-/// Records of the domain.
+/// DNS records of a mail domain.
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[schemars(transform = rules::domain_dns)]
 pub struct DomainDns {
-    /// Who edits the records.
+    /// Who writes the records. `Managed`: the operator, at the DNSBackend that `backendRef` names. `Manual`: the
+    /// tenant, at some other DNS server; not supported by this release, the domain reports `Unsupported`.
     pub mode: DnsMode,
-    /// The DNSBackend, for `Managed`.
+    /// For `mode: Managed`, and only there: the DNSBackend that holds the zone. It must allow this namespace. A domain
+    /// whose records were written cannot move to another one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backend_ref: Option<LocalRef>,
-    /// What is done about a record of ours-to-be that is already there with another value.
+    /// What happens where a record that the domain needs is already there with another value. `Refuse` (default): it is
+    /// left alone, and the domain reports `DNSConflict`. `Adopt`: it is kept and counts as published, except DKIM keys.
+    /// `Overwrite`: it is replaced. An existing SPF record is not a conflict: one `include:` is added to it.
     #[serde(default)]
     pub conflict_policy: ConflictPolicy,
-    /// Time to live of our records, in seconds.
+    /// Time to live of the records, in seconds. A deleted domain accepts mail for as long after MX has left, so lower
+    /// it in time before a move.
     #[serde(default = "default_ttl")]
     #[schemars(range(min = 1, max = 604800))]
     pub ttl: i32,
-    /// SPF (RFC 7208). `null` = leave SPF alone.
+    /// SPF (RFC 7208): who may send as the domain. Left out: the record includes that of the backend and ends in `-all`.
+    /// `null`: SPF is left alone, as it is if the backend has none to include.
     #[serde(default = "default_spf")]
     pub spf: Option<Spf>,
-    /// DMARC (RFC 9989).
+    /// DMARC (RFC 9989): what receivers do with mail that fails SPF and DKIM. Left out: `Quarantine`, without reports.
     #[serde(default)]
     pub dmarc: Dmarc,
-    /// MTA-STS (RFC 8461).
+    /// MTA-STS (RFC 8461): whether senders must use TLS. This release publishes no policy; a mode other than `None` is
+    /// listed in the condition `FieldsIgnored`.
     #[serde(default)]
     pub mta_sts: MtaSts,
-    /// TLS reports (RFC 8460).
+    /// Where senders report failed TLS connections (RFC 8460). This release publishes no such record: the field is
+    /// listed in the condition `FieldsIgnored`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls_rpt: Option<TlsRpt>,
-    /// SRV records, autoconfig, autodiscover.
+    /// Records by which mail clients find the servers: SRV (RFC 6186), autoconfig, autodiscover. This release
+    /// publishes none, whatever the value.
     #[serde(default = "yes")]
     pub client_discovery: bool,
-    /// What becomes of MX when the domain goes.
+    /// What MX becomes when this object is deleted. `RestorePrevious` (default): the set from before the cut-over.
+    /// `NullMX`: `0 .`, the domain accepts no mail (RFC 7505). `Remove`: no MX.
     #[serde(default)]
     pub on_delete: OnDelete,
 }
@@ -112,30 +129,32 @@ fn yes() -> bool {
     true
 }
 
-/// Who edits the records.
+/// Who writes the DNS records.
 #[derive(Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, JsonSchema)]
 pub enum DnsMode {
-    /// The operator, at a DNSBackend.
+    /// The operator writes them, at a DNSBackend.
     Managed,
-    /// The tenant, elsewhere; we tell and check.
+    /// The tenant writes them elsewhere. The operator shows and checks them.
     Manual,
 }
 
-/// SPF policy.
+/// SPF record of a domain (RFC 7208).
 #[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq, JsonSchema)]
 #[serde(default)]
 pub struct Spf {
-    /// Result for all other senders.
+    /// Result for all other senders. `Fail` (default): `-all`. `SoftFail`: `~all`. `Neutral`: `?all`. An existing
+    /// SPF record keeps its own.
     pub all: SpfAll,
 }
 
-/// DMARC policy.
+/// DMARC record of a domain (RFC 9989).
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Dmarc {
-    /// What receivers do with mail that fails.
+    /// What receivers should do with mail that fails. `None`: nothing, `p=none`. `Quarantine` (default): treat it as
+    /// suspicious, `p=quarantine`. `Reject`: refuse it, `p=reject`.
     pub policy: DmarcPolicy,
-    /// `mailto:` URIs for aggregate reports.
+    /// Where receivers send aggregate reports (RFC 9990): up to 10 `mailto:` URIs. Left out: nowhere.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(transform = rules::dmarc_uris)]
     pub report_to: Vec<String>,
@@ -147,43 +166,46 @@ impl Default for Dmarc {
     }
 }
 
-/// MTA-STS policy.
+/// MTA-STS policy of a domain (RFC 8461).
 #[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq, JsonSchema)]
 #[serde(default)]
 pub struct MtaSts {
-    /// Mode of the policy.
+    /// `None` (default): no policy. `Testing`: senders only report failures. `Enforce`: senders deliver over valid
+    /// TLS or not at all.
     pub mode: MtaStsMode,
 }
 
-/// Mode of an MTA-STS policy.
+/// Mode of an MTA-STS policy (RFC 8461, 3.2).
 #[derive(Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq, JsonSchema)]
 pub enum MtaStsMode {
-    /// No policy.
+    /// No policy is published.
     #[default]
     None,
-    /// Report only.
+    /// Senders deliver, and report failures.
     Testing,
-    /// Enforced.
+    /// Senders deliver over valid TLS or not at all.
     Enforce,
 }
 
-/// Where TLS reports go.
+/// TLS reporting of a domain (RFC 8460).
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct TlsRpt {
-    /// `mailto:` or `https:` URIs.
+    /// Where senders send reports: 1 to 10 `mailto:` or `https:` URIs.
     #[schemars(transform = rules::tls_rpt_uris)]
     pub report_to: Vec<String>,
 }
 
-/// Signing keys.
+/// DKIM keys of a domain (RFC 6376).
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Dkim {
-    /// One key for each.
+    /// Algorithms, one key for each: `RSA2048` (RFC 8301), `Ed25519` (RFC 8463; needs
+    /// the capability `DkimEd25519`). Default: both.
     #[schemars(transform = rules::algorithms)]
     pub algorithms: Vec<DkimAlgorithm>,
-    /// Age at which keys are replaced by new ones, in days: `365d`.
+    /// Age at which a key is replaced by a new one, in days, such as `365d` (default). The record of the old
+    /// key stays for 14 days.
     #[schemars(transform = rules::days)]
     pub rotate_every: String,
 }
@@ -194,150 +216,161 @@ impl Default for Dkim {
     }
 }
 
-/// When MX is switched to us.
+/// When MX is switched to the groupware server.
 #[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq, JsonSchema)]
 #[serde(default)]
 pub struct Cutover {
-    /// Who decides.
+    /// `Auto` (default): MX is switched once ownership is proven and the mail server accepts every declared address.
+    /// `Manual`: not before `approved` is `true` as well.
     pub mode: CutoverMode,
-    /// For `Manual`: go.
+    /// For `mode: Manual`: `true` allows the switch. Default `false`.
     pub approved: bool,
 }
 
 /// Who decides when MX is switched.
 #[derive(Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq, JsonSchema)]
 pub enum CutoverMode {
-    /// As soon as the server takes every declared address.
+    /// As soon as the mail server accepts every declared address.
     #[default]
     Auto,
-    /// And `approved` is true.
+    /// The same, and not before `approved` is `true`.
     Manual,
 }
 
-/// What the operator knows of the domain.
+/// What the operator last saw of the domain at the backend and in the DNS.
 #[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct MailDomainStatus {
-    /// Generation of the spec that this status speaks of.
+    /// `metadata.generation` of the spec that this status describes. -1: the operator has not looked at the object yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// Value of the annotation `reconcile-requested-at` that was handled last.
+    /// Value of the annotation `mailtenant.dev/reconcile-requested-at` that the last full pass answered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_handled_reconcile_at: Option<String>,
-    /// Value of the annotation `rotate-dkim` that was handled last.
+    /// Value of the annotation `mailtenant.dev/rotate-dkim` for which new DKIM keys were last made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_handled_rotate_dkim: Option<String>,
-    /// Where the domain is on its way.
+    /// How far the domain has come. `Pending`: ownership is not proven yet. `Verified`: it is. `Provisioned`:
+    /// the groupware server has the domain. `CutoverReady`: all records but MX are published. `Live`: MX
+    /// points to the server. `Draining`: being deleted, MX has left, mail is still accepted. `Lost`:
+    /// reserved, never set by this release.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub state: Option<DomainState>,
-    /// The name as it stands in the DNS (A-label).
+    /// Name of the domain at the backend and in the DNS, as A-label (RFC 5890).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backend_id: Option<String>,
-    /// How the domain at the backend came to be ours.
+    /// `Created` by this object, `Adopted` (it was there before and was taken over), or `Observed`. Only what was
+    /// created or adopted is ever deleted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ownership: Option<Ownership>,
-    /// The record that proves ownership.
+    /// The TXT record to publish as proof of ownership, where the DNSBackend asks for it (`requireProof`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub challenge: Option<Challenge>,
-    /// Records.
+    /// The DNS records of the domain, as declared and as seen at the authoritative servers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dns: Option<DomainDnsStatus>,
-    /// Signing keys.
+    /// The DKIM keys of the domain, one entry each.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub dkim: Vec<DkimKeyStatus>,
-    /// Until when the old MX may be in caches and the backend goes on accepting (RFC 3339); set once, when MX left.
+    /// Time (RFC 3339) until which resolvers may still have the MX that was withdrawn; the backend accepts mail until
+    /// then. Set once, when MX has left.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub draining_until: Option<String>,
-    /// For `managementPolicy: Observe`: what differs at the backend and in the DNS.
+    /// For `managementPolicy: Observe`: what differs at the backend and in the DNS: names of fields, records such as
+    /// `MX acme.example`, or `missing`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub drift: Vec<String>,
-    /// Conditions.
+    /// `Ready`, `Reconciling` or `Stalled`, `OwnershipVerified`, `Provisioned`, `DNSPublished`, `CutOver`,
+    /// `FieldsIgnored` where a field has no effect, and `DeletionBlocked` while a deletion waits. Each has
+    /// a reason and a message.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
 }
 
-/// Where a domain is on its way.
+/// How far a domain has come.
 #[derive(Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, JsonSchema)]
 pub enum DomainState {
     /// Ownership is not proven yet.
     Pending,
-    /// Ownership is proven and the claim is ours.
+    /// Ownership is proven, and the claim is held.
     Verified,
-    /// The backend has it.
+    /// The groupware server has the domain.
     Provisioned,
-    /// All but MX is there.
+    /// All records but MX are published.
     CutoverReady,
-    /// MX is ours.
+    /// MX points to the groupware server.
     Live,
-    /// On the way out: MX left, the backend goes on accepting.
+    /// The object is being deleted: MX has left, mail is still accepted.
     Draining,
-    /// Ownership was lost.
+    /// Ownership was proven once and is not any more. Reserved: this release never sets it.
     Lost,
 }
 
-/// The record that proves ownership.
+/// A TXT record that proves ownership of a domain.
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq, JsonSchema)]
 pub struct Challenge {
-    /// Name of the record.
+    /// Name of the record: absolute, without a trailing dot.
     pub name: String,
-    /// `TXT`.
+    /// Type of the record, always `TXT`.
     #[serde(rename = "type")]
     pub type_: String,
-    /// Value, ready to paste.
+    /// Text of the record, without quotes. Only this MailDomain has this value.
     pub value: String,
 }
 
-/// Records as declared and as seen. It is also the journal of what was written: a record is named here
-/// before it is written, so that whatever a crash leaves in the DNS is known to be ours.
+/// Records as declared and as seen. It is also the journal of what was written: a record is listed here before it is
+/// written, so that whatever a crash leaves in the DNS is known to be the operator's.
 #[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct DomainDnsStatus {
-    /// DNSBackend that the records were written to.
+    /// Name of the DNSBackend that the records were written to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backend: Option<String>,
-    /// Zone that holds the names.
+    /// Name of the zone at the DNSBackend that holds the records.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub zone: Option<String>,
-    /// One entry a record.
+    /// The records, one entry for each value. It is also the journal of what the operator wrote: a value is listed here
+    /// before it is written, and until it is seen to be gone.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub records: Vec<RecordStatus>,
-    /// The MX set from before the cut-over: `preference host.`
+    /// The MX set from before the cut-over, as `preference host.`; empty: there was none.
     #[serde(default, rename = "previousMX", skip_serializing_if = "Option::is_none")]
     pub previous_mx: Option<Vec<String>>,
     /// TTL of the MX set from before the cut-over, in seconds.
     #[serde(default, rename = "previousMXTTL", skip_serializing_if = "Option::is_none")]
     pub previous_mx_ttl: Option<i64>,
-    /// Time to live (seconds) of our MX, as it was written last.
+    /// Time to live of the MX that the operator wrote last, in seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mx_ttl: Option<i64>,
-    /// Until when resolvers may keep an MX of ours with a longer time to live from before (RFC 3339).
+    /// Time (RFC 3339) until which resolvers may have an earlier MX of the operator that had a longer time to live.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mx_cached_until: Option<String>,
 }
 
-/// One signing key.
+/// One DKIM key of a domain.
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct DkimKeyStatus {
-    /// Selector.
+    /// Selector: the record of the key is `<selector>._domainkey.<domain>`.
     pub selector: String,
-    /// Algorithm.
+    /// Algorithm of the key: `RSA2048` or `Ed25519`.
     pub algorithm: DkimAlgorithm,
-    /// How it stands.
+    /// `Pending`: made, and not every authoritative server shows its record yet. `Active`: mail is signed with it.
+    /// `Retiring`: it does not sign any more, its record stays for mail on its way.
     pub state: DkimKeyState,
-    /// Since when it signs no more (RFC 3339). Its record stays for 14 days more, for mail on its way.
+    /// Time (RFC 3339) at which mail was last signed with it. Its record stays for 14 days more, for mail on its way.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retired_at: Option<String>,
 }
 
-/// How a signing key stands.
+/// What a DKIM key is used for now.
 #[derive(Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, JsonSchema)]
 pub enum DkimKeyState {
-    /// Made, its record is not seen yet.
+    /// Made, and its record is not seen everywhere yet.
     Pending,
     /// Mail is signed with it.
     Active,
-    /// Its record stays for mail on its way.
+    /// Signs no mail any more. Its record stays for mail on its way.
     Retiring,
 }

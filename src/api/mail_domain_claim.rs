@@ -1,10 +1,11 @@
-//! `MailDomainClaim`: who holds a domain. Internal: written by the operator alone.
+//! `MailDomainClaim`: which MailDomain holds a domain. Internal: only the operator writes it.
 
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Who holds a domain in this cluster. Its name is the A-label of the domain, so that creation is the lock.
+/// Which MailDomain holds a domain in this cluster. Internal: only the operator writes it. Its name is the A-label of
+/// the domain, so that the apiserver allows one claim for each domain.
 #[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[kube(
     group = "mailtenant.dev",
@@ -20,17 +21,17 @@ use serde::{Deserialize, Serialize};
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("self == oldSelf").message("a claim is immutable: it is made and deleted by the operator"))]
 pub struct MailDomainClaimSpec {
-    /// The MailDomain that holds the name.
+    /// The MailDomain that holds the domain. The claim is deleted with it.
     pub owner: ClaimOwner,
 }
 
-/// The MailDomain that holds a name.
+/// The MailDomain that holds a domain.
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq, JsonSchema)]
 pub struct ClaimOwner {
-    /// Namespace.
+    /// Namespace of the MailDomain.
     pub namespace: String,
-    /// Name.
+    /// Name of the MailDomain (`metadata.name`).
     pub name: String,
-    /// Uid: a MailDomain that was deleted and made again is another one.
+    /// `metadata.uid` of the MailDomain: one that was deleted and created again is another one.
     pub uid: String,
 }

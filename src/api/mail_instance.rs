@@ -31,37 +31,46 @@ use serde::{Deserialize, Serialize};
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("self.backendRef.name == oldSelf.backendRef.name").message("backendRef is immutable: create a new MailInstance to use another backend").field_path(".backendRef"))]
 pub struct MailInstanceSpec {
-    /// The GroupwareBackend. Immutable.
+    /// The GroupwareBackend that serves the tenant. It must allow this namespace. Immutable.
     pub backend_ref: LocalRef,
-    /// Booked storage. May be lowered down to what is allocated.
+    /// Storage that the tenant booked, such as `100Gi`. It may be lowered down to what the mailboxes were given;
+    /// below that `WithinLimits` becomes `False`.
     #[schemars(transform = rules::storage)]
     pub storage: Quantity,
-    /// How the booked storage bounds the mailboxes.
+    /// How `storage` limits the mailboxes. `Allocate` (default): their quotas add up to at most `storage`. `Share`:
+    /// what they use does; needs the capability `TenantStorage`.
     #[serde(default)]
     pub storage_policy: StoragePolicy,
-    /// Limits on numbers; a missing one = no limit.
+    /// Most domains, mailboxes and aliases. A number that is left out is not limited.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limits: Option<InstanceLimits>,
-    /// Quota of mailboxes that do not say their own.
+    /// Quota of mailboxes without one of their own, such as `5Gi`. Left out: they have none and share
+    /// what the tenant has left.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(transform = rules::storage)]
     pub default_mailbox_quota: Option<Quantity>,
-    /// For mailboxes that do not say their own. The instance itself always ends as `Delete` once nothing is retained in it.
+    /// What happens to the data of a deleted Mailbox that has no `deletionPolicy` of its own. `Retain` (default): it is
+    /// switched off and kept at the backend. `Delete`: it is deleted. The tenant itself is deleted at the backend once
+    /// nothing is retained in it.
     #[serde(default = "retain")]
     pub deletion_policy: DeletionPolicy,
-    /// Whether the operator writes to the backend.
+    /// `Full` (default): create, change and delete at the backend. `Observe`: never
+    /// write; `status.drift` lists what differs.
     #[serde(default)]
     pub management_policy: ManagementPolicy,
-    /// Whether a tenant that is already at the backend is taken over.
+    /// What happens if the backend has a tenant of this namespace and name already. `Never` (default): it is left
+    /// alone, and this object reports `ExistsAtBackend`. `IfUnowned`: it is taken over unless another object owns it.
     #[serde(default)]
     pub adoption_policy: AdoptionPolicy,
-    /// Forwards and alias targets outside the instance.
+    /// Whether mailboxes may forward to, and aliases may name, addresses outside the
+    /// instance. `Deny` (default) or `Allow`.
     #[serde(default)]
     pub external_forwarding: ExternalForwarding,
-    /// Who sees whom in the address book.
+    /// Whom users find in the address book. `Instance` (default): everybody of the instance. `Domain`: everybody of
+    /// their own domain. `None`: nobody.
     #[serde(default)]
     pub address_book: AddressBook,
-    /// Where notices go.
+    /// Address of the person in charge of the tenant. This release sends no notices.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(transform = rules::address)]
     pub contact: Option<String>,
@@ -71,103 +80,107 @@ fn retain() -> DeletionPolicy {
     DeletionPolicy::Retain
 }
 
-/// How the booked storage bounds the mailboxes.
+/// How the booked storage limits the mailboxes.
 #[derive(Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq, JsonSchema)]
 pub enum StoragePolicy {
-    /// Mailbox quotas sum to at most the storage.
+    /// The quotas of the mailboxes add up to at most the storage.
     #[default]
     Allocate,
-    /// What mailboxes use sums to at most the storage (capability `TenantStorage`).
+    /// What the mailboxes use adds up to at most the storage (capability `TenantStorage`).
     Share,
 }
 
-/// Forwards and alias targets outside the instance.
+/// Whether mail may be forwarded out of the instance.
 #[derive(Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq, JsonSchema)]
 pub enum ExternalForwarding {
-    /// Refused.
+    /// Refused: the object reports `ExternalForwardingDenied`.
     #[default]
     Deny,
-    /// Allowed.
+    /// Allowed, to any address.
     Allow,
 }
 
-/// Limits on numbers; a missing one = no limit.
+/// Most objects of each kind. A number that is left out is not limited.
 #[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq, JsonSchema)]
 pub struct InstanceLimits {
-    /// Domains.
+    /// Most MailDomains that name this instance. Of those above it the youngest report `LimitExceeded`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 1000000))]
     pub domains: Option<i64>,
-    /// Mailboxes.
+    /// Most Mailboxes in the domains of this instance. Of those above it the youngest report `LimitExceeded`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 1000000))]
     pub mailboxes: Option<i64>,
-    /// Aliases.
+    /// Most MailAliases in the domains of this instance. Of those above it the youngest report `LimitExceeded`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 1000000))]
     pub aliases: Option<i64>,
 }
 
-/// What the operator knows of the tenant.
+/// What the operator last saw of the tenant at the backend.
 #[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct MailInstanceStatus {
-    /// Generation of the spec that this status speaks of.
+    /// `metadata.generation` of the spec that this status describes. -1: the operator has not looked at the object yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// Value of the annotation `reconcile-requested-at` that was handled last.
+    /// Value of the annotation `mailtenant.dev/reconcile-requested-at` that the last full pass answered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_handled_reconcile_at: Option<String>,
-    /// The number a user tells support: stable, unique at the backend.
+    /// Identifier of the tenant at the backend, for support requests. It never changes and is unique there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub instance_id: Option<String>,
-    /// How the tenant at the backend came to be ours.
+    /// `Created` by this object, `Adopted` (it was there before and was taken over), or `Observed`. Only what was
+    /// created or adopted is ever deleted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ownership: Option<Ownership>,
-    /// Value of the annotation `accept-mass-loss` that was handled last.
+    /// Value of the annotation `mailtenant.dev/accept-mass-loss` that was last accepted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub accepted_mass_loss: Option<String>,
-    /// Whether mailboxes that are missing at the backend are held back.
+    /// `Held`: many mailboxes are missing at the backend, and none is created again before a person
+    /// accepts the loss. `Accepted`: it was accepted by the annotation `mailtenant.dev/accept-mass-loss`.
+    /// Left out: nothing much is missing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mass_loss: Option<MassLossState>,
-    /// What is used of what was booked.
+    /// How many objects the tenant has, and how much of its storage is given out and used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub usage: Option<InstanceUsage>,
-    /// For `managementPolicy: Observe`: what differs at the backend.
+    /// For `managementPolicy: Observe`: names of the fields that differ at the backend, or `missing`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub drift: Vec<String>,
-    /// Conditions.
+    /// `Ready`, `Reconciling` or `Stalled`, `WithinLimits`, and `DeletionBlocked` while a deletion waits. Each has
+    /// a reason and a message.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
 }
 
-/// Whether mailboxes that are missing at the backend are held back.
+/// Whether mailboxes that are missing at the backend may be created again.
 #[derive(Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, JsonSchema)]
 pub enum MassLossState {
-    /// Many are missing; nothing is made again.
+    /// Many are missing. None is created again.
     Held,
-    /// A person has said that they may be made again.
+    /// A person has accepted the loss. They are created again.
     Accepted,
 }
 
-/// What is used of what was booked.
+/// What the tenant has of what it booked.
 #[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct InstanceUsage {
-    /// Domains.
+    /// Number of MailDomains that name this instance.
     #[serde(default)]
     pub domains: i64,
-    /// Mailboxes.
+    /// Number of Mailboxes in the domains of this instance.
     #[serde(default)]
     pub mailboxes: i64,
-    /// Aliases.
+    /// Number of MailAliases in the domains of this instance.
     #[serde(default)]
     pub aliases: i64,
-    /// Sum of the mailboxes' quotas.
+    /// Sum of the quotas of all mailboxes, `defaultMailboxQuota` for those without one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub storage_allocated: Option<Quantity>,
-    /// Storage in use, in steps of 1 % of what was booked.
+    /// Storage that the mail of all mailboxes takes, in steps of 1 % of `spec.storage`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub storage_used: Option<Quantity>,
 }

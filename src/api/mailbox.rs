@@ -34,78 +34,93 @@ use serde::{Deserialize, Serialize};
 #[x_kube(validation = Rule::new("self.domainRef.name == oldSelf.domainRef.name").message("domainRef is immutable: create a new Mailbox in the other domain").field_path(".domainRef"))]
 #[x_kube(validation = Rule::new("self.localPart == oldSelf.localPart").message("localPart is immutable: create a new Mailbox for another address").field_path(".localPart"))]
 pub struct MailboxSpec {
-    /// The MailDomain. Immutable.
+    /// The MailDomain of the address, in the same namespace. Immutable.
     pub domain_ref: LocalRef,
-    /// The part before the `@`, lower case (RFC 5321: at most 64 bytes). The address is the login too, so it holds only
-    /// what every server takes in one; for other characters make a MailAlias. Immutable.
+    /// The part of the address before the `@`, in lower case, at most 64 characters (RFC 5321). The address is
+    /// the login too, so only letters a to z, digits, `_`, `-` and single dots are allowed. For other
+    /// characters create a MailAlias. Immutable.
     #[schemars(transform = rules::local_part)]
     pub local_part: String,
-    /// The name that outgoing mail carries.
+    /// Name of the person or team, shown in front of the address in outgoing mail and in the address book.
+    /// Left out: the address alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(transform = rules::line)]
     pub display_name: Option<String>,
-    /// Storage. Default: the instance's.
+    /// Most storage that the mail may take, such as `5Gi`. Left out: `defaultMailboxQuota` of the MailInstance, and
+    /// without that no limit of its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(transform = rules::storage)]
     pub quota: Option<Quantity>,
-    /// Where the password comes from. Default: `generate: {}`.
+    /// Where the password comes from, and whether users may change it. Left out: the operator generates one and writes
+    /// it to the credentials Secret.
     #[serde(default)]
     pub password: Password,
-    /// Name of the Secret with the access data. Default: `<name>-mail`.
+    /// Name of the Secret of type `mailtenant.dev/credentials` that the operator writes: user name, hosts and
+    /// ports, and a generated password. Left out: `<name>-mail`. An existing Secret that this Mailbox does
+    /// not own is never written.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(transform = rules::object_name)]
     pub credentials_secret: Option<String>,
-    /// Which protocols may be used.
+    /// Which protocols may be used. Each is allowed unless it is `false`. Needs the capability `ProtocolAccess`.
     #[serde(default)]
     pub access: Access,
-    /// What is switched off.
+    /// What is switched off. `None` (default): nothing. `Login`: nobody can sign in, and mail still arrives. `All`:
+    /// nobody can sign in, and mail is refused. Nothing is deleted.
     #[serde(default)]
     pub suspend: Suspend,
-    /// Where mail goes on to.
+    /// Addresses that incoming mail is forwarded to. Left out: none. Addresses outside the instance need
+    /// `externalForwarding: Allow` of the MailInstance.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub forwarding: Option<Forwarding>,
-    /// Absence note.
+    /// Automatic answer to incoming mail while the user is away. Needs the capability `AutoReply`; without
+    /// it the mailbox reports `Unsupported`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub auto_reply: Option<AutoReply>,
-    /// Who is told host names, ports and user name; never the password.
+    /// Addresses that are sent host names, ports and user name, never the password. This release sends no such
+    /// mail: the mailbox reports `Unsupported`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(transform = rules::notice_addresses)]
     pub send_access_data_to: Vec<String>,
-    /// What happens to the mail when the object is deleted. Default: what the instance says.
+    /// What happens to mail, calendars and contacts when this object is deleted. `Delete`: they are deleted. `Retain`:
+    /// the mailbox is switched off and its data stays at the backend. Left out: `deletionPolicy` of the MailInstance.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deletion_policy: Option<DeletionPolicy>,
-    /// Whether the operator writes to the backend.
+    /// `Full` (default): create, change and delete at the backend. `Observe`: never
+    /// write; `status.drift` lists what differs.
     #[serde(default)]
     pub management_policy: ManagementPolicy,
-    /// Whether a mailbox that is already at the backend is taken over.
+    /// What happens if the backend has a mailbox of this address already. `Never` (default): it is left alone, and this
+    /// object reports `ExistsAtBackend`. `IfUnowned`: it is taken over unless another object owns it.
     #[serde(default)]
     pub adoption_policy: AdoptionPolicy,
 }
 
-/// Where the password comes from; at most one source, `generate` when none is said.
+/// Where the password comes from: at most one source, and `generate` when none is given.
 #[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[schemars(transform = rules::password)]
 pub struct Password {
-    /// Made by the operator, written to the credentials Secret.
+    /// The operator generates the password and writes it to the credentials Secret. The default, with `length: 24`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub generate: Option<Generate>,
-    /// A Secret with the password in plain text.
+    /// Key of a Secret in this namespace that holds the password in plain text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret_ref: Option<SecretKeyRef>,
-    /// A Secret with a PHC or crypt string (capability `HashedPasswords`).
+    /// Key of a Secret in this namespace that holds a hash of the password, as PHC or crypt
+    /// string. Needs the capability `HashedPasswords`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hash_secret_ref: Option<SecretKeyRef>,
-    /// Who may change it.
+    /// `OnChange` (default): written when the declared password changes; users may change theirs. `Enforce`: a password
+    /// that was changed at the backend is set back.
     #[serde(default)]
     pub management: PasswordManagement,
 }
 
-/// A generated password.
+/// How a generated password is made.
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq, JsonSchema)]
 #[serde(default)]
 pub struct Generate {
-    /// Number of characters, from 64 different ones: 24 are 144 bits.
+    /// Number of characters, each one of 64: the default 24 makes 144 bits of randomness.
     #[schemars(range(min = 22, max = 128))]
     pub length: i32,
 }
@@ -119,33 +134,33 @@ impl Default for Generate {
 /// Who may change a password.
 #[derive(Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq, JsonSchema)]
 pub enum PasswordManagement {
-    /// Written when the declared value changes; users may change theirs.
+    /// The declared password is written when it changes. Users may change theirs.
     #[default]
     OnChange,
-    /// Drift is put back.
+    /// A password that was changed at the backend is set back to the declared one.
     Enforce,
 }
 
-/// What is switched off.
+/// What of a mailbox is switched off.
 #[derive(Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq, JsonSchema)]
 pub enum Suspend {
-    /// Nothing.
+    /// Nothing: mail arrives, users sign in.
     #[default]
     None,
-    /// Nobody signs in, mail is taken.
+    /// Nobody can sign in. Mail still arrives.
     Login,
-    /// Mail is refused too.
+    /// Nobody can sign in, and mail is refused.
     All,
 }
 
-/// Where mail goes on to.
+/// Forwarding of incoming mail.
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Forwarding {
-    /// Addresses.
+    /// Addresses that get a copy of each message, each once.
     #[schemars(transform = rules::forward_addresses)]
     pub to: Vec<String>,
-    /// Whether the mailbox keeps a copy.
+    /// `true` (default): the mailbox keeps each message too. `false`: mail is only forwarded.
     #[serde(default = "keep")]
     pub keep_copy: bool,
 }
@@ -154,61 +169,65 @@ fn keep() -> bool {
     true
 }
 
-/// Absence note.
+/// Automatic answer to incoming mail.
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq, JsonSchema)]
 #[schemars(transform = rules::auto_reply)]
 pub struct AutoReply {
-    /// Subject of the note.
+    /// Subject of the answer: one line, at most 255 characters.
     #[schemars(transform = rules::line)]
     pub subject: String,
-    /// Text of the note.
+    /// Plain text of the answer, at most 10,000 characters.
     #[schemars(transform = rules::message)]
     pub message: String,
-    /// First day, `YYYY-MM-DD`.
+    /// First day on which answers are sent, `YYYY-MM-DD`. Left out: from now on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(transform = rules::day)]
     pub from: Option<String>,
-    /// Last day, `YYYY-MM-DD`.
+    /// Last day on which answers are sent, `YYYY-MM-DD`; not before `from`. Left out: without end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(transform = rules::day)]
     pub until: Option<String>,
 }
 
-/// What the operator knows of the mailbox.
+/// What the operator last saw of the mailbox at the backend.
 #[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct MailboxStatus {
-    /// Generation of the spec that this status speaks of.
+    /// `metadata.generation` of the spec that this status describes. -1: the operator has not looked at the object yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// Value of the annotation `reconcile-requested-at` that was handled last.
+    /// Value of the annotation `mailtenant.dev/reconcile-requested-at` that the last full pass answered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_handled_reconcile_at: Option<String>,
-    /// Value of the annotation `rotate-password` that was handled last.
+    /// Value of the annotation `mailtenant.dev/rotate-password` for which a new password was last made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_handled_rotate_password: Option<String>,
-    /// The full address.
+    /// The full address, its domain as A-label.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub address: Option<String>,
-    /// What the backend calls it. A mailbox that vanished there is made again under the same id if that is still free.
+    /// Identifier of the mailbox at the backend. A mailbox that is missing there is created again under the same id
+    /// if that is still free.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backend_id: Option<String>,
-    /// How the mailbox at the backend came to be ours.
+    /// `Created` by this object, `Adopted` (it was there before and was taken over), or `Observed`. Only what was
+    /// created or adopted is ever deleted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ownership: Option<Ownership>,
-    /// Storage granted at the backend.
+    /// Storage that the backend grants. It differs from `spec.quota` while the instance's storage does not allow more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quota: Option<Quantity>,
-    /// Storage in use, in steps of 1 % of the quota.
+    /// Storage that the mail takes, in steps of 1 % of the quota, so that the status does
+    /// not change with every message.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub used_storage: Option<Quantity>,
-    /// How to reach the services that the server offers and `access` allows.
+    /// Hosts, ports and URLs of the services that the server offers and `access` allows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client_settings: Option<ClientSettings>,
-    /// For `managementPolicy: Observe`: fields that differ at the backend.
+    /// For `managementPolicy: Observe`: names of the fields that differ at the backend, or `missing`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub drift: Vec<String>,
-    /// Conditions.
+    /// `Ready`, `Reconciling` or `Stalled`, `WithinQuota`, and `DeletionBlocked` while a deletion waits. Each has
+    /// a reason and a message.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,

@@ -1,35 +1,35 @@
-//! What is read of every object alike, whatever its kind.
+//! What objects of all kinds have in common: annotations, finalizer, status.
 
 use crate::{Condition, FINALIZER, Ownership, annotations};
 use kube::{Resource, ResourceExt};
 use serde::Serialize;
 
-/// One annotation.
+/// Value of one annotation; none: the object does not have it.
 pub fn annotation<K: Resource>(object: &K, name: &str) -> Option<String> {
     object.meta().annotations.as_ref()?.get(name).cloned()
 }
 
-/// `mailtenant.dev/paused: "true"`.
+/// Whether the object has the annotation `mailtenant.dev/paused: "true"`.
 pub fn paused<K: Resource>(object: &K) -> bool {
     annotation(object, annotations::PAUSED).as_deref() == Some("true")
 }
 
-/// `mailtenant.dev/orphan: "true"`.
+/// Whether the object has the annotation `mailtenant.dev/orphan: "true"`.
 pub fn orphan<K: Resource>(object: &K) -> bool {
     annotation(object, annotations::ORPHAN).as_deref() == Some("true")
 }
 
-/// Uid of an object; empty before it is created.
+/// `metadata.uid` of an object; empty before it is created.
 pub fn uid<K: Resource>(object: &K) -> String {
     object.meta().uid.clone().unwrap_or_default()
 }
 
-/// Whether an object is being deleted.
+/// Whether an object is being deleted: it has a `deletionTimestamp`.
 pub fn is_deleting<K: Resource>(object: &K) -> bool {
     object.meta().deletion_timestamp.is_some()
 }
 
-/// Whether our finalizer is on an object.
+/// Whether an object has the finalizer [`FINALIZER`].
 pub fn has_finalizer<K: Resource>(object: &K) -> bool {
     object.finalizers().iter().any(|f| f == FINALIZER)
 }
@@ -41,13 +41,13 @@ pub fn never_made(ownership: Option<Ownership>) -> bool {
 
 /// What the statuses of all kinds have in common.
 pub trait ObjectStatus: Clone + Default + PartialEq + Serialize {
-    /// The conditions.
+    /// `conditions`, as they were last written.
     fn conditions(&self) -> &[Condition];
-    /// Replaces the conditions.
+    /// Replaces `conditions` as a whole.
     fn set_conditions(&mut self, conditions: Vec<Condition>);
-    /// Generation of the spec that the status speaks of.
+    /// Sets the generation of the spec that the status describes.
     fn set_observed_generation(&mut self, generation: Option<i64>);
-    /// How the object at the backend came to be ours; none for kinds that have nothing there.
+    /// How the object at the backend came to belong to this one; none for kinds that have nothing there.
     fn ownership(&self) -> Option<Ownership>;
 }
 

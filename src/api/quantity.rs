@@ -4,7 +4,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::borrow::Cow;
 
-/// An amount of bytes, kept as it was written: tools compare text, so it is never rewritten.
+/// An amount of bytes, kept as it was written: GitOps tools compare text, so it is never rewritten.
 ///
 /// Accepted: a whole or decimal number with an optional suffix `k M G T P` (powers of 1000) or
 /// `Ki Mi Gi Ti Pi` (powers of 1024), as in Kubernetes' `resource.Quantity`.

@@ -3,19 +3,19 @@
 use crate::Uid;
 use std::time::Duration;
 
-/// What a call to a server may end with, typed by what the operator does next. No variant ever holds the body of
+/// Why a call to a server failed, by what the operator does next. No variant ever holds the body of
 /// an answer, a credential or a hash (I6).
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BackendError {
-    /// The server said in its own typed way that the thing is not there. The only proof of absence (I2).
+    /// The server reported by a typed answer that the object does not exist. The only proof of absence (I2).
     #[error("{0} is not there")]
     NotFound(String),
-    /// It is there and belongs to another object, or to nobody and adoption was not asked for.
+    /// It exists and belongs to another object, or to nobody and adoption was not requested.
     #[error("{what} exists at the backend and belongs to {}", owner.as_deref().unwrap_or("nobody we know"))]
     Exists {
-        /// What exists.
+        /// What exists, such as the address.
         what: String,
-        /// Uid of its owner, if it has one.
+        /// Uid of its owner; none: nobody owns it.
         owner: Option<Uid>,
     },
     /// Somebody else changed it between our read and our write, or it is still in use: read again and retry.
@@ -24,10 +24,10 @@ pub enum BackendError {
     /// The server refuses these values: the user must change something.
     #[error("the backend refused it: {0}")]
     Rejected(String),
-    /// The server cannot do this.
+    /// The server lacks the function.
     #[error("the backend cannot do this: {0}")]
     Unsupported(String),
-    /// Our credentials are refused.
+    /// The server refused our credentials.
     #[error("the backend refused our credentials ({0})")]
     Unauthorized(String),
     /// No answer, a time-out, or an answer that makes no sense: it may have been done or not.
@@ -35,13 +35,13 @@ pub enum BackendError {
     Unavailable {
         /// What happened, without any content of the answer.
         message: String,
-        /// When the server wants to be asked again.
+        /// How long the server wants us to wait; none: it did not tell.
         retry_after: Option<Duration>,
     },
 }
 
 impl BackendError {
-    /// [`BackendError::Unavailable`] without a wish for when to retry.
+    /// [`BackendError::Unavailable`] without a time to wait.
     pub fn unavailable(message: impl Into<String>) -> Self {
         BackendError::Unavailable { message: message.into(), retry_after: None }
     }

@@ -1,6 +1,6 @@
 //! What providers of groupware servers and of DNS servers share.
 
-pub mod error;
+mod error;
 pub mod limit;
 pub mod metering;
 pub mod secret;

@@ -28,7 +28,7 @@ fn seconds() -> Histogram {
     Histogram::new(exponential_buckets(0.002, 2.0, 16))
 }
 
-/// Requests to all backends. Cheap to clone; clones count together.
+/// Metrics of the requests to all backends. Cheap to clone; clones share their counters.
 #[derive(Clone)]
 pub struct RequestMetrics {
     requests: Family<Request, Counter>,
@@ -48,14 +48,13 @@ impl RequestMetrics {
         registry.register("backend_request_duration_seconds", "Time a request to a backend took", self.seconds.clone());
     }
 
-    /// Counts a request that has ended.
-    pub fn request(&self, backend: &str, operation: &'static str, outcome: &'static str, duration: Duration) {
+    fn request(&self, backend: &str, operation: &'static str, outcome: &'static str, duration: Duration) {
         let backend = backend.to_owned();
         self.requests.get_or_create(&Request { backend: backend.clone(), operation, outcome }).inc();
         self.seconds.get_or_create(&Operation { backend, operation }).observe(duration.as_secs_f64());
     }
 
-    /// Waits for a request and counts it.
+    /// Awaits `call` and counts it under the name of the backend object and the operation of the trait.
     pub async fn count<T>(
         &self,
         backend: &str,
@@ -70,7 +69,7 @@ impl RequestMetrics {
 }
 
 /// The outcome of a request as a label.
-pub fn outcome<T>(result: &Result<T>) -> &'static str {
+fn outcome<T>(result: &Result<T>) -> &'static str {
     match result {
         Ok(_) => "ok",
         Err(BackendError::NotFound(_)) => "not_found",

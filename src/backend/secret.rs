@@ -8,11 +8,11 @@ use zeroize::Zeroizing;
 pub struct SecretText(Zeroizing<String>);
 
 impl SecretText {
-    /// Wraps a text.
+    /// Takes a text over. Copies that the caller keeps are not overwritten.
     pub fn new(text: impl Into<String>) -> Self {
         SecretText(Zeroizing::new(text.into()))
     }
-    /// The text, for the one place that must send or compare it.
+    /// The text itself, for code that must send or compare it. Never for logs or errors.
     pub fn expose(&self) -> &str {
         &self.0
     }

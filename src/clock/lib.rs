@@ -1,15 +1,15 @@
-//! Time and randomness that come in from outside, so that the whole operator can run on a virtual clock.
+//! Time and randomness as traits, so that a whole process can run on a virtual clock.
 
 use jiff::Timestamp;
 use std::time::Duration;
 
-/// Wall-clock time, for stamps only. For waiting and measuring use `tokio::time`.
+/// Wall-clock time, for timestamps only. For waiting and measuring use `tokio::time`.
 pub trait Clock: Send + Sync {
-    /// Now.
+    /// The current time in UTC.
     fn now(&self) -> Timestamp;
 }
 
-/// The machine's clock.
+/// The clock of the machine.
 pub struct SystemClock;
 
 impl Clock for SystemClock {
@@ -19,9 +19,9 @@ impl Clock for SystemClock {
     }
 }
 
-/// Randomness.
+/// A source of random numbers.
 pub trait Random: Send + Sync {
-    /// Fills the buffer.
+    /// Fills the buffer with random bytes, good enough for secrets.
     fn fill(&self, buffer: &mut [u8]);
 
     /// A number below `n` (0 for 0); for jitter, not for secrets.
@@ -31,7 +31,7 @@ pub trait Random: Send + Sync {
         u64::from_le_bytes(bytes).checked_rem(n).unwrap_or(0)
     }
 
-    /// `base` give or take `percent`.
+    /// A random time between `base` minus and plus `percent`, in whole milliseconds.
     fn around(&self, base: Duration, percent: u64) -> Duration {
         let ms = base.as_millis() as u64;
         let span = ms * percent / 100;
@@ -39,7 +39,7 @@ pub trait Random: Send + Sync {
     }
 }
 
-/// The system's cryptographic randomness.
+/// The cryptographic random numbers of the system. Ends the process if there are none.
 pub struct SystemRandom;
 
 impl Random for SystemRandom {

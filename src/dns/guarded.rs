@@ -1,26 +1,26 @@
-//! The zones that a `DNSBackend` may write to, checked in one place for every provider: the caller of a provider puts it
-//! behind this wrapper, so no provider can forget it.
+//! The zones that a `DNSBackend` may write to, checked in one place for every provider: the caller of a provider puts
+//! it behind this wrapper, so no provider can forget it.
 
 use crate::{BackendError, Change, DnsCapabilities, DnsServer, RecordType, Result, RrSet};
 use async_trait::async_trait;
 use mailtenant_mail::name;
 use std::sync::Arc;
 
-/// A server to which nothing outside its zones is written, and no record that belongs to the zone itself.
+/// A server that refuses changes outside its zones, and changes of NS and SOA. Reads are not checked.
 pub struct Guarded {
     inner: Arc<dyn DnsServer>,
-    /// Canonical names.
+    /// Names in canonical form.
     zones: Vec<String>,
 }
 
 impl Guarded {
-    /// `zones`: as the spec of the DNSBackend names them.
+    /// `zones` are those of the spec of the DNSBackend.
     pub fn new<'a>(inner: Arc<dyn DnsServer>, zones: impl IntoIterator<Item = &'a str>) -> Self {
         let canonical = |zone: &str| name::canonical(zone).unwrap_or_else(|_| name::from_server(zone));
         Guarded { inner, zones: zones.into_iter().map(canonical).collect() }
     }
 
-    /// Why a change may not be made.
+    /// An error: the change is not allowed.
     fn check(&self, zone: &str, change: &Change) -> Result<()> {
         let (before, after) = (&change.before, &change.after);
         if (&before.name, before.rtype) != (&after.name, after.rtype) {

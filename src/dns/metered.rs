@@ -1,10 +1,10 @@
-//! Counts and times every call to a DNS server; changes nothing.
+//! Counts and times every call to a DNS server.
 
 use super::*;
 use mailtenant_backend::metering::RequestMetrics;
 use std::sync::Arc;
 
-/// A server whose calls are counted.
+/// A server whose calls are counted and timed.
 pub struct Metered {
     inner: Arc<dyn DnsServer>,
     name: String,

@@ -13,28 +13,28 @@ use std::error::Error as _;
 use std::time::Duration;
 use tokio::time::{Instant, timeout};
 
-/// Recipients a connection: well below the 100 that every server must take in one transaction (RFC 5321, 4.5.3.1.8).
+/// Recipients per connection: well below the 100 that every server must take in one transaction (RFC 5321, 4.5.3.1.8).
 const BATCH: usize = 50;
 /// How long the connection with greeting and EHLO, and each command after it, may take.
 const TIMEOUT: Duration = Duration::from_secs(10);
-/// Longest text of a server that is passed on.
+/// Longest text of a server that is reported.
 const MAX_TEXT: usize = 200;
 
-/// Asks over the network.
+/// Asks mail servers over the network.
 pub struct SmtpProbe {
     hello: ClientId,
     timeout: Duration,
 }
 
 impl Default for SmtpProbe {
-    /// Says an address literal in EHLO, as a host without a name of its own does (RFC 5321, 4.1.4).
+    /// Sends an address literal in EHLO, as a host without a name does (RFC 5321, 4.1.4).
     fn default() -> Self {
         SmtpProbe { hello: ClientId::Ipv4(std::net::Ipv4Addr::LOCALHOST), timeout: TIMEOUT }
     }
 }
 
 impl SmtpProbe {
-    /// `hello` is the host name said in EHLO.
+    /// `hello` is the host name to send in EHLO.
     pub fn new(hello: &str) -> Self {
         SmtpProbe { hello: ClientId::Domain(hello.into()), timeout: TIMEOUT }
     }
@@ -44,11 +44,11 @@ impl SmtpProbe {
         SmtpProbe { timeout, ..self }
     }
 
-    /// Verdicts for as many of the addresses as one connection gives until `end`, from the first on. An error: not even
-    /// one.
+    /// Verdicts for as many of the addresses as one connection gives until `end`, from the first on.
+    /// An error: not even one.
     async fn batch(&self, server: &(String, u16), addresses: &[Address], end: Instant) -> Result<Vec<Verdict>> {
         let late = |_| BackendError::unavailable(format!("{}:{} takes too long", server.0, server.1));
-        // The time limit stands outside: the client's own covers only connecting.
+        // A time limit of our own: that of the client covers connecting only.
         let connect = AsyncSmtpConnection::connect_tokio1(
             (server.0.as_str(), server.1),
             Some(self.timeout),
@@ -81,7 +81,7 @@ impl SmtpProbe {
             };
             verdicts.push(verdict);
         }
-        // Politeness only: the verdicts stand whatever comes back.
+        // The verdicts count whatever the server answers to this.
         let _ = timeout(self.timeout, async {
             let _ = connection.command(Rset).await;
             connection.abort().await;
@@ -95,7 +95,7 @@ impl SmtpProbe {
 impl RecipientProbe for SmtpProbe {
     async fn ask(&self, server: &(String, u16), addresses: &[String], time: Duration) -> Result<Vec<Verdict>> {
         let end = Instant::now() + time;
-        // What is no address is never sent: it could carry a line break, and with it a command.
+        // Only addresses are sent: another text could hold a line break, and with it a command.
         let parsed: Vec<Option<Address>> = addresses.iter().map(|a| a.parse().ok().filter(|_| a.is_ascii())).collect();
         let sent: Vec<Address> = parsed.iter().flatten().cloned().collect();
         let mut answers: VecDeque<Verdict> = VecDeque::new();
@@ -116,7 +116,7 @@ impl RecipientProbe for SmtpProbe {
     }
 }
 
-/// Why no transaction came about. A refusal of EHLO or of the empty sender is about us, not about a recipient.
+/// Why there was no transaction. A refusal of EHLO or of the empty sender is about us, not about a recipient.
 fn broken(server: &(String, u16), error: &SmtpError) -> BackendError {
     let what = match error.status() {
         Some(code) => format!("answers {code} {}", text_of(error)),
@@ -127,7 +127,7 @@ fn broken(server: &(String, u16), error: &SmtpError) -> BackendError {
     BackendError::unavailable(format!("the mail server {}:{} {}", server.0, server.1, what.trim_end()))
 }
 
-/// What the server said behind the code.
+/// The text of the reply, after the code.
 fn text_of(error: &SmtpError) -> String {
     let text = error.source().map(ToString::to_string).unwrap_or_default();
     text.chars().filter(|c| !c.is_control()).take(MAX_TEXT).collect()
@@ -138,13 +138,13 @@ fn verdict(code: u16, text: &str) -> Verdict {
     // Enhanced status (RFC 3463): x.2.2 is a full mailbox, which would take mail once it is emptied.
     let enhanced = text.split_whitespace().next().unwrap_or_default();
     let full = enhanced.split_once('.').is_some_and(|(class, rest)| matches!(class, "4" | "5") && rest == "2.2");
-    let said = format!("{code} {text}").trim_end().to_string();
+    let reply = format!("{code} {text}").trim_end().to_string();
     match code {
         _ if full => Verdict::Accepted,
         // Without an enhanced code 552 is "exceeded storage allocation" (RFC 5321, 4.2.2).
         552 => Verdict::Accepted,
-        500..=599 => Verdict::Refused(said),
-        _ => Verdict::Later(said),
+        500..=599 => Verdict::Refused(reply),
+        _ => Verdict::Later(reply),
     }
 }
 

@@ -1,5 +1,5 @@
-//! Asks DNS servers directly: UDP, then TCP when the answer is cut off. No cache, and never the pod's own resolver, which
-//! may show another view of a domain than the world has (split horizon).
+//! Queries DNS servers directly: by UDP, and by TCP if the answer was truncated. No cache, and never the resolver of
+//! the pod, which may show another view of a domain than the Internet has (split horizon).
 
 use super::{BackendError, RecordType, Resolver, Result, RrSet};
 use async_trait::async_trait;
@@ -18,17 +18,18 @@ use tokio::time::{sleep, timeout};
 
 /// How long one server may take, UDP and TCP together.
 const TIMEOUT: Duration = Duration::from_secs(5);
-/// How long a server of a walk is waited for before the next one is asked too. 13 roots that are all out of reach, one
-/// after the other, took 65 s: more than a pass has, so that it could not even say so.
+/// How long one server of a walk is waited for before the next one is queried too. 13 unreachable root servers, one
+/// after the other, took 65 s: more than a pass has, so that it could not even report it.
 const HEDGE: Duration = Duration::from_millis(250);
-/// How long one walk from the root may take with all its names inside names. A pass looks up several sets, and has 60 s.
+/// How long one walk from the root may take, the look-ups of server names included. A pass looks up several
+/// sets, and has 60 s.
 const WALK: Duration = Duration::from_secs(15);
 /// What helps where the Internet's servers are out of reach.
 const HELP: &str = "set resolvers or dnsAddress of the DNSBackend if the root servers cannot be reached from here";
-/// When a question over UDP is asked once more: datagrams get lost.
+/// When a query by UDP is sent again: datagrams get lost.
 const ASK_AGAIN: Duration = Duration::from_millis(1500);
 
-/// Asks given servers.
+/// Queries a given list of servers.
 pub struct DirectResolver {
     servers: Vec<String>,
 }
@@ -45,7 +46,7 @@ impl Resolver for DirectResolver {
     async fn lookup(&self, name: &str, rtype: RecordType) -> Result<Vec<RrSet>> {
         let mut addresses = Vec::new();
         for server in &self.servers {
-            // Found anew each time: the address behind a service name may change.
+            // Resolved each time: the address behind the name of a Service may change.
             let found = match server.parse::<SocketAddr>() {
                 Ok(address) => Some(address),
                 Err(_) => {
@@ -63,7 +64,7 @@ impl Resolver for DirectResolver {
     }
 }
 
-/// The set as each server has it; servers that do not answer are left out, unless none does.
+/// The set as each server has it. Servers that do not answer are left out; an error: none answers.
 async fn ask_all(servers: &[SocketAddr], name: &str, rtype: RecordType) -> Result<Vec<RrSet>> {
     let question = wire_name(name)?;
     let mut running: FuturesOrdered<_> =
@@ -77,7 +78,7 @@ async fn ask_all(servers: &[SocketAddr], name: &str, rtype: RecordType) -> Resul
     if sets.is_empty() { Err(BackendError::unavailable(format!("no DNS server answers for {name}"))) } else { Ok(sets) }
 }
 
-/// Whether a server said what it has, or that it has nothing.
+/// Whether a server answered with what it has, or that it has nothing.
 fn is_answer(message: &Message) -> bool {
     matches!(message.metadata.response_code, ResponseCode::NoError | ResponseCode::NXDomain)
 }
@@ -100,7 +101,7 @@ fn wire_type(rtype: RecordType) -> WireType {
     }
 }
 
-/// The records of exactly this name and type: an alias is not followed, a challenge behind one proves nothing.
+/// The records of exactly this name and type. A CNAME is not followed: a challenge behind one proves nothing.
 fn set_of(message: &Message, question: &Name, name: &str, rtype: RecordType) -> RrSet {
     let mut set = RrSet { name: name.into(), rtype, ttl: 0, values: vec![] };
     for record in message.answers.iter().filter(|r| r.name == *question && r.record_type() == wire_type(rtype)) {
@@ -122,7 +123,7 @@ fn canonical(data: &RData) -> String {
     }
 }
 
-/// One question to one server.
+/// One query to one server, by UDP and if need be by TCP.
 async fn ask(server: SocketAddr, name: &Name, rtype: WireType, recursion: bool) -> std::io::Result<Message> {
     let mut query = Query::new();
     query.set_name(name.clone()).set_query_type(rtype);
@@ -149,7 +150,7 @@ async fn udp(
 ) -> std::io::Result<Message> {
     let any = if server.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
     let socket = UdpSocket::bind(any).await?;
-    // Connected: only this server's datagrams get in, from a port that nobody else knows.
+    // Connected: only datagrams of this server are received.
     socket.connect(server).await?;
     let mut buffer = vec![0u8; 4096];
     loop {
@@ -182,16 +183,16 @@ async fn tcp(
     if fits(&answer) { Ok(answer) } else { Err(std::io::Error::other("an answer to another question")) }
 }
 
-/// Finds the authoritative servers of each name from the root, then asks all of them.
+/// Finds the authoritative servers of each name from the root, then queries all of them.
 ///
-/// It follows referrals by itself and remembers nothing, so that a delegation that just moved is seen at once. The
-/// servers asked are those of the last referral (the parent's view), by all their addresses.
+/// It follows referrals itself and caches nothing, so that a new delegation is seen at once. The servers are those of
+/// the last referral (the view of the parent zone), with all their IPv4 addresses.
 pub struct RootResolver {
     roots: Vec<SocketAddr>,
     port: u16,
 }
 
-/// Referrals in a row, and server names inside server names, before a walk is given up.
+/// Most referrals in a row, and most look-ups of server names within each other, in one walk.
 const MAX_STEPS: usize = 24;
 const MAX_DEPTH: usize = 3;
 
@@ -213,17 +214,17 @@ const ROOTS: [[u8; 4]; 13] = [
 ];
 
 impl RootResolver {
-    /// From the root servers of the Internet.
+    /// Starts at the root servers of the Internet.
     pub fn internet() -> Self {
         RootResolver { roots: ROOTS.iter().map(|ip| SocketAddr::from((*ip, 53))).collect(), port: 53 }
     }
 
-    /// From other root servers; all servers below listen on `port`. For tests.
+    /// Starts at other root servers; all servers below them listen on `port`. For tests.
     pub fn from_roots(roots: Vec<SocketAddr>, port: u16) -> Self {
         RootResolver { roots, port }
     }
 
-    /// The servers that answer for `name` themselves.
+    /// The servers that are authoritative for `name`.
     async fn authoritative(&self, name: &Name, rtype: WireType, depth: usize) -> Result<Vec<SocketAddr>> {
         let lost = || BackendError::unavailable(format!("the authoritative servers of {name} were not found: {HELP}"));
         if depth > MAX_DEPTH {
@@ -236,7 +237,7 @@ impl RootResolver {
             if answer.metadata.authoritative {
                 return Ok(servers);
             }
-            // Only downwards: a referral to the side or up is a server that does not know the zone.
+            // Only downwards: a server that refers elsewhere does not have the zone.
             let next = answer.authorities.iter().filter(|r| {
                 r.record_type() == WireType::NS && zone.zone_of(&r.name) && r.name != zone && r.name.zone_of(name)
             });
@@ -251,7 +252,7 @@ impl RootResolver {
             for host in hosts {
                 let glue: Vec<IpAddr> =
                     answer.additionals.iter().filter(|r| r.name == host).filter_map(|r| r.data.ip_addr()).collect();
-                // Without glue the server's name is looked up the same way; inside the zone itself that cannot work.
+                // Without glue the name of the server is looked up the same way. Within the zone itself that cannot work.
                 let addresses = if glue.is_empty() && !cut.zone_of(&host) {
                     Box::pin(self.addresses(&host, depth + 1)).await
                 } else {
@@ -274,7 +275,7 @@ impl RootResolver {
     }
 }
 
-/// The first server's answer, whichever that is: each is asked a moment after the one before, without waiting for it.
+/// The first answer of any server. Each is queried [`HEDGE`] after the one before, without waiting for that.
 async fn first(servers: &[SocketAddr], name: &Name, rtype: WireType) -> Option<Message> {
     let mut running: FuturesUnordered<_> = (0u32..)
         .zip(servers)

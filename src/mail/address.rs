@@ -112,7 +112,7 @@ fn fits(address: &str) -> Result<(), AddressError> {
     if address.len() > LONGEST { Err(AddressError::Long(LONGEST.saturating_sub(domain + 1))) } else { Ok(()) }
 }
 
-/// `local@domain` apart; for a catch-all the local part is empty.
+/// Local part and domain of an address; none: it has no `@`. For a catch-all (`@acme.test`) the local part is empty.
 pub fn split(address: &str) -> Option<(&str, &str)> {
     address.rsplit_once('@')
 }

@@ -1,5 +1,5 @@
-//! What can be decided about mail without asking anybody: names and addresses, the DNS records of a mail domain and
-//! their merge with what is there. Pure: no I/O, no Kubernetes, no async runtime.
+//! What can be decided about mail without asking a server: names and addresses, the DNS records of a mail domain, and
+//! their merge with the records that are there. Pure: no I/O, no Kubernetes, no async runtime.
 
 #![forbid(unsafe_code)]
 
@@ -9,7 +9,7 @@ pub mod name;
 pub mod policy;
 pub mod records;
 pub mod rr;
-pub mod spf;
+mod spf;
 pub mod text;
 pub mod value;
 

@@ -1,4 +1,4 @@
-//! Names: their one canonical form, which names a tenant may ask for, and how two names lie to each other. Pure.
+//! Domain names: their canonical form, which of them can be mail domains, and which is below which. Pure.
 //!
 //! Everywhere else a name is canonical already: absolute, lower case, A-labels, without a trailing dot.
 
@@ -28,18 +28,18 @@ impl DomainName {
     }
 }
 
-/// Why a name cannot be used.
+/// Why a name cannot be a mail domain.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NameError {
-    /// Not a name at all: empty, an empty label, a character that no name has, or a label or name that is too long.
+    /// Not a domain name: empty, with an empty label or a character that is not allowed, or too long.
     #[error(
         "{0:?} is not a domain name: labels of at most 63 and a name of at most 253 characters, letters, digits and inner hyphens only"
     )]
     Invalid(String),
-    /// It has only one label.
+    /// It has only one label, such as `com`.
     #[error("{0:?} is a top-level domain: a mail domain needs at least two labels")]
     TopLevel(String),
-    /// Everybody may register names below it (`co.uk`).
+    /// A public suffix below which everybody may register names, such as `co.uk`.
     #[error("{0:?} is a public suffix: names below it belong to different people")]
     PublicSuffix(String),
     /// It leaves no room for the names of its records.
@@ -47,13 +47,13 @@ pub enum NameError {
         "{0:?} is too long for a mail domain: at most 225 characters in A-labels, so that the names of its records, such as s202611r._domainkey below it, fit into the 253 of a name"
     )]
     Long(String),
-    /// A company lets everybody have names below it (`github.io`).
+    /// A domain whose owner lets everybody have names below it, such as `github.io`.
     #[error("{0:?} is a private registry (public suffix list): only names below it can be mail domains")]
     PrivateSuffix(String),
 }
 
-/// The canonical form of a domain that a person typed: A-labels by UTS-46 (non-transitional, STD3 rules), lower case,
-/// no trailing dot.
+/// The canonical form of a domain that a person typed: A-labels by UTS-46 (non-transitional, STD3 rules),
+/// lower case, no trailing dot.
 pub fn canonical(input: &str) -> Result<String, NameError> {
     let invalid = || NameError::Invalid(input.chars().take(255).collect());
     let name = input.strip_suffix('.').unwrap_or(input);
@@ -61,7 +61,7 @@ pub fn canonical(input: &str) -> Result<String, NameError> {
         .to_ascii(name.as_bytes(), AsciiDenyList::STD3, Hyphens::Check, DnsLength::Verify)
         .map_err(|_| invalid())?
         .into_owned();
-    // UTS-46 checks hyphens of U-labels; a pure ASCII label takes a shorter way, so the result is looked at again.
+    // UTS-46 checks hyphens of U-labels; it does not check pure ASCII labels, so the result is checked again.
     let label_ok = |l: &str| !l.is_empty() && l.len() <= 63 && !l.starts_with('-') && !l.ends_with('-');
     if name.is_empty() || name.len() > 253 || !name.split('.').all(label_ok) {
         return Err(invalid());
@@ -72,9 +72,9 @@ pub fn canonical(input: &str) -> Result<String, NameError> {
 /// Most characters of a mail domain: names of records stand below it, with selectors of up to 16 characters.
 pub const LONGEST_MAIL_DOMAIN: usize = 253 - "._domainkey.".len() - 16;
 
-/// [`canonical`], and refused where it cannot be one tenant's: a top-level domain, a public suffix, an address, or a name
-/// that is too long for the names of its records.
-/// Names under a top-level domain that nobody knows (`acme.test`) are fine.
+/// The canonical form of a domain that one tenant can own: no top-level domain, public suffix or IP
+/// address, and not too long for the names of its records. Names
+/// under an unknown top-level domain (`acme.test`) are allowed.
 pub fn mail_domain(input: &str) -> Result<String, NameError> {
     let name = canonical(input)?;
     // An address in dotted form has the shape of a name.
@@ -94,20 +94,13 @@ pub fn mail_domain(input: &str) -> Result<String, NameError> {
     }
 }
 
-/// Which part of the public suffix list names exactly this name; none: it is not on the list.
+/// The part of the public suffix list that has exactly this name; none: it is not on the list.
 fn suffix_kind(name: &str) -> Option<Type> {
     let suffix = psl::List.suffix(name.as_bytes())?;
     if suffix.as_bytes() != name.as_bytes() {
         return None;
     }
     suffix.typ()
-}
-
-/// The form that people read (U-labels). A label that cannot be shown safely stays an A-label.
-pub fn display(name: &str) -> String {
-    let (text, result) =
-        Uts46::new().to_user_interface(name.as_bytes(), AsciiDenyList::EMPTY, Hyphens::Allow, |_, _, _| true);
-    if result.is_err() { name.to_string() } else { text.into_owned() }
 }
 
 /// The name itself, then its parents up to the top-level domain: `a.b.c`, `b.c`, `c`.
@@ -120,21 +113,21 @@ pub fn parents(name: &str) -> impl Iterator<Item = &str> {
     self_and_parents(name).skip(1)
 }
 
-/// How one name lies to another.
+/// Where one name is in the DNS tree, seen from another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Relation {
-    /// The same name.
+enum Relation {
+    /// Both are the same name.
     Same,
     /// The first is below the second.
     Below,
     /// The first is above the second.
     Above,
-    /// Neither.
+    /// Neither is below the other.
     Unrelated,
 }
 
-/// How `a` lies to `b`, by whole labels.
-pub fn relation(a: &str, b: &str) -> Relation {
+/// Where `a` is, seen from `b`, by whole labels.
+fn relation(a: &str, b: &str) -> Relation {
     let below = |x: &str, y: &str| x.strip_suffix(y).is_some_and(|rest| rest.ends_with('.'));
     if a == b {
         Relation::Same
@@ -152,8 +145,8 @@ pub fn is_within(name: &str, zone: &str) -> bool {
     matches!(relation(name, zone), Relation::Same | Relation::Below)
 }
 
-/// The name of an owner or a target as a server gives it: lower case, without the trailing dot. No IDNA: what servers
-/// hold is ASCII, and may hold labels that no host name has (`_dmarc`).
+/// The canonical form of a name that a server sent: lower case, without the trailing dot. No IDNA: servers have ASCII,
+/// and labels that no host name has (`_dmarc`).
 pub fn from_server(name: &str) -> String {
     name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase()
 }
@@ -241,18 +234,11 @@ mod tests {
         assert_eq!(parents("c").count(), 0);
     }
 
-    #[test]
-    fn shown() {
-        assert_eq!(display("xn--bcher-kva.example"), "bücher.example");
-        assert_eq!(display("_dmarc.acme.test"), "_dmarc.acme.test");
-    }
-
     proptest! {
         #[test]
         fn canonical_is_a_fixed_point(text in "[a-zA-Z0-9äöüßé.例-]{1,40}") {
             if let Ok(name) = canonical(&text) {
-                prop_assert_eq!(canonical(&name), Ok(name.clone()));
-                prop_assert_eq!(canonical(&display(&name)), Ok(name));
+                prop_assert_eq!(canonical(&name), Ok(name));
             }
         }
     }

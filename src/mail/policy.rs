@@ -1,106 +1,110 @@
-//! Words that the API, the pure modules and the servers share. They stand here so that a provider needs no type of
-//! Kubernetes; `mailtenant-api` shows the same types to users.
+//! Types that the API, the pure modules and the providers share. They are defined here so that a provider needs no type
+//! of Kubernetes; `mailtenant-api` shows the same types to users.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// How the object at the backend came to be ours. Only what was created or adopted is ever deleted.
+/// How something at the backend came to belong to an object. Only what was created or adopted is ever deleted.
 #[derive(Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, JsonSchema)]
 pub enum Ownership {
-    /// Made by this object.
+    /// Created by this object.
     Created,
-    /// Was there before and was taken over.
+    /// It was there before and was taken over.
     Adopted,
-    /// Only looked at (`managementPolicy: Observe`).
+    /// Only read, never written.
     Observed,
 }
 
-/// What is done about a record of ours-to-be that is already there with another value.
+/// What happens where a record that the domain needs is already there with another value.
 #[derive(Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq, JsonSchema)]
 pub enum ConflictPolicy {
-    /// Leave it, say `DNSConflict`.
+    /// Leave it, and report `DNSConflict`.
     #[default]
     Refuse,
-    /// Leave it and count it as ours.
+    /// Leave it, and count it as published.
     Adopt,
-    /// Replace it.
+    /// Replace it by the record that is needed.
     Overwrite,
 }
 
-/// Result for all other senders.
+/// SPF result for senders that no other term matches (RFC 7208, 2.6).
 #[derive(Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq, JsonSchema)]
 pub enum SpfAll {
-    /// `-all`
+    /// `-all`: they are not authorized.
     #[default]
     Fail,
-    /// `~all`
+    /// `~all`: probably not authorized.
     SoftFail,
-    /// `?all`
+    /// `?all`: nothing is asserted.
     Neutral,
 }
 
-/// What receivers do with mail that fails.
+/// What receivers should do with mail that fails DMARC (RFC 9989).
 #[derive(Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, JsonSchema)]
 pub enum DmarcPolicy {
-    /// `p=none`
+    /// `p=none`: nothing, only report it.
     None,
-    /// `p=quarantine`
+    /// `p=quarantine`: treat it as suspicious.
     Quarantine,
-    /// `p=reject`
+    /// `p=reject`: refuse the mail.
     Reject,
 }
 
-/// What becomes of MX when the domain goes.
+/// What MX becomes when the MailDomain is deleted.
 #[derive(Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq, JsonSchema)]
 pub enum OnDelete {
     /// The MX set from before the cut-over.
     #[default]
     RestorePrevious,
-    /// `0 .`: the domain takes no mail (RFC 7505).
+    /// `0 .`: the domain accepts no mail (RFC 7505).
     NullMX,
-    /// No MX at all.
+    /// There is no MX any more.
     Remove,
 }
 
-/// Algorithm of a signing key.
+/// Algorithm of a DKIM key.
 #[derive(Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, JsonSchema)]
 pub enum DkimAlgorithm {
-    /// RSA, 2048 bits (RFC 8301).
+    /// RSA with 2048 bits (RFC 8301).
     RSA2048,
-    /// Ed25519 (RFC 8463).
+    /// Ed25519, with short records (RFC 8463).
     Ed25519,
 }
 
-/// One record.
+/// One value of a DNS record, as declared and as seen.
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RecordStatus {
-    /// Absolute name, without a trailing dot.
+    /// Absolute name of the record, without a trailing dot.
     pub name: String,
-    /// Type.
+    /// Type of the record: `TXT` or `MX`.
     #[serde(rename = "type")]
     pub type_: String,
-    /// Value, ready to paste.
+    /// Value of the record, ready to paste: for TXT the text without quotes, for MX `preference host.`
     pub value: String,
-    /// What it is for.
+    /// What the record is for: `Challenge` (proof of ownership), `MX`, `SPF`, `DKIM` or `DMARC`.
     pub purpose: Purpose,
-    /// How it stands.
+    /// `Ok`: every authoritative server shows it. `Missing`: it is not there. `Wrong`: there with another value.
+    /// `Duplicate`: there more than once. `Conflict`: a record of somebody else is in its place. `Propagating`: written
+    /// or taken away, and not every server shows that yet.
     pub state: RecordState,
-    /// Who put the value there: `Created` by us, or `Observed` because it was there before (then it stays on deletion).
+    /// `Created`: the operator wrote the value, and takes it away on deletion. `Adopted`: a value of somebody else that
+    /// is kept, or into which `term` was merged. `Observed`: it was there before, and stays on deletion.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ownership: Option<Ownership>,
-    /// SPF: the term of the value that is ours. With ownership `Adopted` it was merged into a record that was there before.
+    /// For SPF: the term of the value that is the operator's. With ownership `Adopted` it was merged into a
+    /// record that was there before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub term: Option<String>,
-    /// What is there instead.
+    /// What is there instead of the value.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed: Option<String>,
-    /// What to do about it.
+    /// What is wrong and what to do about it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
 }
 
-/// What a record is for.
+/// What a DNS record is for.
 #[derive(Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, JsonSchema)]
 #[allow(missing_docs, reason = "the names are the field's own")]
 pub enum Purpose {
@@ -111,48 +115,48 @@ pub enum Purpose {
     DMARC,
 }
 
-/// How a record stands.
+/// Whether a record is published as declared.
 #[derive(Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, JsonSchema)]
 pub enum RecordState {
     /// Every authoritative server shows it.
     Ok,
-    /// Not there.
+    /// It is not there.
     Missing,
     /// There with another value.
     Wrong,
     /// There more than once where one is allowed.
     Duplicate,
-    /// Somebody else's record is in its place.
+    /// A record of somebody else is in its place.
     Conflict,
-    /// Written, and not shown by every server yet.
+    /// Written or taken away, and not every server shows that yet.
     Propagating,
 }
 
-/// Who sees whom in the address book.
+/// Whom users find in the address book.
 #[derive(Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq, JsonSchema)]
 pub enum AddressBook {
-    /// Everybody of the instance.
+    /// Users find everybody of the instance.
     #[default]
     Instance,
-    /// Everybody of the domain.
+    /// Users find everybody of their own domain.
     Domain,
-    /// Nobody.
+    /// Users find nobody in it.
     None,
 }
 
-/// Which protocols may be used.
+/// Which protocols the user of a mailbox may use.
 #[derive(Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, JsonSchema)]
 #[serde(default)]
 pub struct Access {
-    /// IMAP.
+    /// Whether mail may be read by IMAP. Default `true`.
     pub imap: bool,
-    /// POP3.
+    /// Whether mail may be read by POP3. Default `true`.
     pub pop3: bool,
-    /// Sending.
+    /// Whether mail may be sent by SMTP submission. Default `true`.
     pub submission: bool,
-    /// ManageSieve.
+    /// Whether mail filters may be edited by ManageSieve. Default `true`.
     pub sieve: bool,
-    /// Webmail, calendars, contacts.
+    /// Whether webmail, calendars and contacts may be used. Default `true`.
     pub groupware: bool,
 }
 

@@ -1,6 +1,6 @@
 //! Record sets and changes of them.
 
-/// Type of a record, of those that the operator reads or writes.
+/// Type of a DNS record, of those that the operator reads or writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[allow(missing_docs, reason = "the names are the field's own")]
 pub enum RecordType {
@@ -15,7 +15,7 @@ pub enum RecordType {
 }
 
 impl RecordType {
-    /// The word of the DNS.
+    /// The type as zone files have it.
     pub fn as_str(self) -> &'static str {
         match self {
             RecordType::MX => "MX",
@@ -30,29 +30,29 @@ impl RecordType {
     }
 }
 
-/// All records of one name and type.
+/// All records of one name and type (RRset, RFC 2181).
 ///
 /// `name` is absolute, lower case, A-label, without a trailing dot. A value is canonical: for TXT the joined text,
 /// for MX `preference host.` with a lower-case absolute host, for others the presentation form.
-/// `values` is sorted, each once; an empty set = there is no such record.
+/// `values` is sorted, each once. If it is empty there is no such record.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct RrSet {
     /// Absolute name without a trailing dot.
     pub name: String,
-    /// The same for all its values.
+    /// Type of all its records.
     pub rtype: RecordType,
-    /// Time to live in seconds; of no meaning when there are no values.
+    /// Time to live in seconds; without meaning if there are no values.
     pub ttl: u32,
     /// Canonical values, sorted, each once.
     pub values: Vec<String>,
 }
 
-/// A change of one set, made only if the set is as `before` says (compare and set: by the server where it can,
-/// else by the provider under a lock).
+/// A change of one set that is made only if the set still equals `before`: compared by the server where it can, else by
+/// the provider under a lock.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Change {
-    /// What was read.
+    /// The set as it was read.
     pub before: RrSet,
-    /// What shall be: no values = the set is deleted.
+    /// The set as it shall be. Without values it is deleted.
     pub after: RrSet,
 }

@@ -1,24 +1,25 @@
-//! SPF records (RFC 7208): one term of ours in somebody else's record. Pure.
+//! SPF records (RFC 7208): how one term gets into a record that somebody else wrote, and out of it again. Pure.
 //!
-//! A merged record differs from the one before by exactly `include:X ` in front of the `all` (or ` include:X` at the end
-//! when there is no `all`), and [`unmerge`] takes exactly that away again: what the tenant wrote stays byte for byte.
+//! A merged record differs from the one before by exactly `include:X ` in front of the `all` (or `
+//! include:X` at the end when there is no `all`), and [`unmerge`] takes exactly that away again: what the
+//! tenant wrote stays byte for byte.
 
 /// Most DNS lookups that one evaluation may cause (RFC 7208, 4.6.4).
-pub const MAX_LOOKUPS: usize = 10;
+const MAX_LOOKUPS: usize = 10;
 
-/// Why a term cannot be merged, typed by what the tenant has to change.
+/// Why a term cannot be merged, by what the tenant has to change.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum SpfProblem {
-    /// Not an SPF record.
+pub(crate) enum SpfProblem {
+    /// The text is not an SPF record.
     #[error("this is not an SPF record")]
     NotSpf,
     /// More than one record starts with `v=spf1`: receivers reject all of them (RFC 7208, 4.5).
     #[error("there are {0} SPF records where one is allowed: merge them into one")]
     Several(usize),
-    /// The record hands over to another one with `redirect=`.
+    /// The record refers to another one by `redirect=` (RFC 7208, 6.1).
     #[error("the SPF record uses redirect=, into which nothing can be merged: replace it by include: and an all")]
     Redirect,
-    /// With our term it would cause too many lookups.
+    /// With the new term it would cause more than [`MAX_LOOKUPS`].
     #[error("the SPF record would cause {0} DNS lookups with our include, 10 are allowed: remove some")]
     TooManyLookups(usize),
     /// A term that no receiver understands.
@@ -27,17 +28,17 @@ pub enum SpfProblem {
 }
 
 /// Whether a TXT value is an SPF record: `v=spf1` at its start, alone or followed by a space (RFC 7208, 4.5).
-pub fn is_spf(text: &str) -> bool {
+pub(crate) fn is_spf(text: &str) -> bool {
     let head = text.as_bytes().get(..6);
     head.is_some_and(|h| h.eq_ignore_ascii_case(b"v=spf1")) && matches!(text.as_bytes().get(6), None | Some(b' '))
 }
 
-/// A record of our own.
-pub fn own(term: &str, all: &str) -> String {
+/// A record with this term alone, and `all` behind it.
+pub(crate) fn own(term: &str, all: &str) -> String {
     format!("v=spf1 {term} {all}")
 }
 
-/// One term of a record and where it stands.
+/// One term of a record and its position.
 struct Term<'a> {
     start: usize,
     text: &'a str,
@@ -47,18 +48,18 @@ impl Term<'_> {
     fn end(&self) -> usize {
         self.start + self.text.len()
     }
-    /// Without the qualifier.
+    /// The term without its qualifier (`+`, `-`, `~`, `?`).
     fn bare(&self) -> &str {
         self.text.strip_prefix(['+', '-', '~', '?']).unwrap_or(self.text)
     }
     fn is_all(&self) -> bool {
         self.bare().eq_ignore_ascii_case("all")
     }
-    /// Whether it is `term` with the same effect: `+` is the qualifier that goes without saying.
+    /// Whether it has the same effect as `term`: `+` is the default qualifier.
     fn is(&self, term: &str) -> bool {
         self.text.strip_prefix('+').unwrap_or(self.text).eq_ignore_ascii_case(term)
     }
-    /// Name of a modifier (`redirect=`, `exp=`, or one that nobody knows).
+    /// Name of a modifier (`redirect=`, `exp=`, or an unknown one); none: it is a mechanism.
     fn modifier(&self) -> Option<&str> {
         let at = self.text.find(['=', ':', '/'])?;
         let name = &self.text[..at];
@@ -106,49 +107,28 @@ fn terms(record: &str) -> Vec<Term<'_>> {
     out
 }
 
-/// The terms that receivers get to: what stands behind `all` is never looked at (RFC 7208, 5.1).
+/// The terms that receivers evaluate: those after `all` are ignored (RFC 7208, 5.1).
 fn reached<'r, 'a>(terms: &'r [Term<'a>]) -> &'r [Term<'a>] {
     let end = terms.iter().position(Term::is_all).unwrap_or(terms.len());
     &terms[..end]
 }
 
-/// Lookups that the record itself asks for; those of the records it includes are not known here.
-/// `redirect=` counts only where there is no `all` (RFC 7208, 6.1).
-pub fn lookups(record: &str) -> usize {
+/// Number of DNS lookups that the record itself causes; those of included records are not known here. `redirect=`
+/// counts only without `all` (RFC 7208, 6.1).
+fn lookups(record: &str) -> usize {
     let all = terms(record);
     let has_all = all.iter().any(Term::is_all);
     let modifiers = all.iter().filter(|t| !has_all && t.modifier().is_some() && t.looks_up()).count();
     reached(&all).iter().filter(|t| t.modifier().is_none() && t.looks_up()).count() + modifiers
 }
 
-/// Whether receivers get to `term` in `record`.
-pub fn has(record: &str, term: &str) -> bool {
+/// Whether receivers evaluate `term` in `record`.
+pub(crate) fn has(record: &str, term: &str) -> bool {
     is_spf(record) && reached(&terms(record)).iter().any(|t| t.is(term))
 }
 
-/// Whether receivers can read the record.
-pub fn lint(record: &str) -> Result<(), SpfProblem> {
-    if !is_spf(record) {
-        return Err(SpfProblem::NotSpf);
-    }
-    terms(record).iter().try_for_each(Term::check)?;
-    match lookups(record) {
-        n if n > MAX_LOOKUPS => Err(SpfProblem::TooManyLookups(n)),
-        _ => Ok(()),
-    }
-}
-
-/// The one SPF record among the values of an apex TXT set; none: there is none.
-pub fn only_one<'a>(values: impl IntoIterator<Item = &'a str>) -> Result<Option<&'a str>, SpfProblem> {
-    let found: Vec<_> = values.into_iter().filter(|v| is_spf(v)).collect();
-    match found.len() {
-        0 | 1 => Ok(found.first().copied()),
-        n => Err(SpfProblem::Several(n)),
-    }
-}
-
-/// The record with `term` in it, everything else byte for byte. A record that has it already is given back as it is.
-pub fn merge(record: &str, term: &str) -> Result<String, SpfProblem> {
+/// The record with `term` in it, everything else byte for byte. A record that has it already is returned unchanged.
+pub(crate) fn merge(record: &str, term: &str) -> Result<String, SpfProblem> {
     if !is_spf(record) {
         return Err(SpfProblem::NotSpf);
     }
@@ -171,8 +151,8 @@ pub fn merge(record: &str, term: &str) -> Result<String, SpfProblem> {
     }
 }
 
-/// The record without the `term` that [`merge`] put in; as it is if it has none.
-pub fn unmerge(record: &str, term: &str) -> String {
+/// The record without the `term` that [`merge`] put in; unchanged if it has none.
+pub(crate) fn unmerge(record: &str, term: &str) -> String {
     if !is_spf(record) {
         return record.to_string();
     }
@@ -205,7 +185,7 @@ mod tests {
             ("v=spf1 a ip4:192.0.2.0/24", "v=spf1 a ip4:192.0.2.0/24 include:_spf.mail.example.net"),
             ("v=spf1 -all redirect=other.example", "v=spf1 include:_spf.mail.example.net -all redirect=other.example"),
             ("v=spf1 +INCLUDE:_spf.Mail.example.net -all", "v=spf1 +INCLUDE:_spf.Mail.example.net -all"),
-            // Behind all nobody looks.
+            // Terms after `all` are ignored.
             (
                 "v=spf1 -all include:_spf.mail.example.net",
                 "v=spf1 include:_spf.mail.example.net -all include:_spf.mail.example.net",
@@ -238,12 +218,8 @@ mod tests {
         ] {
             assert_eq!(merge(record, X), Err(want), "{record}");
         }
-        assert_eq!(only_one(["v=spf1 -all", "x", "v=spf1 ~all"]), Err(SpfProblem::Several(2)));
-        assert_eq!(only_one(["y", "v=spf1 ~all"]), Ok(Some("v=spf1 ~all")));
-        assert_eq!(only_one(["y"]), Ok(None));
         assert_eq!(lookups("v=spf1 a -all redirect=x include:y"), 1);
         assert_eq!(lookups("v=spf1 redirect=x"), 1);
-        assert!(lint("v=spf1 a -all").is_ok());
     }
 
     fn term() -> impl Strategy<Value = String> {

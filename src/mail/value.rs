@@ -1,4 +1,5 @@
-//! Values of records: between the canonical form of [`super::RrSet`] and the presentation form of RFC 1035. Pure.
+//! Values of records, from the canonical form of [`crate::rr::RrSet`] to the presentation form of
+//! RFC 1035 and back. Pure.
 
 use super::name;
 use crate::rr::RecordType;
@@ -6,7 +7,7 @@ use crate::rr::RecordType;
 /// Longest character-string of a TXT record, in bytes (RFC 1035, 3.3).
 const STRING: usize = 255;
 
-/// The presentation form of a canonical value, as zone files and the PowerDNS API want it.
+/// The presentation form of a canonical value, as in zone files and the PowerDNS API.
 pub fn to_presentation(rtype: RecordType, value: &str) -> String {
     match rtype {
         RecordType::TXT => quote_txt(value),
@@ -14,7 +15,7 @@ pub fn to_presentation(rtype: RecordType, value: &str) -> String {
     }
 }
 
-/// The canonical form of a presentation form.
+/// The canonical form of a value in presentation form. What cannot be parsed is returned unchanged.
 pub fn from_presentation(rtype: RecordType, content: &str) -> String {
     match rtype {
         RecordType::TXT => txt_text(&parse_txt(content)),
@@ -40,8 +41,8 @@ fn absolute(host: &str) -> String {
     format!("{}.", name::from_server(host))
 }
 
-/// The text of joined character-strings. Bytes that are not UTF-8 are shown as `\DDD`: such a value is somebody else's,
-/// and it is only compared, never written from this form.
+/// The text of joined character-strings. If they are not UTF-8, bytes are shown as `\DDD`: mailtenant writes no such
+/// value, so this form is only compared.
 pub fn txt_text(bytes: &[u8]) -> String {
     match std::str::from_utf8(bytes) {
         Ok(text) => text.to_string(),
@@ -80,7 +81,8 @@ fn quote_txt(text: &str) -> String {
     if out.is_empty() { "\"\"".into() } else { out }
 }
 
-/// The bytes of a TXT record's character-strings, joined. Takes quoted and unquoted strings and the escapes of RFC 1035, 5.1.
+/// The bytes of a TXT record's character-strings, joined. Takes quoted and unquoted strings and the
+/// escapes of RFC 1035, 5.1.
 fn parse_txt(content: &str) -> Vec<u8> {
     let bytes = content.as_bytes();
     let (mut out, mut quoted, mut i) = (Vec::with_capacity(bytes.len()), false, 0);

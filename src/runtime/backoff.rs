@@ -4,14 +4,14 @@ use mailtenant_clock::Random;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// First pause.
+/// Pause after the first failure.
 const BASE: Duration = Duration::from_secs(1);
-/// Longest pause.
+/// No pause is longer than this.
 const CAP: Duration = Duration::from_secs(300);
 
 /// How often each object has failed in a row.
 #[derive(Debug)]
-pub struct Backoff<K>(BTreeMap<K, u32>);
+pub(crate) struct Backoff<K>(BTreeMap<K, u32>);
 
 impl<K> Default for Backoff<K> {
     fn default() -> Self {
@@ -21,27 +21,23 @@ impl<K> Default for Backoff<K> {
 
 impl<K: Ord + Clone> Backoff<K> {
     /// Counts a failure; returns the pause: 1 s doubling to 300 s, give or take 20 % so that retries spread out.
-    pub fn failed(&mut self, key: &K, random: &dyn Random) -> Duration {
+    pub(crate) fn failed(&mut self, key: &K, random: &dyn Random) -> Duration {
         let failures = self.0.entry(key.clone()).or_insert(0);
         let pause = BASE.saturating_mul(1 << (*failures).min(9)).min(CAP);
         *failures = failures.saturating_add(1);
         random.around(pause, 20)
     }
     /// How often an object has failed in a row.
-    pub fn failures(&self, key: &K) -> u32 {
+    pub(crate) fn failures(&self, key: &K) -> u32 {
         self.0.get(key).copied().unwrap_or_default()
     }
     /// A pass succeeded, or the object is gone.
-    pub fn clear(&mut self, key: &K) {
+    pub(crate) fn clear(&mut self, key: &K) {
         self.0.remove(key);
     }
     /// How many objects are failing.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.0.len()
-    }
-    /// Whether none is failing.
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
     }
 }
 

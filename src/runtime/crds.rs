@@ -1,6 +1,6 @@
-//! Waits for CustomResourceDefinitions that are not there yet. An operator may well start before its CRDs: restarting
-//! it would not make them appear, so it waits, says for what, and is not ready. Reads by name alone (`get`), so that
-//! RBAC can be limited to these names.
+//! Waits for CustomResourceDefinitions that are not installed yet. An operator may well start before its CRDs:
+//! restarting it would not install them, so it waits, reports for what, and is not ready. Reads by name alone (`get`),
+//! so that RBAC can be limited to these names.
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::{Api, Client};
@@ -13,27 +13,27 @@ const FIRST_WAIT: Duration = Duration::from_secs(1);
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Why a CRD is waited for.
+/// Why a CRD cannot be used yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Why {
-    /// It was never applied.
+    /// It is not installed.
     NotFound,
-    /// The apiserver has not accepted its names yet.
+    /// The apiserver has not accepted its names yet (condition `Established`).
     NotEstablished,
-    /// It does not serve the version that is asked for.
+    /// It does not serve the version that the caller needs.
     NotServed,
-    /// We may not read it.
+    /// RBAC does not allow to read it.
     Forbidden,
-    /// The apiserver did not answer, or not with a CRD.
+    /// The apiserver did not answer in time, or not with a CRD.
     Unreadable,
 }
 
-/// A CRD that is waited for.
+/// A CRD that cannot be used yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Missing {
-    /// `<plural>.<group>`.
+    /// Name of the CRD, `<plural>.<group>`.
     pub name: String,
-    /// Why.
+    /// Why it cannot be used.
     pub why: Why,
 }
 
@@ -50,8 +50,8 @@ impl fmt::Display for Missing {
     }
 }
 
-/// Ends when all CRDs in `names` are established and serve `version`. `changed` is called with what is missing first
-/// of all (everything that is not known to be there), whenever that changes, and at last with nothing.
+/// Returns once all CRDs in `names` are established and serve `version`, however long that takes. `changed` is called
+/// with those that are missing after the first look, whenever they change, and at the end with none.
 pub async fn wait(
     client: Client,
     names: &[String],
@@ -61,7 +61,7 @@ pub async fn wait(
 ) {
     let api: Api<CustomResourceDefinition> = Api::all(client);
     let mut open: Vec<String> = names.to_vec();
-    let mut told: Option<Vec<Missing>> = None;
+    let mut reported: Option<Vec<Missing>> = None;
     let mut pause = FIRST_WAIT;
     loop {
         let mut missing = Vec::new();
@@ -71,15 +71,15 @@ pub async fn wait(
             }
         }
         open = missing.iter().map(|missing| missing.name.clone()).collect();
-        if told.as_ref() != Some(&missing) {
+        if reported.as_ref() != Some(&missing) {
             changed(&missing);
-            // Somebody is installing them right now: look often.
+            // Somebody is installing them just now: look often.
             pause = FIRST_WAIT;
         }
         if missing.is_empty() {
             return;
         }
-        told = Some(missing);
+        reported = Some(missing);
         sleep(random.around(pause, 20)).await;
         pause = (pause * 2).min(LONGEST_WAIT);
     }

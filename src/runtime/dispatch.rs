@@ -1,4 +1,4 @@
-//! Runs passes: as many at a time as the queue lets, each with a time limit, a panic costing one object one pass.
+//! Runs passes: as many at a time as the queue allows, each with a time limit. A panic costs one object one pass.
 
 use super::backoff::Backoff;
 use super::queue::{Bounds, Lane, Limits, Priority, Queue};
@@ -12,16 +12,16 @@ use tokio::sync::{Notify, watch};
 use tokio::task::{Id, JoinSet};
 use tokio::time::Instant;
 
-/// What a pass asks for.
+/// When a pass wants the next one of its object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Next {
-    /// Nothing until something changes.
+    /// Not before something changes.
     Settled,
-    /// Another look later; nothing failed.
+    /// After this time; nothing failed.
     After(Duration),
-    /// It failed or waits for something that may heal: again after a growing pause.
+    /// After a pause that grows with each failure in a row: it failed, or waits for something that may come by itself.
     Retry,
-    /// The same, and the other side has said when it wants to be asked again.
+    /// The same, but not before this time, which the other side asked for.
     RetryAfter(Duration),
 }
 
@@ -34,33 +34,33 @@ const FAILED_LIMIT: Duration = Duration::from_secs(10);
 /// How a pass ended, for metrics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ended {
-    /// It came to its end and asked for this.
+    /// It returned, with this wish.
     With(Next),
-    /// It took longer than it may.
+    /// It took longer than its limit and was dropped.
     TimedOut,
-    /// It panicked.
+    /// It panicked, and the panic was caught.
     Panicked,
 }
 
-/// Something that has passes. Keys are cheap to clone and ordered.
+/// What a controller does. `K` names an object; it is cheap to clone.
 pub trait Work<K>: Send + Sync + 'static {
-    /// One pass.
+    /// Runs one pass of an object. Dropped when it takes longer than its time limit.
     fn pass(self: Arc<Self>, key: K) -> impl Future<Output = Next> + Send;
-    /// A pass took too long or panicked: what can be said of that. Has a time limit of its own.
+    /// Reports that a pass took too long or panicked, for example in the status. Has a time limit of its own, 10 s.
     fn failed(self: Arc<Self>, _key: K, _ended: Ended) -> impl Future<Output = ()> + Send {
         async {}
     }
-    /// Which lane a key belongs to now.
+    /// The lane in which a key waits and runs now.
     fn lane(&self, key: &K) -> Lane;
-    /// Time limit of a pass, where it is not the usual one.
+    /// Time limit of a pass of this key; `usual` is that of the dispatcher.
     fn time_limit(&self, _key: &K, usual: Duration) -> Duration {
         usual
     }
-    /// Called after every pass.
+    /// Called after each pass, with the time it took; for metrics.
     fn ended(&self, key: &K, ended: Ended, duration: Duration);
 }
 
-/// The queue as everybody shares it.
+/// A [`Queue`] that can be shared, and the loop that runs its passes.
 pub struct Dispatcher<K> {
     queue: Mutex<Queue<K>>,
     backoff: Mutex<Backoff<K>>,
@@ -74,13 +74,13 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl<K: Ord + Clone + Send + Sync + 'static> Dispatcher<K> {
-    /// An empty one. `time_limit` is that of a pass, unless [`Work::time_limit`] says otherwise.
+    /// Without any keys. `time_limit` is that of a pass, unless [`Work::time_limit`] has another one.
     pub fn new(bounds: Bounds, time_limit: Duration) -> Self {
         let queue = Mutex::new(Queue::new(bounds));
         Dispatcher { queue, backoff: Mutex::default(), notify: Notify::new(), time_limit }
     }
 
-    /// Asks for passes now.
+    /// Asks for passes as soon as there is room.
     pub fn add(&self, keys: impl IntoIterator<Item = (K, Priority, Lane)>) {
         let mut queue = lock(&self.queue);
         for (key, priority, lane) in keys {
@@ -90,34 +90,34 @@ impl<K: Ord + Clone + Send + Sync + 'static> Dispatcher<K> {
         self.notify.notify_one();
     }
 
-    /// Asks for a pass after a while; several such requests are one.
+    /// Asks for a pass after some time. Of several such requests the earliest counts.
     pub fn add_after(&self, key: &K, after: Duration) {
         lock(&self.queue).add_at(key, Instant::now() + after);
         self.notify.notify_one();
     }
 
-    /// Gives a group limits of its own; none: those of every group.
+    /// Gives a group limits of its own; none: those of [`Bounds`] again.
     pub fn set_limits(&self, group: &str, limits: Option<Limits>) {
         lock(&self.queue).set_limits(group, limits);
         self.notify.notify_one();
     }
 
-    /// The object is gone: its failures do not count against a new one of that name.
+    /// Forgets the failures of an object that is gone, so that they do not count for a new one of its name.
     pub fn forget(&self, key: &K) {
         lock(&self.backoff).clear(key);
     }
 
-    /// How many objects are failing now.
+    /// Number of objects whose last pass failed.
     pub fn failing(&self) -> usize {
         lock(&self.backoff).len()
     }
 
-    /// How often the passes of an object have failed in a row.
+    /// Number of passes of an object that failed in a row.
     pub fn failures(&self, key: &K) -> u32 {
         lock(&self.backoff).failures(key)
     }
 
-    /// Waiting passes, by group.
+    /// Number of keys that wait, by group. Groups that are idle are not in it.
     pub fn depths(&self) -> BTreeMap<String, usize> {
         lock(&self.queue).depths().map(|(group, waiting)| (group.to_owned(), waiting)).collect()
     }

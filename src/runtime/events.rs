@@ -1,5 +1,5 @@
-//! Events (`events.k8s.io/v1`) for people: a bounded queue that never makes a pass wait or fail. Create only, no
-//! series: what would be repeated is left out.
+//! Events (`events.k8s.io/v1`) for people: a bounded queue that never makes a pass wait or fail. Events are only
+//! created, never updated to a series: what would be repeated is left out.
 //!
 //! kube's own `Recorder` is not used: its cache is scanned for every publish (0.3 ms each at 20,000 objects), and a
 //! changed note repeats the old one.
@@ -19,19 +19,19 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
 use tracing::{debug, warn};
 
-/// Longest note the API takes, in bytes.
-pub const NOTE_LIMIT: usize = 1024;
-/// Events that may wait to be published; 1 KiB each at most, and what comes on top is dropped and counted.
+/// Longest note that the API accepts, in bytes.
+const NOTE_LIMIT: usize = 1024;
+/// Most Events that wait to be published, of about 1 KiB each. Further ones are dropped and counted.
 pub const QUEUE: usize = 1024;
-/// Events remembered so that they are not repeated.
+/// Number of Events that are remembered so that they are not repeated.
 pub const REMEMBERED: usize = 4096;
 /// How long the same Event of the same object is not repeated. Less than the hour that the apiserver keeps Events, so
-/// that a state that comes back later is told again.
+/// that a state that comes back later is reported again.
 pub const REPEAT_AFTER: Duration = Duration::from_secs(600);
-/// Time limit of one publish.
-pub const PUBLISH_TIMEOUT: Duration = Duration::from_secs(5);
+/// Time limit for publishing one Event.
+const PUBLISH_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The two types of Events there are.
+/// `type` of an Event, as Kubernetes defines it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EventType {
     /// As it should be.
@@ -92,7 +92,7 @@ impl Recent {
     }
 }
 
-/// Takes Events from anywhere. Cheap to clone.
+/// Takes Events from anywhere. Cheap to clone; clones share one queue.
 #[derive(Clone)]
 pub struct Events(Arc<Inner>);
 
@@ -104,11 +104,11 @@ struct Inner {
 
 struct State {
     recent: Recent,
-    /// `None` once closed.
+    /// `None` once [`Events::close`] was called.
     sender: Option<mpsc::Sender<Queued>>,
 }
 
-/// Publishes what [`Events`] took; one future, owned by whoever runs the operator.
+/// Publishes the Events that [`Events`] took.
 pub struct Publisher {
     client: Client,
     random: Arc<dyn Random>,
@@ -117,8 +117,8 @@ pub struct Publisher {
     instance: String,
 }
 
-/// Where Events are given in, and the future that publishes them. `controller` is the reporting controller
-/// (`example.dev/operator`), `instance` this process.
+/// The two ends of a queue of Events. `controller` is the `reportingController` (`example.dev/operator`),
+/// `instance` the `reportingInstance`: this process.
 pub fn new(
     client: Client,
     controller: impl Into<String>,
@@ -145,9 +145,9 @@ impl Events {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Gives an Event in and returns at once. The same reason and note for the same object (by uid) is left out for
-    /// [`REPEAT_AFTER`]; with [`QUEUE`] Events waiting it is dropped and counted. `reason` and `action` are CamelCase
-    /// words, `note` a sentence without secrets.
+    /// Puts an Event into the queue and returns at once. The same reason and note for the same object (by uid) is left
+    /// out for [`REPEAT_AFTER`]; with [`QUEUE`] Events waiting it is dropped and counted. `reason` and `action` are
+    /// CamelCase words, `note` a sentence without secrets.
     pub fn publish(&self, regarding: ObjectReference, type_: EventType, reason: &str, action: &str, mut note: String) {
         note.truncate(cut(&note, NOTE_LIMIT).len());
         let mut hasher = DefaultHasher::new();

@@ -1,4 +1,4 @@
-//! The finalizer of an object: put on before anything is made elsewhere, taken off only on proof.
+//! The finalizer of an object: added before anything is created elsewhere, removed once that is proven to be gone.
 
 use kube::api::{Patch, PatchParams};
 use kube::{Api, Resource, ResourceExt};
@@ -6,17 +6,17 @@ use serde::de::DeserializeOwned;
 use serde_json::json;
 use std::fmt::Debug;
 
-/// How a clean-up stands.
+/// How far the cleanup of a deleted object is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Cleanup<W> {
-    /// Nothing of ours is left: the finalizer may go.
+    /// Nothing is left to clean up: the finalizer may be removed.
     Done,
-    /// Not yet; the finalizer stays.
+    /// Something is left, and this is why. The finalizer stays.
     Waiting(W),
 }
 
-/// Puts the finalizer on by compare-and-set; returns the object as written, or `None` if it is there already.
-/// 409: somebody else wrote, the caller's object is old.
+/// Adds the finalizer by compare-and-set; returns the object as written, or `None` if it has the finalizer already. An
+/// API error 409: somebody else wrote the object since the caller read it.
 pub async fn add<K>(api: &Api<K>, object: &K, finalizer: &str, manager: &str) -> Result<Option<K>, kube::Error>
 where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned,
@@ -29,7 +29,8 @@ where
     set(api, object, &all, manager).await.map(Some)
 }
 
-/// Takes the finalizer off by compare-and-set; returns the object as written. An object that is gone is fine.
+/// Removes the finalizer by compare-and-set; returns the object as written, or `None` if it has no
+/// such finalizer or is gone.
 pub async fn remove<K>(api: &Api<K>, object: &K, finalizer: &str, manager: &str) -> Result<Option<K>, kube::Error>
 where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned,

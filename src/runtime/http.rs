@@ -1,6 +1,6 @@
 //! `/healthz`, `/readyz` and `/metrics`. Served from the first moment on, before the CRDs are there and before the
-//! process leads, so that a waiting replica is seen to wait. Knows no client and no object: what it tells is put into
-//! [`Health`] and [`Metrics`] by others.
+//! process leads, so that a waiting replica can be seen to wait. Knows no client and no object: others put into
+//! [`Health`] and [`Metrics`] what is served.
 
 use super::metrics::{CONTENT_TYPE, Metrics};
 use super::shutdown::Shutdown;
@@ -17,20 +17,20 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::time::Instant;
 
-/// Whether the process lives and is ready. Cheap to clone; clones share their state.
+/// Whether the process is alive and ready. Cheap to clone; clones share their state.
 #[derive(Clone, Default)]
 pub struct Health(Arc<Mutex<Inner>>);
 
 #[derive(Default)]
 struct Inner {
-    /// Loops that promised to beat: the longest silence allowed, and when they last did.
+    /// Loops that must report: the longest silence allowed, and when they last did.
     pulses: BTreeMap<&'static str, (Duration, Instant)>,
-    /// What is waited for, and the reason to show.
+    /// Conditions that readiness waits for, each with the reason to show.
     gates: BTreeMap<&'static str, String>,
 }
 
 impl Health {
-    /// Alive, and ready.
+    /// Alive and ready, until something is registered that is not.
     pub fn new() -> Self {
         Self::default()
     }
@@ -39,25 +39,24 @@ impl Health {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Not ready until [`Health::ready`] is called for the same `gate`; `reason` is shown to whoever asks.
+    /// Not ready until [`Health::ready`] is called for the same `gate`; `reason` is shown by `/readyz`.
     pub fn waiting(&self, gate: &'static str, reason: impl Into<String>) {
         self.lock().gates.insert(gate, reason.into());
     }
 
-    /// What `gate` waited for is there.
+    /// Ends the wait of [`Health::waiting`] for `gate`.
     pub fn ready(&self, gate: &'static str) {
         self.lock().gates.remove(gate);
     }
 
-    /// A promise: from now on the loop `name` beats at least once in `silence`, or the process counts as dead. Dropping
-    /// the pulse ends the promise.
-    pub fn pulse(&self, name: &'static str, silence: Duration) -> Pulse {
+    /// From now on the loop `name` must call [`Pulse::beat`] at least once in `silence`, or `/healthz` fails. Ends
+    /// when the [`Pulse`] is dropped.
+    fn pulse(&self, name: &'static str, silence: Duration) -> Pulse {
         self.lock().pulses.insert(name, (silence, Instant::now()));
         Pulse { health: self.clone(), name }
     }
 
-    /// Beats `name` for ever, four times as often as promised: shows that the runtime that polls this future still
-    /// turns. Meant for the task of the main loop.
+    /// Never returns. `/healthz` fails once the runtime has not polled this future for `silence`.
     pub async fn heartbeat(&self, name: &'static str, silence: Duration) {
         let pulse = self.pulse(name, silence);
         loop {
@@ -67,27 +66,27 @@ impl Health {
     }
 
     /// The loops that are overdue, with their silence.
-    pub fn overdue(&self) -> Vec<(&'static str, Duration)> {
+    fn overdue(&self) -> Vec<(&'static str, Duration)> {
         let inner = self.lock();
         let silences = inner.pulses.iter().map(|(name, (allowed, last))| (*name, *allowed, last.elapsed()));
         silences.filter(|(_, allowed, silent)| silent > allowed).map(|(name, _, silent)| (name, silent)).collect()
     }
 
-    /// What is waited for, with the reasons.
-    pub fn waits(&self) -> Vec<(&'static str, String)> {
+    /// What readiness waits for, with the reasons.
+    fn waits(&self) -> Vec<(&'static str, String)> {
         self.lock().gates.iter().map(|(gate, reason)| (*gate, reason.clone())).collect()
     }
 }
 
-/// See [`Health::pulse`].
-pub struct Pulse {
+/// The sign of life of one loop, see [`Health::pulse`].
+struct Pulse {
     health: Health,
     name: &'static str,
 }
 
 impl Pulse {
-    /// The loop still turns.
-    pub fn beat(&self) {
+    /// The loop is still running.
+    fn beat(&self) {
         if let Some((_, last)) = self.health.lock().pulses.get_mut(self.name) {
             *last = Instant::now();
         }
@@ -131,7 +130,7 @@ async fn metrics(State(served): State<Served>) -> Response {
     }
 }
 
-/// Opens the port. `[::]`, the default that serves both families, falls back to `0.0.0.0` on a machine without IPv6.
+/// Opens the port. `[::]`, which serves IPv4 too, falls back to `0.0.0.0` on a machine without IPv6.
 pub async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     match TcpListener::bind(address).await {
         Err(error)
@@ -143,7 +142,7 @@ pub async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     }
 }
 
-/// Serves until `shutdown` is asked for.
+/// Serves `/healthz`, `/readyz` and `/metrics` until `shutdown` is requested.
 pub async fn serve(listener: TcpListener, health: Health, metrics: Metrics, shutdown: Shutdown) -> io::Result<()> {
     let router = Router::new()
         .route("/healthz", get(healthz))

@@ -1,11 +1,12 @@
-//! A secondary index: who refers to whom. A scan of 100,000 objects takes 2 to 7 ms, a look-up here a microsecond.
+//! A secondary index: which objects refer to which. A scan of 100,000 objects takes 2 to 7 ms,
+//! a look-up here a microsecond.
 
 use std::borrow::Borrow;
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Who refers to one key. Most keys have one referrer (an address, a Secret), and a `BTreeSet` of one allocates a
-/// node for eleven: by the sizes of the types some 1.2 kB a mailbox in two such indexes (calculated, not measured).
+/// node for eleven: by the sizes of the types about 1.2 kB per object in two such indexes (calculated, not measured).
 #[derive(Debug)]
 enum Few<B> {
     One(B),
@@ -23,7 +24,7 @@ impl<A, B> Default for Multi<A, B> {
 }
 
 impl<A: Ord + Clone, B: Ord + Clone> Multi<A, B> {
-    /// Moves one referrer from the keys it had to the keys it has.
+    /// Moves the referrer `who` from its `old` keys to its `new` ones.
     pub fn update(&mut self, who: &B, old: impl IntoIterator<Item = A>, new: impl IntoIterator<Item = A>) {
         for key in old {
             self.remove(&key, who);
@@ -65,7 +66,7 @@ impl<A: Ord + Clone, B: Ord + Clone> Multi<A, B> {
         }
     }
 
-    /// Who refers to `key`, in order.
+    /// The objects that refer to `key`, in their order.
     pub fn of<'a, Q: Ord + ?Sized>(&'a self, key: &Q) -> impl Iterator<Item = &'a B> + use<'a, A, B, Q>
     where
         A: Borrow<Q>,
@@ -78,7 +79,7 @@ impl<A: Ord + Clone, B: Ord + Clone> Multi<A, B> {
         one.into_iter().chain(many.into_iter().flatten())
     }
 
-    /// How many refer to `key`.
+    /// Number of objects that refer to `key`.
     pub fn count(&self, key: &A) -> usize {
         match self.0.get(key) {
             Some(Few::One(_)) => 1,

@@ -23,20 +23,20 @@ pub struct Config {
     pub namespace: String,
     /// Name of the Lease.
     pub name: String,
-    /// Who we are; unique for each process, see [`identity`].
+    /// `holderIdentity` of this process, unique for each process: see [`identity`].
     pub identity: String,
-    /// How long others wait for a sign of life of the leader.
+    /// How long others wait for a renewal before they take the Lease over (`leaseDurationSeconds`).
     pub duration: Duration,
-    /// Time between renewals, and between a candidate's looks.
+    /// Time between two renewals, and between two reads by a candidate.
     pub renew_every: Duration,
-    /// When a leader that cannot renew gives up.
+    /// How long after its last renewal a leader gives up.
     pub renew_deadline: Duration,
     /// Time limit of one request.
     pub request_timeout: Duration,
 }
 
 impl Config {
-    /// 15 s of lease, renewed every 2 s, given up after 10 s; 5 s for a request.
+    /// A Lease of 15 s, renewed every 2 s and given up after 10 s, with 5 s for a request.
     pub fn new(namespace: impl Into<String>, name: impl Into<String>, identity: impl Into<String>) -> Self {
         Config {
             namespace: namespace.into(),
@@ -50,20 +50,20 @@ impl Config {
     }
 }
 
-/// An identity that no other process has, also not this one's next life under the same host name.
+/// An identity that no other process has, nor this one after a restart under the same host name.
 pub fn identity(hostname: &str, random: &dyn Random) -> String {
     let mut bytes = [0u8; 8];
     random.fill(&mut bytes);
     format!("{hostname}_{:016x}", u64::from_be_bytes(bytes))
 }
 
-/// Why leadership ended. What follows is the same each time: stop writing and exit.
+/// Why leadership ended. Whatever the reason, the process must stop writing and exit.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Lost {
     /// Another holds the Lease, or it was cleared.
     #[error("the Lease is held by {holder:?}")]
     Taken {
-        /// The other's identity; empty where it was cleared.
+        /// Identity of the other process; empty where the holder was cleared.
         holder: String,
     },
     /// The Lease was deleted, so that anyone may create it.
@@ -110,12 +110,13 @@ pub struct Election {
 }
 
 impl Election {
-    /// A candidate that asks for nothing yet. Give it a client of its own: its requests must not queue behind others.
+    /// A candidate that sends nothing yet. Give it a client of its own, so that renewals do
+    /// not wait behind other requests.
     pub fn new(client: Client, config: Config, clock: Arc<dyn Clock>, random: Arc<dyn Random>) -> Self {
         Election { api: Api::namespaced(client, &config.namespace), config, clock, random }
     }
 
-    /// Waits until the Lease is ours, for as long as it takes; failed requests are logged and tried again.
+    /// Waits until this process holds the Lease, for as long as it takes. Failed requests are logged and tried again.
     pub async fn acquire(self: &Arc<Self>) -> Leadership {
         let mut observed: Observed = None;
         loop {
@@ -171,11 +172,12 @@ impl Election {
         Ok(Some(Leadership { election: self.clone(), lease, last_good: sent }))
     }
 
-    /// Lets go of the Lease if it is ours, so that the next candidate need not wait. Best effort, time-limited; call it
-    /// after [`Leadership::hold`] was dropped and nothing writes any more.
+    /// Clears the holder of the Lease if it is this process, so that the next candidate need not wait. Tries
+    /// for at most `request_timeout`, and only logs a failure. Call it after [`Leadership::hold`] was dropped
+    /// and nothing writes any more.
     pub async fn release(&self) {
         let released = timeout(self.config.request_timeout, async {
-            // A renewal that was on its way may come between: then its version is read and the release tried again.
+            // A renewal that was sent before may come in between: then the Lease is read and released again.
             for _ in 0..3 {
                 match self.try_release().await {
                     Err(Failure::Conflict) => continue,
@@ -234,7 +236,7 @@ impl Election {
     }
 }
 
-/// The Lease is ours, as long as [`Leadership::hold`] runs.
+/// This process holds the Lease as long as [`Leadership::hold`] runs.
 pub struct Leadership {
     election: Arc<Election>,
     lease: Lease,
@@ -243,8 +245,8 @@ pub struct Leadership {
 }
 
 impl Leadership {
-    /// Renews until leadership is lost, which is the only way in which it ends. Must be polled by a task that nothing
-    /// blocks. When it ends, whatever it protected must end at once.
+    /// Renews the Lease until leadership is lost, and returns why. Must be polled by a task that nothing blocks. When
+    /// it returns, everything that needs the Lease must end at once.
     pub async fn hold(mut self) -> Lost {
         let config = &self.election.config;
         let mut next = self.last_good + config.renew_every;
@@ -252,7 +254,7 @@ impl Leadership {
             let deadline = self.last_good + config.renew_deadline;
             sleep_until(next.min(deadline)).await;
             let sent = Instant::now();
-            // Also the way out after the process itself was stopped for a while.
+            // Also reached after the process itself was stopped for a while.
             if sent >= deadline {
                 return Lost::Deadline(config.renew_deadline);
             }
@@ -263,7 +265,7 @@ impl Leadership {
                 Ok(Ok(lease)) => (self.lease, self.last_good) = (lease, sent),
                 Ok(Err(Failure::NotFound)) => return Lost::Deleted,
                 // Someone wrote the Lease. It may have been ourselves (a renewal whose answer was lost) or a person who
-                // put a label on it: only the holder's name tells.
+                // put a label on it: only the name of the holder shows it.
                 Ok(Err(Failure::Conflict)) => {
                     match timeout_at(deadline, self.election.bounded(self.election.api.get_opt(&config.name))).await {
                         Ok(Ok(Some(lease))) => {

@@ -1,6 +1,6 @@
-//! What the process counts, in the text format of Prometheus. Labels are kinds, operations, outcomes and names of
-//! backends: never an address, a domain, an error text or anything a tenant chose. Names get the prefix that the
-//! caller gives; nothing here knows what is being counted.
+//! Metrics of a controller, in the text format of OpenMetrics. Labels are kinds, operations, outcomes and
+//! names of servers: never a text of an error or anything that a tenant chose. All names begin with a
+//! prefix that the caller gives.
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
@@ -8,12 +8,14 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
-use prometheus_client::registry::Registry;
+use prometheus_client::registry::{Metric, Registry};
+use std::fmt::Debug;
+use std::hash::Hash;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Content type of [`Metrics::text`].
-pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+/// `Content-Type` of the text that [`Metrics::text`] returns.
+pub(crate) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct KindOutcome {
@@ -71,99 +73,73 @@ struct Inner {
     resident_memory: Gauge,
 }
 
-/// A metric that is in the registry.
-fn registered<M: prometheus_client::registry::Metric + Clone>(
-    registry: &mut Registry,
-    name: &str,
-    help: &str,
-    metric: M,
-) -> M {
-    registry.register(name, help, metric.clone());
-    metric
+/// Adds metrics to a registry, one line of the table below each.
+struct Table<'a>(&'a mut Registry);
+
+impl Table<'_> {
+    fn add<M: Metric + Clone + Default>(&mut self, name: &str, help: &str) -> M {
+        self.put(name, help, M::default())
+    }
+
+    /// A histogram of seconds.
+    fn seconds<L>(&mut self, name: &str, help: &str) -> Histograms<L>
+    where
+        L: EncodeLabelSet + Clone + Debug + Hash + Eq + Send + Sync + 'static,
+    {
+        self.put(name, help, Family::new_with_constructor(seconds as fn() -> Histogram))
+    }
+
+    fn put<M: Metric + Clone>(&mut self, name: &str, help: &str, metric: M) -> M {
+        self.0.register(name, help, metric.clone());
+        metric
+    }
 }
 
 impl Metrics {
-    /// An empty set of metrics named `<prefix>_…`.
+    /// Metrics whose names begin with `<prefix>_`, in a registry of their own.
     pub fn new(prefix: &str) -> Self {
         Self::with(prefix, |_| {})
     }
 
-    /// The same, and what the caller registers beside them under the same prefix.
+    /// The same, with what `more` registers under the same prefix.
     pub fn with(prefix: &str, more: impl FnOnce(&mut Registry)) -> Self {
         let mut registry = Registry::default();
-        let resident_memory = Gauge::default();
-        registry.register(
-            "process_resident_memory_bytes",
-            "Resident memory of the process, read when it is scraped",
-            resident_memory.clone(),
-        );
+        let memory = "Resident memory of the process, read when it is scraped";
+        let resident_memory = Table(&mut registry).add("process_resident_memory_bytes", memory);
         let named = registry.sub_registry_with_prefix(prefix);
         more(named);
+        let mut table = Table(named);
         Metrics(Arc::new(Inner {
-            reconciles: registered(named, "reconcile", "Passes by kind and outcome", Family::default()),
-            reconcile_seconds: registered(
-                named,
-                "reconcile_duration_seconds",
-                "Time a pass took",
-                Histograms::<Kind>::new_with_constructor(seconds),
-            ),
-            queue_depth: registered(named, "queue_depth", "Objects that wait for a pass", Family::default()),
-            objects_in_backoff: registered(
-                named,
-                "objects_in_backoff",
-                "Objects whose last pass failed",
-                Family::default(),
-            ),
-            cache_objects: registered(named, "cache_objects", "Objects in the cache of a watch", Family::default()),
-            watch_restarts: registered(
-                named,
-                "watch_restarts",
-                "Watches that ended in an error and were started again",
-                Family::default(),
-            ),
-            kubernetes_requests: registered(
-                named,
+            reconciles: table.add("reconcile", "Passes by kind and outcome"),
+            reconcile_seconds: table.seconds("reconcile_duration_seconds", "Time a pass took"),
+            queue_depth: table.add("queue_depth", "Objects that wait for a pass"),
+            objects_in_backoff: table.add("objects_in_backoff", "Objects whose last pass failed"),
+            cache_objects: table.add("cache_objects", "Objects in the cache of a watch"),
+            watch_restarts: table.add("watch_restarts", "Watches that ended in an error and were started again"),
+            kubernetes_requests: table.add(
                 "kubernetes_requests",
                 "Requests to the Kubernetes API; code is the HTTP status, or timeout, or error where no answer came",
-                Family::default(),
             ),
-            kubernetes_seconds: registered(
-                named,
+            kubernetes_seconds: table.seconds(
                 "kubernetes_request_duration_seconds",
                 "Time to the end of the answer; for a watch, to its beginning",
-                Histograms::<Verb>::new_with_constructor(seconds),
             ),
-            leader: registered(
-                named,
-                "leader",
-                "1 while this process holds the Lease or runs without one",
-                Gauge::default(),
-            ),
-            crd_missing: registered(named, "crd_missing", "CRDs that are waited for", Gauge::default()),
-            panics: registered(
-                named,
-                "panics",
-                "Passes that panicked; each cost one object one pass",
-                Counter::default(),
-            ),
-            events_dropped: registered(
-                named,
-                "events_dropped",
-                "Events not published because too many were waiting",
-                Counter::default(),
-            ),
+            leader: table.add("leader", "1 while this process holds the Lease or runs without one"),
+            crd_missing: table.add("crd_missing", "CRDs that are waited for"),
+            panics: table.add("panics", "Passes that panicked; each cost one object one pass"),
+            events_dropped: table.add("events_dropped", "Events not published because too many were waiting"),
             registry,
             resident_memory,
         }))
     }
 
-    /// A pass of an object of `kind` ended.
+    /// Counts a pass of an object of `kind` that ended, with the time it took.
     pub fn reconciled(&self, kind: &'static str, outcome: &'static str, took: Duration) {
         self.0.reconciles.get_or_create(&KindOutcome { kind, outcome }).inc();
         self.0.reconcile_seconds.get_or_create(&Kind { kind }).observe(took.as_secs_f64());
     }
 
-    /// So many objects wait in each lane of the queue. Lanes that are not in it are forgotten.
+    /// Sets how many objects wait in each lane of the queue. Lanes that are not in `depths` are left out from now on.
     pub fn queue_depths<'a>(&self, depths: impl IntoIterator<Item = (&'a str, usize)>) {
         self.0.queue_depth.clear();
         for (lane, depth) in depths {
@@ -171,49 +147,49 @@ impl Metrics {
         }
     }
 
-    /// So many objects of `kind` wait for a retry.
+    /// Sets how many objects of `kind` failed in their last pass.
     pub fn objects_in_backoff(&self, kind: &'static str, objects: usize) {
         self.0.objects_in_backoff.get_or_create(&Kind { kind }).set(gauge(objects));
     }
 
-    /// So many objects of `kind` are cached.
+    /// Sets how many objects of `kind` the cache of a watch holds.
     pub fn cache_objects(&self, kind: &'static str, objects: usize) {
         self.0.cache_objects.get_or_create(&Kind { kind }).set(gauge(objects));
     }
 
-    /// The watch of `kind` failed and is started again.
+    /// Counts a watch of `kind` that failed and is started again.
     pub fn watch_restarted(&self, kind: &'static str) {
         self.0.watch_restarts.get_or_create(&Kind { kind }).inc();
     }
 
-    /// A request to the Kubernetes API ended. `resource` is the plural with its subresource (`pods/status`), `code` the
-    /// HTTP status, `timeout` or `error`.
-    pub fn kubernetes_request(&self, verb: &'static str, resource: String, code: String, took: Duration) {
+    /// Counts a request to the Kubernetes API that ended. `resource` is the plural with its subresource
+    /// (`pods/status`), `code` the HTTP status, `timeout` or `error`.
+    pub(crate) fn kubernetes_request(&self, verb: &'static str, resource: String, code: String, took: Duration) {
         self.0.kubernetes_requests.get_or_create(&KubernetesRequest { verb, resource, code }).inc();
         self.0.kubernetes_seconds.get_or_create(&Verb { verb }).observe(took.as_secs_f64());
     }
 
-    /// Whether this process leads.
+    /// Sets whether this process leads.
     pub fn leader(&self, leads: bool) {
         self.0.leader.set(i64::from(leads));
     }
 
-    /// So many CRDs are waited for.
+    /// Sets how many CRDs are waited for.
     pub fn crd_missing(&self, missing: usize) {
         self.0.crd_missing.set(gauge(missing));
     }
 
-    /// A pass panicked and was caught.
+    /// Counts a pass that panicked.
     pub fn panicked(&self) {
         self.0.panics.inc();
     }
 
-    /// An Event was dropped.
-    pub fn event_dropped(&self) {
+    /// Counts an Event that was dropped.
+    pub(crate) fn event_dropped(&self) {
         self.0.events_dropped.inc();
     }
 
-    /// The metrics as text, of content type [`CONTENT_TYPE`]. Memory is read now; 0 where it cannot be read.
+    /// All metrics in the text format of OpenMetrics. Memory is read now, and 0 where `/proc` does not show it.
     pub fn text(&self) -> Result<String, std::fmt::Error> {
         let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
         self.0.resident_memory.set(resident_bytes(&status).unwrap_or(0));
@@ -227,8 +203,8 @@ fn gauge(n: usize) -> i64 {
     i64::try_from(n).unwrap_or(i64::MAX)
 }
 
-/// Resident bytes from the text of `/proc/self/status`. Not from `statm`, which counts pages, whose size only `libc`
-/// could tell.
+/// Resident bytes from the text of `/proc/self/status`. Not from `statm`: it counts pages, and
+/// only `libc` knows their size.
 fn resident_bytes(status: &str) -> Option<i64> {
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
     let kibibytes: i64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;

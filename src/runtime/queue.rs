@@ -8,7 +8,7 @@
 //!
 //! - Groups (a server each) are served in rotation. Each has its own bound, so a slow one leaves room for the others,
 //!   and may run a few passes even when the others hold every slot.
-//! - The members of a group (a tenant each) are served round robin, one pass at a time: whoever asks for one pass waits
+//! - The members of a group (a tenant each) are served round robin, one pass at a time: a member that asks for one waits
 //!   for one pass of each other member at most, however many those have waiting. A member may hold only a part of its
 //!   group's slots, so that one whose passes are slow leaves room for those that come later.
 //! - Within a member urgent keys go first, but never more than [`IN_A_ROW`] while a less urgent one waits; keys of the
@@ -24,50 +24,50 @@ use tokio::time::Instant;
 /// How soon a waiting object should run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Priority {
-    /// A person is waiting: an edit, a deletion.
+    /// A person waits for it: an edit, a deletion.
     High,
     /// A new object, a parent that became ready.
     Normal,
-    /// A look that may find nothing to do.
+    /// A check that may find nothing to do.
     Low,
 }
 
-/// As many keys of one priority a member runs one after the other while a less urgent one of its own waits.
+/// Most keys of one priority that a member runs in a row while a less urgent one of its own waits.
 pub const IN_A_ROW: u8 = 4;
 
 /// Where a key waits and runs.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Lane {
-    /// What is used: a server. Also a label of metrics, so it must not be anything that a tenant chose.
+    /// What the pass uses, such as a server. Also a label of metrics, so it must not be anything that a tenant chose.
     pub group: String,
-    /// Who uses it: a tenant.
+    /// Who uses it, such as a tenant. The members of a group take turns.
     pub member: String,
 }
 
 impl Lane {
-    /// From its parts.
+    /// A lane of a group and one of its members.
     pub fn new(group: impl Into<String>, member: impl Into<String>) -> Self {
         Lane { group: group.into(), member: member.into() }
     }
 }
 
-/// How many passes may run at a time; at least one each, whatever is given.
+/// Most passes that run at the same time. 0 counts as 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// In a group.
+    /// Most passes in a group.
     pub group: usize,
-    /// Of one member of it.
+    /// Most passes of one member of the group.
     pub member: usize,
 }
 
-/// Bounds of a queue.
+/// Bounds of a whole queue.
 #[derive(Clone, Copy, Debug)]
 pub struct Bounds {
-    /// Passes at a time, all groups together.
+    /// Most passes at the same time, all groups together.
     pub concurrency: usize,
     /// Passes that each group may run even when `concurrency` is used up by others.
     pub guaranteed: usize,
-    /// Of a group that has none of its own by [`Queue::set_limits`].
+    /// Limits of a group that has none of its own by [`Queue::set_limits`].
     pub limits: Limits,
 }
 
@@ -75,7 +75,7 @@ pub struct Bounds {
 enum State {
     /// In its lane, with its place in the order of that priority.
     Waiting { lane: Lane, priority: Priority, sequence: u64 },
-    /// In the schedule.
+    /// In the schedule, until `at`.
     Delayed { at: Instant, sequence: u64 },
     /// Running, with what was asked for meanwhile.
     Running { lane: Lane, requested: Option<Priority>, delayed: Option<Instant> },
@@ -169,7 +169,7 @@ impl<K> Group<K> {
     }
 }
 
-/// The queue.
+/// Keys that wait, keys that run, and keys that are due later.
 #[derive(Debug)]
 pub struct Queue<K> {
     bounds: Bounds,
@@ -184,7 +184,7 @@ pub struct Queue<K> {
 }
 
 impl<K: Ord + Clone> Queue<K> {
-    /// An empty queue.
+    /// A queue without any keys.
     pub fn new(bounds: Bounds) -> Self {
         Queue {
             bounds,
@@ -198,7 +198,7 @@ impl<K: Ord + Clone> Queue<K> {
         }
     }
 
-    /// Gives a group limits of its own; none: those of every group.
+    /// Gives a group limits of its own; none: those of [`Bounds`] again.
     pub fn set_limits(&mut self, group: &str, limits: Option<Limits>) {
         let before = match limits {
             Some(limits) => self.limits.insert(group.to_owned(), limits),
@@ -220,8 +220,8 @@ impl<K: Ord + Clone> Queue<K> {
         *self.limits.get(group).unwrap_or(&self.bounds.limits)
     }
 
-    /// Asks for a pass as soon as there is room. A key that waits already moves up if this is more urgent, and into this
-    /// lane if it waits in another one.
+    /// Asks for a pass as soon as there is room. A key that waits already moves up if this is more urgent, and into
+    /// this lane if it waits in another one.
     pub fn add(&mut self, key: &K, priority: Priority, lane: &Lane) {
         let mut priority = priority;
         match self.states.get_mut(key) {
@@ -250,7 +250,8 @@ impl<K: Ord + Clone> Queue<K> {
         self.drop_entry(replaced);
     }
 
-    /// Asks for a pass at a time; an earlier request stands.
+    /// Asks for a pass at a certain time. Of several such requests the earliest counts, and none
+    /// while the key waits anyway.
     pub fn add_at(&mut self, key: &K, at: Instant) {
         match self.states.get_mut(key) {
             Some(State::Running { delayed, .. }) => *delayed = Some(delayed.map_or(at, |d| d.min(at))),
@@ -295,12 +296,12 @@ impl<K: Ord + Clone> Queue<K> {
         }
     }
 
-    /// When the next delayed key is due.
+    /// When the next delayed key is due; none: no key is delayed.
     pub fn next_due(&self) -> Option<Instant> {
         self.schedule.first_key_value().map(|((at, _), _)| *at)
     }
 
-    /// Moves keys that are due into their lanes.
+    /// Moves the keys that are due at `now` into their lanes.
     pub fn add_due(&mut self, now: Instant, lane_of: impl Fn(&K) -> Lane) {
         while let Some(((at, _), key)) = self.schedule.first_key_value() {
             if *at > now {
@@ -312,7 +313,8 @@ impl<K: Ord + Clone> Queue<K> {
         }
     }
 
-    /// The next key to run, if one waits where there is room. The caller must call [`Queue::done`] afterwards.
+    /// The next key to run; none: no key waits where there is room. The caller must
+    /// call [`Queue::done`] after its pass.
     pub fn pop(&mut self) -> Option<K> {
         let full = self.running >= self.bounds.concurrency;
         let after = self.groups.range::<str, _>((Bound::Excluded(self.last_group.as_str()), Bound::Unbounded));
@@ -334,7 +336,7 @@ impl<K: Ord + Clone> Queue<K> {
         Some(key)
     }
 
-    /// A pass ended. What was asked for while it ran is asked for now.
+    /// Ends the pass of a key that [`Queue::pop`] gave. What was asked for while it ran takes effect now.
     pub fn done(&mut self, key: &K, lane_of: impl Fn(&K) -> Lane) {
         let (lane, requested, delayed) = match self.states.remove(key) {
             Some(State::Running { lane, requested, delayed }) => (lane, requested, delayed),
@@ -359,17 +361,17 @@ impl<K: Ord + Clone> Queue<K> {
         }
     }
 
-    /// How many keys wait for room, by group. Groups that are idle are not in it.
+    /// Number of keys that wait for room, by group. Groups that are idle are not in it.
     pub fn depths(&self) -> impl Iterator<Item = (&str, usize)> {
         self.groups.iter().map(|(name, group)| (name.as_str(), group.waiting))
     }
 
-    /// How many passes run.
+    /// Number of passes that run now.
     pub fn running(&self) -> usize {
         self.running
     }
 
-    /// Entries kept for groups and for their members: for tests of what memory is given back.
+    /// Number of groups and of members for which something is kept, for tests of the memory that is given back.
     pub fn lanes(&self) -> (usize, usize) {
         (self.groups.len(), self.groups.values().map(|g| g.members.len()).sum())
     }

@@ -15,11 +15,11 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout};
 use tower::{BoxError, Layer, Service};
 
-/// Time limit of one request, its whole answer included. A page of 500 objects takes well under a second.
+/// Time limit of one request, the whole answer included. A page of 500 objects takes well under a second.
 pub const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// A client whose requests are limited in time and counted in `metrics`. Fails where `config` cannot be used: a
-/// certificate or key that cannot be read, for example.
+/// A client whose requests are limited in time and counted in `metrics`. An error: `config` cannot be used, for example
+/// because a certificate cannot be read.
 pub fn client(mut config: Config, metrics: Metrics, timeout: Duration) -> Result<Client, kube::Error> {
     config.connect_timeout = Some(Duration::from_secs(5));
     config.write_timeout = Some(timeout);
@@ -27,7 +27,7 @@ pub fn client(mut config: Config, metrics: Metrics, timeout: Duration) -> Result
     Ok(ClientBuilder::try_from(config)?.with_layer(&RequestLayer { metrics, timeout }).build())
 }
 
-/// No answer came in time. Whether a write was done is not known.
+/// No answer came in time. It is not known whether a write was done.
 #[derive(Debug, thiserror::Error)]
 #[error("no answer to {verb} {resource} within {limit:?}")]
 pub struct RequestTimeout {
@@ -36,12 +36,12 @@ pub struct RequestTimeout {
     limit: Duration,
 }
 
-/// Puts [`Requests`] round a client's service.
+/// A layer of `tower` that limits and counts the requests of a client.
 #[derive(Clone)]
 pub struct RequestLayer {
-    /// Where requests are counted.
+    /// The metrics that count the requests.
     pub metrics: Metrics,
-    /// Time limit of one request.
+    /// Time limit of one request, the whole answer included.
     pub timeout: Duration,
 }
 
@@ -53,7 +53,7 @@ impl<S> Layer<S> for RequestLayer {
     }
 }
 
-/// See [`RequestLayer`].
+/// The service that [`RequestLayer`] makes.
 pub struct Requests<S> {
     inner: S,
     layer: RequestLayer,

@@ -1,16 +1,15 @@
-//! From SIGTERM or SIGINT to "finish what you are doing": one watch channel that everything long-lived listens to.
-//! Knows signals and nothing else.
+//! Shutdown on SIGTERM or SIGINT: one watch channel that everything long-lived listens to.
 
 use std::io;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tracing::{info, warn};
 
-/// Asks for the shutdown. Dropping it asks for nothing.
+/// Requests the shutdown. Dropping it requests nothing.
 #[derive(Debug)]
 pub struct Trigger(watch::Sender<bool>);
 
-/// Tells when the shutdown was asked for. Cheap to clone.
+/// Learns when the shutdown is requested. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Shutdown(watch::Receiver<bool>);
 
@@ -21,25 +20,25 @@ pub fn channel() -> (Trigger, Shutdown) {
 }
 
 impl Trigger {
-    /// Asks for the shutdown; asking twice changes nothing.
+    /// Requests the shutdown. A second request changes nothing.
     pub fn request(&self) {
         self.0.send_replace(true);
     }
 }
 
 impl Shutdown {
-    /// True once the shutdown was asked for.
+    /// Whether the shutdown was requested.
     pub fn is_requested(&self) -> bool {
         *self.0.borrow()
     }
 
-    /// The channel itself, true once the shutdown was asked for.
+    /// The channel itself. Its value is `true` once the shutdown was requested.
     pub fn receiver(&self) -> watch::Receiver<bool> {
         self.0.clone()
     }
 
-    /// Ends when the shutdown is asked for (at once if it was). Never ends when the trigger is dropped without asking:
-    /// whoever dropped it is going down by itself.
+    /// Returns when the shutdown is requested, at once if it was. Never returns if the trigger
+    /// is dropped without a request.
     pub async fn requested(&self) {
         let mut receiver = self.0.clone();
         if receiver.wait_for(|requested| *requested).await.is_err() {
@@ -48,20 +47,20 @@ impl Shutdown {
     }
 }
 
-/// The two signals that mean "stop".
+/// The signals that end the process: SIGTERM and SIGINT.
 pub struct Signals {
     terminate: Signal,
     interrupt: Signal,
 }
 
 impl Signals {
-    /// Installs the handlers. Fails where the process may not (never seen on Linux).
+    /// Installs the handlers. An error: the system does not allow it.
     pub fn install() -> io::Result<Self> {
         Ok(Signals { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
     }
 
-    /// The first signal asks for the shutdown, the second ends the process at once with 128 + its number. Never
-    /// returns otherwise.
+    /// Never returns. The first signal requests the shutdown, the second ends the process at once with exit
+    /// code 128 and its number.
     pub async fn forward(mut self, trigger: Trigger) {
         let (name, _) = self.next().await;
         info!(signal = name, "shutting down: passes in flight are finished, a second signal ends at once");

@@ -1,4 +1,4 @@
-//! Writes a status by server-side apply, and only for the object that it is about.
+//! Writes a status by server-side apply, and only to the object that it was computed for.
 
 use kube::api::{Patch, PatchParams};
 use kube::{Api, Resource, ResourceExt};
@@ -7,14 +7,14 @@ use serde::de::DeserializeOwned;
 use serde_json::json;
 use std::fmt::Debug;
 
-/// How often a write is made anew because somebody else wrote the object in between.
+/// Most tries of a write where others write the object in between.
 const ROUNDS: usize = 5;
 
-/// Applies `status` to an object: to no other one of its name, and whatever others have written to it since it was read.
-/// Returns the object as written. An object that is gone, or has made room for another one, is fine. 409: others write
-/// faster than we do.
+/// Applies `status` to this object, whatever others have written to it since it was read, and to no later
+/// one of its name. Returns the object as written, or `None` if it is gone. An API error 409: others wrote
+/// it in between, five times.
 ///
-/// The resourceVersion says which object is meant: kube-apiserver (1.36) takes no notice of a uid in a patch of the status.
+/// The resourceVersion names the object: kube-apiserver (1.36) ignores a uid in a patch of the status.
 pub async fn apply<K, S>(api: &Api<K>, object: &K, status: &S, manager: &str) -> Result<Option<K>, kube::Error>
 where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned,

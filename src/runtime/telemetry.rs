@@ -1,5 +1,5 @@
-//! Logs: one line an event on stderr, as text for people or as JSON for collectors. May not be used by anything but
-//! the process shell: everything else just calls `tracing`.
+//! Logs on stderr: one line per message, as text for people or as JSON for collectors. Only the binary uses it;
+//! everything else just calls `tracing`.
 
 use clap::ValueEnum;
 use std::io::{IsTerminal, stderr};
@@ -11,8 +11,8 @@ use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::registry::Registry;
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 
-/// Libraries that log what may be secret, and up to which level they may be heard, whatever is asked for. The others
-/// were read: they log addresses, names of methods, counts of bytes.
+/// Libraries that log what may be secret, and the most verbose level that they may log at, whatever the user asks for.
+/// The others were read: they log addresses, names of methods, counts of bytes.
 const CAPS: &[(&str, LevelFilter)] = &[
     // The whole body of an answer that does not decode, at `warn`: it may be a Secret. The modules below log none.
     ("kube_client::client", LevelFilter::OFF),
@@ -26,9 +26,9 @@ const CAPS: &[(&str, LevelFilter)] = &[
 /// How a log line looks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {
-    /// For people.
+    /// Text for people, in colours on a terminal.
     Text,
-    /// One JSON object a line, fields at the top level.
+    /// One JSON object per line, with its fields at the top level.
     Json,
 }
 
@@ -43,10 +43,9 @@ pub enum Error {
     Twice(#[from] TryInitError),
 }
 
-/// The filter that `level` stands for. A bare level below `info` holds for `own` (the crate's name) alone: libraries
-/// log requests there, which nobody asked for by saying `debug`. Directives (`info,kube=debug`) are taken as they are,
-/// within [`CAPS`].
-pub fn filter(level: &str, own: &str) -> Result<EnvFilter, Error> {
+/// The filter for a `level`. A bare `debug` or `trace` is for `own` (the name of the crate) alone, because libraries
+/// log every request at these levels. Directives (`info,kube=debug`) are used as they are, within [`CAPS`].
+fn filter(level: &str, own: &str) -> Result<EnvFilter, Error> {
     let directives = match level.trim().to_ascii_lowercase().as_str() {
         bare @ ("debug" | "trace") => format!("info,{own}={bare}"),
         _ => level.trim().to_string(),
@@ -54,7 +53,7 @@ pub fn filter(level: &str, own: &str) -> Result<EnvFilter, Error> {
     Ok(EnvFilter::try_new(directives)?)
 }
 
-/// What writes the lines that `level` lets through, but never more of a library than [`CAPS`] says.
+/// A subscriber that writes the lines that `level` selects, and never more of a library than [`CAPS`] allows.
 fn subscriber<W>(
     format: LogFormat,
     level: &str,
@@ -74,7 +73,8 @@ where
     Ok(Box::new(Registry::default().with(lines.with_filter(allowed))))
 }
 
-/// Sets up logging for the whole process. `own` is the crate's name, see [`filter`].
+/// Sets up logging for the whole process. `own` is the name of the crate: a bare level such as `debug` is for its
+/// messages, not for those of libraries.
 pub fn init(format: LogFormat, level: &str, own: &str) -> Result<(), Error> {
     Ok(subscriber(format, level, own, stderr)?.try_init()?)
 }
@@ -111,14 +111,13 @@ mod tests {
                 "info",
                 "trace",
                 "trace,kube_client=trace,tokio_postgres=trace",
-                "kube_client::client=trace,tokio_postgres::query=debug,mailtenant=info",
+                "kube_client::client=trace,tokio_postgres::query=debug,demo=info",
                 "off,kube_client::client=warn",
             ] {
                 let lines = Lines::default();
                 let kept = lines.clone();
-                let guard = tracing::subscriber::set_default(
-                    subscriber(format, level, "mailtenant", move || kept.clone()).unwrap(),
-                );
+                let guard =
+                    tracing::subscriber::set_default(subscriber(format, level, "demo", move || kept.clone()).unwrap());
                 for body in [
                     r#"{"kind": "Secret", "data": {"password": ["hunter2"]}}"#,
                     r#"{"kind": "Status", "code": "hunter2"}"#,
@@ -134,7 +133,7 @@ mod tests {
                 }
                 tracing::debug!(target: "tokio_postgres::query", "executing with parameters: hunter2");
                 tracing::error!(target: "kube_client::client::builder", "failed with an error");
-                tracing::info!(target: "mailtenant", "our own");
+                tracing::info!(target: "demo", "our own");
                 drop(guard);
                 let text = lines.text();
                 assert!(!text.contains("hunter2"), "{format:?} {level}: {text}");
@@ -150,13 +149,13 @@ mod tests {
         for (level, shown) in [
             ("info", "info"),
             ("WARN", "warn"),
-            ("debug", "mailtenant=debug,info"),
-            ("trace", "mailtenant=trace,info"),
+            ("debug", "demo=debug,info"),
+            ("trace", "demo=trace,info"),
             ("info,kube=debug", "kube=debug,info"),
         ] {
-            assert_eq!(filter(level, "mailtenant").unwrap().to_string(), shown, "{level}");
+            assert_eq!(filter(level, "demo").unwrap().to_string(), shown, "{level}");
         }
-        assert!(filter("a=b=c", "mailtenant").is_err());
-        assert!(filter("mailtenant=loud", "mailtenant").is_err());
+        assert!(filter("a=b=c", "demo").is_err());
+        assert!(filter("demo=loud", "demo").is_err());
     }
 }

@@ -1,4 +1,4 @@
-//! Carries the events of one watch to whoever keeps the store.
+//! Watches one kind and hands the events to the caller.
 
 use super::store::{Event, NamespacedName, prune};
 use futures::StreamExt;
@@ -8,17 +8,18 @@ use kube::{Api, Resource};
 use serde::de::DeserializeOwned;
 use std::fmt::Debug;
 
-/// An object that does not fit its type: it was written past the schema, and must harm only itself.
+/// An object that does not fit its type, for example because it was written under an older schema. It must not
+/// keep others from being watched.
 #[derive(Debug, Clone)]
 pub struct Undecodable {
-    /// Its metadata.
+    /// Its metadata, which always decodes.
     pub metadata: ObjectMeta,
-    /// What does not fit; names of fields, no values.
+    /// What does not fit: names of fields, no values.
     pub error: String,
 }
 
-/// Watches one kind for ever. `sink` gets every event, `broken` every object that cannot be decoded.
-/// Ends only if the stream ends, which it does not.
+/// Watches one kind and never returns. `sink` gets every event, `broken` every object that cannot be decoded, `failed`
+/// every error of the watch, which is then started again after a pause.
 pub async fn run<K>(
     api: Api<DeserializeGuard<K>>,
     sink: impl FnMut(Event<K>),
@@ -33,7 +34,7 @@ pub async fn run<K>(
     drive(api, open, sink, broken, failed).await;
 }
 
-/// The same for the metadata of a kind: nothing else of it is asked for, sent or kept (I6). Metadata always decodes.
+/// The same for the metadata of a kind: nothing else of its objects is requested or kept. Metadata always decodes.
 pub async fn run_metadata<K>(
     api: Api<PartialObjectMeta<K>>,
     sink: impl FnMut(Event<PartialObjectMeta<K>>),

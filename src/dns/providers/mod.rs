@@ -1,3 +1,3 @@
-//! The DNS servers that there are, a folder each.
+//! The providers of DNS servers, one folder each.
 
 pub mod powerdns;

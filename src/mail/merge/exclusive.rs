@@ -9,7 +9,7 @@ impl Planner<'_> {
     pub(super) fn exclusive(&mut self, record: &Record, policy: ConflictPolicy) {
         let live = self.live(record);
         let wanted: BTreeSet<String> = record.values.iter().cloned().collect();
-        // The same in other words, not by us: that is as good.
+        // A value of others that means the same is as good.
         if let (Some(there), Some(want), 1, 1) = (live.first(), wanted.first(), live.len(), wanted.len())
             && there != want
             && !self.wrote(record, there)

@@ -1,9 +1,9 @@
-//! What the entries of the journal mean.
+//! How the entries of the journal are read.
 
 use crate::policy::{Ownership, RecordState, RecordStatus};
 use crate::rr::RecordType;
 
-/// Whether an entry speaks of something that we wrote: a whole value (`Created`), or a term (`Adopted` with a term).
+/// Whether an entry is about something that we wrote: a whole value (`Created`), or a term (`Adopted` with a term).
 pub fn is_ours(e: &RecordStatus) -> bool {
     match e.ownership {
         Some(Ownership::Created) => true,
@@ -12,12 +12,12 @@ pub fn is_ours(e: &RecordStatus) -> bool {
     }
 }
 
-/// Whether two entries speak of the same value for the same purpose, whatever they say of it.
+/// Whether two entries are about the same value for the same purpose, whatever their state.
 pub(super) fn same_record(a: &RecordStatus, b: &RecordStatus) -> bool {
     a.name == b.name && a.type_ == b.type_ && a.value == b.value && a.purpose == b.purpose
 }
 
-/// The type of an entry; none for a word that we never write.
+/// The type of an entry; none: a type that we never write.
 pub(super) fn rtype_of(e: &RecordStatus) -> Option<RecordType> {
     match e.type_.as_str() {
         "MX" => Some(RecordType::MX),
@@ -30,16 +30,16 @@ pub(super) fn rtype_of(e: &RecordStatus) -> Option<RecordType> {
     }
 }
 
-/// Whether a term found in a live record can be the one of this entry. A record of our own that was never seen in place
-/// and stands there in other words was not written by us.
+/// Whether a term found in a live record can be the one of this entry. Not if the entry is about a whole record of our
+/// own that was never seen: then another record with this term was written by others.
 pub(super) fn may_hold_term(e: &RecordStatus) -> bool {
     e.ownership != Some(Ownership::Created) || e.state != RecordState::Missing
 }
 
-/// An entry of a value that is about to go.
+/// The entry of a value that is being removed.
 pub(super) fn leaving(mut e: RecordStatus) -> RecordStatus {
     e.state = RecordState::Propagating;
     e.observed = None;
-    e.message = Some("is being taken away".into());
+    e.message = Some("is being removed".into());
     e
 }

@@ -1,4 +1,4 @@
-//! What we wrote and want no longer.
+//! Values and terms that we wrote and do not want any more.
 
 use super::journal::{is_ours, leaving, may_hold_term, rtype_of, same_record};
 use super::planner::Planner;
@@ -6,7 +6,7 @@ use crate::policy::{Ownership, Purpose};
 use crate::spf;
 
 impl Planner<'_> {
-    /// Taken away where it is, forgotten where it is not.
+    /// Removes them where they are there, and forgets them where they are not.
     pub(super) fn leftovers(&mut self) {
         for e in self.journal.iter().filter(|e| is_ours(e)) {
             if self

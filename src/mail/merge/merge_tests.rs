@@ -1,4 +1,4 @@
-//! Tables for each row of the three-way rule, and proof on arbitrary sets that what is foreign stays.
+//! Tables for each row of the three-way rule, and arbitrary sets of records of which those of others must stay.
 
 use super::*;
 use crate::policy::OnDelete;
@@ -49,7 +49,7 @@ impl Dns {
     fn read(&self, which: &[(String, RecordType)]) -> Vec<RrSet> {
         which.iter().map(|(n, t)| self.get(n, *t)).collect()
     }
-    /// Compare and set: false if a set is not as the change says.
+    /// Compare-and-set: false if a set does not equal `before` of its change.
     fn apply(&mut self, changes: &[Change]) -> bool {
         if changes.iter().any(|c| self.get(&c.before.name, c.before.rtype).values != c.before.values) {
             return false;
@@ -539,7 +539,7 @@ proptest! {
                 journal = p.journal;
             }
         }
-        // The way out, with crashes before the change.
+        // The deletion, with crashes before the change.
         for made in end {
             let p = withdraw_mx(&journal, &dns.get(Z, RecordType::MX), OnDelete::RestorePrevious, previous.as_ref());
             if made {
@@ -586,7 +586,7 @@ fn whoever_only_looks_owns_nothing_and_forgets_nothing() {
     let (seen, _) = look(&dns, &journal, &[]);
     assert_eq!(seen.iter().filter(|e| is_ours(e)).cloned().collect::<Vec<_>>(), journal);
 
-    // What stands beside ours differs, also where Full would take it away without a word; another TXT does not.
+    // A value beside ours is a difference, also where Full would remove it silently; another TXT is none.
     let mut dns = Dns::default();
     let (journal, ..) = settle(&mut dns, &records, vec![], policy(ConflictPolicy::Overwrite));
     let overwrite = |dns: &Dns| {

@@ -1,9 +1,9 @@
-//! What has to change in the DNS: from what is wanted, what we wrote before, and what is there. Pure.
+//! Which changes of the DNS are needed, from what is wanted, what the operator wrote before, and what is there. Pure.
 //!
-//! The journal (`status.dns.records`) names every value before it is written, and keeps it until it is seen to be gone.
-//! So whatever a crash leaves in the DNS is known to be ours, and nothing else is ever removed (I8, I10). The way of a
-//! caller is: [`which`], read, [`plan`], write the journal if [`Plan::is_journaled`] says no, apply, and from the start
-//! until there are no changes.
+//! The journal (`status.dns.records`) names every value before it is written, and keeps it until it is seen
+//! to be gone. So whatever a crash leaves in the DNS is known to be ours, and nothing else is ever removed
+//! (I8, I10). A caller goes through these steps until there are no changes: [`which`], read, [`plan()`], write
+//! the journal unless [`Plan::is_journaled`], apply.
 
 mod exclusive;
 mod journal;
@@ -26,17 +26,17 @@ use journal::{rtype_of, same_record};
 use planner::Planner;
 use std::collections::BTreeSet;
 
-/// The sets that [`plan`] must be given: those of the wanted records and of the journal, and a CNAME at each name, which
-/// would stand in the way.
+/// The sets that [`plan()`] needs: those of the wanted records and of the journal, and the CNAME of each name, beside
+/// which no other record may be.
 pub fn which(desired: &[Record], journal: &[RecordStatus]) -> Vec<(String, RecordType)> {
     let wanted = desired.iter().flat_map(|r| [(r.name.clone(), r.rtype), (r.name.clone(), RecordType::CNAME)]);
     let written = journal.iter().filter_map(|e| Some((e.name.clone(), rtype_of(e)?)));
     wanted.chain(written).collect::<BTreeSet<_>>().into_iter().collect()
 }
 
-/// What has to change so that the wanted records are there and what we wrote before and want no longer is not.
+/// The changes after which the wanted records are there, and what we wrote before and do not want any more is gone.
 ///
-/// A set that `live` lacks was not read: nothing is decided about it, and its part of the journal stays.
+/// A set that is not in `live` was not read: nothing is decided about it, and its entries of the journal stay.
 /// Entries of MX that are not wanted stay too: MX is only withdrawn by [`withdraw_mx`].
 pub fn plan(desired: &[Record], journal: &[RecordStatus], live: &[RrSet], policy: &Policy) -> Plan {
     let mut p = Planner::new(journal, live, policy.previous_mx.clone());
@@ -67,8 +67,9 @@ pub fn plan(desired: &[Record], journal: &[RecordStatus], live: &[RrSet], policy
     p.finish()
 }
 
-/// How the records stand, for whoever only looks. What the journal says of our own values stays word for word, since it is
-/// what a withdrawal goes by; nothing else becomes ours. With it, what differs, by purpose and name.
+/// For `managementPolicy: Observe`: the records as they are, and which of them differ, by purpose and name.
+/// Entries of the journal for our own values stay as they are, because they decide what a withdrawal removes.
+/// No other value becomes ours.
 pub fn compare(
     desired: &[Record],
     journal: &[RecordStatus],
@@ -79,7 +80,7 @@ pub fn compare(
     let Plan { journal: found, changes, .. } = plan(desired, journal, live, &policy);
     let wanted = |e: &&RecordStatus| desired.iter().any(|r| r.name == e.name && r.purpose == e.purpose);
     let differ = found.iter().filter(wanted).filter(|e| !matches!(e.state, RecordState::Ok | RecordState::Propagating));
-    // Nor is it as declared where something stands beside it that would be taken away.
+    // A record also differs where its set has another value that would be removed.
     let beside = desired.iter().filter(|r| matches!(r.mode, Mode::Exclusive | Mode::SpfTerm)).filter(|r| {
         let counts = |v: &&String| r.mode != Mode::SpfTerm || is_spf(v);
         changes.iter().filter(|c| c.before.name == r.name && c.before.rtype == r.rtype).any(|c| {
@@ -99,8 +100,8 @@ pub fn compare(
     (records, differing)
 }
 
-/// The rest on the way out, after [`withdraw_mx`]: our values and terms that are still there go. Ends when
-/// [`Plan::is_withdrawn`] is true.
+/// The changes of a deletion after [`withdraw_mx`]: our values and terms that are still there are
+/// removed. Repeat it until [`Plan::is_withdrawn`].
 pub fn withdraw_rest(journal: &[RecordStatus], live: &[RrSet]) -> Plan {
     plan(&[], journal, live, &Policy { conflict: ConflictPolicy::Refuse, switch_mx: false, previous_mx: None })
 }

@@ -1,4 +1,4 @@
-//! MX: replaced as a whole, once, on purpose (I7), and put back on deletion.
+//! MX: the set is replaced as a whole when the domain is cut over (I7), and restored on deletion.
 
 use super::journal::{is_ours, leaving};
 use super::plan::{Plan, Policy, PreviousMx};
@@ -61,8 +61,9 @@ impl Planner<'_> {
     }
 }
 
-/// MX on the way out (I7: before anything else). Only what is still ours is changed: a set that others made since stays,
-/// and of a mixed set only our values go. The journal loses its MX entries once there is nothing left to change.
+/// The change of MX when the domain is deleted (I7: before anything else). Only what is still ours is changed: a set
+/// that others wrote since stays, and of a mixed set only our values are removed. The journal loses its MX entries once
+/// there is nothing left to change.
 pub fn withdraw_mx(journal: &[RecordStatus], live: &RrSet, on_delete: OnDelete, previous: Option<&PreviousMx>) -> Plan {
     let ours: BTreeSet<&String> = journal
         .iter()

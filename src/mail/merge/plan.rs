@@ -1,4 +1,4 @@
-//! What a plan is made by besides the records, and what it says.
+//! Input of a plan besides the records, and its result.
 
 use super::journal::{is_ours, same_record};
 use crate::policy::{ConflictPolicy, Purpose, RecordStatus};
@@ -7,53 +7,53 @@ use crate::rr::{Change, RecordType};
 /// The MX set from before the cut-over.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct PreviousMx {
-    /// Canonical values; empty: there was no MX.
+    /// Values in canonical form; empty: there was no MX.
     pub values: Vec<String>,
-    /// Time to live in seconds; of no meaning when there are no values.
+    /// Time to live in seconds; without meaning if there are no values.
     pub ttl: u32,
 }
 
-/// What the caller decides.
+/// Decisions of the caller that a plan follows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Policy {
-    /// What is done about somebody else's value in the place of ours.
+    /// What happens where a value of somebody else is in the place of ours.
     pub conflict: ConflictPolicy,
-    /// Whether MX may be made ours now (I7), or put back once it was. If not, MX stays as it is.
+    /// Whether MX may be switched to our server now (I7), or back to it. If not, MX stays as it is.
     pub switch_mx: bool,
-    /// The MX set from before the cut-over, as the status has it.
+    /// The MX set from before the cut-over, as the status has it; none: it was not recorded yet.
     pub previous_mx: Option<PreviousMx>,
 }
 
-/// A record that cannot be made ours.
+/// A record that cannot be published.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Conflict {
     /// Absolute name of the record that was wanted.
     pub name: String,
-    /// Type of the record that was wanted, not of what stands in its way.
+    /// Type of the record that was wanted, not of the one that is in its place.
     pub rtype: RecordType,
-    /// What the record would be for.
+    /// What the record that was wanted is for.
     pub purpose: Purpose,
     /// What is there and what to do about it, for people.
     pub message: String,
 }
 
-/// What to do.
+/// What to change, and the records for the status.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Plan {
-    /// Changes, to be applied after the journal is written.
+    /// Changes of the DNS, to be applied after the journal is written.
     pub changes: Vec<Change>,
-    /// The records for the status. A value that is not there yet is `Missing`, one that is there `Ok`: what the
-    /// authoritative servers show is for the caller to add. Values on their way out are `Propagating`.
+    /// The records for the status. A value that is not there yet is `Missing`, one that is there `Ok`; the caller adds
+    /// what the authoritative servers show. Values that are being removed are `Propagating`.
     pub journal: Vec<RecordStatus>,
-    /// The MX set to put back on deletion.
+    /// The MX set to restore on deletion; none: MX was not switched yet.
     pub previous_mx: Option<PreviousMx>,
-    /// What stands in the way.
+    /// Records that cannot be published, and why.
     pub conflicts: Vec<Conflict>,
 }
 
 impl Plan {
-    /// Whether everything that must be known before the changes are made stands in `journal` and `previous` already:
-    /// then they may be made without writing the status first.
+    /// Whether `journal` and `previous` have everything that must be recorded before the changes are made: then the
+    /// status need not be written first.
     pub fn is_journaled(&self, journal: &[RecordStatus], previous: Option<&PreviousMx>) -> bool {
         let known = |e: &RecordStatus| {
             journal.iter().any(|j| same_record(j, e) && j.ownership == e.ownership && j.term == e.term)
@@ -62,7 +62,7 @@ impl Plan {
             || (self.previous_mx.as_ref() == previous && self.journal.iter().filter(|e| is_ours(e)).all(known))
     }
 
-    /// Whether nothing of ours is left, as far as this plan looked: nothing to change, nothing owned in the journal.
+    /// Whether nothing of ours is left: there are no changes, and the journal has no entry of ours.
     pub fn is_withdrawn(&self) -> bool {
         self.changes.is_empty() && !self.journal.iter().any(is_ours)
     }

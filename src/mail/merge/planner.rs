@@ -1,4 +1,4 @@
-//! The state of a plan while it is made: the sets as they will be, and the journal so far.
+//! The state of a plan while it is computed: the sets as they will be, and the journal so far.
 
 use super::plan::{Conflict, Plan, PreviousMx};
 use crate::policy::{Ownership, RecordState, RecordStatus};
@@ -11,7 +11,7 @@ pub(super) struct PlannedSet {
     pub(super) before: RrSet,
     /// Values as they will be.
     pub(super) values: BTreeSet<String>,
-    /// Our time to live, taken where every value that stays is ours.
+    /// Our time to live, used if all values that stay are ours.
     pub(super) own_ttl: Option<u32>,
     /// Values that are kept or written for a wanted record.
     pub(super) kept: BTreeSet<String>,
@@ -19,11 +19,11 @@ pub(super) struct PlannedSet {
 
 /// The modes (`exclusive`, `shared`, `mx`, `spf`) each plan one wanted record in here; `leftovers` the rest.
 pub(super) struct Planner<'a> {
-    /// As it stands in the status.
+    /// The journal as the status has it.
     pub(super) journal: &'a [RecordStatus],
-    /// The journal's entries of MX are dealt with.
+    /// Whether the MX entries of the journal were planned already.
     pub(super) mx_done: bool,
-    /// By name and type; what is not here was not read.
+    /// By name and type. A set that is not here was not read.
     pub(super) sets: BTreeMap<(String, RecordType), PlannedSet>,
     pub(super) out: Plan,
 }
@@ -48,7 +48,7 @@ impl<'a> Planner<'a> {
 }
 
 impl Planner<'_> {
-    /// Whether an entry of the journal is about this record, with whatever value.
+    /// Whether an entry of the journal is about this record, whatever its value.
     pub(super) fn is_for(&self, e: &RecordStatus, record: &Record) -> bool {
         e.name == record.name && e.type_ == record.rtype.as_str() && e.purpose == record.purpose
     }
@@ -62,7 +62,7 @@ impl Planner<'_> {
         self.entry(record, value).is_some_and(|e| e.ownership == Some(Ownership::Created))
     }
 
-    /// The CNAME at the name of a record, beside which nothing else may stand (RFC 1034, 3.6.2).
+    /// The CNAME at the name of a record, beside which no other record may be (RFC 1034, 3.6.2).
     pub(super) fn cname_at(&self, record: &Record) -> Option<String> {
         let set = self.sets.get(&(record.name.clone(), RecordType::CNAME))?;
         set.before.values.first().map(|target| format!("CNAME {target}"))
@@ -74,7 +74,7 @@ impl Planner<'_> {
         set.map(|s| s.before.values.iter().cloned().collect()).unwrap_or_default()
     }
 
-    /// An entry of the new journal, for the caller to add to.
+    /// Adds an entry to the new journal; the caller may complete it.
     pub(super) fn add_entry(
         &mut self,
         record: &Record,
@@ -97,7 +97,7 @@ impl Planner<'_> {
         &mut self.out.journal[at]
     }
 
-    /// Keeps a live value: ours if the journal says that we wrote it, else only looked at.
+    /// Keeps a live value: `Created` if the journal says that we wrote it, else `Observed`.
     pub(super) fn keep(&mut self, record: &Record, value: &str) {
         let ownership = if self.wrote(record, value) { Ownership::Created } else { Ownership::Observed };
         self.add_entry(record, value, RecordState::Ok, Some(ownership));
@@ -120,7 +120,7 @@ impl Planner<'_> {
         }
     }
 
-    /// A record that cannot be made ours: its set stays as it is.
+    /// Reports a record that cannot be published. Its set stays as it is.
     pub(super) fn conflict(&mut self, record: &Record, state: RecordState, observed: Option<String>, message: &str) {
         for value in &record.values {
             // What we wrote and is still there stays known as ours.
@@ -140,7 +140,7 @@ impl Planner<'_> {
         });
     }
 
-    /// The changes of all sets that differ from what was read.
+    /// Completes the plan with the changes of all sets that differ from what was read.
     pub(super) fn finish(mut self) -> Plan {
         for set in self.sets.into_values() {
             let ours = |v: &String| {

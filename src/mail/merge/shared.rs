@@ -1,4 +1,4 @@
-//! Values of several owners side by side: ours are added and removed one by one.
+//! A set with values of several owners: each of ours is added and removed by itself.
 
 use super::planner::Planner;
 use crate::records::Record;

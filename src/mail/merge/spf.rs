@@ -1,4 +1,4 @@
-//! SPF: one term inside the one record of a name, whoever wrote that.
+//! SPF: one term in the only SPF record of a name, whoever wrote that record.
 
 use super::journal::{is_ours, leaving, may_hold_term, same_record};
 use super::planner::Planner;
@@ -6,13 +6,13 @@ use crate::policy::{ConflictPolicy, Ownership, RecordState, RecordStatus};
 use crate::records::Record;
 use crate::spf;
 
-/// What stands at the name, and what we know of it.
+/// The SPF records of the name, and what we know of them.
 struct Found {
     /// SPF records of the live set.
     live: Vec<String>,
-    /// Entries of the journal for this record that speak of something we wrote.
+    /// Entries of the journal for this record about something that we wrote.
     entries: Vec<RecordStatus>,
-    /// Those of `live` that others wrote.
+    /// Records of `live` that others wrote.
     foreign: Vec<String>,
 }
 
@@ -29,15 +29,15 @@ impl Found {
         self.entries.iter().any(|e| e.ownership == Some(Ownership::Created) && e.value == value)
     }
 
-    /// Entries with terms that we put in earlier and want no longer.
+    /// Entries with terms that we put in earlier and do not want any more.
     fn outdated<'a>(&'a self, term: &'a str) -> impl Iterator<Item = &'a RecordStatus> {
         self.entries.iter().filter(move |e| e.term.as_ref().is_some_and(|t| t != term))
     }
 
     /// Our term in the record of others.
     fn merge(&self, term: &str) -> Result<Merged, spf::SpfProblem> {
-        // Beside the tenant's record ours has to go: its term moves into theirs. If ours was not written by us there are
-        // two records of others.
+        // One name has one SPF record, so a record of ours is removed and its term moves into the tenant's. With more
+        // than one record of others nothing can be merged.
         let before = match self.foreign.as_slice() {
             [one] if self.live.iter().all(|v| v == one || self.wrote(v)) => one.clone(),
             _ => return Err(spf::SpfProblem::Several(self.live.len())),
@@ -82,8 +82,8 @@ impl Planner<'_> {
         found
     }
 
-    /// Ours, or nobody's; an equal record that we did not write is kept, and is not ours. Older records of ours that are
-    /// still there are taken away as leftovers.
+    /// No record of others is there. An equal record that we did not write is kept, and does not become ours. Older
+    /// records of ours that are still there are removed as leftovers.
     fn spf_of_our_own(&mut self, record: &Record, own: &str, term: &str, found: &Found) {
         if found.live.iter().any(|v| v == own) {
             self.keep(record, own)
@@ -101,7 +101,7 @@ impl Planner<'_> {
         let state = if after == before { RecordState::Ok } else { RecordState::Missing };
         let ownership = if theirs { Ownership::Observed } else { Ownership::Adopted };
         self.add_entry(record, &after, state, Some(ownership)).term = (!theirs).then(|| term.into());
-        // The old terms are in the record until the change is made.
+        // The outdated terms are in the record until the change is made.
         let still_in = |e: &&RecordStatus| e.term.as_deref().is_some_and(|t| spf::has(&before, t));
         self.out.journal.extend(found.outdated(term).filter(still_in).cloned().map(leaving));
         self.edit(record, |set| {
@@ -120,7 +120,7 @@ impl Planner<'_> {
         });
     }
 
-    /// What is ours in there stays, and stays known as ours, until the tenant has decided.
+    /// Nothing is changed until the tenant has decided, and the journal keeps what is ours.
     fn spf_conflict(&mut self, record: &Record, found: &Found, problem: &spf::SpfProblem) {
         let Found { live, entries, .. } = found;
         let state = if live.len() > 1 { RecordState::Duplicate } else { RecordState::Conflict };

@@ -1,8 +1,8 @@
-//! Proof that a domain belongs to its tenant: a TXT record whose value only its own MailDomain has.
+//! Proof of ownership of a domain: a TXT record whose value is different for each MailDomain.
 
 use sha2::{Digest, Sha256};
 
-/// Name of the record that proves ownership.
+/// Name of the TXT record that proves ownership of `domain`.
 pub fn challenge_name(domain: &str) -> String {
     format!("_mailtenant-challenge.{domain}")
 }

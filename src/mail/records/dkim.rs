@@ -1,4 +1,4 @@
-//! DKIM: one record per signing key (RFC 6376, RFC 8463).
+//! DKIM: one TXT record per key (RFC 6376, RFC 8463).
 
 use crate::policy::DkimAlgorithm;
 
@@ -14,14 +14,14 @@ impl Selector {
     }
 }
 
-/// A signing key to publish.
+/// The public half of a DKIM key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DkimPublic {
-    /// Where the record stands.
+    /// Selector: the label in front of `._domainkey`.
     pub selector: Selector,
-    /// Becomes `k=`.
+    /// Algorithm, the tag `k=` of the record.
     pub algorithm: DkimAlgorithm,
-    /// Value of `p=` (base64).
+    /// The key in base64, the tag `p=` of the record.
     pub public: String,
 }
 
@@ -30,8 +30,8 @@ pub fn dkim_name(selector: &str, domain: &str) -> String {
     format!("{}._domainkey.{domain}", selector.to_ascii_lowercase())
 }
 
-/// Value of the record of a signing key (RFC 6376, RFC 8463).
-pub fn dkim_value(key: &DkimPublic) -> String {
+/// Text of the TXT record of a key.
+pub(crate) fn dkim_value(key: &DkimPublic) -> String {
     let k = match key.algorithm {
         DkimAlgorithm::RSA2048 => "rsa",
         DkimAlgorithm::Ed25519 => "ed25519",
@@ -39,15 +39,15 @@ pub fn dkim_value(key: &DkimPublic) -> String {
     format!("v=DKIM1; k={k}; p={}", key.public)
 }
 
-/// A new selector: `s202611r` for an RSA key made in November 2026, `s202611e` for Ed25519, `s202611r2` and so on when
-/// the month has had one. `taken` are the selectors in use.
+/// A new selector: `s202611r` for an RSA key made in November 2026, `s202611e` for Ed25519, `s202611r2` and so on for
+/// further ones of the month. `taken` are the selectors in use.
 pub fn new_selector(year: i16, month: i8, algorithm: DkimAlgorithm, taken: &[Selector]) -> Selector {
     let letter = match algorithm {
         DkimAlgorithm::RSA2048 => 'r',
         DkimAlgorithm::Ed25519 => 'e',
     };
     let first = format!("s{year:04}{month:02}{letter}");
-    // Never one that was there before: resolvers may have its key for as long as its TTL says.
+    // Never one that was used before: resolvers may have its key until the TTL is over.
     let number = |s: &Selector| match s.strip_prefix(first.as_str()) {
         Some("") => Some(1u32),
         Some(rest) => rest.parse().ok(),

@@ -2,17 +2,17 @@
 
 use crate::policy::DmarcPolicy;
 
-/// What the DMARC record says (RFC 9989).
+/// Content of a DMARC record (RFC 9989).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Dmarc {
-    /// What receivers do with mail that fails.
+    /// What receivers should do with mail that fails.
     pub policy: DmarcPolicy,
     /// `mailto:` URIs for aggregate reports.
     pub report_to: Vec<String>,
 }
 
-/// Value of the DMARC record. `p` stands right behind `v` for readers from before RFC 9989.
-pub fn dmarc_value(dmarc: &Dmarc) -> String {
+/// Text of the DMARC record. `p` comes right after `v`, as receivers from before RFC 9989 expect.
+pub(crate) fn dmarc_value(dmarc: &Dmarc) -> String {
     let policy = match dmarc.policy {
         DmarcPolicy::None => "none",
         DmarcPolicy::Quarantine => "quarantine",

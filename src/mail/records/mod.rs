@@ -1,4 +1,4 @@
-//! The records that a mail domain needs, from what is declared and what the groupware server says. Pure.
+//! The DNS records that a mail domain needs, from its spec and from that of its groupware server. Pure.
 
 mod challenge;
 mod dkim;
@@ -8,63 +8,64 @@ mod spf;
 mod tags;
 
 pub use challenge::{challenge_name, challenge_value};
-pub use dkim::{DkimPublic, Selector, dkim_name, dkim_value, new_selector};
-pub use dmarc::{Dmarc, dmarc_value};
-pub use spf::spf_term;
-pub use tags::equivalent;
+pub use dkim::{DkimPublic, Selector, dkim_name, new_selector};
+pub use dmarc::Dmarc;
+pub(crate) use tags::equivalent;
 
 use crate::policy::{Purpose, SpfAll};
 use crate::rr::RecordType;
 use crate::spf::own;
+use dkim::dkim_value;
+use dmarc::dmarc_value;
 use mx::mx_values;
-use spf::all_word;
+use spf::{all_word, spf_term};
 
-/// How a record shares its name and type with records of others.
+/// How a record shares its name and type with records that others wrote.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
-    /// The name and type are used by nothing but mail: the whole set is ours, or in conflict.
+    /// Not at all: nothing but mail uses the name, so the whole set is the operator's, or in conflict.
     Exclusive,
-    /// Several values of several owners stand side by side: ours are added and removed one by one.
+    /// The set has values of several owners. Each value is added and removed by itself.
     SharedValues,
-    /// One term inside the one SPF record.
+    /// As one term in the only SPF record of the name.
     SpfTerm,
-    /// Replaced on purpose, once, and what was there before is kept to be put back (MX).
+    /// The whole set is replaced once, and what was there before is kept so that it can be restored (MX).
     Switch,
 }
 
-/// A record set as it should be.
+/// A record set that should be published.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Record {
-    /// Absolute name, canonical.
+    /// Absolute name in canonical form.
     pub name: String,
-    /// TXT, or MX.
+    /// Type of the set: TXT or MX.
     pub rtype: RecordType,
     /// Time to live in seconds.
     pub ttl: u32,
-    /// Canonical values, sorted. For SPF the record as it stands when there is none yet.
+    /// Canonical values, sorted. For SPF the record to create if there is none yet.
     pub values: Vec<String>,
-    /// What it is for.
+    /// What the record is for.
     pub purpose: Purpose,
-    /// How it shares its set.
+    /// How it shares its set with values of others.
     pub mode: Mode,
-    /// For [`Mode::SpfTerm`]: the term.
+    /// For [`Mode::SpfTerm`]: the term to merge into an existing record.
     pub term: Option<String>,
 }
 
 /// What the records are made from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Input {
-    /// The domain, canonical.
+    /// The domain in canonical form.
     pub domain: String,
-    /// Time to live of our records, in seconds.
+    /// Time to live of the records, in seconds.
     pub ttl: u32,
-    /// Value of the challenge ([`challenge_value`]); none: no challenge is wanted.
+    /// Value of the challenge ([`challenge_value`]); none: no such record.
     pub challenge: Option<String>,
-    /// Mail hosts, as `(preference, host)`; empty: MX is left alone.
+    /// Mail exchangers as `(preference, host)`; empty: MX is left alone.
     pub mx: Vec<(u16, String)>,
-    /// Name that SPF records include, and what follows it; none: SPF is left alone.
+    /// Name that the SPF record includes, and its result for all others; none: SPF is left alone.
     pub spf: Option<(String, SpfAll)>,
-    /// Signing keys to publish.
+    /// DKIM keys to publish.
     pub dkim: Vec<DkimPublic>,
     /// DMARC policy; none: DMARC is left alone.
     pub dmarc: Option<Dmarc>,

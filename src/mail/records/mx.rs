@@ -1,4 +1,4 @@
-//! MX: the mail hosts of a domain (RFC 5321, 5.1).
+//! MX: the mail exchangers of a domain (RFC 5321, 5.1).
 
 use crate::name::canonical;
 use crate::value;

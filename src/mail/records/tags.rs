@@ -1,11 +1,11 @@
-//! Tag lists, as DKIM and DMARC records are (RFC 6376, 3.2): when two of them say the same.
+//! Tag lists, the form of DKIM and DMARC records (RFC 6376, 3.2): when two of them mean the same.
 
 use crate::policy::Purpose;
 use std::collections::BTreeMap;
 
-/// Whether two values of the same purpose say the same. Tag lists (DKIM, DMARC) may differ in spaces, in the order of
+/// Whether two values of the same purpose mean the same. Tag lists (DKIM, DMARC) may differ in spaces, in the order of
 /// tags after the first, and in a `;` at the end; everything else must be equal.
-pub fn equivalent(purpose: Purpose, a: &str, b: &str) -> bool {
+pub(crate) fn equivalent(purpose: Purpose, a: &str, b: &str) -> bool {
     if a == b {
         return true;
     }
@@ -33,7 +33,7 @@ fn tags(text: &str) -> Option<(String, BTreeMap<String, String>)> {
             return None;
         }
     }
-    // A key is RSA if nothing else is said.
+    // A key without the tag `k` is RSA.
     if version.as_deref() == Some("DKIM1") {
         out.entry("k".into()).or_insert_with(|| "rsa".into());
     }

@@ -1,14 +1,14 @@
-//! PowerDNS Authoritative, 4.7 and later, over its HTTP API. Knows records, nothing of mail or Kubernetes.
+//! PowerDNS Authoritative, 4.7 and later, by its HTTP API. Knows records, nothing of mail or Kubernetes.
 //!
-//! What the API lacks decides how this is written (PowerDNS 4.7.3, seen on a running server):
-//! - There is no compare-and-set. [`DnsServer::apply`] reads, compares and writes under one lock a server; all changes
-//!   go in one PATCH, which the server carries out as one transaction or not at all. Somebody who is not this process
-//!   can still get between our read and our write: the window is one request wide.
+//! What decides the design (PowerDNS 4.7.3, seen on a running server):
+//! - There is no compare-and-set. [`DnsServer::apply`] reads, compares and writes under one lock per server; all changes
+//!   go in one PATCH, which the server carries out as one transaction or not at all. Another process can still write
+//!   between our read and our write: the window is one request wide.
 //! - A zone asked for with `rrset_name=` lacks disabled records, and has sets of other names that carry a comment,
 //!   without records. A `REPLACE` made from that would delete disabled records, so writes start from the whole zone.
 //! - `REPLACE` without `comments` keeps the comments. It gives the whole set one time to live, disabled records too.
-//! - An unknown zone is a 404 in plain text, which any proxy can say too: absence is only believed when the list of
-//!   zones, as JSON, lacks it (I2).
+//! - An unknown zone is a 404 in plain text, which any proxy can send too: a zone counts as absent only if the list of
+//!   zones, as JSON, does not have it (I2).
 
 use crate::{BackendError, Change, DnsCapabilities, DnsServer, RecordType, Result, RrSet};
 use async_trait::async_trait;
@@ -25,27 +25,27 @@ use std::time::Duration;
 
 /// How long one request may take.
 const TIMEOUT: Duration = Duration::from_secs(10);
-/// Longest text of a refusal that is passed on.
+/// Longest text of a refusal that is reported.
 const MAX_ERROR: usize = 400;
-/// Whatever the server says in Retry-After, its objects are looked at again after this time.
+/// Longest time to wait that a Retry-After of the server may set.
 const LONGEST_WAIT: Duration = Duration::from_secs(3600);
 
-/// Where a server is and how to sign in.
+/// How to connect to a server.
 pub struct Settings {
-    /// URL of the API without its path.
+    /// URL of the web server, without the path of the API.
     pub url: String,
-    /// Id of the server, `localhost` as a rule.
+    /// Id of the server in the API, usually `localhost`.
     pub server_id: String,
-    /// The API key.
+    /// Key for the header `X-API-Key`.
     pub api_key: SecretText,
 }
 
-/// The servers that this process talks to: one lock per server, by URL and server id, shared by all its providers.
+/// The locks of all servers that this process writes to, by URL and server id: providers of one server share its lock.
 #[derive(Default)]
 pub struct Servers(Mutex<BTreeMap<(String, String), Arc<tokio::sync::Mutex<()>>>>);
 
 impl Servers {
-    /// A provider. Nothing is sent yet.
+    /// A provider for one server. Sends nothing yet. An error: the settings cannot be used.
     pub fn connect(&self, settings: Settings) -> Result<Arc<dyn DnsServer>> {
         let server = (settings.url.trim_end_matches('/').to_owned(), settings.server_id);
         let lock = self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(server.clone()).or_default().clone();
@@ -53,13 +53,13 @@ impl Servers {
     }
 }
 
-/// One PowerDNS server.
-pub struct PowerDns {
+/// One PowerDNS server, its API key and its lock.
+struct PowerDns {
     http: Client,
-    /// `…/api/v1/servers/<id>`
+    /// URL of the server in the API: `…/api/v1/servers/<id>`.
     base: String,
     key: HeaderValue,
-    /// To take out of texts that the server sends.
+    /// The API key, to be found in texts that the server sends.
     secret: SecretText,
     lock: Arc<tokio::sync::Mutex<()>>,
 }
@@ -122,8 +122,7 @@ struct SetPatch {
 }
 
 impl PowerDns {
-    /// A server at `url` (without `/api`); `lock` is shared by everything that writes to it.
-    pub fn new(url: &str, server_id: &str, key: &SecretText, lock: Arc<tokio::sync::Mutex<()>>) -> Result<Self> {
+    fn new(url: &str, server_id: &str, key: &SecretText, lock: Arc<tokio::sync::Mutex<()>>) -> Result<Self> {
         let refused = |what: &str| BackendError::Rejected(what.to_string());
         let id_ok = !server_id.is_empty()
             && server_id.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'));
@@ -139,7 +138,7 @@ impl PowerDns {
         if reqwest::Url::parse(&base).is_err() {
             return Err(refused("powerdns.url is not a URL"));
         }
-        // The key goes where the spec says and nowhere else: neither redirects nor a proxy of the environment.
+        // The key is sent to the URL of the spec and nowhere else: no redirects, no proxy of the environment.
         let http = Client::builder()
             .timeout(TIMEOUT)
             .connect_timeout(TIMEOUT)
@@ -150,7 +149,7 @@ impl PowerDns {
         Ok(PowerDns { http, base, key: header, secret, lock })
     }
 
-    /// Sends a request; the status and the whole body.
+    /// Sends a request; returns the status and the whole body. Status codes but 2xx and 404 are errors.
     async fn send(
         &self,
         method: Method,
@@ -197,7 +196,7 @@ impl PowerDns {
         }
     }
 
-    /// A text of the server that people may see: about records, which are public, and never with the key in it.
+    /// A text of the server that may be reported: about records, which are public, and never with the API key in it.
     fn safe_text(&self, text: &str) -> String {
         if !self.secret.expose().is_empty() && text.contains(self.secret.expose()) {
             return "the server gave a reason that cannot be shown".into();
@@ -205,7 +204,7 @@ impl PowerDns {
         text.chars().filter(|c| !c.is_control()).take(MAX_ERROR).collect()
     }
 
-    /// A GET that answers with JSON; none for 404, whoever said it.
+    /// A GET with an answer in JSON; none: 404, from the server or from a proxy.
     async fn get<T: DeserializeOwned>(&self, path: &str, query: &[(&str, &str)]) -> Result<Option<T>> {
         let (status, body) = self.send(Method::GET, path, query, None).await?;
         match status.as_u16() {
@@ -217,19 +216,19 @@ impl PowerDns {
         }
     }
 
-    /// Whether the server has a zone of exactly this name, from its list: the only proof of absence that it gives.
+    /// Whether the server has a zone of exactly this name. Its list of zones is the only proof of absence.
     async fn has_zone(&self, zone: &str) -> Result<bool> {
         let list: Option<Vec<ZoneEntry>> = self.get("/zones", &[("zone", &format!("{zone}."))]).await?;
         let list = list
             .ok_or_else(|| BackendError::unavailable("HTTP 404 for the list of zones: is powerdns.serverId right?"))?;
         if list.iter().any(|z| name::from_server(&z.name) != zone) {
-            // A server or a proxy that does not know the filter.
+            // The server or a proxy ignored the filter.
             return Ok(list.iter().any(|z| name::from_server(&z.name) == zone));
         }
         Ok(!list.is_empty())
     }
 
-    /// A zone, all of it or what stands at one name.
+    /// A zone: all its records, or those of one name.
     async fn zone(&self, zone: &str, at: Option<&str>) -> Result<ZoneAnswer> {
         check_name(zone)?;
         let at = at.map(|n| format!("{n}."));
@@ -241,7 +240,7 @@ impl PowerDns {
         }
     }
 
-    /// What a 404 for a zone means.
+    /// The error for a 404 of a zone: absent only if the list of zones confirms it.
     async fn absent(&self, zone: &str) -> BackendError {
         match self.has_zone(zone).await {
             Ok(false) => BackendError::NotFound(format!("the zone {zone}")),
@@ -251,7 +250,7 @@ impl PowerDns {
     }
 }
 
-/// Names go into paths and records: only what DNS names of mail have in them.
+/// Names go into paths and records: refuses all characters that the names of mail records do not have.
 fn check_name(text: &str) -> Result<()> {
     let ok = !text.is_empty()
         && text.len() <= 253
@@ -260,7 +259,7 @@ fn check_name(text: &str) -> Result<()> {
     if ok { Ok(()) } else { Err(BackendError::Rejected(format!("{text:?} is not a canonical name"))) }
 }
 
-/// Names below the zone down to `name`, at which another zone could begin.
+/// The names from `name` up to the zone, without the zone: at each of them another zone could begin.
 fn between<'a>(name: &'a str, zone: &'a str) -> impl Iterator<Item = &'a str> {
     name::self_and_parents(name).take_while(move |n| *n != zone)
 }
@@ -303,7 +302,8 @@ impl DnsServer for PowerDns {
             if !self.has_zone(zone).await? {
                 continue;
             }
-            // A name that the zone hands on to other servers is not in it, though the server would take the record.
+            // A name that is delegated to other servers is not in the zone, although the
+            // server would accept the record.
             for cut in between(name, zone) {
                 let answer = self.zone(zone, Some(cut)).await?;
                 if !canonical_set(cut, RecordType::NS, &answer.rrsets).values.is_empty() {
@@ -344,7 +344,7 @@ impl DnsServer for PowerDns {
         let there = self.zone(zone, None).await?;
         let cuts: BTreeSet<&str> = names.iter().flat_map(|n| between(n, zone)).collect();
         for cut in cuts {
-            // Records written above a zone cut are never seen (measured: the server takes them with 204).
+            // Records above a zone cut are never served (measured: the server accepts them with 204).
             if !canonical_set(cut, RecordType::NS, &there.rrsets).values.is_empty() || self.has_zone(cut).await? {
                 return Err(BackendError::Rejected(format!(
                     "{cut} is a zone of its own: its records cannot be written in {zone}"
@@ -368,7 +368,7 @@ impl DnsServer for PowerDns {
         match status.as_u16() {
             204 => Ok(()),
             404 => Err(self.absent(zone).await),
-            // It may have been done or not: whoever reads next sees.
+            // It may have been done or not: the next read shows it.
             code => Err(BackendError::unavailable(format!("HTTP {code} where 204 was due"))),
         }
     }
