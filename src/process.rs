@@ -13,6 +13,7 @@ use mailtenant_groupware::signing::SystemKeyMaker;
 use mailtenant_runtime::http::Health;
 use mailtenant_runtime::lease::{self, Election};
 use mailtenant_runtime::metrics::Metrics;
+use mailtenant_runtime::requests::RequestLayer;
 use mailtenant_runtime::shutdown::{self, Shutdown, Signals};
 use mailtenant_runtime::{crds, events, http, requests as kube_requests};
 use std::io::{self, Write};
@@ -118,8 +119,8 @@ async fn work(
     let hostname = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let identity = lease::identity(hostname.trim(), &*random);
     let config = kube::Config::infer().await?;
-    let client =
-        kube_requests::client(config.clone(), metrics.clone(), kube_requests::TIMEOUT).map_err(Error::Client)?;
+    let layer = RequestLayer::new(metrics.clone());
+    let client = kube_requests::client(config.clone(), &layer).map_err(Error::Client)?;
 
     tokio::select! {
         biased;
@@ -133,6 +134,7 @@ async fn work(
         operator_namespace: namespace.clone(),
         identity: identity.clone(),
         clock: clock.clone(),
+        server_time: layer.server_time.clone(),
         random: random.clone(),
         groupware: Arc::new(providers::Groupware),
         dns: Arc::new(providers::Dns::default()),
@@ -149,7 +151,7 @@ async fn work(
     }
 
     // A client of its own: renewals do not queue behind the operator's requests.
-    let client = kube_requests::client(config, metrics.clone(), kube_requests::TIMEOUT).map_err(Error::Client)?;
+    let client = kube_requests::client(config, &layer).map_err(Error::Client)?;
     let election = lease::Config::new(namespace, "mailtenant", identity);
     lead(Election::new(client, election, clock, random), environment).await
 }

@@ -88,7 +88,7 @@ impl Floor {
 async fn client(stack: &Stack) -> Client {
     let read = Kubeconfig::read_from(stack.get("STACK_OPERATOR_KUBECONFIG")).expect("a kubeconfig");
     let config = Config::from_custom_kubeconfig(read, &KubeConfigOptions::default()).await.expect("a kubeconfig");
-    requests::client(config, Metrics::new("floor"), requests::TIMEOUT).expect("a client")
+    requests::client(config, &requests::RequestLayer::new(Metrics::new("floor"))).expect("a client")
 }
 
 fn backend_of(manifest: &Value) -> Value {

@@ -11,6 +11,7 @@ use crate::state::managed::Managed;
 use crate::state::snapshots::{Since, Snapshots};
 use crate::state::wakeups::Wakeups;
 use crate::state::world::{SecretMeta, World};
+use jiff::Timestamp;
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::{ObjectReference, Secret};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -24,6 +25,7 @@ use mailtenant_runtime::dispatch::{Dispatcher, Next};
 use mailtenant_runtime::events::{EventType, Events};
 use mailtenant_runtime::metrics::Metrics;
 use mailtenant_runtime::queue::Priority;
+use mailtenant_runtime::server_time::ServerTime;
 use mailtenant_runtime::store::{Delta, NamespacedName};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -74,8 +76,9 @@ pub struct Ctx {
     pub answers: Answers,
     /// Makes signing keys.
     pub keys: Arc<dyn KeyMaker>,
-    /// Time.
+    /// The time of this machine, for stamps.
     pub clock: Arc<dyn Clock>,
+    server_time: Arc<ServerTime>,
     /// Randomness.
     pub random: Arc<dyn Random>,
     /// Events.
@@ -108,6 +111,7 @@ pub struct Parts {
     pub probe: Arc<dyn RecipientProbe>,
     pub keys: Arc<dyn KeyMaker>,
     pub clock: Arc<dyn Clock>,
+    pub server_time: Arc<ServerTime>,
     pub random: Arc<dyn Random>,
     pub events: Events,
     pub metrics: Metrics,
@@ -127,6 +131,7 @@ impl Ctx {
             answers: Answers::default(),
             keys: p.keys,
             clock: p.clock,
+            server_time: p.server_time,
             random: p.random,
             events: p.events,
             metrics: p.metrics,
@@ -142,6 +147,19 @@ impl Ctx {
     /// Number of the next pass, for the log.
     pub fn next_pass(&self) -> u64 {
         self.passes.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// The earlier of this machine's time and the API server's. A wait that must not end early ends when it is over by both:
+    /// a replica whose clock is ahead would end what another one began.
+    pub fn earliest_now(&self) -> Timestamp {
+        let now = self.clock.now();
+        self.server_time.now().map_or(now, |server| server.min(now))
+    }
+
+    /// The later of both: when such a wait begins.
+    pub fn latest_now(&self) -> Timestamp {
+        let now = self.clock.now();
+        self.server_time.now().map_or(now, |server| server.max(now))
     }
 
     /// Reads the world. Never hold it across an await.

@@ -23,6 +23,7 @@ use mailtenant_runtime::events::Events;
 use mailtenant_runtime::http::Health;
 use mailtenant_runtime::metrics::Metrics;
 use mailtenant_runtime::queue::{Bounds, Limits, Priority};
+use mailtenant_runtime::server_time::ServerTime;
 use mailtenant_runtime::shutdown::Shutdown;
 use mailtenant_runtime::store::{Delta, Event, NamespacedName};
 use mailtenant_runtime::watch::{self, Undecodable};
@@ -42,8 +43,10 @@ pub struct Environment {
     pub operator_namespace: String,
     /// This process, unique among replicas and restarts.
     pub identity: String,
-    /// Time.
+    /// The time of this machine.
     pub clock: Arc<dyn Clock>,
+    /// The time of the API server.
+    pub server_time: Arc<ServerTime>,
     /// Randomness.
     pub random: Arc<dyn Random>,
     /// How groupware servers are reached.
@@ -84,7 +87,8 @@ const PASS: Duration = Duration::from_secs(60);
 
 /// Runs until the shutdown is asked for and the passes in flight have ended.
 pub async fn run(environment: Environment, events: Events) -> Result<(), Error> {
-    let Environment { client, operator_namespace, clock, random, metrics, health, shutdown, .. } = environment;
+    let Environment { client, operator_namespace, clock, server_time, random, metrics, health, shutdown, .. } =
+        environment;
     let ctx = Arc::new(Ctx::new(Parts {
         client,
         queue: Dispatcher::new(BOUNDS, PASS),
@@ -92,6 +96,7 @@ pub async fn run(environment: Environment, events: Events) -> Result<(), Error> 
         probe: environment.probe,
         keys: environment.keys,
         clock,
+        server_time,
         random: random.clone(),
         events,
         metrics,

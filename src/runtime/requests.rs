@@ -4,12 +4,15 @@
 //! a request that fails is an error of the pass that sent it, and the queue's backoff decides when to try again.
 
 use super::metrics::Metrics;
+use super::server_time::ServerTime;
 use bytes::Bytes;
 use futures::future::BoxFuture;
+use http::header::DATE;
 use http::{Method, Request, Response, Uri};
 use http_body_util::{BodyExt, Either, Full};
 use kube::client::{Body, ClientBuilder};
 use kube::{Client, Config};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::time::{Instant, timeout};
@@ -18,13 +21,13 @@ use tower::{BoxError, Layer, Service};
 /// Time limit of one request, the whole answer included. A page of 500 objects takes well under a second.
 pub const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// A client whose requests are limited in time and counted in `metrics`. An error: `config` cannot be used, for example
-/// because a certificate cannot be read.
-pub fn client(mut config: Config, metrics: Metrics, timeout: Duration) -> Result<Client, kube::Error> {
+/// A client whose requests go through `layer`. An error: `config` cannot be used, for example because a certificate cannot
+/// be read.
+pub fn client(mut config: Config, layer: &RequestLayer) -> Result<Client, kube::Error> {
     config.connect_timeout = Some(Duration::from_secs(5));
-    config.write_timeout = Some(timeout);
+    config.write_timeout = Some(layer.timeout);
     config.default_retry = false;
-    Ok(ClientBuilder::try_from(config)?.with_layer(&RequestLayer { metrics, timeout }).build())
+    Ok(ClientBuilder::try_from(config)?.with_layer(layer).build())
 }
 
 /// No answer came in time. It is not known whether a write was done.
@@ -43,6 +46,15 @@ pub struct RequestLayer {
     pub metrics: Metrics,
     /// Time limit of one request, the whole answer included.
     pub timeout: Duration,
+    /// The time at the API server, taken from the answers.
+    pub server_time: Arc<ServerTime>,
+}
+
+impl RequestLayer {
+    /// With the usual limit, [`TIMEOUT`].
+    pub fn new(metrics: Metrics) -> Self {
+        RequestLayer { metrics, timeout: TIMEOUT, server_time: Arc::default() }
+    }
 }
 
 impl<S> Layer<S> for RequestLayer {
@@ -77,12 +89,13 @@ where
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         let Target { verb, resource } = target(request.method(), request.uri());
-        let RequestLayer { metrics, timeout: limit } = self.layer.clone();
+        let RequestLayer { metrics, timeout: limit, server_time } = self.layer.clone();
         let answer = self.inner.call(request);
         Box::pin(async move {
             let start = Instant::now();
             let answer = timeout(limit, async {
                 let (parts, body) = answer.await.map_err(Into::into)?.into_parts();
+                server_time.saw(parts.headers.get(DATE));
                 // A watch lives on; kube ends it after 295 s of silence.
                 if verb == "watch" {
                     return Ok::<_, BoxError>(Response::from_parts(parts, Either::Right(body)));

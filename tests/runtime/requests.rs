@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use tower::Layer;
 
 fn layer(metrics: &Metrics) -> RequestLayer {
-    RequestLayer { metrics: metrics.clone(), timeout: Duration::from_secs(30) }
+    RequestLayer::new(metrics.clone())
 }
 
 fn requests(metrics: &Metrics) -> Vec<String> {

@@ -18,6 +18,7 @@ use mailtenant_groupware::signing::KeyMaker;
 use mailtenant_groupware::{BackendError, DkimAlgorithm, DkimKey};
 use mailtenant_runtime::http::Health;
 use mailtenant_runtime::metrics::Metrics;
+use mailtenant_runtime::requests::RequestLayer;
 use mailtenant_runtime::{events, shutdown};
 use std::sync::Arc;
 
@@ -43,11 +44,13 @@ async fn operator(sim: Sim, bug: Option<Bug>) {
     };
     let (_trigger, shutdown) = shutdown::channel();
     let metrics = Metrics::new("mailtenant");
+    let layer = RequestLayer::new(metrics.clone());
     let environment = Environment {
-        client: sim.limited_client(metrics.clone(), bug == Some(Bug::CachedLists)),
+        client: sim.limited_client(&layer, bug == Some(Bug::CachedLists)),
         operator_namespace: OPERATOR_NAMESPACE.into(),
         identity: "simulation".into(),
         clock: Arc::new(sim.clone()),
+        server_time: layer.server_time.clone(),
         random: Arc::new(sim.clone()),
         groupware,
         dns,

@@ -228,6 +228,11 @@ impl Sim {
         self.core.lock().unwrap_or_else(|e| e.into_inner())
     }
 
+    /// Header of an answer, by the cluster's clock.
+    fn date(&self) -> String {
+        self.now().strftime("%a, %d %b %Y %H:%M:%S GMT").to_string()
+    }
+
     pub(crate) fn set_ms(&self, ms: u64) {
         self.looks.store(0, Ordering::Relaxed);
         *self.since.lock().unwrap_or_else(|e| e.into_inner()) = Some((ms, tokio::time::Instant::now()));
@@ -236,10 +241,8 @@ impl Sim {
 
     /// The client as the process makes it: each request with a time limit, nothing retried behind the operator's back.
     /// `cached`: a planted bug, lists with a selector are taken from a cache.
-    pub fn limited_client(&self, metrics: mailtenant_runtime::metrics::Metrics, cached: bool) -> kube::Client {
-        let layer =
-            mailtenant_runtime::requests::RequestLayer { metrics, timeout: mailtenant_runtime::requests::TIMEOUT };
-        kube::Client::new(tower::ServiceBuilder::new().layer(layer).service(self.service(cached)), "default")
+    pub fn limited_client(&self, layer: &mailtenant_runtime::requests::RequestLayer, cached: bool) -> kube::Client {
+        kube::Client::new(tower::ServiceBuilder::new().layer(layer.clone()).service(self.service(cached)), "default")
     }
 
     #[allow(clippy::type_complexity)]
@@ -289,6 +292,7 @@ impl Sim {
                     Reply::Resp(r) => http::Response::builder()
                         .status(r.code)
                         .header("content-type", "application/json")
+                        .header("date", sim.date())
                         .body(Full::new(Bytes::from(r.body.to_string())).map_err(|e| match e {}).boxed_unsync())?,
                     Reply::Stream(rx) => {
                         let frames = futures::stream::unfold(rx, |mut rx| async move {
