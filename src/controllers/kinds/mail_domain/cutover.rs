@@ -4,7 +4,7 @@
 use super::Parents;
 use super::keys::Selectors;
 use super::publish;
-use super::stage::Progress;
+use super::status::Progress;
 use crate::ctx::{Ctx, Step};
 use crate::not_ready::NotReady;
 use crate::state::answers::Answers;

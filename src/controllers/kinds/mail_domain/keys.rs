@@ -2,7 +2,7 @@
 //! alone; what a crash leaves is found there again.
 
 use super::Parents;
-use super::stage::{Progress, stamp};
+use super::status::{Progress, stamp};
 use crate::connections::Groupware;
 use crate::ctx::{Ctx, Step};
 use crate::not_ready::NotReady;

@@ -4,9 +4,10 @@
 
 pub mod cleanup;
 pub mod cutover;
+pub mod journal;
 pub mod keys;
 pub mod publish;
-pub mod stage;
+pub mod status;
 pub mod watch;
 
 use crate::connections::{Dns, Groupware};
@@ -33,7 +34,7 @@ use mailtenant_mail::{name, records};
 use mailtenant_runtime::dispatch::Next;
 use mailtenant_runtime::finalizer::Cleanup;
 use mailtenant_runtime::store::NamespacedName;
-use stage::Progress;
+use status::Progress;
 
 impl WithStatus for MailDomain {
     fn api(ctx: &Ctx, namespace: &str) -> Api<Self> {

@@ -2,19 +2,19 @@
 //! seen at the authoritative servers. What is going to be written stands in the status before it is written.
 
 use super::Parents;
+use super::journal;
 use super::keys::Selectors;
-use super::stage::Progress;
+use super::status::Progress;
 use crate::ctx::{Ctx, Step};
 use crate::not_ready::NotReady;
 use mailtenant_api::{ConditionType, Purpose, Reason, RecordState, uid};
+use mailtenant_dns::converge::{Aim, Converged};
 use mailtenant_dns::{RecordType, RrSet};
 use mailtenant_groupware::DkimRow;
-use mailtenant_mail::merge::{self, Plan, Policy};
+use mailtenant_mail::merge::{self, Policy};
 use mailtenant_mail::records::{self, Input, Record};
 use std::time::Duration;
 
-/// Rounds of read, plan, write: more than a few means that somebody else keeps writing.
-const ROUNDS: usize = 4;
 /// Pause before DNS servers are asked again.
 const PROPAGATION: Duration = Duration::from_secs(5);
 
@@ -73,13 +73,11 @@ pub async fn publish(
     switch_mx: bool,
 ) -> Step<()> {
     let wanted = desired(p, parents, selectors);
-    let policy =
-        |p: &Progress| Policy { conflict: p.object.spec.dns.conflict_policy, switch_mx, previous_mx: p.previous_mx() };
+    let conflict = p.object.spec.dns.conflict_policy;
+    let aim = Aim::Publish { wanted: &wanted, conflict, switch_mx };
     let which = merge::which(&wanted, &p.journal());
-    for _ in 0..ROUNDS {
-        let live = read(ctx, parents, &which).await?;
-        let plan = merge::plan(&wanted, &p.journal(), &live, &policy(p));
-        if plan.changes.is_empty() {
+    match journal::carry_out(ctx, p, &parents.dns, &parents.zone, &aim).await? {
+        Converged::Settled { plan, live } => {
             let conflicts = plan.conflicts.clone();
             p.set_journal(plan.journal, plan.previous_mx);
             if let Some(conflict) = conflicts.first() {
@@ -90,12 +88,18 @@ pub async fn publish(
                 };
                 return Err(NotReady::stalled(Reason::DNSConflict, format!("{}{more}", conflict.message)).into());
             }
-            return shown(p, parents, &wanted, &which, &live, &policy(p)).await;
+            let policy = Policy { conflict, switch_mx, previous_mx: p.previous_mx() };
+            shown(p, parents, &wanted, &which, &live, &policy).await
         }
-        write(ctx, p, parents, plan).await?;
+        Converged::ZoneGone => {
+            let error = mailtenant_backend::BackendError::NotFound(format!("the zone {}", parents.zone));
+            Err(ctx.dns_failed(&parents.dns, &error).into())
+        }
+        Converged::Contended => {
+            let text = format!("somebody else keeps changing the records of {}", parents.name);
+            Err(NotReady::retry(Reason::DNSConflict, text).into())
+        }
     }
-    let text = format!("somebody else keeps changing the records of {}", parents.name);
-    Err(NotReady::retry(Reason::DNSConflict, text).into())
 }
 
 /// Looks at the records of a domain that nothing is written for; `signing`: the keys that its mail is signed with. Returns
@@ -125,25 +129,6 @@ pub async fn observe(ctx: &Ctx, p: &mut Progress, parents: &Parents, signing: Ve
 pub async fn read(ctx: &Ctx, parents: &Parents, which: &[(String, RecordType)]) -> Step<Vec<RrSet>> {
     let live = parents.dns.server.read(&parents.zone, which).await;
     Ok(live.map_err(|e| ctx.dns_failed(&parents.dns, &e))?)
-}
-
-/// Journal first, then the change.
-pub async fn write(ctx: &Ctx, p: &mut Progress, parents: &Parents, plan: Plan) -> Step<()> {
-    let journaled = plan.is_journaled(&p.journal(), p.previous_mx().as_ref());
-    p.dns().zone = Some(parents.zone.clone());
-    p.dns().backend = Some(parents.dns.name.clone());
-    p.set_journal(plan.journal, plan.previous_mx);
-    let noted = p.note_mx_ttl(&plan.changes, ctx.clock.now());
-    if !journaled || noted {
-        // This status speaks of the new spec already: it must not say Ready of it (I4).
-        p.conditions.waiting(Reason::Progressing, "records are being changed");
-        p.write_first(ctx).await?;
-    }
-    match parents.dns.server.apply(&parents.zone, &plan.changes).await {
-        // Somebody else was faster: the next round reads again.
-        Ok(()) | Err(mailtenant_backend::BackendError::Conflict(_)) => Ok(()),
-        Err(e) => Err(ctx.dns_failed(&parents.dns, &e).into()),
-    }
 }
 
 /// Asks the authoritative servers; a set that would still have to be changed there is not shown yet.
