@@ -2,6 +2,7 @@
 //! the domain at the backend goes, the rest of the records, and the claim.
 
 use super::journal;
+use super::plan::{self, never_verified};
 use super::status::Progress;
 use crate::connections::{Dns, Groupware};
 use crate::ctx::{Ctx, Step};
@@ -37,7 +38,7 @@ pub async fn orphaned(ctx: &Ctx, p: &mut Progress) -> Step<Cleanup<NotReady>> {
 /// A name that was never ours: nothing was ever made of the domain. Its children go first all the same.
 pub async fn nothing_made(ctx: &Ctx, p: &mut Progress) -> Step<Option<Cleanup<NotReady>>> {
     // Records of ours in the journal say otherwise, whatever the state says: they are withdrawn first.
-    if !super::never_verified(&p.status) || p.journal().iter().any(merge::is_ours) {
+    if !never_verified(&p.status) || p.journal().iter().any(merge::is_ours) {
         return Ok(None);
     }
     match children(ctx, &NamespacedName::of(p.object.as_ref())).await? {
@@ -56,8 +57,8 @@ async fn give_back(ctx: &Ctx, p: &Progress) -> Step<Cleanup<NotReady>> {
 
 /// `managementPolicy: Observe`, on the domain or its instance.
 pub fn observes(p: &Progress, above: &Above) -> bool {
-    p.object.spec.management_policy == ManagementPolicy::Observe
-        || above.instance().is_some_and(|i| i.object.spec.management_policy == ManagementPolicy::Observe)
+    let own = p.object.spec.management_policy == ManagementPolicy::Observe;
+    own || above.instance().is_some_and(|i| plan::observes(&p.object, &i.object))
 }
 
 /// What is only observed goes if nothing of ours is left anywhere.
@@ -167,7 +168,7 @@ pub async fn withdraw_mx(ctx: &Ctx, p: &mut Progress) -> Step<()> {
             let none = RrSet { name: ours.name.clone(), rtype: RecordType::MX, ttl: 0, values: vec![] };
             aim.plan(&p.journal(), p.previous_mx(), &[none]).journal
         }
-        Converged::Settled { live, .. } if live.is_empty() => {
+        Converged::Settled { live, .. } if !live.iter().any(|s| s.name == ours.name && s.rtype == RecordType::MX) => {
             let text = format!("{} did not say what MX of {} is", dns.label(), ours.name);
             return Err(NotReady::retry(Reason::BackendUnreachable, text).into());
         }
