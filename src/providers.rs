@@ -82,9 +82,13 @@ impl ConnectDns for Dns {
     fn resolver(&self, spec: &DNSBackendSpec) -> Result<Arc<dyn Resolver>> {
         let address = spec.powerdns.as_ref().and_then(|p| p.dns_address.clone());
         Ok(match (spec.resolvers.as_slice(), address) {
-            ([], None) => Arc::new(RootResolver::internet()),
+            ([], None) => self.default_resolver(),
             ([], Some(address)) => Arc::new(DirectResolver::new(vec![address])),
             (servers, _) => Arc::new(DirectResolver::new(servers.to_vec())),
         })
+    }
+
+    fn default_resolver(&self) -> Arc<dyn Resolver> {
+        Arc::new(RootResolver::internet())
     }
 }

@@ -31,4 +31,6 @@ pub trait ConnectDns: Send + Sync {
     fn connect(&self, spec: &DNSBackendSpec, secrets: &Secrets) -> Result<Arc<dyn DnsServer>>;
     /// Looks up by the spec's `resolvers`, else by the provider's `dnsAddress`, else from the root.
     fn resolver(&self, spec: &DNSBackendSpec) -> Result<Arc<dyn Resolver>>;
+    /// Asks the authoritative servers of any name, for a zone that is at none of our DNSBackends.
+    fn default_resolver(&self) -> Arc<dyn Resolver>;
 }

@@ -86,3 +86,30 @@ pub fn domain(instance: Value) -> Domain {
         },
     }
 }
+
+/// The domain `d` (`acme.test`) with the DNSBackend `n`; `spec` is added.
+pub fn managed_domain(spec: Value) -> MailDomain {
+    let dns = json!({"mode": "Managed", "backendRef": {"name": "n"}});
+    let mut all = json!({"instanceRef": {"name": "i"}, "domain": "acme.test", "dns": dns});
+    for (k, v) in spec.as_object().into_iter().flatten() {
+        all[k] = v.clone();
+    }
+    object("MailDomain", "d", json!({"spec": all}))
+}
+
+/// The DNSBackend `n` for `acme.test`, ready; `spec` is added.
+pub fn dns_backend(spec: Value) -> DNSBackend {
+    let mut all = json!({"allowedNamespaces": {"from": "All"}, "zones": [{"name": "acme.test"}], "requireProof": true});
+    for (k, v) in spec.as_object().into_iter().flatten() {
+        all[k] = v.clone();
+    }
+    object("DNSBackend", "n", json!({"spec": all, "status": ready()}))
+}
+
+/// A status of an object that is ready.
+pub fn ready() -> Value {
+    let since = "2026-01-01T00:00:00Z";
+    json!({"conditions": [
+        {"type": "Ready", "status": "True", "reason": "Succeeded", "message": "", "lastTransitionTime": since}
+    ]})
+}

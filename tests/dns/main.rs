@@ -3,6 +3,7 @@
 
 mod faults;
 mod powerdns;
+mod requests;
 mod roots;
 mod server;
 mod smtp;

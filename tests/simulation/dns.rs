@@ -230,7 +230,8 @@ impl DnsServer for DnsClient {
 /// What the authoritative servers say.
 pub struct View {
     sim: Sim,
-    host: String,
+    /// None: the server that has the zone of the name, whichever that is.
+    host: Option<String>,
 }
 
 #[async_trait]
@@ -239,7 +240,11 @@ impl Resolver for View {
         let (host, name) = (self.host.clone(), name.to_string());
         let what = format!("lookup {name} {}", rtype.as_str());
         self.sim
-            .backend(Lane::Lookup, what, move |w, _| Ok(w.dns.entry(host).or_default().views(w.ms, &name, rtype)))
+            .backend(Lane::Lookup, what, move |w, _| {
+                let found = || w.dns.iter().find(|(_, s)| s.zone_of(&name).is_some()).map(|(host, _)| host.clone());
+                let host = host.or_else(found).unwrap_or_default();
+                Ok(w.dns.entry(host).or_default().views(w.ms, &name, rtype))
+            })
             .await
     }
 }
@@ -258,7 +263,10 @@ impl ConnectDns for DnsConnect {
     }
     fn resolver(&self, spec: &DNSBackendSpec) -> Result<Arc<dyn Resolver>> {
         let host = spec.powerdns.as_ref().map(|p| p.url.clone()).unwrap_or_default();
-        Ok(Arc::new(View { sim: self.0.clone(), host }))
+        Ok(Arc::new(View { sim: self.0.clone(), host: Some(host) }))
+    }
+    fn default_resolver(&self) -> Arc<dyn Resolver> {
+        Arc::new(View { sim: self.0.clone(), host: None })
     }
 }
 

@@ -224,4 +224,7 @@ impl ConnectDns for PlantedDnsConnect {
     fn resolver(&self, spec: &DNSBackendSpec) -> Result<Arc<dyn Resolver>> {
         self.0.resolver(spec)
     }
+    fn default_resolver(&self) -> Arc<dyn Resolver> {
+        self.0.default_resolver()
+    }
 }

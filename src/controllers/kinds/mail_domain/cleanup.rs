@@ -1,8 +1,10 @@
 //! The way out of a domain (I1, I7): MX leaves first, then its mailboxes and aliases are waited for and the old TTL, then
 //! the domain at the backend goes, the rest of the records, and the claim.
 
-use super::stage::Progress;
-use crate::connections::Groupware;
+use super::journal;
+use super::plan::{self, never_verified};
+use super::status::Progress;
+use crate::connections::{Dns, Groupware};
 use crate::ctx::{Ctx, Step};
 use crate::kinds::mail_domain_claim as claim;
 use crate::not_ready::NotReady;
@@ -12,11 +14,12 @@ use crate::state::derived::{a_label, owner_uid};
 use crate::state::parents::Instance;
 use kube::ResourceExt;
 use kube::api::ListParams;
-use mailtenant_api::mail_domain::DomainState;
+use mailtenant_api::mail_domain::{DomainState, RecordStatus};
 use mailtenant_api::*;
+use mailtenant_dns::converge::{Aim, Converged};
 use mailtenant_dns::{RecordType, RrSet};
 use mailtenant_groupware::{BackendError, DomainSnapshot, Left};
-use mailtenant_mail::merge::{self, Plan};
+use mailtenant_mail::merge;
 use mailtenant_runtime::dispatch::Next;
 use mailtenant_runtime::finalizer::Cleanup;
 use mailtenant_runtime::store::NamespacedName;
@@ -35,7 +38,7 @@ pub async fn orphaned(ctx: &Ctx, p: &mut Progress) -> Step<Cleanup<NotReady>> {
 /// A name that was never ours: nothing was ever made of the domain. Its children go first all the same.
 pub async fn nothing_made(ctx: &Ctx, p: &mut Progress) -> Step<Option<Cleanup<NotReady>>> {
     // Records of ours in the journal say otherwise, whatever the state says: they are withdrawn first.
-    if !super::never_verified(&p.status) || p.journal().iter().any(merge::is_ours) {
+    if !never_verified(&p.status) || p.journal().iter().any(merge::is_ours) {
         return Ok(None);
     }
     match children(ctx, &NamespacedName::of(p.object.as_ref())).await? {
@@ -54,8 +57,8 @@ async fn give_back(ctx: &Ctx, p: &Progress) -> Step<Cleanup<NotReady>> {
 
 /// `managementPolicy: Observe`, on the domain or its instance.
 pub fn observes(p: &Progress, above: &Above) -> bool {
-    p.object.spec.management_policy == ManagementPolicy::Observe
-        || above.instance().is_some_and(|i| i.object.spec.management_policy == ManagementPolicy::Observe)
+    let own = p.object.spec.management_policy == ManagementPolicy::Observe;
+    own || above.instance().is_some_and(|i| plan::observes(&p.object, &i.object))
 }
 
 /// What is only observed goes if nothing of ours is left anywhere.
@@ -144,7 +147,7 @@ pub async fn children(ctx: &Ctx, key: &NamespacedName) -> Result<Option<NotReady
 }
 
 /// The DNS server and the zone of what was written; none if nothing was.
-async fn server(ctx: &Ctx, p: &Progress) -> Step<Option<(crate::connections::Dns, String)>> {
+async fn server(ctx: &Ctx, p: &Progress) -> Step<Option<(Dns, String)>> {
     let dns = p.status.dns.clone().unwrap_or_default();
     let declared = p.object.spec.dns.backend_ref.as_ref().map(|r| r.name.clone());
     let (Some(zone), Some(backend)) = (dns.zone, dns.backend.or(declared)) else { return Ok(None) };
@@ -154,94 +157,78 @@ async fn server(ctx: &Ctx, p: &Progress) -> Step<Option<(crate::connections::Dns
     Ok(Some((ctx.dns(&backend).await?, zone)))
 }
 
-/// Rounds of read, plan, write.
-const ROUNDS: usize = 4;
-
 /// MX leaves, or goes back to what it was; only then the rest waits for its TTL.
 pub async fn withdraw_mx(ctx: &Ctx, p: &mut Progress) -> Step<()> {
-    let mx = |p: &Progress| p.journal().into_iter().find(|r| r.purpose == Purpose::MX);
-    let Some(ours) = mx(p) else { return Ok(()) };
+    let Some(ours) = p.journal().into_iter().find(|r| r.purpose == Purpose::MX) else { return Ok(()) };
     let Some((dns, zone)) = server(ctx, p).await? else { return Ok(()) };
-    let which = [(ours.name.clone(), RecordType::MX)];
-    let failed = |e: BackendError| ctx.dns_failed(&dns, &e);
-    for _ in 0..ROUNDS {
-        let read = dns.server.read(&zone, &which).await;
-        let zone_is_gone = matches!(read, Err(BackendError::NotFound(_)));
-        let live = match read {
-            // The zone itself is gone, by the server's own word: no MX is in it.
-            Err(BackendError::NotFound(_)) => {
-                RrSet { name: ours.name.clone(), rtype: RecordType::MX, ttl: 0, values: vec![] }
-            }
-            live => live.map_err(failed)?.into_iter().next().ok_or_else(|| {
-                NotReady::retry(
-                    Reason::BackendUnreachable,
-                    format!("{} did not say what MX of {} is", dns.label(), ours.name),
-                )
-            })?,
-        };
-        let plan = merge::withdraw_mx(&p.journal(), &live, p.object.spec.dns.on_delete, p.previous_mx().as_ref());
-        if plan.changes.is_empty() {
-            if !zone_is_gone {
-                gone_everywhere(&dns, &ours.name, p).await?;
-            }
-            let was_ours =
-                p.journal().iter().any(|r| r.purpose == Purpose::MX && r.ownership == Some(Ownership::Created));
-            p.set_journal(plan.journal, None);
-            if was_ours && p.status.draining_until.is_none() {
-                p.status.draining_until = Some(p.mx_is_cached_until(ctx.clock.now()));
-                p.status.state = Some(DomainState::Draining);
-                p.conditions.set(ConditionType::CutOver, false, Reason::Draining, "MX has left");
-                p.write(ctx).await?;
-            }
-            return Ok(());
+    let aim = Aim::WithdrawMx { name: &ours.name, on_delete: p.object.spec.dns.on_delete };
+    let journal = match journal::carry_out(ctx, p, &dns, &zone, &aim).await? {
+        // No MX is in a zone that is gone, and nobody is asked for it.
+        Converged::ZoneGone => {
+            let none = RrSet { name: ours.name.clone(), rtype: RecordType::MX, ttl: 0, values: vec![] };
+            aim.plan(&p.journal(), p.previous_mx(), &[none]).journal
         }
-        apply(ctx, &dns, &zone, &plan).await?;
+        Converged::Settled { live, .. } if !live.iter().any(|s| s.name == ours.name && s.rtype == RecordType::MX) => {
+            let text = format!("{} did not say what MX of {} is", dns.label(), ours.name);
+            return Err(NotReady::retry(Reason::BackendUnreachable, text).into());
+        }
+        Converged::Settled { plan, .. } => {
+            gone_everywhere(&dns, &ours.name, p).await?;
+            plan.journal
+        }
+        Converged::Contended => {
+            let text = format!("somebody else keeps changing MX of {}", ours.name);
+            return Err(NotReady::retry(Reason::DNSConflict, text).into());
+        }
+    };
+    let drains = begins_to_drain(&p.journal(), &p.status);
+    p.set_journal(journal, None);
+    if drains {
+        p.status.draining_until = Some(p.mx_is_cached_until(ctx.clock.now()));
+        p.status.state = Some(DomainState::Draining);
+        p.conditions.set(ConditionType::CutOver, false, Reason::Draining, "MX has left");
+        p.write(ctx).await?;
     }
-    Err(NotReady::retry(Reason::DNSConflict, format!("somebody else keeps changing MX of {}", ours.name)).into())
+    Ok(())
+}
+
+/// Whether MX that has left just now was ours, so that resolvers may still send mail here. The time is set once.
+fn begins_to_drain(journal: &[RecordStatus], status: &MailDomainStatus) -> bool {
+    let ours = |r: &RecordStatus| r.purpose == Purpose::MX && r.ownership == Some(Ownership::Created);
+    journal.iter().any(ours) && status.draining_until.is_none()
 }
 
 /// The servers that resolvers ask do not show our MX any more: only then does the old TTL begin to run out.
-async fn gone_everywhere(dns: &crate::connections::Dns, name: &str, p: &Progress) -> Step<()> {
+async fn gone_everywhere(dns: &Dns, name: &str, p: &Progress) -> Step<()> {
     let seen = dns.resolver.lookup(name, RecordType::MX).await.map_err(|e| NotReady::backend(&dns.label(), &e))?;
-    let kept = p.previous_mx().map(|m| m.values).unwrap_or_default();
-    let ours: Vec<String> = p
-        .journal()
-        .into_iter()
-        .filter(|r| r.purpose == Purpose::MX && r.ownership == Some(Ownership::Created) && !kept.contains(&r.value))
-        .map(|r| r.value)
-        .collect();
-    if seen.iter().any(|set: &RrSet| set.values.iter().any(|v| ours.contains(v))) {
+    let put_back = p.previous_mx().map(|m| m.values).unwrap_or_default();
+    if shows_ours(&seen, &p.journal(), &put_back) {
         let text = format!("DNS servers still show our MX of {name}: they are asked again");
         return Err(NotReady::after(Reason::Draining, text, Duration::from_secs(5)).into());
     }
     Ok(())
 }
 
-async fn apply(ctx: &Ctx, dns: &crate::connections::Dns, zone: &str, plan: &Plan) -> Step<()> {
-    match dns.server.apply(zone, &plan.changes).await {
-        Ok(()) | Err(BackendError::Conflict(_)) => Ok(()),
-        Err(e) => Err(ctx.dns_failed(dns, &e).into()),
-    }
+/// Whether any server still shows an MX that we made and that is not `put_back`.
+fn shows_ours(seen: &[RrSet], journal: &[RecordStatus], put_back: &[String]) -> bool {
+    let made = |r: &&RecordStatus| r.purpose == Purpose::MX && r.ownership == Some(Ownership::Created);
+    let ours = |v: &String| journal.iter().filter(made).any(|r| r.value == *v) && !put_back.contains(v);
+    seen.iter().any(|set| set.values.iter().any(ours))
 }
 
+/// All but MX, which has left before.
 async fn withdraw_rest(ctx: &Ctx, p: &mut Progress) -> Step<()> {
     let Some((dns, zone)) = server(ctx, p).await? else { return Ok(()) };
-    for _ in 0..ROUNDS {
-        let which = merge::which(&[], &p.journal());
-        let live = match dns.server.read(&zone, &which).await {
-            // The zone itself is gone, by the server's own word: nothing of ours is in it.
-            Err(BackendError::NotFound(_)) => return Ok(()),
-            live => live.map_err(|e| ctx.dns_failed(&dns, &e))?,
-        };
-        let plan = merge::withdraw_rest(&p.journal(), &live);
-        if plan.is_withdrawn() {
-            return Ok(());
-        }
-        if plan.changes.is_empty() {
-            p.set_journal(plan.journal, None);
-            continue;
-        }
-        apply(ctx, &dns, &zone, &plan).await?;
+    match journal::carry_out(ctx, p, &dns, &zone, &Aim::WithdrawRest).await? {
+        // Nothing of ours is in a zone that is gone.
+        Converged::ZoneGone => return Ok(()),
+        Converged::Settled { plan, .. } if plan.is_withdrawn() => return Ok(()),
+        Converged::Settled { plan, .. } => p.set_journal(plan.journal, None),
+        Converged::Contended => {}
     }
     Err(NotReady::retry(Reason::DNSConflict, "somebody else keeps changing the records").into())
 }
+
+#[cfg(test)]
+#[path = "cleanup_tests.rs"]
+mod tests;

@@ -15,6 +15,7 @@ use mailtenant_api::mail_domain_claim::ClaimOwner;
 use mailtenant_api::*;
 use mailtenant_runtime::dispatch::Next;
 use mailtenant_runtime::store::NamespacedName;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 impl HasPass for MailDomainClaim {
@@ -57,12 +58,30 @@ pub enum Holder {
     Other(ClaimOwner),
 }
 
-/// Label of a claim for a name above its own, so that one list finds all below a name: the name itself does not fit into a
-/// label (63 characters), its hash does.
-fn above_label(name: &str) -> String {
+/// A name as it fits into a label (63 characters).
+fn label_of(name: &str) -> String {
     let hash = digest(&SHA256, name.as_bytes());
-    let hex: String = hash.as_ref().iter().take(20).map(|b| format!("{b:02x}")).collect();
-    format!("below.mailtenant.dev/{hex}")
+    hash.as_ref().iter().take(20).map(|b| format!("{b:02x}")).collect()
+}
+
+/// Label of a claim for a name above its own: one list finds all below a name.
+fn above_label(name: &str) -> String {
+    format!("below.mailtenant.dev/{}", label_of(name))
+}
+
+/// Label of a claim with its own name as value: one list finds all above a name, which may have 120 labels.
+const NAME_LABEL: &str = "mailtenant.dev/name";
+
+/// The label selectors of the claims above a name (`true`) and below it, whatever its number of labels.
+fn relatives(name: &str) -> Vec<(bool, String)> {
+    let above: Vec<String> = mailtenant_mail::name::parents(name).map(label_of).collect();
+    let above = (!above.is_empty()).then(|| (true, format!("{NAME_LABEL} in ({})", above.join(","))));
+    above.into_iter().chain([(false, above_label(name))]).collect()
+}
+
+fn labels(name: &str) -> BTreeMap<String, String> {
+    let above = mailtenant_mail::name::parents(name).map(|n| (above_label(n), String::new()));
+    above.chain([(NAME_LABEL.to_owned(), label_of(name))]).collect()
 }
 
 fn words(above: bool, name: &str) -> String {
@@ -91,13 +110,12 @@ pub async fn relative(ctx: &Ctx, name: &str, namespace: &str) -> Result<Option<S
     }
     let foreign = |c: &MailDomainClaim| c.spec.owner.namespace != namespace;
     let api: Api<MailDomainClaim> = Api::all(ctx.client.clone());
-    for above in mailtenant_mail::name::parents(name) {
-        if api.get_opt(above).await?.is_some_and(|c| foreign(&c)) {
-            return Ok(Some(words(true, name)));
+    for (above, selector) in relatives(name) {
+        if api.list(&ListParams::default().labels(&selector)).await?.iter().any(foreign) {
+            return Ok(Some(words(above, name)));
         }
     }
-    let below = api.list(&ListParams::default().labels(&above_label(name))).await?;
-    Ok(below.iter().any(foreign).then(|| words(false, name)))
+    Ok(None)
 }
 
 /// Uid of the MailDomain that holds a name, by a live look.
@@ -115,11 +133,7 @@ pub async fn take(ctx: &Ctx, name: &str, domain: &MailDomain) -> Result<Holder, 
         uid: domain.uid().unwrap_or_default(),
     };
     let claim = MailDomainClaim {
-        metadata: ObjectMeta {
-            name: Some(name.to_owned()),
-            labels: Some(mailtenant_mail::name::parents(name).map(|n| (above_label(n), String::new())).collect()),
-            ..ObjectMeta::default()
-        },
+        metadata: ObjectMeta { name: Some(name.to_owned()), labels: Some(labels(name)), ..ObjectMeta::default() },
         spec: MailDomainClaimSpec { owner: owner.clone() },
     };
     let params = PostParams { field_manager: Some(FIELD_MANAGER.into()), ..PostParams::default() };
@@ -140,5 +154,39 @@ pub async fn give_back(ctx: &Ctx, name: &str, uid: &str) -> Result<(), kube::Err
     match api.get_opt(name).await? {
         Some(claim) if claim.spec.owner.uid == uid => drop_claim(ctx, &claim).await,
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_of_many_labels_costs_two_lists_that_find_all_above_and_below() {
+        let long = format!("{}acme.test", "a.".repeat(118));
+        assert_eq!(relatives(&long).len(), 2);
+        assert_eq!(relatives("acme.test").len(), 2);
+        let selected = |of: &str, above: bool, claim: &str| {
+            let (_, selector) = relatives(of).into_iter().find(|(a, _)| *a == above).unwrap();
+            let labels = labels(claim);
+            match selector.strip_prefix(&format!("{NAME_LABEL} in (")) {
+                Some(names) => names.trim_end_matches(')').split(',').any(|n| labels[NAME_LABEL] == n),
+                None => labels.contains_key(&selector),
+            }
+        };
+        for (of, claim, above, below) in [
+            ("b.acme.test", "acme.test", true, false),
+            ("a.b.acme.test", "acme.test", true, false),
+            (long.as_str(), "acme.test", true, false),
+            ("acme.test", "b.acme.test", false, true),
+            ("acme.test", long.as_str(), false, true),
+            ("acme.test", "acme.test", false, false),
+            ("b.acme.test", "c.acme.test", false, false),
+            ("bacme.test", "acme.test", false, false),
+        ] {
+            assert_eq!((selected(of, true, claim), selected(of, false, claim)), (above, below), "{claim} of {of}");
+        }
+        let short = |text: &String| text.len() <= 63;
+        assert!(labels(&long).iter().all(|(k, v)| k.split('/').next_back().is_some_and(|n| n.len() <= 63) && short(v)));
     }
 }

@@ -7,6 +7,8 @@
 //! - A zone asked for with `rrset_name=` lacks disabled records, and has sets of other names that carry a comment,
 //!   without records. A `REPLACE` made from that would delete disabled records, so writes start from the whole zone.
 //! - `REPLACE` without `comments` keeps the comments. It gives the whole set one time to live, disabled records too.
+//! - Whether a name is a zone is one request, and so is all that stands at a name. A name may have 120 labels, each of
+//!   which may begin a zone: more than [`SINGLY`] are looked for in one read of all.
 //! - An unknown zone is a 404 in plain text, which any proxy can send too: a zone counts as absent only if the list of
 //!   zones, as JSON, does not have it (I2).
 
@@ -25,6 +27,8 @@ use std::time::Duration;
 
 /// How long one request may take.
 const TIMEOUT: Duration = Duration::from_secs(10);
+/// So many names are asked for one by one. The list of all zones, and a whole zone, may be large.
+const SINGLY: usize = 12;
 /// Longest text of a refusal that is reported.
 const MAX_ERROR: usize = 400;
 /// Longest time to wait that a Retry-After of the server may set.
@@ -216,11 +220,46 @@ impl PowerDns {
         }
     }
 
+    async fn zones(&self, query: &[(&str, &str)]) -> Result<Vec<ZoneEntry>> {
+        let list: Option<Vec<ZoneEntry>> = self.get("/zones", query).await?;
+        list.ok_or_else(|| BackendError::unavailable("HTTP 404 for the list of zones: is powerdns.serverId right?"))
+    }
+
+    /// The first of the names that is a zone of its own at this server.
+    async fn first_zone<'a>(&self, names: &[&'a str]) -> Result<Option<&'a str>> {
+        if names.len() > SINGLY {
+            // Without what the server would have to read from each zone.
+            let all: BTreeSet<String> =
+                self.zones(&[("dnssec", "false")]).await?.iter().map(|z| name::from_server(&z.name)).collect();
+            return Ok(names.iter().copied().find(|name| all.contains(*name)));
+        }
+        for name in names {
+            if self.has_zone(name).await? {
+                return Ok(Some(*name));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The first of the names that the zone hands on to other servers: it is not in it, though the server would take the
+    /// record.
+    async fn first_cut<'a>(&self, zone: &str, names: &[&'a str]) -> Result<Option<&'a str>> {
+        let delegated = |sets: &[SetAnswer], name: &str| !canonical_set(name, RecordType::NS, sets).values.is_empty();
+        if names.len() > SINGLY {
+            let all = self.zone(zone, None).await?;
+            return Ok(names.iter().copied().find(|name| delegated(&all.rrsets, name)));
+        }
+        for name in names {
+            if delegated(&self.zone(zone, Some(name)).await?.rrsets, name) {
+                return Ok(Some(*name));
+            }
+        }
+        Ok(None)
+    }
+
     /// Whether the server has a zone of exactly this name. Its list of zones is the only proof of absence.
     async fn has_zone(&self, zone: &str) -> Result<bool> {
-        let list: Option<Vec<ZoneEntry>> = self.get("/zones", &[("zone", &format!("{zone}."))]).await?;
-        let list = list
-            .ok_or_else(|| BackendError::unavailable("HTTP 404 for the list of zones: is powerdns.serverId right?"))?;
+        let list = self.zones(&[("zone", &format!("{zone}."))]).await?;
         if list.iter().any(|z| name::from_server(&z.name) != zone) {
             // The server or a proxy ignored the filter.
             return Ok(list.iter().any(|z| name::from_server(&z.name) == zone));
@@ -298,23 +337,17 @@ impl DnsServer for PowerDns {
 
     async fn find_zone(&self, name: &str) -> Result<String> {
         check_name(name)?;
-        for zone in name::self_and_parents(name) {
-            if !self.has_zone(zone).await? {
-                continue;
+        let suffixes: Vec<&str> = name::self_and_parents(name).collect();
+        let Some(zone) = self.first_zone(&suffixes).await? else {
+            return Err(BackendError::NotFound(format!("a zone for {name}")));
+        };
+        let below: Vec<&str> = between(name, zone).collect();
+        match self.first_cut(zone, &below).await? {
+            None => Ok(zone.to_string()),
+            Some(cut) => {
+                Err(BackendError::NotFound(format!("a zone for {name} ({cut} is delegated to other servers)")))
             }
-            // A name that is delegated to other servers is not in the zone, although the
-            // server would accept the record.
-            for cut in between(name, zone) {
-                let answer = self.zone(zone, Some(cut)).await?;
-                if !canonical_set(cut, RecordType::NS, &answer.rrsets).values.is_empty() {
-                    return Err(BackendError::NotFound(format!(
-                        "a zone for {name} ({cut} is delegated to other servers)"
-                    )));
-                }
-            }
-            return Ok(zone.to_string());
         }
-        Err(BackendError::NotFound(format!("a zone for {name}")))
     }
 
     async fn read(&self, zone: &str, which: &[(String, RecordType)]) -> Result<Vec<RrSet>> {
@@ -343,13 +376,17 @@ impl DnsServer for PowerDns {
         let _one_writer = self.lock.lock().await;
         let there = self.zone(zone, None).await?;
         let cuts: BTreeSet<&str> = names.iter().flat_map(|n| between(n, zone)).collect();
-        for cut in cuts {
-            // Records above a zone cut are never served (measured: the server accepts them with 204).
-            if !canonical_set(cut, RecordType::NS, &there.rrsets).values.is_empty() || self.has_zone(cut).await? {
-                return Err(BackendError::Rejected(format!(
-                    "{cut} is a zone of its own: its records cannot be written in {zone}"
-                )));
-            }
+        let cuts: Vec<&str> = cuts.into_iter().collect();
+        let delegated = |cut: &&str| !canonical_set(cut, RecordType::NS, &there.rrsets).values.is_empty();
+        let cut = match cuts.iter().copied().find(delegated) {
+            Some(cut) => Some(cut),
+            None => self.first_zone(&cuts).await?,
+        };
+        // Records above a zone cut are never served (measured: the server accepts them with 204).
+        if let Some(cut) = cut {
+            return Err(BackendError::Rejected(format!(
+                "{cut} is a zone of its own: its records cannot be written in {zone}"
+            )));
         }
         let mut patch = Patch { rrsets: Vec::new() };
         for change in changes {

@@ -1,32 +1,18 @@
-//! MX is switched last (I7): when every declared address is ready, the server itself says that it takes mail for each,
-//! and a person has agreed where that is asked for.
+//! What is declared in a domain, and whether the mail servers say that they take mail for it (I7).
 
-use super::Parents;
-use super::keys::Selectors;
-use super::publish;
-use super::stage::Progress;
-use crate::ctx::{Ctx, Step};
+use super::facts::Declared;
+use crate::ctx::Ctx;
 use crate::not_ready::NotReady;
 use crate::state::answers::Answers;
-use crate::state::kind::ObjectId;
+use crate::state::parents::Instance;
 use crate::state::world::World;
 use kube::ResourceExt;
-use mailtenant_api::mail_domain::{CutoverMode, DomainState};
 use mailtenant_api::mailbox::Suspend;
 use mailtenant_api::*;
 use mailtenant_dns::{RecipientProbe, Verdict};
 use mailtenant_runtime::store::NamespacedName;
 use std::time::Duration;
 use tokio::time::Instant;
-
-/// What is declared in a domain.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub struct Declared {
-    /// Addresses that must take mail.
-    pub addresses: Vec<String>,
-    /// Objects that are not ready.
-    pub unready: Vec<String>,
-}
 
 fn is_ready(generation: Option<i64>, observed: Option<i64>, conditions: &[Condition]) -> bool {
     observed == generation && conditions::is_true(conditions, ConditionType::Ready)
@@ -56,70 +42,16 @@ pub fn declared(world: &World, key: &NamespacedName, name: &str) -> Declared {
     out
 }
 
-/// Goes live, or says what is missing. Returns the message of `Ready=True`.
-pub async fn run(ctx: &Ctx, id: &ObjectId, p: &mut Progress, parents: &Parents, selectors: &Selectors) -> Step<String> {
-    let live =
-        p.journal().iter().any(|r| r.purpose == Purpose::MX && r.state == RecordState::Ok && r.ownership.is_some());
-    if live && p.status.state == Some(DomainState::Live) {
-        p.conditions.set(ConditionType::CutOver, true, Reason::Succeeded, "MX is ours");
-        return Ok(format!("{} is live", parents.name));
-    }
-    p.status.state = Some(DomainState::CutoverReady);
-    match accepted(ctx, id, p, parents).await {
-        Ok(true) => {}
-        Ok(false) => {
-            let text = "MX is switched when the first Mailbox or MailAlias of the domain is there";
-            p.conditions.set(ConditionType::CutOver, false, Reason::AwaitingFirstAddress, text);
-            return Ok(format!("{} is prepared: {text}", parents.name));
-        }
-        Err(not_ready) => {
-            p.conditions.set(ConditionType::CutOver, false, not_ready.reason, not_ready.message.clone());
-            return Err(not_ready.into());
-        }
-    }
-    if let Err(stop) = publish::publish(ctx, p, parents, selectors, true).await {
-        if let super::Stop::NotReady(not_ready) = &stop {
-            p.conditions.set(ConditionType::CutOver, false, not_ready.reason, not_ready.message.clone());
-        }
-        return Err(stop);
-    }
-    ctx.answers.forget(&uid(p.object.as_ref()));
-    p.status.state = Some(DomainState::Live);
-    p.conditions.set(ConditionType::CutOver, true, Reason::Succeeded, "MX is ours");
-    ctx.event(
-        p.object.as_ref(),
-        EventReason::CutOver,
-        format!("MX of {} is ours, every declared address takes mail", parents.name),
-    );
-    Ok(format!("{} is live", parents.name))
-}
-
-/// Whether MX may be switched; `false`: there is no address yet.
-async fn accepted(ctx: &Ctx, id: &ObjectId, p: &Progress, parents: &Parents) -> Result<bool, NotReady> {
-    let declared = declared(&ctx.world(), &id.key, &parents.name);
-    if let Some(first) = declared.unready.first() {
-        let more = declared.unready.len() - 1;
-        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-        let text = format!("{first}{more} must be ready before MX is switched: see their conditions");
-        return Err(NotReady::waiting(Reason::AwaitingAcceptance, text));
-    }
-    if declared.addresses.is_empty() {
-        return Ok(false);
-    }
-    let cutover = &p.object.spec.cutover;
-    if cutover.mode == CutoverMode::Manual && !cutover.approved {
-        let text = "everything is prepared: set spec.cutover.approved: true to switch MX";
-        return Err(NotReady::waiting(Reason::AwaitingApproval, text));
-    }
-    let spec = &parents.instance.backend.spec;
+/// Asks the mail servers of an instance for what is declared in a domain of it.
+pub async fn accepted(ctx: &Ctx, uid: &str, instance: &Instance, declared: &Declared) -> Result<(), NotReady> {
+    let spec = &instance.backend.spec;
     let port = |p: i32| p.clamp(1, 65535) as u16;
     let servers: Vec<(String, u16)> = match &spec.delivery {
         Some(d) => vec![(d.address.clone(), port(d.port))],
         None => spec.hosts.mx.iter().map(|m| (m.host.clone(), 25)).collect(),
     };
-    let uid = uid(p.object.as_ref());
-    let backend = &parents.server.name;
-    ask(ctx.probe.as_ref(), &ctx.answers, backend, &uid, &servers, &declared.addresses).await.map(|()| true)
+    let backend = &instance.object.spec.backend_ref.name;
+    ask(ctx.probe.as_ref(), &ctx.answers, backend, uid, &servers, &declared.addresses).await
 }
 
 /// How long one pass may ask: well below the time limit of a pass.

@@ -1,10 +1,14 @@
-//! What the status of a domain says of its records: the journal, the MX set from before, how long resolvers keep MX.
+//! What the status of a domain says: what the plan notes on its way, and of its records the journal, the MX set from before,
+//! how long resolvers keep MX.
 
+use super::steps::Note;
+use crate::not_ready::NotReady;
 use crate::pass::draft::Draft;
-use mailtenant_api::mail_domain::DomainDnsStatus;
+use mailtenant_api::mail_domain::{Challenge, DomainDnsStatus, DomainState, RecordStatus};
 use mailtenant_api::*;
 use mailtenant_dns::{Change, RecordType};
 use mailtenant_mail::merge::PreviousMx;
+use mailtenant_mail::records;
 
 /// RFC 3339 in whole seconds: texts of this form compare as the times do.
 pub fn stamp(at: jiff::Timestamp) -> String {
@@ -17,17 +21,59 @@ fn stamp_after(at: jiff::Timestamp) -> String {
     stamp(at + jiff::SignedDuration::from_secs(i64::from(begun)))
 }
 
+/// Puts in what the plan notes for the domain with a uid.
+pub(super) fn put(own: &str, status: &mut MailDomainStatus, conditions: &mut Conditions, note: Note) {
+    match note {
+        Note::Name(name) => {
+            status.challenge = Some(Challenge {
+                name: records::challenge_name(&name),
+                type_: "TXT".into(),
+                value: records::challenge_value(own, &name),
+            });
+            status.backend_id = Some(name);
+            status.state.get_or_insert(DomainState::Pending);
+        }
+        Note::Handled(asked) => status.last_handled_reconcile_at = asked,
+        Note::State(state) => status.state = Some(state),
+        Note::Condition(type_, good, reason, message) => conditions.set(type_, good, reason, message),
+        Note::Drift(drift) => status.drift = drift,
+        Note::Ownership(ownership) => status.ownership = Some(ownership),
+        Note::Keys(keys) => status.dkim = keys,
+        Note::Rotated(wish) => status.last_handled_rotate_dkim = Some(wish),
+        Note::Propagating(sets) => {
+            let among = |r: &RecordStatus| sets.iter().any(|(n, t)| *n == r.name && t.as_str() == r.type_);
+            let records = status.dns.iter_mut().flat_map(|d| &mut d.records);
+            for record in records.filter(|r| r.state == RecordState::Ok && among(r)) {
+                record.state = RecordState::Propagating;
+            }
+        }
+        Note::Records(records) => status.dns.get_or_insert_default().records = records,
+    }
+}
+
 /// The status of a domain under construction.
 pub type Progress = Draft<MailDomain>;
 
 impl Draft<MailDomain> {
+    /// Puts in what the plan notes.
+    pub fn note(&mut self, note: Note) {
+        put(&uid(self.object.as_ref()), &mut self.status, &mut self.conditions, note);
+    }
+
+    /// A condition that says why the pass cannot go on, besides `Ready`.
+    pub fn refuse(&mut self, condition: Option<ConditionType>, not_ready: &NotReady) {
+        if let Some(condition) = condition {
+            self.conditions.set(condition, false, not_ready.reason, not_ready.message.clone());
+        }
+    }
+
     /// The part about records.
     pub fn dns(&mut self) -> &mut DomainDnsStatus {
         self.status.dns.get_or_insert_default()
     }
 
     /// The journal of records.
-    pub fn journal(&self) -> Vec<mail_domain::RecordStatus> {
+    pub fn journal(&self) -> Vec<RecordStatus> {
         self.status.dns.as_ref().map(|d| d.records.clone()).unwrap_or_default()
     }
 
@@ -39,7 +85,7 @@ impl Draft<MailDomain> {
     }
 
     /// Puts in a journal.
-    pub fn set_journal(&mut self, records: Vec<mail_domain::RecordStatus>, previous: Option<PreviousMx>) {
+    pub fn set_journal(&mut self, records: Vec<RecordStatus>, previous: Option<PreviousMx>) {
         let dns = self.dns();
         dns.records = records;
         if let Some(previous) = previous {

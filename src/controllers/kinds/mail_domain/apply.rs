@@ -1,0 +1,160 @@
+//! Does what the plan asks for, and puts into the facts what became of it. Nothing is decided here.
+
+use super::facts::{Claim, Published};
+use super::gather::Pass;
+use super::journal;
+use super::keys;
+use super::plan::verified;
+use super::records;
+use super::steps::{Action, Note, Part};
+use crate::ctx::Step;
+use crate::kinds::mail_domain_claim::{self as claim, Holder};
+use crate::not_ready::NotReady;
+use crate::state::derived::owner;
+use crate::state::snapshots::Since;
+use mailtenant_api::mail_domain::{DkimAlgorithm, DomainState};
+use mailtenant_api::*;
+use mailtenant_dns::converge::Converged;
+use mailtenant_groupware::{BackendError, DomainSnapshot, DomainWant, Made, Selector};
+use mailtenant_mail::merge;
+
+/// Does one thing.
+pub async fn act(pass: &mut Pass<'_>, action: Action) -> Step<()> {
+    match action {
+        Action::Claim => pass.facts.claim = Some(take_name(pass).await?),
+        Action::NoteVerified => {
+            pass.p.note(Note::State(DomainState::Verified));
+            pass.p.note(verified(&pass.name));
+            pass.p.conditions.waiting(Reason::Progressing, "the name is ours, the domain is being made");
+            pass.p.write_first(pass.ctx).await?;
+        }
+        Action::Provision => provision(pass).await?,
+        Action::MakeKeys(algorithms) => make_keys(pass, &algorithms).await?,
+        Action::Publish { part, switch_mx } => publish(pass, part, switch_mx).await?,
+        Action::Sign(selectors) => sign(pass, &selectors).await?,
+        Action::GoLive => go_live(pass),
+        Action::RemoveKey(selector) => remove_key(pass, &selector).await?,
+    }
+    Ok(())
+}
+
+async fn take_name(pass: &Pass<'_>) -> Step<Claim> {
+    let (ctx, name) = (pass.ctx, &pass.name);
+    if let Holder::Other(_) = claim::take(ctx, name, &pass.p.object).await? {
+        return Ok(Claim::Other);
+    }
+    if let Some(relative) = claim::relative(ctx, name, &pass.id.key.namespace).await? {
+        claim::give_back(ctx, name, &pass.uid()).await?;
+        return Ok(Claim::Relative(relative));
+    }
+    Ok(Claim::Ours)
+}
+
+/// A call to the groupware server failed, and may have been carried out or not.
+async fn failed(pass: &Pass<'_>, error: &BackendError) -> Step<NotReady> {
+    let server = pass.server()?;
+    pass.ctx.backend_failed(server, error);
+    pass.ctx.snapshots.stale(&server.uid, &pass.name).await;
+    Ok(NotReady::backend(&server.label(), error))
+}
+
+async fn provision(pass: &mut Pass<'_>) -> Step<()> {
+    let domain = pass.p.object.clone();
+    let want = DomainWant {
+        owner: owner(domain.as_ref(), domain.spec.adoption_policy),
+        name: pass.name.clone(),
+        tenant: pass.parents()?.tenant.clone(),
+        alias_of: None,
+    };
+    let server = pass.server()?;
+    let (row, made) = match server.server.ensure_domain(&want).await {
+        Ok(done) => done,
+        Err(error) => return Err(failed(pass, &error).await?.into()),
+    };
+    if made == Made::Adopted {
+        let note = format!("{} was at the backend and is taken over", pass.name);
+        pass.ctx.event(domain.as_ref(), EventReason::Adopted, note);
+    }
+    let copy = row.clone();
+    pass.ctx.snapshots.update(&server.uid, &pass.name, |s| s.domain = Some(copy)).await;
+    (pass.facts.row, pass.facts.ensured) = (Some(Some(row)), true);
+    Ok(())
+}
+
+async fn make_keys(pass: &mut Pass<'_>, algorithms: &[DkimAlgorithm]) -> Step<()> {
+    let (ctx, own) = (pass.ctx, pass.owner());
+    let mut all = pass.facts.keys.clone().unwrap_or_default();
+    for &algorithm in algorithms {
+        let server = pass.server()?;
+        let selector = keys::selector(&pass.p.object, &all, algorithm, pass.now);
+        let key = ctx.keys.make(algorithm).await.map_err(|e| {
+            ctx.backend_failed(server, &e);
+            NotReady::backend(&server.label(), &e)
+        })?;
+        match pass.signer()?.ensure_dkim_key(&own, &pass.name, &selector, &key).await {
+            Ok(row) => all.push(row),
+            Err(error) => return Err(failed(pass, &error).await?.into()),
+        }
+    }
+    let copy = all.clone();
+    ctx.snapshots.update(&pass.server()?.uid, &pass.name, |s| s.dkim = copy).await;
+    pass.facts.keys = Some(all);
+    Ok(())
+}
+
+async fn publish(pass: &mut Pass<'_>, part: Part, switch_mx: bool) -> Step<()> {
+    let wanted = pass.wanted()?;
+    let aim = pass.aim(&wanted, switch_mx);
+    let which = merge::which(&wanted, &pass.p.journal());
+    let (dns, zone) = pass.zone()?.managed()?;
+    let (dns, zone) = (dns.clone(), zone.to_owned());
+    let (plan, live) = match journal::carry_out(pass.ctx, pass.p, &dns, &zone, &aim).await? {
+        Converged::Settled { plan, live } => (plan, live),
+        Converged::ZoneGone => {
+            return Err(pass.ctx.dns_failed(&dns, &BackendError::NotFound(format!("the zone {zone}"))).into());
+        }
+        Converged::Contended => {
+            let text = format!("somebody else keeps changing the records of {}", pass.name);
+            return Err(NotReady::retry(Reason::DNSConflict, text).into());
+        }
+    };
+    let conflict = records::conflict(&plan.conflicts);
+    pass.p.set_journal(plan.journal, plan.previous_mx);
+    let published = Some(Published { switch_mx, conflict, which, live, unseen: None });
+    match part {
+        Part::Records => pass.facts.records = published,
+        Part::Mx => pass.facts.mx = published,
+    }
+    Ok(())
+}
+
+async fn sign(pass: &mut Pass<'_>, selectors: &[Selector]) -> Step<()> {
+    let signed = pass.signer()?.sign_with(&pass.owner(), &pass.name, selectors).await;
+    if let Err(error) = signed {
+        return Err(failed(pass, &error).await?.into());
+    }
+    // Read back: what the status says of a key is what the signer has.
+    pass.facts.signing = Some(pass.rows(Since::now(), |rows| rows.dkim.clone()).await?);
+    Ok(())
+}
+
+fn go_live(pass: &mut Pass<'_>) {
+    pass.ctx.answers.forget(&pass.uid());
+    pass.p.note(Note::State(DomainState::Live));
+    pass.facts.went_live = true;
+    let text = format!("MX of {} is ours, every declared address takes mail", pass.name);
+    pass.ctx.event(pass.p.object.as_ref(), EventReason::CutOver, text);
+}
+
+async fn remove_key(pass: &mut Pass<'_>, selector: &Selector) -> Step<()> {
+    let removed = pass.signer()?.remove_dkim_key(&pass.owner(), &pass.name, selector).await;
+    if let Err(error) = removed {
+        return Err(failed(pass, &error).await?.into());
+    }
+    let gone = |s: &mut DomainSnapshot| s.dkim.retain(|k| k.selector != *selector);
+    pass.ctx.snapshots.update(&pass.server()?.uid, &pass.name, gone).await;
+    for keys in [&mut pass.facts.keys, &mut pass.facts.signing].into_iter().flatten() {
+        keys.retain(|k| k.selector != *selector);
+    }
+    Ok(())
+}

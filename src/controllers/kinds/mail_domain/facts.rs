@@ -1,0 +1,137 @@
+//! What one pass of a domain knows so far. A fact is empty until it was asked for (`gather`), and is replaced or emptied by
+//! an action that changes it (`apply`).
+
+use super::parents::Known;
+use crate::not_ready::NotReady;
+use jiff::Timestamp;
+use mailtenant_api::mail_domain::{Purpose, RecordStatus};
+use mailtenant_api::{MailDomain, MailDomainStatus};
+use mailtenant_dns::{RecordType, RrSet};
+use mailtenant_groupware::{Capability, DkimRow, DomainRow};
+use std::collections::BTreeSet;
+
+/// What is known when the plan is asked.
+#[derive(Clone, Copy)]
+pub struct Seen<'a> {
+    /// The object as the pass began.
+    pub domain: &'a MailDomain,
+    /// Its status under construction.
+    pub status: &'a MailDomainStatus,
+    /// When the pass began.
+    pub now: Timestamp,
+    /// What this pass has learned.
+    pub facts: &'a Facts,
+}
+
+/// What is known so far.
+#[derive(Debug, Clone, Default)]
+pub struct Facts {
+    /// What the regular look at the rows depends on; the inner none: there is no server that could be asked.
+    pub regular: Option<Option<Regular>>,
+    /// What the regular look found: whether the domain is there.
+    pub looked: Option<bool>,
+    /// The parents, as the watches tell.
+    pub known: Option<Known>,
+    /// The groupware server that was connected.
+    pub server: Option<Server>,
+    /// Whether the zone of the name was found.
+    pub zone_found: bool,
+    /// Uid of the MailDomain that holds the name, as the watch told when the pass came to it.
+    pub holder: Option<Option<String>>,
+    /// The same by a live look.
+    pub live_holder: Option<Option<String>>,
+    /// A name above or below that another tenant holds, in words, as far as the watch has told.
+    pub relative: Option<Option<String>>,
+    /// Whether every authoritative server shows the challenge.
+    pub proven: Option<bool>,
+    /// How the claim ended that this pass made.
+    pub claim: Option<Claim>,
+    /// The domain as the server has it.
+    pub row: Option<Option<DomainRow>>,
+    /// The row is as the server gave it back after it was made.
+    pub ensured: bool,
+    /// What was there and is not now may be made again (I12).
+    pub loss_allowed: bool,
+    /// All signing keys of the domain, those of others too, in the order in which they were made.
+    pub keys: Option<Vec<DkimRow>>,
+    /// The same, read back after it was said which of them sign.
+    pub signing: Option<Vec<DkimRow>>,
+    /// The records, once they are written.
+    pub records: Option<Published>,
+    /// The same with MX switched.
+    pub mx: Option<Published>,
+    /// What is declared in the domain.
+    pub declared: Option<Declared>,
+    /// Every mail server takes mail for every declared address.
+    pub accepted: bool,
+    /// This pass has said that the domain is live.
+    pub went_live: bool,
+    /// How the records of a domain stand that is only looked at.
+    pub compared: Option<Compared>,
+}
+
+/// What the regular look at the rows depends on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Regular {
+    /// Its time has come.
+    pub due: bool,
+    /// Who holds the name.
+    pub holder: Option<String>,
+    /// The instance is only looked at.
+    pub observes: bool,
+    /// The server's name for messages.
+    pub label: String,
+}
+
+/// A groupware server.
+#[derive(Debug, Clone)]
+pub struct Server {
+    /// Its name for messages.
+    pub label: String,
+    /// What it can do.
+    pub capabilities: BTreeSet<Capability>,
+}
+
+/// How a claim ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Claim {
+    /// The name is ours, and by a live look nobody else holds one above or below.
+    Ours,
+    /// Somebody else was first.
+    Other,
+    /// Somebody else holds this one, in words. Ours was given back.
+    Relative(String),
+}
+
+/// Records that are at the server as they should be.
+#[derive(Debug, Clone, Default)]
+pub struct Published {
+    /// Whether MX is among them.
+    pub switch_mx: bool,
+    /// What stands in the way.
+    pub conflict: Option<NotReady>,
+    /// The sets that were asked for.
+    pub which: Vec<(String, RecordType)>,
+    /// The sets as the server has them.
+    pub live: Vec<RrSet>,
+    /// Those that some authoritative server does not show yet; none: they were not asked.
+    pub unseen: Option<Vec<(String, RecordType)>>,
+}
+
+/// Records against what is declared, where nothing is written.
+#[derive(Debug, Clone, Default)]
+pub struct Compared {
+    /// For the status.
+    pub records: Vec<RecordStatus>,
+    /// What differs.
+    pub differing: BTreeSet<(Purpose, String)>,
+}
+
+/// What is declared in a domain.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Declared {
+    /// Addresses that must take mail.
+    pub addresses: Vec<String>,
+    /// Objects that are not ready.
+    pub unready: Vec<String>,
+}

@@ -1,0 +1,281 @@
+//! Learns what the plan asks for. Nothing is decided here, and nothing is written.
+
+use super::acceptance;
+use super::facts::{Compared, Facts, Published, Regular, Seen, Server};
+use super::keys;
+use super::parents::{self, Known, Parents};
+use super::plan;
+use super::records::{self, Written};
+use super::status::Progress;
+use super::steps::{Observation, Part, Planned};
+use super::zone::Zone;
+use crate::connections::Groupware;
+use crate::ctx::{Ctx, Step};
+use crate::kinds::mail_domain_claim as claim;
+use crate::not_ready::NotReady;
+use crate::rules::{backend_ready, mass_loss};
+use crate::state::derived::{a_label, capabilities, owner_uid};
+use crate::state::kind::ObjectId;
+use crate::state::parents as above;
+use crate::state::snapshots::Since;
+use jiff::Timestamp;
+use mailtenant_api::mail_domain::DnsMode;
+use mailtenant_api::*;
+use mailtenant_dns::converge::Aim;
+use mailtenant_dns::{RecordType, RrSet};
+use mailtenant_groupware::{BackendError, DkimSigner, DomainName, DomainSnapshot, Uid};
+use mailtenant_mail::merge;
+use mailtenant_mail::name;
+use mailtenant_mail::records::{Record, challenge_name, challenge_value};
+use mailtenant_runtime::store::NamespacedName;
+
+/// One pass of a domain: what it knows, and the servers that it has connected.
+pub struct Pass<'a> {
+    /// All that a pass has at hand.
+    pub ctx: &'a Ctx,
+    /// The domain.
+    pub id: &'a ObjectId,
+    /// Its status under construction.
+    pub p: &'a mut Progress,
+    /// Its name.
+    pub name: DomainName,
+    /// When it began. Whether a key is too old, or over, does not change on the way.
+    pub now: Timestamp,
+    /// What is known so far.
+    pub facts: Facts,
+    server: Option<Groupware>,
+    zone: Option<Zone>,
+}
+
+/// What the plan has the pass learn first is there: a fault of the plan otherwise.
+fn there<T>(what: Option<T>) -> Step<T> {
+    let text = "a step was taken before what it needs was known: please report it";
+    what.ok_or_else(|| NotReady::retry(Reason::InternalError, text).into())
+}
+
+impl<'a> Pass<'a> {
+    /// Nothing is known yet.
+    pub fn new(ctx: &'a Ctx, id: &'a ObjectId, p: &'a mut Progress) -> Self {
+        let name = a_label(&p.object);
+        let now = ctx.clock.now();
+        Pass { ctx, id, p, name, now, facts: Facts::default(), server: None, zone: None }
+    }
+
+    fn seen(&self) -> Seen<'_> {
+        Seen { domain: &self.p.object, status: &self.p.status, now: self.now, facts: &self.facts }
+    }
+
+    /// What comes next.
+    pub fn plan(&self) -> Planned {
+        plan::next(&self.seen())
+    }
+
+    /// Uid of the domain.
+    pub fn uid(&self) -> String {
+        uid(self.p.object.as_ref())
+    }
+
+    /// Who the domain is to a server.
+    pub fn owner(&self) -> Uid {
+        owner_uid(self.p.object.as_ref())
+    }
+
+    /// The part of the groupware server that signs.
+    pub fn signer(&self) -> Step<&dyn DkimSigner> {
+        let server = self.server()?;
+        Ok(server.server.dkim().ok_or_else(|| keys::cannot_sign(&server.label()))?)
+    }
+
+    /// The groupware server.
+    pub fn server(&self) -> Step<&Groupware> {
+        there(self.server.as_ref())
+    }
+
+    /// Where the records are edited.
+    pub fn zone(&self) -> Step<&Zone> {
+        there(self.zone.as_ref())
+    }
+
+    /// The parents, checked.
+    pub fn parents(&self) -> Step<Parents<'_>> {
+        Ok(parents::check(&self.p.object, &self.name, there(self.facts.known.as_ref())?)?)
+    }
+
+    /// What becomes of the signing keys.
+    pub fn keys(&self) -> Step<keys::KeyPlan> {
+        let algorithms = keys::algorithms(&self.p.object, there(self.facts.server.as_ref())?)?;
+        let all = there(self.facts.keys.as_ref())?;
+        Ok(keys::plan(&self.p.object, all, &algorithms, self.now))
+    }
+
+    /// The records that are to be there.
+    pub fn wanted(&self) -> Step<Vec<Record>> {
+        Ok(records::desired(&self.p.object, &self.name, &self.parents()?, self.keys()?.public()))
+    }
+
+    /// The same, as an aim.
+    pub fn aim<'r>(&self, wanted: &'r [Record], switch_mx: bool) -> Aim<'r> {
+        Aim::Publish { wanted, conflict: self.p.object.spec.dns.conflict_policy, switch_mx }
+    }
+
+    /// Rows of the domain at the server.
+    pub async fn rows<T>(&self, since: Since, look: impl FnOnce(&DomainSnapshot) -> T) -> Step<T> {
+        let server = self.server()?;
+        let rows = self.ctx.rows(server, &self.id.key, &self.name, since, look).await;
+        Ok(rows.map_err(|e| NotReady::backend(&server.label(), &e))?)
+    }
+}
+
+/// Learns one thing.
+pub async fn learn(pass: &mut Pass<'_>, what: Observation) -> Step<()> {
+    let ctx = pass.ctx;
+    match what {
+        Observation::Regular => pass.facts.regular = Some(regular(pass)),
+        Observation::Look => pass.facts.looked = Some(look(pass).await?),
+        Observation::Parents => {
+            let known = Known::of(&ctx.world(), pass.id, &pass.p.object);
+            pass.facts.known = Some(known);
+        }
+        Observation::Server => connect(pass).await?,
+        Observation::Zone => {
+            pass.zone = Some(zone(pass).await?);
+            pass.facts.zone_found = true;
+        }
+        Observation::Holder => pass.facts.holder = Some(holder(ctx, &pass.name)),
+        Observation::LiveHolder => pass.facts.live_holder = Some(claim::holder(ctx, &pass.name).await?),
+        Observation::Relative => {
+            let relative = claim::relative_known(&ctx.world(), &pass.name, &pass.id.key.namespace);
+            pass.facts.relative = Some(relative);
+        }
+        Observation::Proof => pass.facts.proven = Some(proven(pass).await?),
+        Observation::Row { fresh } => {
+            pass.facts.row = Some(pass.rows(Since::now_if(fresh), |rows| rows.domain.clone()).await?);
+        }
+        Observation::Loss => {
+            mass_loss::allow(ctx, pass.server()?, pass.parents()?.instance).await?;
+            pass.facts.loss_allowed = true;
+        }
+        Observation::Keys => pass.facts.keys = Some(pass.rows(Since::Ever, |rows| rows.dkim.clone()).await?),
+        Observation::Shown(part) => shown(pass, part).await?,
+        Observation::Declared => {
+            let declared = acceptance::declared(&ctx.world(), &pass.id.key, &pass.name);
+            pass.facts.declared = Some(declared);
+        }
+        Observation::Acceptance => {
+            let declared = there(pass.facts.declared.as_ref())?;
+            acceptance::accepted(ctx, &pass.uid(), pass.parents()?.instance, declared).await?;
+            pass.facts.accepted = true;
+        }
+        Observation::Compared => pass.facts.compared = Some(compared(pass).await?),
+    }
+    Ok(())
+}
+
+/// Uid of the MailDomain that holds a name.
+fn holder(ctx: &Ctx, name: &str) -> Option<String> {
+    ctx.world().claims.get(&NamespacedName::new("", name)).map(|c| c.spec.owner.uid.clone())
+}
+
+/// Sets the time of the next regular look. Also of a domain that holds nothing: what it is refused for may be gone then.
+fn regular(pass: &Pass<'_>) -> Option<Regular> {
+    let (ctx, domain) = (pass.ctx, &pass.p.object);
+    name::mail_domain(&domain.spec.domain).ok()?;
+    let key = pass.id.key.sibling(&domain.spec.instance_ref.name);
+    let instance = above::instance(&ctx.world(), &key, false).ok()?;
+    backend_ready::groupware(&instance.backend).ok()?;
+    let interval = crate::kinds::mail_instance::interval(&instance.backend.spec.resync.interval);
+    Some(Regular {
+        due: ctx.resync_due(pass.id, interval),
+        holder: holder(ctx, &pass.name),
+        observes: plan::observes(domain, &instance.object),
+        label: format!("GroupwareBackend {}", instance.object.spec.backend_ref.name),
+    })
+}
+
+/// Whether the server has the domain, read now.
+async fn look(pass: &mut Pass<'_>) -> Step<bool> {
+    let instance = pass.id.key.sibling(&pass.p.object.spec.instance_ref.name);
+    let backend = above::instance(&pass.ctx.world(), &instance, false)?.object.spec.backend_ref.name.clone();
+    let server = pass.ctx.groupware(&backend).await?;
+    pass.server = Some(server);
+    pass.rows(Since::now(), |rows| rows.domain.is_some()).await
+}
+
+async fn connect(pass: &mut Pass<'_>) -> Step<()> {
+    let backend = pass.parents()?.instance.object.spec.backend_ref.name.clone();
+    let server = pass.ctx.groupware(&backend).await?;
+    pass.facts.server = Some(Server { label: server.label(), capabilities: capabilities(&server.object) });
+    pass.server = Some(server);
+    Ok(())
+}
+
+async fn zone(pass: &Pass<'_>) -> Step<Zone> {
+    let (ctx, domain) = (pass.ctx, &pass.p.object);
+    if domain.spec.dns.mode == DnsMode::Manual {
+        return Ok(Zone::Manual { resolver: ctx.connections.dns.default_resolver() });
+    }
+    let dns = ctx.dns(parents::managed_by(domain)?).await?;
+    let name = dns.server.find_zone(&pass.name).await.map_err(|e| match e {
+        BackendError::NotFound(_) => NotReady::retry(
+            Reason::ZoneNotFound,
+            format!("{} has no zone for {}: create it there", dns.label(), pass.name),
+        ),
+        e => ctx.dns_failed(&dns, &e),
+    })?;
+    Ok(Zone::Managed { dns, name })
+}
+
+async fn lookup(pass: &Pass<'_>, name: &str, rtype: RecordType) -> Step<Vec<RrSet>> {
+    let zone = pass.zone()?;
+    let seen = zone.resolver().lookup(name, rtype).await;
+    Ok(seen.map_err(|e| NotReady::backend(&zone.label(), &e))?)
+}
+
+/// Whether every authoritative server shows the challenge.
+async fn proven(pass: &Pass<'_>) -> Step<bool> {
+    let value = challenge_value(&pass.uid(), &pass.name);
+    let seen = lookup(pass, &challenge_name(&pass.name), RecordType::TXT).await?;
+    Ok(!seen.is_empty() && seen.iter().all(|set| set.values.contains(&value)))
+}
+
+/// Asks the authoritative servers for what was written.
+async fn shown(pass: &mut Pass<'_>, part: Part) -> Step<()> {
+    let written = there(published(&mut pass.facts, part))?.clone();
+    let wanted = pass.wanted()?;
+    let aim = pass.aim(&wanted, written.switch_mx);
+    let (journal, previous) = (pass.p.journal(), pass.p.previous_mx());
+    let mut unseen = vec![];
+    for (name, rtype) in records::visible(&written) {
+        let seen = lookup(pass, name, *rtype).await?;
+        let set =
+            Written { name, rtype: *rtype, live: &written.live, aim: &aim, journal: &journal, previous: &previous };
+        if set.is_unseen(&seen) {
+            unseen.push((name.clone(), *rtype));
+        }
+    }
+    there(published(&mut pass.facts, part))?.unseen = Some(unseen);
+    Ok(())
+}
+
+fn published(facts: &mut Facts, part: Part) -> Option<&mut Published> {
+    match part {
+        Part::Records => facts.records.as_mut(),
+        Part::Mx => facts.mx.as_mut(),
+    }
+}
+
+/// Reads the records of a domain that nothing is written for.
+async fn compared(pass: &Pass<'_>) -> Step<Compared> {
+    let domain = &pass.p.object;
+    let algorithms = keys::algorithms(domain, there(pass.facts.server.as_ref())?).ok();
+    let (signing, _) = keys::observed(there(pass.facts.keys.clone())?, algorithms, &pass.name);
+    let dkim = keys::public(signing.iter());
+    let mut wanted = records::desired(domain, &pass.name, &pass.parents()?, dkim);
+    // Nothing is claimed, so there is nothing to prove.
+    wanted.retain(|r| r.purpose != Purpose::Challenge);
+    let (dns, zone) = pass.zone()?.managed()?;
+    let live = dns.server.read(zone, &merge::which(&wanted, &[])).await;
+    let live = live.map_err(|e| pass.ctx.dns_failed(dns, &e))?;
+    let (records, differing) = merge::compare(&wanted, &pass.p.journal(), &live, domain.spec.dns.conflict_policy);
+    Ok(Compared { records, differing })
+}

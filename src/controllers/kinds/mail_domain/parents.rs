@@ -1,0 +1,151 @@
+//! The parents of a domain as the watches tell, and whether they may be used. Pure.
+
+use crate::not_ready::NotReady;
+use crate::rules::backend_ready;
+use crate::state::kind::ObjectId;
+use crate::state::limits::{self, Verdict};
+use crate::state::parents::{self, Instance};
+use crate::state::world::World;
+use mailtenant_api::mail_domain::DnsMode;
+use mailtenant_api::*;
+use mailtenant_groupware::TenantId;
+use mailtenant_mail::name;
+use mailtenant_runtime::store::NamespacedName;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// What the watches tell of the parents.
+#[derive(Debug, Clone)]
+pub struct Known {
+    /// The instance with its backend, or why it cannot be used.
+    pub instance: Result<Instance, NotReady>,
+    /// Whether the instance's number of domains allows this one.
+    pub limit: Verdict,
+    /// The DNSBackend that the spec names, if it is there.
+    pub dns: Option<Arc<DNSBackend>>,
+    /// Labels of the namespace.
+    pub labels: BTreeMap<String, String>,
+}
+
+impl Known {
+    /// From the world.
+    pub fn of(world: &World, id: &ObjectId, domain: &MailDomain) -> Self {
+        let instance = parents::instance(world, &id.key.sibling(&domain.spec.instance_ref.name), false);
+        let limit = instance.as_ref().map_or(Verdict::Fits, |i| limits::domain(world, &i.object, id));
+        let dns = domain.spec.dns.backend_ref.as_ref();
+        let dns = dns.and_then(|r| world.dns.get(&NamespacedName::new("", &r.name)));
+        Known { instance, limit, dns, labels: world.namespace_labels(&id.key.namespace) }
+    }
+}
+
+/// Parents that may be used.
+#[derive(Debug, Clone, Copy)]
+pub struct Parents<'a> {
+    /// The instance.
+    pub instance: &'a Instance,
+    /// The tenant.
+    pub tenant: &'a TenantId,
+    /// The DNSBackend.
+    pub dns: &'a DNSBackend,
+}
+
+/// The rules about parents, in the order in which they are reported.
+pub fn check<'a>(domain: &MailDomain, name: &str, known: &'a Known) -> Result<Parents<'a>, NotReady> {
+    let (instance, tenant) = usable(known)?;
+    let dns_name = managed_by(domain)?;
+    let dns = known.dns.as_deref().ok_or_else(|| {
+        NotReady::waiting(
+            Reason::BackendNotFound,
+            format!("DNSBackend {dns_name} is not there: the platform team has to create it"),
+        )
+    })?;
+    dns_allowed(&known.labels, dns, domain.metadata.namespace.as_deref().unwrap_or_default(), name)?;
+    backend_ready::groupware(&instance.backend)?;
+    if domain.spec.alias_of.is_some() {
+        return Err(NotReady::stalled(Reason::Unsupported, "aliasOf is not supported yet: take it out of the spec"));
+    }
+    // What was written is known to one server only: another one would be written to, and the first never cleaned.
+    if let Some(old) = domain.status.as_ref().and_then(|s| s.dns.as_ref()).and_then(|d| d.backend.as_ref())
+        && old.as_str() != dns_name
+    {
+        let text = format!(
+            "the records of {name} are at DNSBackend {old}: set dns.backendRef back to it, and make a new MailDomain to move"
+        );
+        return Err(NotReady::stalled(Reason::InvalidSpec, text));
+    }
+    Ok(Parents { instance, tenant, dns })
+}
+
+/// An instance in which something new may be made, and the id of its tenant.
+fn usable(known: &Known) -> Result<(&Instance, &TenantId), NotReady> {
+    let instance = known.instance.as_ref().map_err(Clone::clone)?;
+    if let Some(not_ready) = parents::paused_by(&instance.object) {
+        return Err(not_ready);
+    }
+    if instance.object.metadata.deletion_timestamp.is_some() {
+        let text = format!("MailInstance {} is being deleted: nothing new is made in it", instance.key.name);
+        return Err(NotReady::waiting(Reason::InstanceNotReady, text));
+    }
+    let Some(tenant) = &instance.id else {
+        let text = format!("MailInstance {} is not ready yet: see its conditions", instance.key.name);
+        return Err(NotReady::waiting(Reason::InstanceNotReady, text));
+    };
+    if let Verdict::Number { limit, .. } = known.limit {
+        let text = format!(
+            "MailInstance {} allows {limit} domains: raise spec.limits.domains, or delete one",
+            instance.key.name
+        );
+        return Err(NotReady::stalled(Reason::LimitExceeded, text));
+    }
+    Ok((instance, tenant))
+}
+
+/// Name of the DNSBackend that a domain's records are written to.
+pub fn managed_by(domain: &MailDomain) -> Result<&str, NotReady> {
+    match (domain.spec.dns.mode, &domain.spec.dns.backend_ref) {
+        (DnsMode::Managed, Some(r)) => Ok(&r.name),
+        (DnsMode::Managed, None) => {
+            Err(NotReady::stalled(Reason::InvalidSpec, "dns.mode: Managed needs dns.backendRef"))
+        }
+        (DnsMode::Manual, _) => {
+            let text = "dns.mode: Manual is not supported yet: use Managed with a DNSBackend";
+            Err(NotReady::stalled(Reason::Unsupported, text))
+        }
+    }
+}
+
+/// Whether the DNS backend may be used for a name by a namespace.
+fn dns_allowed(
+    labels: &BTreeMap<String, String>,
+    backend: &DNSBackend,
+    namespace: &str,
+    domain: &str,
+) -> Result<(), NotReady> {
+    let label = backend.metadata.name.as_deref().unwrap_or_default();
+    let ask = "ask the platform team";
+    if !backend.spec.allowed_namespaces.allows(namespace, labels) {
+        return Err(NotReady::stalled(
+            Reason::BackendNotAllowed,
+            format!(
+                "DNSBackend {label} does not allow namespace {namespace}: {ask} to add it to spec.allowedNamespaces"
+            ),
+        ));
+    }
+    // The most specific zone decides.
+    let covers = |zone: &&dns_backend::Zone| name::canonical(&zone.name).is_ok_and(|z| name::is_within(domain, &z));
+    let length = |z: &&dns_backend::Zone| name::canonical(&z.name).map_or(0, |n| n.len());
+    let zone = backend.spec.zones.iter().filter(covers).max_by_key(length);
+    match zone {
+        None => Err(NotReady::stalled(
+            Reason::BackendNotAllowed,
+            format!("{domain} is in no zone of DNSBackend {label}: {ask} to add its zone to spec.zones"),
+        )),
+        Some(z) if z.allowed_namespaces.as_ref().is_some_and(|a| !a.allows(namespace, labels)) => {
+            Err(NotReady::stalled(
+                Reason::BackendNotAllowed,
+                format!("zone {} of DNSBackend {label} does not allow namespace {namespace}: {ask}", z.name),
+            ))
+        }
+        Some(_) => Ok(()),
+    }
+}

@@ -1,0 +1,172 @@
+//! What the plan of a domain says: something to learn, something to do, and what the status says meanwhile.
+
+use crate::not_ready::NotReady;
+use mailtenant_api::mail_domain::{DkimAlgorithm, DkimKeyStatus, DomainState, RecordStatus};
+use mailtenant_api::{ConditionType, Ownership, Reason};
+use mailtenant_dns::RecordType;
+use mailtenant_groupware::Selector;
+
+/// What the status says from now on, and what comes next.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Planned {
+    /// For the status. They are given again each time.
+    pub notes: Vec<Note>,
+    /// What comes next.
+    pub next: Next,
+}
+
+/// What comes next.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Next {
+    /// Something must be known first.
+    Learn(Observation),
+    /// Something is to be done.
+    Do(Action),
+    /// It cannot go on; the condition says why too.
+    Wait(NotReady, Option<ConditionType>),
+    /// As declared, or as far as it goes without somebody else; the message of `Ready=True`.
+    Ready(String),
+}
+
+/// Something to learn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Observation {
+    /// Whether the regular look at the rows is due.
+    Regular,
+    /// The rows, read now.
+    Look,
+    /// The parents, as the watches tell.
+    Parents,
+    /// The groupware server, connected.
+    Server,
+    /// The zone of the name.
+    Zone,
+    /// Who holds the name, as the watch tells.
+    Holder,
+    /// Who holds the name, by a live look.
+    LiveHolder,
+    /// Who holds a name above or below, as the watch tells.
+    Relative,
+    /// Whether the challenge is shown.
+    Proof,
+    /// The domain at the groupware server.
+    Row {
+        /// Read now; what was known before may be from whoever held the name then.
+        fresh: bool,
+    },
+    /// Whether what is missing may be made again.
+    Loss,
+    /// The signing keys.
+    Keys,
+    /// Whether every authoritative server shows what was written.
+    Shown(Part),
+    /// What is declared in the domain.
+    Declared,
+    /// Whether the mail servers take mail for what is declared.
+    Acceptance,
+    /// How the records stand, of a domain that is only looked at.
+    Compared,
+}
+
+/// Something to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Action {
+    /// Takes the name, and looks who else holds one above or below.
+    Claim,
+    /// Writes `Verified` into the status.
+    NoteVerified,
+    /// Makes the domain at the groupware server.
+    Provision,
+    /// Makes signing keys.
+    MakeKeys(Vec<DkimAlgorithm>),
+    /// Writes records.
+    Publish {
+        /// Which.
+        part: Part,
+        /// Whether MX may be made ours.
+        switch_mx: bool,
+    },
+    /// Signs with these selectors.
+    Sign(Vec<Selector>),
+    /// Says that the domain is live.
+    GoLive,
+    /// Removes a signing key that no mail on its way needs.
+    RemoveKey(Selector),
+}
+
+/// Which records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// All but MX; MX too where it is ours already.
+    Records,
+    /// MX too.
+    Mx,
+}
+
+impl Part {
+    /// The condition that speaks of them.
+    pub fn condition(self) -> ConditionType {
+        match self {
+            Part::Records => ConditionType::DNSPublished,
+            Part::Mx => ConditionType::CutOver,
+        }
+    }
+}
+
+impl Observation {
+    /// The condition that says why it could not be learned, besides `Ready`.
+    pub fn condition(self) -> Option<ConditionType> {
+        match self {
+            Observation::Shown(part) => Some(part.condition()),
+            Observation::Acceptance => Some(ConditionType::CutOver),
+            _ => None,
+        }
+    }
+}
+
+impl Action {
+    /// The condition that says why it could not be done, besides `Ready`.
+    pub fn condition(&self) -> Option<ConditionType> {
+        match self {
+            Action::Provision => Some(ConditionType::Provisioned),
+            Action::Publish { part, .. } => Some(part.condition()),
+            _ => None,
+        }
+    }
+}
+
+/// Something for the status.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Note {
+    /// The name as it stands in the DNS.
+    Name(String),
+    /// The wish to be looked at that is handled.
+    Handled(Option<String>),
+    /// Where the domain is on its way.
+    State(DomainState),
+    /// A condition.
+    Condition(ConditionType, bool, Reason, String),
+    /// What differs.
+    Drift(Vec<String>),
+    /// How the domain came to be ours.
+    Ownership(Ownership),
+    /// Signing keys.
+    Keys(Vec<DkimKeyStatus>),
+    /// The wish for new keys that is handled.
+    Rotated(String),
+    /// Sets that some server does not show yet.
+    Propagating(Vec<(String, RecordType)>),
+    /// Records, of a domain that is only looked at.
+    Records(Vec<RecordStatus>),
+}
+
+/// A stage that is through, or what comes next.
+pub(super) type Stage<T> = Result<T, Next>;
+
+pub(super) fn learned<T>(fact: &Option<T>, what: Observation) -> Stage<&T> {
+    fact.as_ref().ok_or(Next::Learn(what))
+}
+
+pub(super) fn wait(not_ready: NotReady) -> Next {
+    Next::Wait(not_ready, None)
+}

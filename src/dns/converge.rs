@@ -1,0 +1,137 @@
+//! Record sets brought to where they should be: read, plan, note what is going to be written, write, and from the start
+//! until nothing is left to change. Publishing and both withdrawals go through here.
+//!
+//! What to change is decided by the pure plans of `mailtenant_mail::merge`. What was written is known by the journal alone
+//! (a DNS value carries no owner), so the journal is kept before the write (I8, I10): whatever a crash leaves in the DNS
+//! is named in it.
+
+use crate::{BackendError, DnsServer, RecordType, RrSet};
+use mailtenant_mail::merge::{self, Plan, Policy, PreviousMx};
+use mailtenant_mail::policy::{ConflictPolicy, OnDelete, RecordStatus};
+use mailtenant_mail::records::Record;
+
+/// Rounds of read, plan, write: more than a few means that somebody else keeps writing.
+pub const ROUNDS: usize = 4;
+
+/// Where the sets shall come to.
+#[derive(Debug, Clone, Copy)]
+pub enum Aim<'a> {
+    /// The records are there, and what we wrote before and want no longer is not.
+    Publish {
+        /// The records.
+        wanted: &'a [Record],
+        /// What is done about somebody else's value in the place of ours.
+        conflict: ConflictPolicy,
+        /// Whether MX may be made ours now (I7), or put back once it was.
+        switch_mx: bool,
+    },
+    /// MX of this name is ours no more.
+    WithdrawMx {
+        /// The domain.
+        name: &'a str,
+        /// What becomes of MX.
+        on_delete: OnDelete,
+    },
+    /// Nothing of ours is left, but for MX.
+    WithdrawRest,
+}
+
+impl Aim<'_> {
+    /// The sets to read.
+    fn which(&self, journal: &[RecordStatus]) -> Vec<(String, RecordType)> {
+        match self {
+            Aim::Publish { wanted, .. } => merge::which(wanted, journal),
+            Aim::WithdrawMx { name, .. } => vec![((*name).to_owned(), RecordType::MX)],
+            Aim::WithdrawRest => merge::which(&[], journal),
+        }
+    }
+
+    /// What has to change. Nothing is decided about a set that `live` lacks: it was not read.
+    pub fn plan(&self, journal: &[RecordStatus], previous: Option<PreviousMx>, live: &[RrSet]) -> Plan {
+        match self {
+            Aim::Publish { wanted, conflict, switch_mx } => {
+                let policy = Policy { conflict: *conflict, switch_mx: *switch_mx, previous_mx: previous };
+                merge::plan(wanted, journal, live, &policy)
+            }
+            Aim::WithdrawMx { name, on_delete } => {
+                match live.iter().find(|set| set.name == *name && set.rtype == RecordType::MX) {
+                    Some(mx) => merge::withdraw_mx(journal, mx, *on_delete, previous.as_ref()),
+                    None => Plan { journal: journal.to_vec(), previous_mx: previous, ..Plan::default() },
+                }
+            }
+            // What is to be put back stays known.
+            Aim::WithdrawRest => Plan { previous_mx: previous, ..merge::withdraw_rest(journal, live) },
+        }
+    }
+}
+
+/// What is known of the records that we wrote. The caller keeps it.
+pub trait Journal: Send {
+    /// Why it could not be kept.
+    type Error: Send;
+    /// The entries as they are known now.
+    fn entries(&self) -> Vec<RecordStatus>;
+    /// The MX set to put back on deletion.
+    fn previous_mx(&self) -> Option<PreviousMx>;
+    /// Hears of a plan before its changes are made. `unknown`: something in it is not in the journal yet, and must be kept,
+    /// safe from any crash, before this returns. After an error nothing is written.
+    fn keep(&mut self, plan: &Plan, unknown: bool) -> impl Future<Output = Result<(), Self::Error>> + Send;
+}
+
+/// How it ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Converged {
+    /// Nothing is left to change. The journal of the plan is the caller's to take over.
+    Settled {
+        /// Without changes.
+        plan: Plan,
+        /// The sets as the server has them.
+        live: Vec<RrSet>,
+    },
+    /// The zone itself is not there, by the server's own word. What that means is for the caller to judge.
+    ZoneGone,
+    /// After [`ROUNDS`] rounds there is still something to change: somebody else keeps writing.
+    Contended,
+}
+
+/// Why it did not end.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Failed<E> {
+    /// The journal was not kept. Nothing was written after that.
+    Journal(E),
+    /// The server did not take a call. What the journal names may have been written or not.
+    Server(BackendError),
+}
+
+/// Brings the sets to where they should be.
+pub async fn converge<J: Journal>(
+    server: &dyn DnsServer,
+    zone: &str,
+    aim: &Aim<'_>,
+    journal: &mut J,
+) -> Result<Converged, Failed<J::Error>> {
+    let which = aim.which(&journal.entries());
+    for _ in 0..ROUNDS {
+        let live = match server.read(zone, &which).await {
+            Err(BackendError::NotFound(_)) => return Ok(Converged::ZoneGone),
+            live => live.map_err(Failed::Server)?,
+        };
+        let (known, previous) = (journal.entries(), journal.previous_mx());
+        let plan = aim.plan(&known, previous.clone(), &live);
+        if plan.changes.is_empty() {
+            return Ok(Converged::Settled { plan, live });
+        }
+        let unknown = !plan.is_journaled(&known, previous.as_ref());
+        journal.keep(&plan, unknown).await.map_err(Failed::Journal)?;
+        match server.apply(zone, &plan.changes).await {
+            // Somebody else was faster: the next round reads again.
+            Ok(()) | Err(BackendError::Conflict(_)) => {}
+            Err(error) => return Err(Failed::Server(error)),
+        }
+    }
+    Ok(Converged::Contended)
+}
+
+#[cfg(test)]
+#[path = "converge_tests.rs"]
+mod tests;

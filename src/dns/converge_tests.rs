@@ -1,0 +1,240 @@
+//! The loop against a small server in memory.
+
+use super::*;
+use crate::{Change, DnsCapabilities, Result as DnsResult};
+use async_trait::async_trait;
+use mailtenant_mail::policy::{Ownership, Purpose};
+use mailtenant_mail::records::Mode;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex};
+
+/// What happened, in order.
+type Log = Arc<Mutex<Vec<String>>>;
+
+/// What the server does with the next write.
+enum Answer {
+    Fails,
+    /// Somebody else puts this value of MX there first.
+    IsLate(&'static str),
+}
+
+struct Model {
+    log: Log,
+    sets: Mutex<BTreeMap<(String, RecordType), RrSet>>,
+    zone: bool,
+    /// For the next writes; then each is carried out.
+    answers: Mutex<VecDeque<Answer>>,
+}
+
+fn empty(key: &(String, RecordType)) -> RrSet {
+    RrSet { name: key.0.clone(), rtype: key.1, ttl: 0, values: vec![] }
+}
+
+#[async_trait]
+impl DnsServer for Model {
+    fn provider(&self) -> &'static str {
+        "model"
+    }
+    fn capabilities(&self) -> DnsCapabilities {
+        DnsCapabilities { atomic: true, compare_and_set: true }
+    }
+    async fn probe(&self) -> DnsResult<String> {
+        Ok("1".into())
+    }
+    async fn find_zone(&self, _: &str) -> DnsResult<String> {
+        Ok("acme.test".into())
+    }
+    async fn read(&self, zone: &str, which: &[(String, RecordType)]) -> DnsResult<Vec<RrSet>> {
+        self.log.lock().unwrap().push("read".into());
+        if !self.zone {
+            return Err(BackendError::NotFound(zone.into()));
+        }
+        let sets = self.sets.lock().unwrap();
+        Ok(which.iter().map(|key| sets.get(key).cloned().unwrap_or_else(|| empty(key))).collect())
+    }
+    async fn apply(&self, _: &str, changes: &[Change]) -> DnsResult<()> {
+        self.log.lock().unwrap().push("apply".into());
+        let answer = self.answers.lock().unwrap().pop_front();
+        let mut sets = self.sets.lock().unwrap();
+        match answer {
+            Some(Answer::Fails) => return Err(BackendError::unavailable("gone")),
+            Some(Answer::IsLate(value)) => {
+                let key = ("acme.test".to_owned(), RecordType::MX);
+                sets.insert(key, mx(&[value]));
+                return Err(BackendError::Conflict("it changed".into()));
+            }
+            None => {}
+        }
+        for change in changes {
+            sets.insert((change.after.name.clone(), change.after.rtype), change.after.clone());
+        }
+        Ok(())
+    }
+}
+
+/// A journal in memory.
+struct Notes {
+    log: Log,
+    entries: Vec<RecordStatus>,
+    previous: Option<PreviousMx>,
+    refuses: bool,
+}
+
+impl Journal for Notes {
+    type Error = &'static str;
+    fn entries(&self) -> Vec<RecordStatus> {
+        self.entries.clone()
+    }
+    fn previous_mx(&self) -> Option<PreviousMx> {
+        self.previous.clone()
+    }
+    async fn keep(&mut self, plan: &Plan, unknown: bool) -> Result<(), &'static str> {
+        if !unknown {
+            return Ok(());
+        }
+        if self.refuses {
+            return Err("no");
+        }
+        self.log.lock().unwrap().push("journal".into());
+        (self.entries, self.previous) = (plan.journal.clone(), plan.previous_mx.clone());
+        Ok(())
+    }
+}
+
+fn mx(values: &[&str]) -> RrSet {
+    let values = values.iter().map(|v| (*v).to_owned()).collect();
+    RrSet { name: "acme.test".into(), rtype: RecordType::MX, ttl: 300, values }
+}
+
+const OURS: &str = "10 mx.ours.test.";
+const OLD: &str = "10 old.test.";
+
+fn wanted() -> Vec<Record> {
+    vec![Record {
+        name: "acme.test".into(),
+        rtype: RecordType::MX,
+        ttl: 3600,
+        values: vec![OURS.into()],
+        purpose: Purpose::MX,
+        mode: Mode::Switch,
+        term: None,
+    }]
+}
+
+fn publish(wanted: &[Record]) -> Aim<'_> {
+    Aim::Publish { wanted, conflict: ConflictPolicy::Refuse, switch_mx: true }
+}
+
+/// A zone with the old MX, and an empty journal.
+fn start(answers: Vec<Answer>) -> (Model, Notes) {
+    let log = Log::default();
+    let sets = [(("acme.test".to_owned(), RecordType::MX), mx(&[OLD]))].into();
+    let model = Model { log: log.clone(), sets: Mutex::new(sets), zone: true, answers: Mutex::new(answers.into()) };
+    (model, Notes { log, entries: vec![], previous: None, refuses: false })
+}
+
+impl Model {
+    fn has(&self) -> Vec<String> {
+        self.sets.lock().unwrap()[&("acme.test".to_owned(), RecordType::MX)].values.clone()
+    }
+    fn took(&self) -> String {
+        self.log.lock().unwrap().join(" ")
+    }
+}
+
+#[tokio::test]
+async fn the_journal_is_kept_before_the_write() {
+    let (server, mut notes) = start(vec![]);
+    let end = converge(&server, "acme.test", &publish(&wanted()), &mut notes).await;
+    assert!(matches!(end, Ok(Converged::Settled { .. })), "{end:?}");
+    assert_eq!((server.took(), server.has()), ("read journal apply read".into(), vec![OURS.to_owned()]));
+    assert_eq!(notes.previous, Some(PreviousMx { values: vec![OLD.into()], ttl: 300 }));
+    // It is there: nothing is noted nor written.
+    server.log.lock().unwrap().clear();
+    converge(&server, "acme.test", &publish(&wanted()), &mut notes).await.unwrap();
+    assert_eq!(server.took(), "read");
+}
+
+#[tokio::test]
+async fn without_its_journal_nothing_is_written() {
+    let (server, mut notes) = start(vec![]);
+    notes.refuses = true;
+    let end = converge(&server, "acme.test", &publish(&wanted()), &mut notes).await;
+    assert_eq!((end, server.has()), (Err(Failed::Journal("no")), vec![OLD.to_owned()]));
+}
+
+#[tokio::test]
+async fn who_was_slower_reads_again_and_notes_what_is_there_now() {
+    let (server, mut notes) = start(vec![Answer::IsLate("10 newer.test.")]);
+    let end = converge(&server, "acme.test", &publish(&wanted()), &mut notes).await;
+    assert!(matches!(end, Ok(Converged::Settled { .. })), "{end:?}");
+    assert_eq!(server.took(), "read journal apply read journal apply read");
+    assert_eq!(notes.previous.map(|p| p.values), Some(vec!["10 newer.test.".into()]), "what goes back on deletion");
+}
+
+#[tokio::test]
+async fn somebody_who_keeps_writing_ends_it() {
+    let (server, mut notes) = start((0..99).map(|_| Answer::IsLate("10 newer.test.")).collect());
+    let end = converge(&server, "acme.test", &publish(&wanted()), &mut notes).await;
+    assert_eq!(end, Ok(Converged::Contended));
+    assert_eq!(server.took().matches("read").count(), ROUNDS);
+    assert_eq!(server.took().matches("apply").count(), ROUNDS);
+}
+
+#[tokio::test]
+async fn a_write_that_fails_leaves_the_journal() {
+    let (server, mut notes) = start(vec![Answer::Fails]);
+    let end = converge(&server, "acme.test", &publish(&wanted()), &mut notes).await;
+    assert_eq!(end, Err(Failed::Server(BackendError::unavailable("gone"))));
+    assert!(
+        notes.entries.iter().any(|e| e.value == OURS && e.ownership == Some(Ownership::Created)),
+        "{:?}",
+        notes.entries
+    );
+    // It may have been carried out or not: who comes next takes it away by the journal.
+    server.sets.lock().unwrap().insert(("acme.test".into(), RecordType::MX), mx(&[OURS]));
+    let aim = Aim::WithdrawMx { name: "acme.test", on_delete: OnDelete::RestorePrevious };
+    converge(&server, "acme.test", &aim, &mut notes).await.unwrap();
+    assert_eq!(server.has(), [OLD]);
+}
+
+#[tokio::test]
+async fn a_zone_that_is_gone_is_for_the_caller_to_judge() {
+    for aim in
+        [publish(&wanted()), Aim::WithdrawMx { name: "acme.test", on_delete: OnDelete::Remove }, Aim::WithdrawRest]
+    {
+        let (mut server, mut notes) = start(vec![]);
+        server.zone = false;
+        assert_eq!(converge(&server, "acme.test", &aim, &mut notes).await, Ok(Converged::ZoneGone));
+        assert_eq!(server.took(), "read");
+    }
+}
+
+#[tokio::test]
+async fn a_withdrawal_is_in_the_journal_already() {
+    let (server, mut notes) = start(vec![]);
+    let challenge = Record {
+        name: "_challenge.acme.test".into(),
+        rtype: RecordType::TXT,
+        values: vec!["x".into()],
+        purpose: Purpose::Challenge,
+        mode: Mode::SharedValues,
+        ..wanted().remove(0)
+    };
+    let all = [wanted().remove(0), challenge];
+    let Ok(Converged::Settled { plan, .. }) = converge(&server, "acme.test", &publish(&all), &mut notes).await else {
+        panic!("not settled")
+    };
+    notes.entries = plan.journal;
+    server.log.lock().unwrap().clear();
+    let aim = Aim::WithdrawMx { name: "acme.test", on_delete: OnDelete::RestorePrevious };
+    let Ok(Converged::Settled { plan, .. }) = converge(&server, "acme.test", &aim, &mut notes).await else {
+        panic!("not settled")
+    };
+    assert!(plan.journal.iter().all(|e| e.purpose != Purpose::MX), "MX is forgotten once it is seen to be gone");
+    notes.entries = plan.journal;
+    let end = converge(&server, "acme.test", &Aim::WithdrawRest, &mut notes).await;
+    assert!(matches!(end, Ok(Converged::Settled { plan, .. }) if plan.is_withdrawn()));
+    assert_eq!(server.took(), "read apply read read apply read");
+    assert_eq!(notes.previous.map(|p| p.values), Some(vec![OLD.into()]), "what was put back stays known");
+}
