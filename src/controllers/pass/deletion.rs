@@ -124,7 +124,7 @@ pub async fn observed_row(
 /// [`draining`], with a last look: where MX is ours, the domain's own deletion may be known to the server and not to us.
 pub async fn drains(ctx: &Ctx, domain: &parents::Domain) -> Step<Option<NotReady>> {
     let leaving = ctx.world().namespace_leaves(&domain.key.namespace);
-    let now = ctx.clock.now();
+    let now = ctx.earliest_now();
     if let Some(not_ready) = draining(&domain.object, leaving, now) {
         return Ok(Some(not_ready));
     }

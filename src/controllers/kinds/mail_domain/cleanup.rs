@@ -19,7 +19,7 @@ use mailtenant_api::*;
 use mailtenant_dns::converge::{Aim, Converged};
 use mailtenant_dns::{RecordType, RrSet};
 use mailtenant_groupware::{BackendError, DomainSnapshot, Left};
-use mailtenant_mail::merge;
+use mailtenant_mail::{merge, name};
 use mailtenant_runtime::dispatch::Next;
 use mailtenant_runtime::finalizer::Cleanup;
 use mailtenant_runtime::store::NamespacedName;
@@ -146,19 +146,45 @@ pub async fn children(ctx: &Ctx, key: &NamespacedName) -> Result<Option<NotReady
     Ok(None)
 }
 
-/// The DNS server and the zone of what was written; none if nothing was.
+/// The DNS server and the zone of what was written; none if nothing was, or if it is another domain's by now.
 async fn server(ctx: &Ctx, p: &Progress) -> Step<Option<(Dns, String)>> {
-    let dns = p.status.dns.clone().unwrap_or_default();
+    let (status, journal) = (p.status.dns.clone().unwrap_or_default(), p.journal());
     let declared = p.object.spec.dns.backend_ref.as_ref().map(|r| r.name.clone());
-    let (Some(zone), Some(backend)) = (dns.zone, dns.backend.or(declared)) else { return Ok(None) };
-    if dns.records.is_empty() {
+    let (Some(zone), Some(backend)) = (status.zone, status.backend.or(declared)) else { return Ok(None) };
+    if journal.is_empty() || (journal.iter().any(merge::is_ours) && !holds(ctx, p).await?) {
         return Ok(None);
     }
-    Ok(Some((ctx.dns(&backend).await?, zone)))
+    let (dns, name) = (ctx.dns(&backend).await?, a_label(&p.object));
+    if name::is_within(&name, &zone) {
+        return Ok(Some((dns, zone)));
+    }
+    // No zone that we have written to.
+    match dns.server.find_zone(&name).await {
+        Ok(zone) => Ok(Some((dns, zone))),
+        Err(BackendError::NotFound(_)) => Ok(None),
+        Err(error) => Err(ctx.dns_failed(&dns, &error).into()),
+    }
+}
+
+/// Whether the domain holds its name. A journal that outlived the claim (the finalizer could not be removed) names records
+/// that a successor may have published with the same values: they are not ours any more (I9). A name that nobody holds is
+/// taken for as long as it takes to withdraw them.
+async fn holds(ctx: &Ctx, p: &Progress) -> Step<bool> {
+    let (name, own) = (a_label(&p.object), uid(p.object.as_ref()));
+    let known = ctx.world().claims.get(&NamespacedName::new("", &name)).map(|c| c.spec.owner.uid.clone());
+    if known.as_ref() == Some(&own) && claim::holder(ctx, &name).await?.as_ref() == Some(&own) {
+        return Ok(true);
+    }
+    Ok(claim::take(ctx, &name, &p.object).await? == claim::Holder::Us)
 }
 
 /// MX leaves, or goes back to what it was; only then the rest waits for its TTL.
 pub async fn withdraw_mx(ctx: &Ctx, p: &mut Progress) -> Step<()> {
+    if p.status.draining_until.as_ref().is_some_and(|until| until.parse::<jiff::Timestamp>().is_err()) {
+        // Nobody knows when it began: it begins now.
+        p.status.draining_until = Some(p.mx_is_cached_until(ctx.latest_now()));
+        p.write(ctx).await?;
+    }
     let Some(ours) = p.journal().into_iter().find(|r| r.purpose == Purpose::MX) else { return Ok(()) };
     let Some((dns, zone)) = server(ctx, p).await? else { return Ok(()) };
     let aim = Aim::WithdrawMx { name: &ours.name, on_delete: p.object.spec.dns.on_delete };
@@ -184,7 +210,7 @@ pub async fn withdraw_mx(ctx: &Ctx, p: &mut Progress) -> Step<()> {
     let drains = begins_to_drain(&p.journal(), &p.status);
     p.set_journal(journal, None);
     if drains {
-        p.status.draining_until = Some(p.mx_is_cached_until(ctx.clock.now()));
+        p.status.draining_until = Some(p.mx_is_cached_until(ctx.latest_now()));
         p.status.state = Some(DomainState::Draining);
         p.conditions.set(ConditionType::CutOver, false, Reason::Draining, "MX has left");
         p.write(ctx).await?;

@@ -38,7 +38,7 @@ impl Journal for StatusJournal<'_> {
         dns.zone = Some(zone.to_owned());
         dns.backend = Some(backend.to_owned());
         self.p.set_journal(plan.journal.clone(), plan.previous_mx.clone());
-        let noted = self.p.note_mx_ttl(&plan.changes, self.ctx.clock.now());
+        let noted = self.p.note_mx_ttl(&plan.changes, self.ctx.latest_now());
         if unknown || noted {
             // This status speaks of the new spec already: it must not say Ready of it (I4).
             self.p.conditions.waiting(Reason::Progressing, "records are being changed");

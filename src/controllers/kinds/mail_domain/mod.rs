@@ -89,7 +89,7 @@ impl Lifecycle for MailDomain {
 
     async fn draining(ctx: &Ctx, draft: &Draft<Self>, _: &Above) -> Step<Option<NotReady>> {
         let domain = MailDomain { status: Some(draft.status.clone()), ..draft.object.as_ref().clone() };
-        Ok(deletion::draining(&domain, false, ctx.clock.now()))
+        Ok(deletion::draining(&domain, false, ctx.earliest_now()))
     }
 
     async fn remove(ctx: &Ctx, draft: &mut Draft<Self>, above: &Above, server: &Groupware) -> Step<Cleanup<NotReady>> {

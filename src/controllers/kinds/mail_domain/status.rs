@@ -4,11 +4,12 @@
 use super::steps::Note;
 use crate::not_ready::NotReady;
 use crate::pass::draft::Draft;
+use crate::state::derived::a_label;
 use mailtenant_api::mail_domain::{Challenge, DomainDnsStatus, DomainState, RecordStatus};
 use mailtenant_api::*;
 use mailtenant_dns::{Change, RecordType};
 use mailtenant_mail::merge::PreviousMx;
-use mailtenant_mail::records;
+use mailtenant_mail::{name, records};
 
 /// RFC 3339 in whole seconds: texts of this form compare as the times do.
 pub fn stamp(at: jiff::Timestamp) -> String {
@@ -72,9 +73,12 @@ impl Draft<MailDomain> {
         self.status.dns.get_or_insert_default()
     }
 
-    /// The journal of records.
+    /// The journal of records. An entry counts only at or below the own name: whoever may write the status must not have
+    /// records of others changed by it (I13).
     pub fn journal(&self) -> Vec<RecordStatus> {
-        self.status.dns.as_ref().map(|d| d.records.clone()).unwrap_or_default()
+        let own = a_label(&self.object);
+        let records = self.status.dns.iter().flat_map(|d| &d.records);
+        records.filter(|r| name::is_within(&r.name, &own)).cloned().collect()
     }
 
     /// The MX set from before the cut-over.
@@ -115,6 +119,7 @@ impl Draft<MailDomain> {
         let dns = self.status.dns.clone().unwrap_or_default();
         let ttl = dns.mx_ttl.unwrap_or(i64::from(self.object.spec.dns.ttl)).max(1);
         let until = stamp_after(now + jiff::SignedDuration::from_secs(ttl));
-        dns.mx_cached_until.filter(|old| *old > until).unwrap_or(until)
+        let readable = |old: &String| old.parse::<jiff::Timestamp>().is_ok();
+        dns.mx_cached_until.filter(readable).filter(|old| *old > until).unwrap_or(until)
     }
 }

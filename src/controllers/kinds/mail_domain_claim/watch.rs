@@ -35,6 +35,9 @@ impl Managed for MailDomainClaim {
             && let Some(claim) = delta.new.as_ref().or(delta.old.as_ref())
         {
             let owner = NamespacedName::new(&claim.spec.owner.namespace, &claim.spec.owner.name);
+            // A child waits for its domain to hold its name.
+            let waits = world.children_of_domain(&owner).into_iter().filter(|id| !is_ready(world, id));
+            wakes.add(waits, Priority::Normal);
             if let Some(domain) = world.domains.get(&owner) {
                 let children = world.children_of(&owner.sibling(&domain.spec.instance_ref.name));
                 wakes.add(children.into_iter().filter(|id| names_addresses(world, id)), Priority::Low);
@@ -47,6 +50,15 @@ impl Managed for MailDomainClaim {
         let owner = world.claims.get(key).map(|c| c.spec.owner.namespace.clone());
         lane::unassigned(&owner.unwrap_or_default())
     }
+}
+
+fn is_ready(world: &World, id: &ObjectId) -> bool {
+    let conditions = match id.kind {
+        Kind::Mailbox => world.mailboxes.get(&id.key).and_then(|m| m.status.clone()).map(|s| s.conditions),
+        Kind::MailAlias => world.aliases.get(&id.key).and_then(|a| a.status.clone()).map(|s| s.conditions),
+        _ => None,
+    };
+    conditions.is_some_and(|all| conditions::is_true(&all, ConditionType::Ready))
 }
 
 /// Whether an object names addresses that may be inside the instance or outside.
