@@ -83,6 +83,16 @@ pub struct TenantRow {
     pub address_book: AddressBook,
 }
 
+/// Who must own what something is put into. The caller knows a tenant's id and that a domain is there from statuses, which
+/// others may have written (I13): the server compares the owners. None: not compared.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Holders {
+    /// Owner of the tenant.
+    pub tenant: Option<Uid>,
+    /// Owner of the domain.
+    pub domain: Option<Uid>,
+}
+
 /// A domain as it should be: active, and in its tenant.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DomainWant {
@@ -92,6 +102,8 @@ pub struct DomainWant {
     pub name: DomainName,
     /// Its tenant.
     pub tenant: TenantId,
+    /// Who must own the tenant.
+    pub holders: Holders,
     /// The domain whose addresses work here too.
     pub alias_of: Option<DomainName>,
 }
@@ -157,6 +169,8 @@ pub struct MailboxWant {
     pub owner: Owner,
     /// The tenant that the domain must be in.
     pub tenant: TenantId,
+    /// Who must own the tenant and the domain.
+    pub holders: Holders,
     /// Its address.
     pub address: Address,
     /// [`MailboxRow::id`] that it had here before, if it is made again: it gets it back, and with it the data that still
@@ -220,6 +234,8 @@ pub struct AliasWant {
     pub owner: Owner,
     /// The tenant that the domain must be in.
     pub tenant: TenantId,
+    /// Who must own the tenant and the domain.
+    pub holders: Holders,
     /// Its address, or that of the catch-all.
     pub address: Address,
     /// What can be compared.

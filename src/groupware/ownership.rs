@@ -25,6 +25,18 @@ pub fn check_removal(what: impl fmt::Display, have: Option<&Uid>, owner: &Uid) -
     }
 }
 
+impl Holders {
+    /// Whether the tenant and the domain (of a mailbox or an alias) that `what` is put into are theirs.
+    pub fn check(&self, what: impl fmt::Display, tenant: Option<&Uid>, domain: Option<&Uid>) -> Result<()> {
+        let differs = |wanted: &Option<Uid>, have: Option<&Uid>| wanted.as_ref().is_some_and(|w| Some(w) != have);
+        match (differs(&self.tenant, tenant), differs(&self.domain, domain)) {
+            (false, false) => Ok(()),
+            (true, _) => Err(BackendError::Conflict(format!("{what} is in a tenant of another owner"))),
+            (false, true) => Err(BackendError::Conflict(format!("{what} is in a domain of another owner"))),
+        }
+    }
+}
+
 /// Something at a server that has an owner.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Thing {
@@ -115,6 +127,29 @@ pub async fn leave(register: &dyn OwnerRegister, what: &Thing, there: bool, owne
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_put_into_anothers_is_refused() {
+        let (a, b) = (Uid::new("a"), Uid::new("b"));
+        let both = Holders { tenant: Some(a.clone()), domain: Some(b.clone()) };
+        let tenant = Holders { tenant: Some(a.clone()), domain: None };
+        for (holders, of_tenant, of_domain, good) in [
+            (&both, Some(&a), Some(&b), true),
+            (&both, Some(&b), Some(&b), false),
+            (&both, Some(&a), Some(&a), false),
+            (&both, None, Some(&b), false),
+            (&both, Some(&a), None, false),
+            (&tenant, Some(&a), None, true),
+            (&tenant, Some(&a), Some(&b), true),
+            (&tenant, None, None, false),
+            (&Holders::default(), None, None, true),
+        ] {
+            let refused = holders.check("acme.test", of_tenant, of_domain);
+            assert_eq!(refused.is_ok(), good, "{holders:?} {of_tenant:?} {of_domain:?}");
+            assert!(refused.is_ok() || matches!(refused, Err(BackendError::Conflict(_))));
+        }
+    }
+
     use std::sync::Mutex;
 
     #[derive(Default)]

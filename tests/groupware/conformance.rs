@@ -57,7 +57,13 @@ pub fn tenant(uid: &str, id: &str) -> TenantWant {
 }
 
 pub fn domain(uid: &str, name: &str, tenant: &str) -> DomainWant {
-    DomainWant { owner: owner(uid), name: self::name(name), tenant: TenantId::new(tenant), alias_of: None }
+    DomainWant {
+        owner: owner(uid),
+        name: self::name(name),
+        tenant: TenantId::new(tenant),
+        holders: Holders::default(),
+        alias_of: None,
+    }
 }
 
 pub fn plain(text: &str, version: &str) -> PasswordWant {
@@ -80,6 +86,7 @@ pub fn mailbox(uid: &str, address: &str, tenant: &str, password: &str) -> Mailbo
     MailboxWant {
         owner: owner(uid),
         tenant: TenantId::new(tenant),
+        holders: Holders::default(),
         address: at(address),
         former: None,
         settings: settings(),
@@ -90,7 +97,13 @@ pub fn mailbox(uid: &str, address: &str, tenant: &str, password: &str) -> Mailbo
 pub fn alias(uid: &str, address: &str, tenant: &str, targets: &[&str]) -> AliasWant {
     let targets = targets.iter().map(|t| at(t)).collect();
     let settings = AliasSettings { targets, send_as: true, display_name: String::new(), active: true };
-    AliasWant { owner: owner(uid), tenant: TenantId::new(tenant), address: at(address), settings }
+    AliasWant {
+        owner: owner(uid),
+        tenant: TenantId::new(tenant),
+        holders: Holders::default(),
+        address: at(address),
+        settings,
+    }
 }
 
 pub fn ed25519() -> DkimKey {
@@ -213,6 +226,14 @@ async fn domains(b: &dyn GroupwareServer, hooks: &dyn Hooks) {
     assert_eq!(b.ensure_domain(&want).await.unwrap(), (row.clone(), Made::Unchanged));
     assert_eq!(hooks.writes().await, before, "a repeat writes");
     exists(b.ensure_domain(&DomainWant { owner: adopting("d9"), ..want.clone() }).await, Some("d1"));
+    // Ids are in statuses, which others may write: whose the tenant is decides.
+    let holders =
+        |tenant: &str, domain: &str| Holders { tenant: Some(Uid::new(tenant)), domain: Some(Uid::new(domain)) };
+    let foreign = DomainWant { holders: holders("t9", "d9"), ..domain("d9", "nine.test", "acme") };
+    conflict(b.ensure_domain(&foreign).await);
+    let mine = DomainWant { holders: holders("t1", "d9"), ..foreign };
+    b.ensure_domain(&mine).await.unwrap();
+    b.remove_domain(&Uid::new("d9"), &name("nine.test"), Removal::Destroy).await.unwrap();
     conflict(b.ensure_domain(&DomainWant { tenant: TenantId::new("acme-2"), ..want.clone() }).await);
     assert_eq!(b.read_domain(&name("one.test")).await.unwrap().domain, Some(row));
     // every address of one.test works at two.test too, and then not any more
@@ -257,6 +278,12 @@ async fn mailboxes(b: &dyn GroupwareServer, hooks: &dyn Hooks) {
         assert_eq!(now.id, row.id);
         assert_eq!(b.ensure_mailbox(&want).await.unwrap(), (now.clone(), Made::Unchanged));
         assert_eq!(b.read_domain(&name("one.test")).await.unwrap().mailboxes["alice@one.test"], now);
+    }
+    for (tenant, domain) in [("t9", "d1"), ("t1", "d9")] {
+        let holders = Holders { tenant: Some(Uid::new(tenant)), domain: Some(Uid::new(domain)) };
+        let want = MailboxWant { holders: holders.clone(), ..mailbox("m9", "nine@one.test", "acme", "pw") };
+        conflict(b.ensure_mailbox(&want).await);
+        conflict(b.ensure_alias(&AliasWant { holders, ..alias("a9", "nine@one.test", "acme", &["a@one.test"]) }).await);
     }
     exists(b.ensure_mailbox(&MailboxWant { owner: adopting("m9"), ..want.clone() }).await, Some("m1"));
     // made again after it vanished: the same one, if nobody is it by now

@@ -207,9 +207,8 @@ impl Server {
 
     pub fn ensure_domain(&mut self, want: &DomainWant) -> Result<(DomainRow, Made)> {
         let uid = &want.owner.uid;
-        if !self.tenants.contains_key(&want.tenant) {
-            return Err(absent("tenant", &want.tenant));
-        }
+        let Some(tenant) = self.tenants.get(&want.tenant) else { return Err(absent("tenant", &want.tenant)) };
+        Holders { domain: None, ..want.holders.clone() }.check(&want.name, tenant.row.owner.as_ref(), None)?;
         let Some(d) = self.domains.get_mut(&want.name) else {
             let row = DomainRow {
                 name: want.name.clone(),
@@ -267,19 +266,22 @@ impl Server {
         Ok(if used > 0 { Left::Used(used) } else { Left::Kept(below.len() as u64) })
     }
 
-    fn in_tenant(&self, tenant: &TenantId, address: &Address) -> Result<()> {
+    fn in_tenant(&self, tenant: &TenantId, address: &Address, holders: &Holders) -> Result<()> {
         let name = address.domain();
         match self.domains.get(name) {
             None => Err(absent("domain", name)),
             Some(d) if d.row.tenant.as_ref() != Some(tenant) => {
                 Err(BackendError::Conflict(format!("domain {name} is not in tenant {tenant}")))
             }
-            Some(_) => Ok(()),
+            Some(d) => {
+                let of_tenant = self.tenants.get(tenant).and_then(|t| t.row.owner.as_ref());
+                holders.check(name, of_tenant, d.row.owner.as_ref())
+            }
         }
     }
 
     pub fn ensure_mailbox(&mut self, want: &MailboxWant) -> Result<(MailboxRow, Made)> {
-        self.in_tenant(&want.tenant, &want.address)?;
+        self.in_tenant(&want.tenant, &want.address, &want.holders)?;
         if let Some(a) = self.aliases.get(&want.address) {
             return Err(exists("alias", &want.address, &a.owner));
         }
@@ -411,7 +413,7 @@ impl Server {
     }
 
     pub fn ensure_alias(&mut self, want: &AliasWant) -> Result<(AliasRow, Made)> {
-        self.in_tenant(&want.tenant, &want.address)?;
+        self.in_tenant(&want.tenant, &want.address, &want.holders)?;
         if let Some(m) = self.mailboxes.get(&want.address) {
             return Err(exists("mailbox", &want.address, &m.row.owner));
         }

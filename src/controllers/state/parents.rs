@@ -2,11 +2,11 @@
 
 use crate::not_ready::NotReady;
 use crate::rules::loss;
-use crate::state::derived::a_label;
+use crate::state::derived::{a_label, owner_uid};
 use crate::state::kind::{Kind, ObjectId};
 use crate::state::world::World;
 use mailtenant_api::*;
-use mailtenant_groupware::{DomainName, TenantId};
+use mailtenant_groupware::{DomainName, Holders, TenantId};
 use mailtenant_runtime::store::NamespacedName;
 use std::sync::Arc;
 
@@ -34,6 +34,17 @@ pub struct Domain {
     pub name: DomainName,
     /// Its instance.
     pub instance: Instance,
+}
+
+impl Domain {
+    /// Whose domain and tenant something must be put into. A domain that is only observed is nobody's.
+    pub fn holders(&self) -> Holders {
+        let observes = self.object.spec.management_policy == ManagementPolicy::Observe;
+        Holders {
+            tenant: Some(owner_uid(self.instance.object.as_ref())),
+            domain: (!observes).then(|| owner_uid(self.object.as_ref())),
+        }
+    }
 }
 
 /// The backend of an instance, if the namespace may use it.
@@ -127,7 +138,8 @@ pub fn domain(world: &World, key: &NamespacedName, for_deletion: bool) -> Result
 /// Whether a domain holds its name. What its status says (`Provisioned`, an id) may have been written by others and is no
 /// right to anybody's rows (I13). Whoever only looks holds nothing.
 fn holds_name(world: &World, domain: &MailDomain, instance: &MailInstance) -> bool {
-    let observes = [domain.spec.management_policy, instance.spec.management_policy].contains(&ManagementPolicy::Observe);
+    let observes =
+        [domain.spec.management_policy, instance.spec.management_policy].contains(&ManagementPolicy::Observe);
     let claim = world.claims.get(&NamespacedName::new("", a_label(domain)));
     observes || claim.is_some_and(|c| Some(&c.spec.owner.uid) == domain.metadata.uid.as_ref())
 }

@@ -130,6 +130,7 @@ async fn steps(ctx: &Ctx, id: &ObjectId, alias: &MailAlias) -> Step<Done> {
     let want = AliasWant {
         owner: owner(alias, alias.spec.adoption_policy),
         tenant: seen.tenant.clone(),
+        holders: seen.domain.holders(),
         address: address.clone(),
         settings: plan.settings,
     };

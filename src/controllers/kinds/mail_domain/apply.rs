@@ -10,12 +10,12 @@ use super::steps::{Action, Note, Part};
 use crate::ctx::Step;
 use crate::kinds::mail_domain_claim::{self as claim, Holder};
 use crate::not_ready::NotReady;
-use crate::state::derived::owner;
+use crate::state::derived::{owner, owner_uid};
 use crate::state::snapshots::Since;
 use mailtenant_api::mail_domain::{DkimAlgorithm, DomainState};
 use mailtenant_api::*;
 use mailtenant_dns::converge::Converged;
-use mailtenant_groupware::{BackendError, DomainSnapshot, DomainWant, Made, Selector};
+use mailtenant_groupware::{BackendError, DomainSnapshot, DomainWant, Holders, Made, Selector};
 use mailtenant_mail::merge;
 
 /// Does one thing.
@@ -64,6 +64,7 @@ async fn provision(pass: &mut Pass<'_>) -> Step<()> {
         owner: owner(domain.as_ref(), domain.spec.adoption_policy),
         name: pass.name.clone(),
         tenant: pass.parents()?.tenant.clone(),
+        holders: Holders { tenant: Some(owner_uid(pass.parents()?.instance.object.as_ref())), domain: None },
         alias_of: None,
     };
     let server = pass.server()?;

@@ -201,6 +201,7 @@ async fn write(
     let mut want = MailboxWant {
         owner: owner(mailbox, mailbox.spec.adoption_policy),
         tenant: seen.tenant.clone(),
+        holders: seen.domain.holders(),
         address: seen.address.clone(),
         former: match &plan.row {
             RowPlan::Lost { former } => former.clone(),

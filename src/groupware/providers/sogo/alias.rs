@@ -218,9 +218,9 @@ async fn write(
     if let Some(row) = conn.query(leaving, &[&s.targets, &want.tenant]).await?.first() {
         return Err(BackendError::Conflict(format!("mailbox {} is being removed", row.get::<_, &str>("username"))));
     }
+    hold_domain(conn, domain, &want.tenant, &want.holders).await?;
     let rows = match have {
         None => {
-            hold_domain(conn, domain, &want.tenant).await?;
             conn.execute(
                 "INSERT INTO alias (address, goto, domain, active, owner, effects_due, effects_for) \
                  VALUES ($1, $2, $3, $4, $5, true, $6) ON CONFLICT DO NOTHING",

@@ -85,11 +85,12 @@ fn check(want: &DomainWant, have: Option<&DomainRow>) -> Result<Made> {
 
 async fn put(conn: &mut Conn, want: &DomainWant, have: Option<&DomainRow>, made: Made) -> Result<()> {
     let (name, uid, tenant) = (&want.name, &want.owner.uid, &want.tenant);
-    if conn.row("SELECT 1 FROM tenant WHERE name = $1 FOR KEY SHARE", &[tenant]).await?.is_none() {
-        return Err(BackendError::NotFound(format!("tenant {tenant}")));
-    }
+    let held = conn.row("SELECT owner FROM tenant WHERE name = $1 FOR KEY SHARE", &[tenant]).await?;
+    let held = held.ok_or_else(|| BackendError::NotFound(format!("tenant {tenant}")))?;
+    let holders = Holders { tenant: want.holders.tenant.clone(), domain: None };
+    holders.check(name, columns::owner(&held, "owner").as_ref(), None)?;
     if let Some(target) = &want.alias_of {
-        hold_domain(conn, target, tenant).await?;
+        hold_domain(conn, target, tenant, &holders).await?;
     }
     let conflict = || BackendError::Conflict(format!("domain {name} changed meanwhile"));
     let rows = match have {

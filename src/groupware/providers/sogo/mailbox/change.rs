@@ -206,13 +206,14 @@ mod tests {
     use super::super::super::schema::Catalog;
     use super::super::rows::OwnAlias;
     use super::*;
-    use crate::{MailboxRow, MailboxSettings, Owner, PasswordWant, TenantId, Uid};
+    use crate::{Holders, MailboxRow, MailboxSettings, Owner, PasswordWant, TenantId, Uid};
     use mailtenant_backend::SecretText;
 
     fn want() -> MailboxWant {
         MailboxWant {
             owner: Owner { uid: Uid::new("uid-1"), adopt: false },
             tenant: TenantId::new("acme"),
+            holders: Holders::default(),
             address: Address::from_server("a@x.test"),
             former: None,
             settings: MailboxSettings {

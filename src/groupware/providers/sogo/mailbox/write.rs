@@ -21,6 +21,7 @@ pub(crate) async fn write(
     if effects > Effects::None {
         columns.push(("effects_due", Box::new(true)));
     }
+    hold_domain(conn, domain, &want.tenant, &want.holders).await?;
     match &state.row {
         None => insert(conn, want, domain, columns).await?,
         Some(row) if !columns.is_empty() => update(conn, want, &row.owner, &columns).await?,
@@ -33,7 +34,6 @@ pub(crate) async fn write(
 }
 
 async fn insert(conn: &mut Conn, want: &MailboxWant, domain: &DomainName, mut columns: Columns) -> Result<()> {
-    hold_domain(conn, domain, &want.tenant).await?;
     let local = want.address.local().to_owned();
     columns.push(("username", Box::new(want.address.clone())));
     columns.push(("local_part", Box::new(local)));
