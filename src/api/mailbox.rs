@@ -40,9 +40,9 @@ pub struct MailboxSpec {
     /// what every server takes in one; for other characters make a MailAlias. Immutable.
     #[schemars(transform = rules::local_part)]
     pub local_part: String,
-    /// The name that outgoing mail carries.
+    /// The name that outgoing mail carries: one line without `<` and `>`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(transform = rules::line)]
+    #[schemars(transform = rules::display_name)]
     pub display_name: Option<String>,
     /// Storage. Default: the instance's.
     #[serde(default, skip_serializing_if = "Option::is_none")]

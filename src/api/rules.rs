@@ -458,6 +458,12 @@ pub fn line(s: &mut Schema) {
     );
 }
 
+/// The name beside an address: SOGo takes what stands after the first `<` of a name for the sender's address.
+pub fn display_name(s: &mut Schema) {
+    line(s);
+    rule(s, "!self.matches(r'[<>]')", "must be a name without < and >, between which an address would stand");
+}
+
 /// A text of several lines.
 pub fn message(s: &mut Schema) {
     text(s, 1, 10000);
