@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test may fail, and runs on the real clock")]
 
 mod addresses;
+mod authors;
 mod closed;
 mod conformance;
 mod effects;
