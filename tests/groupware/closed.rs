@@ -103,3 +103,28 @@ async fn a_mailbox_without_its_row_is_not_caught_either() {
         assert!(!out.inbox(BOB, "bob-1").await.contains(subject), "{subject}");
     }
 }
+
+/// One that was never open has no home noted. To be asked for it, it was once switched on: mail was taken, and destroyed.
+#[tokio::test]
+async fn a_closed_mailbox_is_not_opened_to_be_removed() {
+    let stack = Stack::up();
+    let b = stack.backend();
+    acme(&*b).await;
+    let mut want = mailbox("eve", "eve@acme.test", "acme", "x-1");
+    (want.settings.login, want.settings.receive) = (false, false);
+    b.ensure_mailbox(&want).await.unwrap();
+    let sql = stack.sql("groupware").await;
+    assert_eq!(
+        sql.count("SELECT count(*) FROM mailbox WHERE username = 'eve@acme.test' AND home_path IS NULL").await,
+        1
+    );
+    sql.run(
+        "CREATE FUNCTION opened() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'opened'; END $$; \
+         CREATE TRIGGER opened BEFORE UPDATE ON mailbox FOR EACH ROW WHEN (NEW.active) EXECUTE FUNCTION opened()",
+    )
+    .await;
+    b.disable_mailbox("eve", "eve@acme.test").await.unwrap();
+    b.purge_mailbox("eve", "eve@acme.test").await.unwrap();
+    b.drop_mailbox("eve", "eve@acme.test").await.unwrap();
+    assert_eq!(sql.count("SELECT count(*) FROM mailbox WHERE username = 'eve@acme.test'").await, 0);
+}

@@ -11,6 +11,7 @@ mod migration;
 mod outside;
 mod quota;
 mod signing;
+mod sogo_tables;
 mod stack;
 mod usage;
 

@@ -118,6 +118,7 @@ impl Stack {
             .port(self.port("PG"))
             .user("postgres")
             .dbname(database)
+            .options("-c search_path=public,sogo")
             .connect(tokio_postgres::NoTls)
             .await
             .unwrap();

@@ -17,6 +17,7 @@ mod migrate;
 mod ownership;
 mod removal;
 pub mod schema;
+mod sogo_data;
 mod tenant;
 
 pub use connect::{Database, DatabaseTls, DoveadmSettings, Settings, connect};
