@@ -55,7 +55,7 @@ pub struct MailInstanceSpec {
     /// Whether a tenant that is already at the backend is taken over.
     #[serde(default)]
     pub adoption_policy: AdoptionPolicy,
-    /// Forwards and alias targets outside the instance.
+    /// Forwards and alias targets outside the instance. `Deny` also stops users' own filters (Sieve) from sending mail on.
     #[serde(default)]
     pub external_forwarding: ExternalForwarding,
     /// Who sees whom in the address book.

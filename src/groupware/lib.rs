@@ -119,6 +119,8 @@ pub struct TenantWant {
     pub storage: u64,
     /// Who sees whom.
     pub address_book: AddressBook,
+    /// Whether users' own filters may send mail on.
+    pub redirects: bool,
 }
 
 /// The tenant as it is.
@@ -138,6 +140,8 @@ pub struct TenantRow {
     pub active: bool,
     /// Who sees whom.
     pub address_book: AddressBook,
+    /// Whether users' own filters may send mail on.
+    pub redirects: bool,
 }
 
 /// A domain as it should be: active, and in its tenant.

@@ -2,7 +2,7 @@
 
 use crate::conformance::*;
 use crate::effects::{ALICE, BOB, acme};
-use crate::outside::{Mail, Outside, until};
+use crate::outside::{Mail, Outside, sink, until};
 use crate::stack::Stack;
 use mailtenant_groupware::*;
 
@@ -135,4 +135,23 @@ async fn what_a_script_sends_is_signed_for_its_user_alone() {
             assert_eq!(signed_by(&header, domain), domain == signed, "{user} as {from}: {header}");
         }
     }
+}
+
+/// Where mail may not be forwarded to others, a user's Sieve script does not either: the mail is kept.
+#[tokio::test]
+async fn a_script_redirects_only_where_forwarding_is_allowed() {
+    let stack = Stack::up();
+    let out = Outside::new(&stack);
+    let b = stack.backend();
+    acme(&*b).await;
+    let mut left = sink(&stack).await;
+    let alice = (ALICE, "alice-1");
+    out.put_sieve(alice.0, alice.1, "redirect \"far@ext.test\";\r\n").await;
+    assert_eq!(out.mail(ALICE, "sent-on").await, 250);
+    assert_eq!(left.recv().await.as_deref(), Some("far@ext.test"));
+    b.ensure_tenant(&TenantWant { redirects: false, ..tenant("t", "acme") }).await.unwrap();
+    assert_eq!(out.mail(ALICE, "kept").await, 250);
+    header(&out, alice, "kept").await;
+    assert!(left.try_recv().is_err(), "it was sent on");
+    assert!(!out.inbox(alice.0, alice.1).await.contains("sent-on"));
 }
