@@ -17,6 +17,8 @@ pub enum EventReason {
     FieldsIgnored,
     /// The annotation `mailtenant.dev/orphan` released the object without asking the backend.
     Orphaned,
+    /// A generated password took the place of one that the mailbox had, without a wish for it.
+    PasswordReplaced,
     /// A new value of `mailtenant.dev/rotate-password` was handled.
     PasswordRotated,
     /// Something that was created is missing at the backend and is created again.
@@ -36,6 +38,7 @@ impl EventReason {
         EventReason::DriftCorrected,
         EventReason::FieldsIgnored,
         EventReason::Orphaned,
+        EventReason::PasswordReplaced,
         EventReason::PasswordRotated,
         EventReason::Recreated,
         EventReason::Retained,
@@ -50,6 +53,7 @@ impl EventReason {
             EventReason::DriftCorrected => "DriftCorrected",
             EventReason::FieldsIgnored => "FieldsIgnored",
             EventReason::Orphaned => "Orphaned",
+            EventReason::PasswordReplaced => "PasswordReplaced",
             EventReason::PasswordRotated => "PasswordRotated",
             EventReason::Recreated => "Recreated",
             EventReason::Retained => "Retained",

@@ -44,8 +44,8 @@ pub struct MailInstanceSpec {
     /// Most domains, mailboxes and aliases. A number that is left out is not limited.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limits: Option<InstanceLimits>,
-    /// Quota of mailboxes without one of their own, such as `5Gi`. Left out: they have none and share
-    /// what the tenant has left.
+    /// Quota of mailboxes without one of their own, such as `5Gi`. Left out: each mailbox must have its own, unless
+    /// `storagePolicy` is `Share`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(transform = rules::storage)]
     pub default_mailbox_quota: Option<Quantity>,
@@ -63,7 +63,7 @@ pub struct MailInstanceSpec {
     #[serde(default)]
     pub adoption_policy: AdoptionPolicy,
     /// Whether mailboxes may forward to, and aliases may name, addresses outside the
-    /// instance. `Deny` (default) or `Allow`.
+    /// instance. `Deny` (default) or `Allow`. `Deny` also stops users' own filters (Sieve) from sending mail on.
     #[serde(default)]
     pub external_forwarding: ExternalForwarding,
     /// Whom users find in the address book. `Instance` (default): everybody of the instance. `Domain`: everybody of

@@ -42,12 +42,12 @@ pub struct MailboxSpec {
     #[schemars(transform = rules::local_part)]
     pub local_part: String,
     /// Name of the person or team, shown in front of the address in outgoing mail and in the address book.
-    /// Left out: the address alone.
+    /// One line without `<` and `>`. Left out: the address alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(transform = rules::line)]
+    #[schemars(transform = rules::display_name)]
     pub display_name: Option<String>,
-    /// Most storage that the mail may take, such as `5Gi`. Left out: `defaultMailboxQuota` of the MailInstance, and
-    /// without that no limit of its own.
+    /// Most storage that the mail may take, such as `5Gi`. Left out: `defaultMailboxQuota` of the MailInstance. One of
+    /// the two must be there, unless the instance has `storagePolicy: Share`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(transform = rules::storage)]
     pub quota: Option<Quantity>,

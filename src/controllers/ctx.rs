@@ -91,6 +91,8 @@ pub struct Ctx {
     passes: AtomicU64,
     resync: Mutex<BTreeMap<ObjectId, Instant>>,
     written: Mutex<BTreeMap<NamespacedName, Written>>,
+    /// Credentials Secrets, each with the version (`uid/resourceVersion`) whose access data are known to be right.
+    right_secrets: Mutex<BTreeMap<NamespacedName, String>>,
     mass_loss: Mutex<BTreeMap<String, LossSlot>>,
     /// Uids of objects whose last status write had no answer, or a bad one: it may have been carried out all the same.
     unsure: Mutex<BTreeSet<String>>,
@@ -139,6 +141,7 @@ impl Ctx {
             passes: AtomicU64::default(),
             resync: Mutex::default(),
             written: Mutex::default(),
+            right_secrets: Mutex::default(),
             mass_loss: Mutex::default(),
             unsure: Mutex::default(),
         }
@@ -197,9 +200,23 @@ impl Ctx {
         written.insert(key, (version(meta), by));
     }
 
+    /// Notes a credentials Secret with the access data that it should have.
+    pub fn secret_is_right(&self, secret: &Secret) {
+        let mut right = self.right_secrets.lock().unwrap_or_else(PoisonError::into_inner);
+        right.insert(NamespacedName::of(secret), version(&secret.metadata));
+    }
+
+    /// The version of a credentials Secret that is known to be right.
+    pub fn right_secret(&self, key: &NamespacedName) -> Option<String> {
+        self.right_secrets.lock().unwrap_or_else(PoisonError::into_inner).get(key).cloned()
+    }
+
     /// Whom a change of a Secret concerns: not the one whose own write it is. That was a second pass of every mailbox.
     pub fn secret_changed(&self, world: &World, delta: &Delta<SecretMeta>) -> Wakeups {
         let mut wakes = crate::state::wakeups::secret(world, &self.operator_namespace, &delta.key);
+        if delta.new.is_none() {
+            self.right_secrets.lock().unwrap_or_else(PoisonError::into_inner).remove(&delta.key);
+        }
         let noted = self.written.lock().unwrap_or_else(PoisonError::into_inner).remove(&delta.key);
         if let (Some((wrote, by)), Some(new)) = (noted, &delta.new)
             && wrote == version(&new.metadata)

@@ -62,6 +62,8 @@ pub struct TenantWant {
     pub storage: u64,
     /// Who sees whom.
     pub address_book: AddressBook,
+    /// Whether users' own filters may send mail on.
+    pub redirects: bool,
 }
 
 /// The tenant as it is.
@@ -81,6 +83,8 @@ pub struct TenantRow {
     pub active: bool,
     /// Who sees whom.
     pub address_book: AddressBook,
+    /// Whether users' own filters may send mail on.
+    pub redirects: bool,
 }
 
 /// Who must own what something is put into. The caller knows a tenant's id and that a domain is there from statuses, which

@@ -53,6 +53,7 @@ pub fn tenant(uid: &str, id: &str) -> TenantWant {
         ids: [id, &format!("{id}-2"), &format!("{id}-3")].map(TenantId::new).into(),
         storage: 0,
         address_book: AddressBook::Instance,
+        redirects: true,
     }
 }
 
@@ -202,9 +203,12 @@ async fn tenants(b: &dyn GroupwareServer, hooks: &dyn Hooks) {
     assert_eq!(b.ensure_tenant(&want).await.unwrap(), (row.clone(), Made::Unchanged));
     assert_eq!(hooks.writes().await, before, "a repeat writes");
     want.storage = 1 << 30;
-    want.address_book = AddressBook::Domain;
+    (want.address_book, want.redirects) = (AddressBook::Domain, false);
     let (changed, made) = b.ensure_tenant(&want).await.unwrap();
-    assert_eq!((made, changed.storage, changed.address_book), (Made::Changed, 1 << 30, AddressBook::Domain));
+    assert_eq!(
+        (made, changed.storage, changed.address_book, changed.redirects),
+        (Made::Changed, 1 << 30, AddressBook::Domain, false)
+    );
     assert_eq!(b.tenant(&uid("t1")).await.unwrap(), Some(changed));
     assert_eq!(b.tenant(&uid("nobody")).await.unwrap(), None);
     // another object that wants the same id gets the next one

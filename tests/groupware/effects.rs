@@ -6,14 +6,14 @@ use crate::stack::{Sql, Stack};
 use mailtenant_backend::SecretText;
 use mailtenant_groupware::*;
 
-const ALICE: &str = "alice@acme.test";
-const BOB: &str = "bob@acme.test";
+pub const ALICE: &str = "alice@acme.test";
+pub const BOB: &str = "bob@acme.test";
 pub const ICS: &str = "BEGIN:VCALENDAR\r\nVERSION:2.0\r\nPRODID:-//t//t\r\nBEGIN:VEVENT\r\nUID:e1\r\nDTSTAMP:20260101T000000Z\r\nDTSTART:20260102T100000Z\r\nDTEND:20260102T110000Z\r\nSUMMARY:Meet\r\nEND:VEVENT\r\nEND:VCALENDAR\r\n";
 pub const VCF: &str =
     "BEGIN:VCARD\r\nVERSION:3.0\r\nUID:c1\r\nFN:Carol\r\nN:;Carol;;;\r\nEMAIL:carol@ext.test\r\nEND:VCARD\r\n";
 
 /// Tenant acme with acme.test, alice and bob.
-async fn acme(b: &dyn GroupwareServer) {
+pub async fn acme(b: &dyn GroupwareServer) {
     b.probe().await.unwrap();
     b.ensure_tenant(&tenant("t", "acme")).await.unwrap();
     b.ensure_domain(&domain("d", "acme.test", "acme")).await.unwrap();
@@ -173,7 +173,7 @@ async fn mail_flow() {
 }
 
 /// How much of a user there is in SOGo's tables.
-async fn in_sogo(sql: &Sql, user: &str) -> i64 {
+pub async fn in_sogo(sql: &Sql, user: &str) -> i64 {
     sql.count(&format!(
         "SELECT (SELECT count(*) FROM sogo_folder_info WHERE c_path2 = '{user}') \
          + (SELECT count(*) FROM sogo_user_profile WHERE c_uid = '{user}') \

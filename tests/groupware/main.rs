@@ -3,12 +3,15 @@
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test may fail, and runs on the real clock")]
 
 mod addresses;
+mod authors;
+mod closed;
 mod conformance;
 mod effects;
 mod migration;
 mod outside;
 mod quota;
 mod signing;
+mod sogo_tables;
 mod stack;
 mod usage;
 

@@ -110,11 +110,25 @@ impl<'a> Outside<'a> {
     }
 
     pub async fn sieve(&self, user: &str, password: &str) -> bool {
+        self.sieve_in(user, password).await.is_some()
+    }
+
+    async fn sieve_in(&self, user: &str, password: &str) -> Option<Wire> {
         let mut w = Wire::open(self.stack.port("SIEVE")).await;
         while !w.line().await.starts_with("OK") {}
         let token = STANDARD.encode(format!("\0{user}\0{password}"));
         w.say(&format!("AUTHENTICATE \"PLAIN\" \"{token}\"")).await;
-        w.line().await.starts_with("OK")
+        w.line().await.starts_with("OK").then_some(w)
+    }
+
+    /// Makes a Sieve script the user's active one.
+    pub async fn put_sieve(&self, user: &str, password: &str, script: &str) {
+        let mut w = self.sieve_in(user, password).await.unwrap();
+        for command in [format!("PUTSCRIPT \"s\" {{{}+}}\r\n{script}", script.len()), "SETACTIVE \"s\"".to_owned()] {
+            w.say(&command).await;
+            let answer = w.line().await;
+            assert!(answer.starts_with("OK"), "{answer}");
+        }
     }
 
     /// What is in the inbox, as one text.
@@ -129,6 +143,11 @@ impl<'a> Outside<'a> {
 
     /// The code of the first refusal, or the one of the end: 250.
     pub async fn send(&self, mail: &Mail<'_>) -> u16 {
+        self.send_with(mail, &format!("From: <{}>\r\n", mail.from)).await
+    }
+
+    /// The same with these fields in the place of `From:`.
+    pub async fn send_with(&self, mail: &Mail<'_>, author: &str) -> u16 {
         let mut w = Wire::open(self.stack.port(if mail.login.is_some() { "SUBMIT" } else { "SMTP" })).await;
         w.reply().await;
         w.ask("EHLO client.ext.test").await;
@@ -140,8 +159,7 @@ impl<'a> Outside<'a> {
         }
         let body = format!("{}\r\n", "x".repeat(70)).repeat(mail.size / 72 + 1);
         let text = format!(
-            "From: <{}>\r\nTo: <{}>\r\nSubject: {}\r\nMessage-ID: <{}-{}@ext.test>\r\nDate: Sun, 1 Nov 2026 10:00:00 +0000\r\n\r\n{body}",
-            mail.from,
+            "{author}To: <{}>\r\nSubject: {}\r\nMessage-ID: <{}-{}@ext.test>\r\nDate: Sun, 1 Nov 2026 10:00:00 +0000\r\n\r\n{body}",
             mail.to,
             mail.subject,
             mail.subject,

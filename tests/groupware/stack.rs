@@ -23,7 +23,7 @@ pub struct Stack {
 }
 
 /// What the ports of a stack are counted from; see `up.sh`.
-const OFFSETS: &[u16] = &[12, 13, 17, 18, 20, 24, 25, 26, 80, 90, 110, 143, 144, 190, 191, 211, 432, 587, 588];
+const OFFSETS: &[u16] = &[12, 13, 17, 18, 20, 24, 25, 26, 80, 90, 110, 143, 144, 190, 191, 211, 432, 587, 588, 589];
 const BLOCK: u16 = 600;
 static NEXT: AtomicU16 = AtomicU16::new(0);
 
@@ -118,6 +118,7 @@ impl Stack {
             .port(self.port("PG"))
             .user("postgres")
             .dbname(database)
+            .options("-c search_path=public,sogo")
             .connect(tokio_postgres::NoTls)
             .await
             .unwrap();

@@ -146,6 +146,7 @@ impl Server {
                         used: 0,
                         active: true,
                         address_book: want.address_book,
+                        redirects: want.redirects,
                     };
                     self.tenants.insert(id.clone(), Tenant { row: row.clone(), origin: want.origin.clone() });
                     self.note(Verb::Created, "tenant", &id, Some(uid));
@@ -160,6 +161,7 @@ impl Server {
         t.row.storage = want.storage;
         t.row.active = true;
         t.row.address_book = want.address_book;
+        t.row.redirects = want.redirects;
         let (row, changed) = (t.row.clone(), t.row != before);
         let made = self.done(adopted, changed, "tenant", &id, uid);
         Ok((row, made))

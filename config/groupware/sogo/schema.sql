@@ -106,6 +106,7 @@ ALTER TABLE tenant ADD COLUMN IF NOT EXISTS owner text;
 ALTER TABLE tenant ADD COLUMN IF NOT EXISTS origin text;
 ALTER TABLE tenant ADD COLUMN IF NOT EXISTS adopted boolean NOT NULL DEFAULT false;
 ALTER TABLE tenant ADD COLUMN IF NOT EXISTS address_book text NOT NULL DEFAULT 'Instance';
+ALTER TABLE tenant ADD COLUMN IF NOT EXISTS redirects boolean NOT NULL DEFAULT true; -- false: no redirect by Sieve
 
 ALTER TABLE domain ADD COLUMN IF NOT EXISTS tenant text REFERENCES tenant(name);
 ALTER TABLE domain ADD COLUMN IF NOT EXISTS owner text;

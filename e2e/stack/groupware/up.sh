@@ -16,11 +16,11 @@ t0=$(date +%s%N); lap() { printf '%6d ms  %s\n' $(( ($(date +%s%N) - t0) / 10000
 
 declare -A V=( [ROOT]=$ROOT [VMAIL_UID]=5000 [API_KEY]=${DOVEADM_API_KEY:-doveadm-secret} [DB_USER]=mailtenant [DB_PASSWORD]=${DB_PASSWORD:-db-secret}
   [P_SMTP]=$((B+25)) [P_LMTP]=$((B+24)) [P_SINK]=$((B+26)) [P_SOGO]=$((B+20)) [P_DOVEADM]=$((B+80)) [P_METRICS]=$((B+90))
-  [P_IMAP]=$((B+143)) [P_IMAP_SOGO]=$((B+144)) [P_POP3]=$((B+110)) [P_SIEVE_SOGO]=$((B+191)) [P_SUBMIT_SOGO]=$((B+588)) [P_SIEVE]=$((B+190)) [P_PG]=$((B+432)) [P_SUBMIT]=$((B+587)) [P_SASL]=$((B+12)) [P_QUOTA]=$((B+13)) [P_MEMCACHED]=$((B+211)) [P_DKIM]=$((B+17)) [P_DKIM_ED25519]=$((B+18)) )
+  [P_IMAP]=$((B+143)) [P_IMAP_SOGO]=$((B+144)) [P_POP3]=$((B+110)) [P_SIEVE_SOGO]=$((B+191)) [P_SUBMIT_SOGO]=$((B+588)) [P_SUBMIT_SIEVE]=$((B+589)) [P_SIEVE]=$((B+190)) [P_PG]=$((B+432)) [P_SUBMIT]=$((B+587)) [P_SASL]=$((B+12)) [P_QUOTA]=$((B+13)) [P_MEMCACHED]=$((B+211)) [P_DKIM]=$((B+17)) [P_DKIM_ED25519]=$((B+18)) )
 mkdir -p "$ROOT"/{etc,log,run,run/sogo,vmail,postfix/queue,postfix/data,postfix/etc,sogo/home}
 chmod 755 "$ROOT" "$ROOT"/{etc,run,log}
 render() { local s=; for k in "${!V[@]}"; do s+="s|@$k@|${V[$k]}|g;"; done; sed "$s" "$conf/templates/$1.in" > "$2"; }
-for f in opendkim.conf opendkim-ed25519.conf dovecot.conf dovecot-sql.conf.ext dovecot-sql-app.conf.ext dovecot-dict-quota.conf.ext sogo.args; do render "$f" "$ROOT/etc/$f"; done
+for f in opendkim.conf opendkim-ed25519.conf opendkim-author.lua dovecot.conf dovecot-sql.conf.ext dovecot-sql-app.conf.ext dovecot-dict-quota.conf.ext sogo.args; do render "$f" "$ROOT/etc/$f"; done
 for f in "$conf"/templates/pg-*.cf.in; do n=$(basename "$f" .in); render "$n" "$ROOT/etc/$n"; done
 for f in main.cf master.cf; do render "$f" "$ROOT/postfix/etc/$f"; done
 { for k in "${!V[@]}"; do echo "GW_$k=${V[$k]}"; done; } | sort > "$ROOT/env"
@@ -64,7 +64,7 @@ sogo_args=(); while read -r k v; do [ -n "$k" ] && sogo_args+=("-$k" "$v"); done
 runuser -u sogo -- env -C "$ROOT/sogo/home" HOME="$ROOT/sogo/home" /usr/sbin/sogod "${sogo_args[@]}" >>"$ROOT/log/sogo.out" 2>&1
 
 wait_port() { for _ in $(seq 200); do (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null && return 0; sleep 0.05; done; echo "nothing on port $1" >&2; return 1; }
-for p in P_SMTP P_SUBMIT P_DKIM P_DKIM_ED25519 P_IMAP P_POP3 P_LMTP P_DOVEADM P_SIEVE P_SOGO; do wait_port "${V[$p]}"; done
+for p in P_SMTP P_SUBMIT P_SUBMIT_SIEVE P_DKIM P_DKIM_ED25519 P_IMAP P_POP3 P_LMTP P_DOVEADM P_SIEVE P_SOGO; do wait_port "${V[$p]}"; done
 for _ in $(seq 100); do [ "$(curl -s -o /dev/null -w '%{http_code}' "http://127.0.0.1:${V[P_SOGO]}/SOGo/")" = 200 ] && break; sleep 0.1; done
 # Both workers: one that is still starting accepts a connection and resets it.
 for _ in $(seq 100); do [ "$(grep -c 'notified the watchdog that we are ready' "$ROOT/log/sogo.log")" -ge 2 ] && break; sleep 0.1; done

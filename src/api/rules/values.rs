@@ -42,6 +42,12 @@ pub(crate) fn line(s: &mut Schema) {
     );
 }
 
+/// The name beside an address: SOGo takes what stands after the first `<` of a name for the sender's address.
+pub(crate) fn display_name(s: &mut Schema) {
+    line(s);
+    rule(s, "!self.matches(r'[<>]')", "must be a name without < and >, between which an address would stand");
+}
+
 /// Text for people that may have several lines.
 pub(crate) fn message(s: &mut Schema) {
     text(s, 1, 10000);

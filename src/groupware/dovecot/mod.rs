@@ -3,3 +3,4 @@
 pub(crate) mod doveadm;
 pub(crate) mod hasher;
 pub(crate) mod password;
+pub(crate) mod stored_hash;

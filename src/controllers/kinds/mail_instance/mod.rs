@@ -172,6 +172,7 @@ async fn steps(ctx: &Ctx, id: &ObjectId, instance: &Arc<MailInstance>) -> Step<D
                 ids: ids(instance),
                 storage,
                 address_book: instance.spec.address_book,
+                redirects: plan::redirects(instance),
             };
             server.server.ensure_tenant(&want).await.map_err(|e| failed(ctx, &server, &e))?
         }

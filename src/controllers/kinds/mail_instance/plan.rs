@@ -2,7 +2,7 @@
 
 use crate::not_ready::NotReady;
 use crate::rules::loss;
-use mailtenant_api::mail_instance::{AddressBook, MassLossState, StoragePolicy};
+use mailtenant_api::mail_instance::{ExternalForwarding, MassLossState, StoragePolicy};
 use mailtenant_api::*;
 use mailtenant_groupware::{Capability, TenantRow};
 use std::collections::BTreeSet;
@@ -61,7 +61,7 @@ pub fn plan(instance: &MailInstance, seen: &Facts) -> Result<Plan, NotReady> {
             NotReady::waiting(Reason::Drifted, text)
         })?;
         // What is declared, not what would be written while mailboxes still have more.
-        let drift = differences(&tenant, booked, instance.spec.address_book);
+        let drift = differences(&tenant, booked, instance);
         let not_ready = NotReady::drifted(&drift).or(can_share.err());
         return Ok(Plan { action: Action::Keep(tenant), drift, not_ready, within });
     }
@@ -74,9 +74,7 @@ pub fn plan(instance: &MailInstance, seen: &Facts) -> Result<Plan, NotReady> {
     let storage = storage(booked, seen);
     let action = match &seen.tenant {
         // While a loss is held nothing is written: it was read before the others, and may be gone with them by now.
-        Some(tenant) if held || differences(tenant, storage, instance.spec.address_book).is_empty() => {
-            Action::Keep(tenant.clone())
-        }
+        Some(tenant) if held || differences(tenant, storage, instance).is_empty() => Action::Keep(tenant.clone()),
         _ => Action::Ensure { storage },
     };
     let not_ready = held.then(|| loss::not_ready(name, None)).or(short);
@@ -101,12 +99,18 @@ fn short(instance: &MailInstance, granted: u128) -> NotReady {
     )
 }
 
+/// Whether users' own filters may send mail on: by an address alone no server here tells inside from outside.
+pub fn redirects(instance: &MailInstance) -> bool {
+    instance.spec.external_forwarding == ExternalForwarding::Allow
+}
+
 /// What a tenant at the backend has otherwise than declared, by the names of the fields.
-fn differences(tenant: &TenantRow, storage: u64, address_book: AddressBook) -> Vec<String> {
+fn differences(tenant: &TenantRow, storage: u64, instance: &MailInstance) -> Vec<String> {
     let all = [
         ("active", tenant.active),
         ("storage", tenant.storage == storage),
-        ("addressBook", tenant.address_book == address_book),
+        ("addressBook", tenant.address_book == instance.spec.address_book),
+        ("externalForwarding", tenant.redirects == redirects(instance)),
     ];
     all.into_iter().filter(|(_, same)| !same).map(|(name, _)| name.to_owned()).collect()
 }
@@ -125,6 +129,7 @@ fn can_share(instance: &MailInstance, capabilities: &BTreeSet<Capability>, label
 mod tests {
     use super::*;
     use crate::fixtures::{domain, everything};
+    use mailtenant_api::mail_instance::AddressBook;
     use mailtenant_groupware::{TenantId, Uid};
     use mailtenant_runtime::dispatch::Next;
     use serde_json::{Value, json};
@@ -142,6 +147,7 @@ mod tests {
             used: 0,
             active: true,
             address_book: AddressBook::Instance,
+            redirects: false,
         }
     }
 
@@ -200,7 +206,7 @@ mod tests {
 
     #[test]
     fn what_differs_of_a_tenant_is_named() {
-        let tenant = |storage, active, address_book| TenantRow {
+        let tenant = |storage, active, address_book, redirects| TenantRow {
             id: TenantId::new("acme-1"),
             owner: None,
             adopted: false,
@@ -208,15 +214,21 @@ mod tests {
             used: 0,
             active,
             address_book,
+            redirects,
         };
         use AddressBook::{Instance, None as Nobody};
-        assert!(differences(&tenant(5, true, Instance), 5, Instance).is_empty());
-        assert_eq!(differences(&tenant(6, false, Nobody), 5, Instance), ["active", "storage", "addressBook"]);
+        let deny = instance(json!({}));
+        assert!(differences(&tenant(5, true, Instance, false), 5, &deny).is_empty());
+        let all = ["active", "storage", "addressBook", "externalForwarding"];
+        assert_eq!(differences(&tenant(6, false, Nobody, true), 5, &deny), all);
         assert_eq!(
-            differences(&tenant(0, true, Instance), 5, Instance),
+            differences(&tenant(0, true, Instance, false), 5, &deny),
             ["storage"],
             "no bound is not what was booked"
         );
+        let allow = instance(json!({"externalForwarding": "Allow"}));
+        assert_eq!(differences(&tenant(5, true, Instance, false), 5, &allow), ["externalForwarding"]);
+        assert!(differences(&tenant(5, true, Instance, true), 5, &allow).is_empty());
     }
 
     #[test]

@@ -78,18 +78,22 @@ pub enum SecretSeen {
         mark: Option<String>,
         /// Which wish for a new password it answers.
         rotated_for: Option<String>,
+        /// This version was written or read by this process, and the access data in it were right.
+        checked: bool,
     },
 }
 
 impl SecretSeen {
-    /// Of a Secret's metadata, for the Mailbox with this uid.
-    pub fn of(secret: Option<&SecretMeta>, uid: &str) -> Self {
+    /// Of a Secret's metadata, for the Mailbox with this uid; `right`: the version that is known to be right.
+    pub fn of(secret: Option<&SecretMeta>, uid: &str, right: Option<&str>) -> Self {
         let Some(secret) = secret else { return SecretSeen::Missing };
         if !secret.owner_references().iter().any(|o| o.uid == uid) {
             return SecretSeen::Foreign;
         }
         let note = |name: &str| secret.annotations().get(name).cloned();
-        SecretSeen::Own { version: version(secret), mark: note(MARK), rotated_for: note(ROTATED_FOR) }
+        let version = version(secret);
+        let checked = right == Some(version.as_str());
+        SecretSeen::Own { version, mark: note(MARK), rotated_for: note(ROTATED_FOR), checked }
     }
 }
 

@@ -46,8 +46,9 @@ pub async fn gather(ctx: &Ctx, id: &ObjectId, mailbox: &Mailbox) -> Step<Gathere
         if verdict == Verdict::Fits && mailbox.status.as_ref().is_none_or(|s| s.quota.is_none()) {
             world.grant(&domain_key, uid(mailbox), quota);
         }
-        let credentials =
-            SecretSeen::of(world.secrets.get(&key.sibling(credentials_secret(mailbox))).as_deref(), &uid(mailbox));
+        let place = key.sibling(credentials_secret(mailbox));
+        let right = ctx.right_secret(&place);
+        let credentials = SecretSeen::of(world.secrets.get(&place).as_deref(), &uid(mailbox), right.as_deref());
         let password = &mailbox.spec.password;
         let named = password.secret_ref.as_ref().or(password.hash_secret_ref.as_ref());
         let source = named

@@ -6,6 +6,7 @@ pub mod facts;
 pub mod gather;
 pub mod plan;
 pub mod secret;
+mod secret_text;
 pub mod status;
 pub mod watch;
 
@@ -97,6 +98,8 @@ pub struct Done {
     pub rotated: Option<String>,
     /// A password was handed over, so that a change is no drift.
     pub handed_over: bool,
+    /// A password that nobody asked for was made, and replaces the one that the mailbox had.
+    pub replaced: bool,
     /// What differs, where nothing may be written.
     pub drift: Vec<String>,
     /// Its address.
@@ -118,6 +121,7 @@ impl Done {
             made: None,
             rotated: None,
             handed_over: false,
+            replaced: false,
             address: seen.address,
             settings: seen.settings,
             not_ready: plan.not_ready,
@@ -158,6 +162,7 @@ async fn apply(ctx: &Ctx, mailbox: &Mailbox, server: &Groupware, seen: facts::Fa
         Err(stop) => return Err(stop),
     };
     let handed_over = !matches!(password, PasswordWant::Keep);
+    let replaces = plan.replaces(&password);
     let settled = plan.row == (RowPlan::Ours { settled: true });
     let ensured = match settled && !handed_over {
         true => Ensured { row: seen.row.clone(), made: None, handed_over, refused: None },
@@ -171,6 +176,7 @@ async fn apply(ctx: &Ctx, mailbox: &Mailbox, server: &Groupware, seen: facts::Fa
         row: ensured.row,
         made: ensured.made,
         rotated,
+        replaced: replaces && ensured.handed_over,
         handed_over: ensured.handed_over,
         drift: vec![],
         address: seen.address,

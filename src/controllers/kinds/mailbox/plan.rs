@@ -8,13 +8,15 @@ use crate::state::limits::Verdict;
 use mailtenant_api::mail_instance::ExternalForwarding;
 use mailtenant_api::mailbox::{PasswordManagement, Suspend};
 use mailtenant_api::*;
-use mailtenant_groupware::{Address, Capability, MailboxRow, MailboxSettings};
+use mailtenant_groupware::{Address, Capability, MailboxRow, MailboxSettings, PasswordWant};
 
 /// What happens to the credentials Secret.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SecretAction {
     /// It is as it should be.
     Keep,
+    /// Somebody else may have written it: read it, and put the access data back if they differ.
+    Check,
     /// Make it.
     Create,
     /// Host names or ports changed.
@@ -96,6 +98,14 @@ impl Ensure {
     /// Whether the row is ours.
     pub fn is_there(&self) -> bool {
         matches!(self.row, RowPlan::Ours { .. })
+    }
+
+    /// Whether this password was made without anybody's wish for a new one, for a mailbox that has one already: its Secret
+    /// or the password in it was lost, it is taken over, or its password came from elsewhere before.
+    pub fn replaces(&self, password: &PasswordWant) -> bool {
+        matches!(password, PasswordWant::Plain { generated: true, .. })
+            && matches!(self.row, RowPlan::Ours { .. } | RowPlan::Other)
+            && self.secret != SecretAction::Rotate
     }
 }
 
@@ -251,7 +261,7 @@ pub fn plan(mailbox: &Mailbox, seen: &Facts) -> Result<Plan, NotReady> {
         return Ok(Plan::Observe(Observation { drift, not_ready, short }));
     }
     let source = source(mailbox);
-    let (secret, version, refused) = secret(mailbox, seen, &source);
+    let (secret, version, refused) = secret(mailbox, seen, mine, &source);
     if let (Some(not_ready), None) = (&refused, mine) {
         return Err(not_ready.clone());
     }
@@ -317,7 +327,12 @@ fn quota(seen: &Facts, mine: Option<&MailboxRow>) -> u64 {
 }
 
 /// What happens to the credentials Secret, the version of the declared password if it can be had, and why it cannot.
-fn secret(mailbox: &Mailbox, seen: &Facts, source: &Source) -> (SecretAction, Option<String>, Option<NotReady>) {
+fn secret(
+    mailbox: &Mailbox,
+    seen: &Facts,
+    mine: Option<&MailboxRow>,
+    source: &Source,
+) -> (SecretAction, Option<String>, Option<NotReady>) {
     let rotate = annotation(mailbox, annotations::ROTATE_PASSWORD);
     let mark = settings_mark(&seen.settings, source);
     let action = match &seen.credentials {
@@ -329,7 +344,14 @@ fn secret(mailbox: &Mailbox, seen: &Facts, source: &Source) -> (SecretAction, Op
             SecretAction::Rotate
         }
         SecretSeen::Own { mark: have, .. } if have.as_deref() != Some(mark.as_str()) => SecretAction::Update,
-        SecretSeen::Own { .. } => SecretAction::Keep,
+        SecretSeen::Own { checked: true, .. } => SecretAction::Keep,
+        // The version that the server has the password of: it was read or written for that.
+        SecretSeen::Own { version, .. }
+            if *source == Source::Generated && mine.is_some_and(|r| r.password_version.as_ref() == Some(version)) =>
+        {
+            SecretAction::Keep
+        }
+        SecretSeen::Own { .. } => SecretAction::Check,
     };
     let foreign = (seen.credentials == SecretSeen::Foreign).then(|| not_owned(&credentials_secret(mailbox)));
     let (version, missing) = match (source, &seen.credentials) {

@@ -63,7 +63,8 @@ impl Ensure {
 }
 
 fn own(facts: &Facts, source: &Source) -> SecretSeen {
-    SecretSeen::Own { version: "s/1".into(), mark: Some(settings_mark(&facts.settings, source)), rotated_for: None }
+    let mark = Some(settings_mark(&facts.settings, source));
+    SecretSeen::Own { version: "s/1".into(), mark, rotated_for: None, checked: false }
 }
 
 /// The row as a server has it after the plan was carried out.
@@ -393,7 +394,7 @@ fn rotation_is_asked_for_once() {
     let p = plan(&m, &f).unwrap();
     assert_eq!((p.secret, p.hands_over()), (SecretAction::Rotate, true));
     let SecretSeen::Own { version, mark, .. } = own(&f, &Source::Generated) else { panic!() };
-    f.credentials = SecretSeen::Own { version, mark, rotated_for: Some("1".into()) };
+    f.credentials = SecretSeen::Own { version, mark, rotated_for: Some("1".into()), checked: false };
     assert_eq!(plan(&m, &f).unwrap().secret, SecretAction::Keep);
 }
 
@@ -428,4 +429,52 @@ fn observing_writes_nothing_and_tells_what_differs() {
     let p = observe(&m, &f);
     assert_eq!(p.drift, ["displayName"]);
     assert_eq!(p.not_ready.unwrap().reason, Reason::Drifted);
+}
+
+/// What a client reads in the Secret is put back after somebody changed it: each version that was not written or read by
+/// this process, and that the server does not have the password of, is looked at.
+#[test]
+fn a_secret_that_somebody_wrote_is_read() {
+    let from = SecretKeyRef { name: "text".into(), key: "password".into() };
+    for (source, spec) in [
+        (Source::Generated, json!({})),
+        (Source::Plain(from.clone()), json!({"password": {"secretRef": {"name": "text", "key": "password"}}})),
+        (Source::Hash(from), json!({"password": {"hashSecretRef": {"name": "text", "key": "password"}}})),
+    ] {
+        let m = fixtures::mailbox(spec, json!({}));
+        let mut f = facts(json!({}));
+        f.source = Some("s/1".into());
+        let first = plan(&m, &f).unwrap();
+        f.row = Some(row(&first));
+        for (version, checked, generated, given) in [
+            ("s/1", false, SecretAction::Keep, SecretAction::Check),
+            ("s/2", false, SecretAction::Check, SecretAction::Check),
+            ("s/1", true, SecretAction::Keep, SecretAction::Keep),
+            ("s/2", true, SecretAction::Keep, SecretAction::Keep),
+        ] {
+            let mark = Some(settings_mark(&f.settings, &source));
+            f.credentials = SecretSeen::Own { version: version.into(), mark, rotated_for: None, checked };
+            let want = if source == Source::Generated { generated } else { given };
+            assert_eq!(plan(&m, &f).unwrap().secret, want, "{source:?} {version} {checked}");
+        }
+    }
+}
+
+#[test]
+fn a_generated_password_that_replaces_another_is_told_of() {
+    let text = || mailtenant_backend::secret::SecretText::new("x");
+    let made = |generated| PasswordWant::Plain { text: text(), generated, version: "s/2".into(), force: false };
+    let m = fixtures::mailbox(json!({}), json!({}));
+    let mut f = facts(json!({}));
+    let new = plan(&m, &f).unwrap();
+    assert!(!new.replaces(&made(true)), "a new mailbox had none");
+    f.row = Some(row(&new));
+    let lost = plan(&m, &f).unwrap();
+    assert_eq!(lost.secret, SecretAction::Create);
+    assert!(lost.replaces(&made(true)));
+    assert!(!lost.replaces(&made(false)), "a person typed it");
+    assert!(!lost.replaces(&PasswordWant::Keep));
+    assert!(!Ensure { secret: SecretAction::Rotate, ..lost.clone() }.replaces(&made(true)), "it was asked for");
+    f.row.as_mut().unwrap().owner = None;
+    assert!(plan(&m, &f).unwrap().replaces(&made(true)), "taken over");
 }

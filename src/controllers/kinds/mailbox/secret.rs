@@ -5,6 +5,7 @@
 
 use super::facts::{Facts, MARK, ROTATED_FOR, Source, declared, not_owned, not_there, settings_mark};
 use super::plan::{Ensure, PasswordPlan, SecretAction};
+use super::secret_text;
 use crate::ctx::{Ctx, Step};
 use crate::not_ready::NotReady;
 use crate::state::derived::credentials_secret;
@@ -34,6 +35,25 @@ pub fn generate(random: &dyn Random, length: usize) -> SecretText {
     SecretText::new(bytes.iter().map(|b| char::from(ALPHABET[usize::from(b & 63)])).collect::<String>())
 }
 
+/// The services that a client is told of, by the beginning of their keys.
+fn services(settings: &ClientSettings) -> [(&'static str, &Option<Endpoint>); 4] {
+    [
+        ("imap", &settings.imap),
+        ("pop3", &settings.pop3),
+        ("submission", &settings.submission),
+        ("sieve", &settings.sieve),
+    ]
+}
+
+/// Whether the Secret holds the access data, and none that went. The password, and keys of others, are not looked at.
+fn holds(secret: &Secret, settings: &ClientSettings) -> bool {
+    let want = data(settings);
+    let parts = services(settings).map(|(name, _)| ["host", "port", "security"].map(|part| format!("{name}-{part}")));
+    let keys = parts.into_iter().flatten().chain(["username", "webmail-url", "dav-url"].map(Into::into));
+    let have = |key: &String| secret.data.as_ref().and_then(|d| d.get(key)).map(|v| v.0.as_slice());
+    keys.into_iter().all(|key| have(&key) == want.get(&key).map(String::as_bytes))
+}
+
 /// The keys of the Secret, but for the password.
 pub fn data(settings: &ClientSettings) -> BTreeMap<String, String> {
     let mut data = BTreeMap::new();
@@ -43,13 +63,7 @@ pub fn data(settings: &ClientSettings) -> BTreeMap<String, String> {
         }
     };
     put("username", settings.username.clone());
-    let services = [
-        ("imap", &settings.imap),
-        ("pop3", &settings.pop3),
-        ("submission", &settings.submission),
-        ("sieve", &settings.sieve),
-    ];
-    for (name, endpoint) in services {
+    for (name, endpoint) in services(settings) {
         if let Some(e) = endpoint {
             put(&format!("{name}-host"), Some(e.host.clone()));
             put(&format!("{name}-port"), Some(e.port.to_string()));
@@ -109,10 +123,12 @@ impl Written {
 pub async fn carry_out(ctx: &Ctx, mailbox: &Mailbox, seen: &Facts, plan: &Ensure) -> Step<PasswordWant> {
     let written = match plan.secret {
         SecretAction::Keep => None,
+        SecretAction::Check => Some(check(ctx, mailbox, seen, plan).await?),
         SecretAction::Create => Some(create(ctx, mailbox, seen, plan).await?),
         SecretAction::Update | SecretAction::Rotate => Some(update(ctx, mailbox, seen, plan).await?),
     };
-    if plan.password == PasswordPlan::Keep && written.is_none() {
+    let as_it_was = matches!(plan.secret, SecretAction::Keep | SecretAction::Check);
+    if plan.password == PasswordPlan::Keep && as_it_was {
         return Ok(PasswordWant::Keep);
     }
     match &plan.source {
@@ -168,7 +184,10 @@ async fn create(ctx: &Ctx, mailbox: &Mailbox, seen: &Facts, plan: &Ensure) -> St
     let api = ctx.api::<Secret>(&namespace(mailbox));
     let params = PostParams { field_manager: Some(FIELD_MANAGER.into()), ..PostParams::default() };
     match api.create(&params, &secret).await {
-        Ok(secret) => Ok(Written { secret: noted(ctx, mailbox, secret), generated }),
+        Ok(secret) => {
+            is_right(ctx, plan, &secret);
+            Ok(Written { secret: noted(ctx, mailbox, secret), generated })
+        }
         // Made by a pass whose reply was lost, or by somebody else just now.
         Err(kube::Error::Api(status)) if status.is_already_exists() => Ok(Written::before(own(ctx, mailbox).await?)),
         Err(error) => Err(unquoted(error).into()),
@@ -203,6 +222,24 @@ async fn own(ctx: &Ctx, mailbox: &Mailbox) -> Step<Secret> {
     Ok(secret)
 }
 
+/// Remembers that a Secret's access data are as they should be. Of one with a generated password the server knows it: the
+/// version comes with the password.
+fn is_right(ctx: &Ctx, plan: &Ensure, secret: &Secret) {
+    if plan.source != Source::Generated {
+        ctx.secret_is_right(secret);
+    }
+}
+
+/// Reads the Secret, which somebody else may have written, and puts the access data back.
+async fn check(ctx: &Ctx, mailbox: &Mailbox, seen: &Facts, plan: &Ensure) -> Step<Written> {
+    let have = own(ctx, mailbox).await?;
+    if !holds(&have, &seen.settings) {
+        return update(ctx, mailbox, seen, plan).await;
+    }
+    is_right(ctx, plan, &have);
+    Ok(Written::before(have))
+}
+
 /// Writes access data, and a new password if asked for, over the version that was read.
 async fn update(ctx: &Ctx, mailbox: &Mailbox, seen: &Facts, plan: &Ensure) -> Step<Written> {
     let have = own(ctx, mailbox).await?;
@@ -232,6 +269,7 @@ async fn update(ctx: &Ctx, mailbox: &Mailbox, seen: &Facts, plan: &Ensure) -> St
     let api = ctx.api::<Secret>(&namespace(mailbox));
     let params = PatchParams { field_manager: Some(FIELD_MANAGER.into()), ..PatchParams::default() };
     let written: Secret = api.patch(&have.name_any(), &params, &Patch::Merge(&patch)).await.map_err(unquoted)?;
+    is_right(ctx, plan, &written);
     let mut meta: SecretMeta = written.metadata.clone().into_response_partial();
     mailtenant_runtime::store::prune(&mut meta);
     // Its own pass goes on with it: nobody has to be woken.
@@ -247,12 +285,8 @@ fn value(secret: &Secret, key: &str) -> Result<SecretText, NotReady> {
             format!("Secret {name} has no key {key}: add it, or delete the Secret to have it made again"),
         )
     })?;
-    let text = std::str::from_utf8(&bytes.0).ok().map(|t| t.trim_end_matches(['\n', '\r'])).filter(|t| !t.is_empty());
-    text.map(SecretText::new).ok_or_else(|| {
-        NotReady::stalled(
-            Reason::SecretInvalid,
-            format!("key {key} of Secret {name} is empty or not UTF-8 text: correct it"),
-        )
+    secret_text::text(&bytes.0).map(SecretText::new).map_err(|why| {
+        NotReady::stalled(Reason::SecretInvalid, format!("key {key} of Secret {name} {why}: correct it"))
     })
 }
 
@@ -265,6 +299,40 @@ async fn named(ctx: &Ctx, mailbox: &Mailbox, from: &SecretKeyRef) -> Step<(Secre
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn access_data_that_somebody_changed_is_seen() {
+        let settings = |imap: &str, pop3: bool| -> ClientSettings {
+            let end = |host: &str| json!({"host": host, "port": 993, "security": "TLS"});
+            let mut settings = json!({"username": "a@x.test", "imap": end(imap), "webmail": "https://w.test"});
+            if pop3 {
+                settings["pop3"] = end("pop.x.test");
+            }
+            serde_json::from_value(settings).unwrap()
+        };
+        let secret = |settings: &ClientSettings| Secret {
+            data: Some(data(settings).into_iter().map(|(k, v)| (k, ByteString(v.into_bytes()))).collect()),
+            ..Secret::default()
+        };
+        let now = settings("imap.x.test", false);
+        let mut have = secret(&now);
+        for other in ["password", "note"] {
+            have.data.as_mut().unwrap().insert(other.into(), ByteString(b"x".to_vec()));
+            assert!(holds(&have, &now), "{other}");
+        }
+        for key in data(&now).into_keys() {
+            for change in [None, Some(b"x".to_vec())] {
+                let mut changed = have.clone();
+                let data = changed.data.as_mut().unwrap();
+                drop(data.remove(&key));
+                data.extend(change.map(|v| (key.clone(), ByteString(v))));
+                assert!(!holds(&changed, &now), "{key}");
+            }
+        }
+        // What may not be used any more is not told any more.
+        assert!(!holds(&secret(&settings("imap.x.test", true)), &now));
+        assert!(!holds(&Secret::default(), &now));
+    }
 
     #[test]
     fn what_refused_a_secret_is_not_quoted() {

@@ -5,7 +5,7 @@ use crate::ctx::Ctx;
 use crate::not_ready::NotReady;
 use crate::pass::draft::Draft;
 use crate::pass::lifecycle::Reached;
-use crate::state::derived::owner_uid;
+use crate::state::derived::{credentials_secret, owner_uid};
 use crate::state::usage::used_step;
 use mailtenant_api::*;
 use mailtenant_groupware::{Address, Made};
@@ -80,6 +80,14 @@ pub fn events(ctx: &Ctx, draft: &Draft<Mailbox>, done: &Done) {
     {
         let note = format!("{} differed at the backend and was put back", done.address);
         ctx.event(mailbox, EventReason::DriftCorrected, note);
+    }
+    if done.replaced {
+        let note = format!(
+            "{} has a generated password in the place of the one that it had: it stands in Secret {}",
+            done.address,
+            credentials_secret(mailbox)
+        );
+        ctx.event(mailbox, EventReason::PasswordReplaced, note);
     }
     if done.rotated.is_some() && done.rotated != old.last_handled_rotate_password && old.ownership.is_some() {
         ctx.event(mailbox, EventReason::PasswordRotated, format!("{} has a new password", done.address));

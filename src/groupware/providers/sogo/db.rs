@@ -10,8 +10,10 @@ use tokio::time::timeout;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Config, Row};
 
-/// What the server may take for a statement and for waiting on a lock.
-const SERVER_LIMITS: &str = "-c statement_timeout=10s -c lock_timeout=5s -c idle_in_transaction_session_timeout=60s";
+/// What the server may take for a statement and for waiting on a lock; and where names are looked for, whatever the role
+/// or the database says: in a schema where another role may create, a function or an operator of theirs could be meant.
+const SERVER_LIMITS: &str =
+    "-c statement_timeout=10s -c lock_timeout=5s -c idle_in_transaction_session_timeout=60s -c search_path=public";
 /// Longer than `statement_timeout`: when this is over the statement is surely not running any more.
 pub const CLIENT_LIMIT: Duration = Duration::from_secs(13);
 

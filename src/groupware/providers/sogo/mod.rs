@@ -18,6 +18,7 @@ mod ownership;
 mod params;
 mod removal;
 pub mod schema;
+mod sogo_data;
 mod tenant;
 
 pub use connect::{Database, DatabaseTls, DoveadmSettings, Settings, connect};

@@ -3,6 +3,7 @@
 //! The order matters: a user who signs in after SOGo's rows went gets fresh ones, and Dovecot does not know the home of
 //! a mailbox that is inactive, so the home is noted before. An address that is made anew must find nothing.
 
+use super::sogo_data::SogoData;
 use super::*;
 use tokio_postgres::Row;
 
@@ -29,47 +30,24 @@ fn removal_state(r: &Row) -> RemovalState {
 const SELECT: &str = "SELECT active, removing, effects_due, home_path, \
     COALESCE(NULLIF(trim(trailing '/' from maildir), ''), store_uid) AS place FROM mailbox WHERE username = $1 AND owner = $2";
 
-/// SOGo's tables, in the order in which rows go, and which rows are a user's. `$1` is the address.
-const FOLDERS: &str = "(SELECT c_folder_id FROM sogo_folder_info WHERE c_path2 = $1)";
-const SOGO: &[(&str, &str)] = &[
-    ("sogo_quick_appointment", "c_folder_id IN FOLDERS"),
-    ("sogo_quick_contact", "c_folder_id IN FOLDERS"),
-    ("sogo_store", "c_folder_id IN FOLDERS"),
-    ("sogo_acl", "c_uid = $1 OR c_folder_id IN FOLDERS"),
-    ("sogo_cache_folder", "c_uid = $1"),
-    ("sogo_alarms_folder", "starts_with(c_path, '/Users/' || $1 || '/')"),
-    ("sogo_folder_info", "c_path2 = $1"),
-    ("sogo_user_profile", "c_uid = $1"),
-];
-
 impl Sogo {
     async fn removal_state(&self, conn: &mut Conn, owner: &Uid, address: &Address) -> Result<RemovalState> {
         let r = conn.row(SELECT, &[&address, &owner]).await?;
         r.as_ref().map(removal_state).ok_or_else(|| BackendError::NotFound(format!("mailbox {address}")))
     }
 
-    /// Home of a mailbox, which Dovecot tells only while the row is active.
-    async fn home(
-        &self,
-        conn: &mut Conn,
-        f: Features,
-        owner: &Uid,
-        address: &Address,
-        state: &RemovalState,
-    ) -> Result<String> {
+    /// Home of a mailbox. It is never switched on to be asked for: mail would be taken, and destroyed.
+    async fn home(&self, address: &Address, state: &RemovalState) -> Result<String> {
         if let Some(home) = &state.home {
             return Ok(home.clone());
         }
-        if !state.active {
-            // Nobody noted the home when it was switched off. On for a moment, without sign-in; its own alias row, which
-            // is off too, stays so.
-            let login = if f.login { ", login_enabled = false" } else { "" };
-            let sql = format!("UPDATE mailbox SET active = true{login} WHERE username = $1 AND owner = $2");
-            conn.execute(&sql, &[&address, &owner]).await?;
-            self.doveadm.flush(address).await?;
-        }
         self.doveadm.home(address).await?.ok_or_else(|| {
-            BackendError::unavailable(format!("Dovecot does not know {address} although its row is active"))
+            let text = if state.active {
+                "although its row is active"
+            } else {
+                "because it is switched off: its user_query has to know such mailboxes where '%s' is doveadm"
+            };
+            BackendError::unavailable(format!("Dovecot does not tell the home of {address} {text}"))
         })
     }
 
@@ -83,7 +61,7 @@ impl Sogo {
             return Ok(());
         }
         if !off {
-            let home = self.home(&mut conn, f, owner, address, &state).await?;
+            let home = self.home(address, &state).await?;
             let login = if f.login { ", login_enabled = false" } else { "" };
             conn.begin().await?;
             let done = async {
@@ -151,15 +129,9 @@ impl Sogo {
         if shared > 0 {
             return Err(BackendError::Rejected(format!("the home of {address} holds another mailbox: not destroyed")));
         }
-        let tables = sogo_tables(&mut conn).await?;
-        if count_in_sogo(&mut conn, &tables, address).await? > 0 {
-            conn.begin().await?;
-            let done = purge_sogo(&mut conn, &tables, address).await;
-            conn.end(done).await?;
-        }
-        if count_in_sogo(&mut conn, &tables, address).await? > 0 {
-            return Err(BackendError::Conflict("SOGo wrote while the mailbox was destroyed: once more".into()));
-        }
+        conn.begin().await?;
+        let done = purge_sogo(&mut conn, address).await;
+        conn.end(done).await?;
         drop(conn);
         self.doveadm.destroy(&home).await
     }
@@ -168,9 +140,8 @@ impl Sogo {
         let mut conn = self.connection_within_limit().await?;
         let f = self.features(&mut conn).await?;
         let (_, home) = self.require_disabled(&mut conn, owner, address).await?;
-        let tables = sogo_tables(&mut conn).await?;
-        if count_in_sogo(&mut conn, &tables, address).await? > 0 || self.doveadm.exists(&home).await? {
-            return Err(BackendError::Conflict(format!("the data of {address} must be destroyed first")));
+        if self.doveadm.exists(&home).await? {
+            return Err(must_be_destroyed(address));
         }
         conn.begin().await?;
         let done = drop_rows(&mut conn, f, owner, address).await;
@@ -202,29 +173,20 @@ fn may_be_destroyed(home: &str, place: &str) -> bool {
     plain(place) && rest.len() > 1 && rest.ends_with('/') && home.strip_prefix('/').is_some_and(plain)
 }
 
-async fn sogo_tables(conn: &mut Conn) -> Result<Vec<(&'static str, String)>> {
-    let names: Vec<&str> = SOGO.iter().map(|(t, _)| *t).collect();
-    let rows = conn.query("SELECT t FROM unnest($1::text[]) t WHERE to_regclass(t) IS NOT NULL", &[&names]).await?;
-    let there: BTreeSet<String> = rows.iter().map(|r| r.get("t")).collect();
-    let folders = there.contains("sogo_folder_info");
-    let list = SOGO.iter().filter(|(t, w)| there.contains(*t) && (folders || !w.contains("FOLDERS")));
-    Ok(list.map(|(t, w)| (*t, w.replace("FOLDERS", FOLDERS))).collect())
+async fn purge_sogo(conn: &mut Conn, address: &str) -> Result<()> {
+    let sogo = SogoData::hold(conn).await?;
+    if sogo.count(conn, address).await? == 0 {
+        return Ok(());
+    }
+    sogo.purge(conn, address).await?;
+    match sogo.count(conn, address).await? {
+        0 => Ok(()),
+        _ => Err(BackendError::Conflict("SOGo wrote while the mailbox was destroyed: once more".into())),
+    }
 }
 
-async fn count_in_sogo(conn: &mut Conn, tables: &[(&'static str, String)], address: &Address) -> Result<i64> {
-    if tables.is_empty() {
-        return Ok(0);
-    }
-    let counts: Vec<String> = tables.iter().map(|(t, w)| format!("(SELECT count(*) FROM {t} WHERE {w})")).collect();
-    let row = conn.row(&format!("SELECT {} AS left_over", counts.join(" + ")), &[&address]).await?;
-    Ok(row.map_or(0, |r| r.get("left_over")))
-}
-
-async fn purge_sogo(conn: &mut Conn, tables: &[(&'static str, String)], address: &Address) -> Result<()> {
-    for (table, rows) in tables {
-        conn.execute(&format!("DELETE FROM {table} WHERE {rows}"), &[&address]).await?;
-    }
-    Ok(())
+fn must_be_destroyed(address: &Address) -> BackendError {
+    BackendError::Conflict(format!("the data of {address} must be destroyed first"))
 }
 
 /// The owner is checked by locking the row first; children go before it.
@@ -232,6 +194,9 @@ async fn drop_rows(conn: &mut Conn, f: Features, owner: &Uid, address: &Address)
     let sql = "SELECT 1 FROM mailbox WHERE username = $1 AND owner = $2 AND removing FOR UPDATE";
     if conn.row(sql, &[&address, &owner]).await?.is_none() {
         return Err(BackendError::NotFound(format!("mailbox {address}")));
+    }
+    if SogoData::hold(conn).await?.count(conn, address).await? > 0 {
+        return Err(must_be_destroyed(address));
     }
     if let Some(alias) = alias::delivering_to(conn, address).await?.first() {
         return Err(BackendError::Conflict(format!("alias {alias} still delivers to {address}")));

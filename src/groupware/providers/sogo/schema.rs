@@ -46,7 +46,7 @@ const FILLED: (&str, &str) = ("mailbox", "store_uid");
 
 /// What nothing works without.
 const NEEDED: &[(&str, &[&str])] = &[
-    ("tenant", &["name", "quota", "active", "owner", "origin", "adopted", "address_book"]),
+    ("tenant", &["name", "quota", "active", "owner", "origin", "adopted", "address_book", "redirects"]),
     ("domain", &["domain", "active", "backupmx", "modified", "tenant", "owner", "adopted"]),
     ("alias_domain", &["alias_domain", "target_domain", "active"]),
     (

@@ -15,7 +15,7 @@ fn select(f: Features) -> String {
         }
     };
     format!(
-        "SELECT t.name, t.owner, t.adopted, t.quota, t.active, t.address_book, COALESCE(({used}), 0)::bigint AS used \
+        "SELECT t.name, t.owner, t.adopted, t.quota, t.active, t.address_book, t.redirects, COALESCE(({used}), 0)::bigint AS used \
          FROM tenant t"
     )
 }
@@ -44,6 +44,7 @@ fn row(r: &Row) -> TenantRow {
         storage: bytes(r.get("quota")),
         active: r.get("active"),
         address_book: address_book(r.get("address_book")),
+        redirects: r.get("redirects"),
         used: bytes(r.get("used")),
     }
 }
@@ -59,7 +60,10 @@ impl Sogo {
         let mut conn = self.connection_within_limit().await?;
         let f = self.features(&mut conn).await?;
         let have = by_owner(&mut conn, f, &want.owner.uid).await?;
-        let as_wanted = |t: &TenantRow| t.active && t.storage == want.storage && t.address_book == want.address_book;
+        let as_wanted = |t: &TenantRow| {
+            let have = (t.storage, t.address_book, t.redirects);
+            t.active && have == (want.storage, want.address_book, want.redirects)
+        };
         if let Some(t) = have.as_ref().filter(|t| as_wanted(t)) {
             return Ok((t.clone(), Made::Unchanged));
         }
@@ -86,8 +90,8 @@ async fn put(conn: &mut Conn, want: &TenantWant, quota: i64, there: bool) -> Res
     if there {
         let changed = conn
             .execute(
-                "UPDATE tenant SET quota = $2, address_book = $3, active = true WHERE owner = $1",
-                &[uid, &quota, &word],
+                "UPDATE tenant SET quota = $2, address_book = $3, redirects = $4, active = true WHERE owner = $1",
+                &[uid, &quota, &word, &want.redirects],
             )
             .await?;
         return match changed {
@@ -106,8 +110,9 @@ async fn put(conn: &mut Conn, want: &TenantWant, quota: i64, there: bool) -> Res
         if let Some(kept) = kept {
             let name: String = kept.get("name");
             conn.execute(
-                "UPDATE tenant SET owner = $2, adopted = true, quota = $3, address_book = $4, active = true WHERE name = $1",
-                &[&name, uid, &quota, &word],
+                "UPDATE tenant SET owner = $2, adopted = true, quota = $3, address_book = $4, redirects = $5, active = true \
+                 WHERE name = $1",
+                &[&name, uid, &quota, &word, &want.redirects],
             )
             .await?;
             return Ok(Made::Adopted);
@@ -116,9 +121,9 @@ async fn put(conn: &mut Conn, want: &TenantWant, quota: i64, there: bool) -> Res
     for id in &want.ids {
         let made = conn
             .execute(
-                "INSERT INTO tenant (name, quota, active, owner, origin, address_book) VALUES ($1, $2, true, $3, $4, $5) \
-                 ON CONFLICT DO NOTHING",
-                &[id, &quota, uid, &want.origin, &word],
+                "INSERT INTO tenant (name, quota, active, owner, origin, address_book, redirects) \
+                 VALUES ($1, $2, true, $3, $4, $5, $6) ON CONFLICT DO NOTHING",
+                &[id, &quota, uid, &want.origin, &word, &want.redirects],
             )
             .await?;
         if made == 1 {
