@@ -64,18 +64,27 @@ impl Resolver for DirectResolver {
     }
 }
 
-/// The set as each server has it. Servers that do not answer are left out; an error: none answers.
+/// The set as each server has it. Servers that do not answer are left out. An error: none answers;
+/// [`BackendError::NotFound`] if each refused, since none of them has a zone for the name.
 async fn ask_all(servers: &[SocketAddr], name: &str, rtype: RecordType) -> Result<Vec<RrSet>> {
     let question = wire_name(name)?;
     let mut running: FuturesOrdered<_> =
         servers.iter().map(|server| ask(*server, &question, wire_type(rtype), true)).collect();
-    let mut sets = Vec::new();
+    let (mut sets, mut refused) = (Vec::new(), 0);
     while let Some(answer) = running.next().await {
-        if let Some(answer) = answer.ok().filter(is_answer) {
-            sets.push(set_of(&answer, &question, name, rtype));
+        match answer {
+            Ok(answer) if is_answer(&answer) => sets.push(set_of(&answer, &question, name, rtype)),
+            Ok(answer) if answer.metadata.response_code == ResponseCode::Refused => refused += 1,
+            _ => {}
         }
     }
-    if sets.is_empty() { Err(BackendError::unavailable(format!("no DNS server answers for {name}"))) } else { Ok(sets) }
+    match sets.is_empty() {
+        false => Ok(sets),
+        true if refused > 0 && refused == servers.len() => {
+            Err(BackendError::NotFound(format!("a zone for {name} at its DNS servers")))
+        }
+        true => Err(BackendError::unavailable(format!("no DNS server answers for {name}"))),
+    }
 }
 
 /// Whether a server answered with what it has, or that it has nothing.

@@ -128,7 +128,7 @@ pub async fn drains(ctx: &Ctx, domain: &parents::Domain) -> Step<Option<NotReady
     if let Some(not_ready) = draining(&domain.object, leaving, now) {
         return Ok(Some(not_ready));
     }
-    if domain.object.metadata.deletion_timestamp.is_some() || !mx_is_ours(&domain.object) {
+    if domain.object.metadata.deletion_timestamp.is_some() || !mx_leads_here(&domain.object) {
         return Ok(None);
     }
     let live = ctx.api::<MailDomain>(&domain.key.namespace).get_opt(&domain.key.name).await?;
@@ -188,7 +188,7 @@ pub fn draining(domain: &MailDomain, leaving: bool, now: Timestamp) -> Option<No
         );
         return Some(NotReady::waiting(Reason::Draining, text));
     }
-    // The journal, not the state: it names MX before MX is written. One that was there before us is not ours to end.
+    // The journal, not the state: it names MX before MX is written.
     let left = match &status.draining_until {
         Some(until) if until.parse::<Timestamp>().is_err() => {
             let text = format!(
@@ -197,7 +197,7 @@ pub fn draining(domain: &MailDomain, leaving: bool, now: Timestamp) -> Option<No
             return Some(NotReady::waiting(Reason::Draining, text));
         }
         Some(until) => remaining(until, now)?,
-        None if mx_is_ours(domain) => {
+        None if mx_leads_here(domain) => {
             let text =
                 format!("MX of {name} still points here: it leaves first, see the conditions of MailDomain {object}");
             return Some(NotReady::waiting(Reason::Draining, text));
@@ -263,6 +263,7 @@ mod tests {
             ("unreadable", "Full", Value::Null, json!("soon"), true),
             ("empty", "Full", Value::Null, json!(""), true),
             ("ours, observed", "Observe", ours(), Value::Null, true),
+            ("led here before us", "Full", found(), Value::Null, true),
             ("led here before us, observed", "Observe", found(), Value::Null, true),
             ("leads elsewhere, observed", "Observe", missing(), Value::Null, false),
             ("withdrawn, old TTL, observed", "Observe", Value::Null, json!("2026-01-01T00:10:01Z"), true),

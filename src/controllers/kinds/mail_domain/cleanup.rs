@@ -178,19 +178,102 @@ async fn holds(ctx: &Ctx, p: &Progress) -> Step<bool> {
     Ok(claim::take(ctx, &name, &p.object).await? == claim::Holder::Us)
 }
 
-/// MX leaves, or goes back to what it was; only then the rest waits for its TTL.
-pub async fn withdraw_mx(ctx: &Ctx, p: &mut Progress) -> Step<()> {
+/// MX leaves, or goes back to what it was; only then the rest waits for its TTL. One that leads here and is not ours has to
+/// be changed by somebody else first: mail comes here as long.
+pub async fn withdraw_mx(ctx: &Ctx, p: &mut Progress, above: &Above) -> Step<()> {
     if p.status.draining_until.as_ref().is_some_and(|until| until.parse::<jiff::Timestamp>().is_err()) {
         // Nobody knows when it began: it begins now.
         p.status.draining_until = Some(p.mx_is_cached_until(ctx.latest_now()));
         p.write(ctx).await?;
     }
+    // The plan of the withdrawal forgets all entries of MX.
+    let before = p.journal();
+    withdraw_own_mx(ctx, p).await?;
+    if p.status.draining_until.is_none() {
+        others_mx_has_left(ctx, p, above, before).await?;
+    }
+    Ok(())
+}
+
+/// While an MX that is not ours leads to a host of the backend (an adopted domain, or one whose status was lost), the
+/// deletion waits; then for its TTL. Where nothing says that it ever did, DNS servers that do not answer hold nothing up.
+///
+/// `before` is the journal as the pass found it. What leads here stays in it: those in the domain wait for that.
+async fn others_mx_has_left(ctx: &Ctx, p: &mut Progress, above: &Above, before: Vec<RecordStatus>) -> Step<()> {
+    let declared = p.object.spec.dns.backend_ref.as_ref().map(|r| r.name.clone());
+    let backend = p.status.dns.as_ref().and_then(|d| d.backend.clone()).or(declared);
+    let (Some(backend), Some(instance)) = (backend, above.instance()) else { return Ok(()) };
+    let hosts: Vec<&str> = instance.backend.spec.hosts.mx.iter().map(|mx| mx.host.as_str()).collect();
+    let (dns, name) = (ctx.dns(&backend).await?, a_label(&p.object));
+    let led = before.iter().any(leads) || p.status.dns.as_ref().is_some_and(|d| d.mx_ttl.is_some());
+    let seen = match dns.resolver.lookup(&name, RecordType::MX).await {
+        Ok(seen) => seen,
+        Err(BackendError::NotFound(_)) => vec![],
+        Err(error) if led => {
+            p.set_journal(before, None);
+            return Err(NotReady::backend(&dns.label(), &error).into());
+        }
+        Err(_) => return Ok(()),
+    };
+    if let Some((host, ttl)) = leads_to(&seen, &hosts) {
+        let ttl = i64::from(ttl).max(1);
+        if p.status.dns.as_ref().and_then(|d| d.mx_ttl).is_none_or(|known| known < ttl) {
+            p.dns().mx_ttl = Some(ttl);
+        }
+        let others = p.journal().into_iter().filter(|r| r.purpose != Purpose::MX);
+        let entry = found_mx(&name, &host);
+        p.set_journal(others.chain([entry]).collect(), None);
+        let text = format!(
+            "MX of {name} leads to {host}, and mailtenant did not put it there: change it where the domain's DNS is edited"
+        );
+        return Err(NotReady::after(Reason::Draining, text, Duration::from_secs(15)).into());
+    }
+    if led { begin_to_drain(ctx, p).await } else { Ok(()) }
+}
+
+/// The entry of an MX that was there without us.
+fn found_mx(name: &str, host: &str) -> RecordStatus {
+    RecordStatus {
+        name: name.to_owned(),
+        type_: RecordType::MX.as_str().to_owned(),
+        value: format!("{host}."),
+        purpose: Purpose::MX,
+        state: RecordState::Ok,
+        ownership: Some(Ownership::Observed),
+        term: None,
+        observed: None,
+        message: None,
+    }
+}
+
+/// MX that was seen to be as it would be, whoever put it there.
+fn leads(record: &RecordStatus) -> bool {
+    record.purpose == Purpose::MX && record.state == RecordState::Ok
+}
+
+/// The first host of the backend that any server shows as MX, and the TTL there.
+fn leads_to(seen: &[RrSet], hosts: &[&str]) -> Option<(String, u32)> {
+    let host = |value: &str| Some(value.split_whitespace().nth(1)?.trim_end_matches('.').to_ascii_lowercase());
+    let ours = |h: &String| hosts.iter().any(|o| o.trim_end_matches('.').eq_ignore_ascii_case(h));
+    seen.iter().find_map(|set| Some((set.values.iter().filter_map(|v| host(v)).find(ours)?, set.ttl)))
+}
+
+async fn begin_to_drain(ctx: &Ctx, p: &mut Progress) -> Step<()> {
+    p.status.draining_until = Some(p.mx_is_cached_until(ctx.latest_now()));
+    p.status.state = Some(DomainState::Draining);
+    p.conditions.set(ConditionType::CutOver, false, Reason::Draining, "MX has left");
+    p.write(ctx).await?;
+    Ok(())
+}
+
+async fn withdraw_own_mx(ctx: &Ctx, p: &mut Progress) -> Step<()> {
     let Some(ours) = p.journal().into_iter().find(|r| r.purpose == Purpose::MX) else { return Ok(()) };
     let Some((dns, zone)) = server(ctx, p).await? else { return Ok(()) };
     let aim = Aim::WithdrawMx { name: &ours.name, on_delete: p.object.spec.dns.on_delete };
     let journal = match journal::carry_out(ctx, p, &dns, &zone, &aim).await? {
-        // No MX is in a zone that is gone, and nobody is asked for it.
+        // No MX of ours is in a zone that is gone from this server; others may have it.
         Converged::ZoneGone => {
+            gone_everywhere(&dns, &ours.name, p).await?;
             let none = RrSet { name: ours.name.clone(), rtype: RecordType::MX, ttl: 0, values: vec![] };
             aim.plan(&p.journal(), p.previous_mx(), &[none]).journal
         }
@@ -210,10 +293,7 @@ pub async fn withdraw_mx(ctx: &Ctx, p: &mut Progress) -> Step<()> {
     let drains = begins_to_drain(&p.journal(), &p.status);
     p.set_journal(journal, None);
     if drains {
-        p.status.draining_until = Some(p.mx_is_cached_until(ctx.latest_now()));
-        p.status.state = Some(DomainState::Draining);
-        p.conditions.set(ConditionType::CutOver, false, Reason::Draining, "MX has left");
-        p.write(ctx).await?;
+        begin_to_drain(ctx, p).await?;
     }
     Ok(())
 }
@@ -226,7 +306,10 @@ fn begins_to_drain(journal: &[RecordStatus], status: &MailDomainStatus) -> bool 
 
 /// The servers that resolvers ask do not show our MX any more: only then does the old TTL begin to run out.
 async fn gone_everywhere(dns: &Dns, name: &str, p: &Progress) -> Step<()> {
-    let seen = dns.resolver.lookup(name, RecordType::MX).await.map_err(|e| NotReady::backend(&dns.label(), &e))?;
+    let seen = match dns.resolver.lookup(name, RecordType::MX).await {
+        Err(BackendError::NotFound(_)) => vec![],
+        seen => seen.map_err(|e| NotReady::backend(&dns.label(), &e))?,
+    };
     let put_back = p.previous_mx().map(|m| m.values).unwrap_or_default();
     if shows_ours(&seen, &p.journal(), &put_back) {
         let text = format!("DNS servers still show our MX of {name}: they are asked again");

@@ -1,7 +1,6 @@
 //! What is decided on the way out.
 
 use super::*;
-use mailtenant_api::RecordState;
 
 fn mx(value: &str, ownership: Option<Ownership>) -> RecordStatus {
     RecordStatus {
@@ -43,4 +42,27 @@ fn one_server_that_shows_our_mx_is_enough_to_wait() {
     assert!(!shows_ours(std::slice::from_ref(&old), &journal, &[]), "it is somebody else's");
     assert!(!shows_ours(std::slice::from_ref(&ours), &journal, &["10 mx.test.".into()]), "it is what was put back");
     assert!(!shows_ours(&[], &journal, &[]));
+}
+
+#[test]
+fn an_mx_of_others_that_leads_to_the_backend_is_seen() {
+    let set = |values: &[&str]| RrSet {
+        name: "acme.test".into(),
+        rtype: RecordType::MX,
+        ttl: 300,
+        values: values.iter().map(|v| (*v).to_owned()).collect(),
+    };
+    let hosts = ["mx1.mail.example.net", "MX2.mail.example.net."];
+    for (seen, leads) in [
+        (vec![set(&["10 mx1.mail.example.net."])], Some("mx1.mail.example.net")),
+        (vec![set(&["5 old.test.", "50 Mx2.Mail.Example.Net."])], Some("mx2.mail.example.net")),
+        // One of several servers is enough.
+        (vec![set(&["5 old.test."]), set(&["10 mx1.mail.example.net."])], Some("mx1.mail.example.net")),
+        (vec![set(&["5 old.test."]), set(&[])], None),
+        (vec![set(&["0 ."])], None),
+        (vec![set(&["10 notmx1.mail.example.net."])], None),
+        (vec![], None),
+    ] {
+        assert_eq!(leads_to(&seen, &hosts), leads.map(|h| (h.to_owned(), 300)), "{seen:?}");
+    }
 }

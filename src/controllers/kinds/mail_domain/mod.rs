@@ -76,7 +76,7 @@ impl Lifecycle for MailDomain {
         if cleanup::observes(draft, above) {
             return Ok(());
         }
-        cleanup::withdraw_mx(ctx, draft).await.map_err(deletion::stop_with_way_out)
+        cleanup::withdraw_mx(ctx, draft, above).await.map_err(deletion::stop_with_way_out)
     }
 
     async fn needed_by(ctx: &Ctx, draft: &Draft<Self>, _: &Above) -> Step<Option<NotReady>> {
