@@ -253,7 +253,7 @@ pub struct MailDomainStatus {
     /// How far the domain has come. `Pending`: ownership is not proven yet. `Verified`: it is. `Provisioned`:
     /// the groupware server has the domain. `CutoverReady`: all records but MX are published. `Live`: MX
     /// points to the server. `Draining`: being deleted, MX has left, mail is still accepted. `Lost`:
-    /// reserved, never set by this release.
+    /// another tenant holds the name now; nothing new is made, and nothing is removed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub state: Option<DomainState>,
     /// Name of the domain at the backend and in the DNS, as A-label (RFC 5890).

@@ -8,6 +8,7 @@ use crate::state::answers::Answers;
 use crate::state::derived::declared_local_part;
 use crate::state::kind::{Kind, ObjectId};
 use crate::state::managed::Managed;
+use crate::state::routes;
 use crate::state::snapshots::{Since, Snapshots};
 use crate::state::wakeups::Wakeups;
 use crate::state::world::{SecretMeta, World};
@@ -300,6 +301,9 @@ impl Ctx {
                 let domains: Vec<NamespacedName> = world.index.domains_by_name.of(name).cloned().collect();
                 for address in &changed {
                     let local = declared_local_part(address);
+                    // Who sends mail on to it, where no object may declare it.
+                    let key = routes::index_key(&domain.namespace, address);
+                    wakes.now.extend(world.index.routes_by_address.of(&key).map(|id| (id.clone(), Priority::Low)));
                     for domain in domains.iter().chain([domain]) {
                         wakes
                             .now

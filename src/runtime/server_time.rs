@@ -1,7 +1,7 @@
 //! The time at the API server, from the `Date` of its answers (RFC 9110, 6.6.1).
 //!
-//! Every replica sees the same clock there, whatever its own says: what must not end early, such as a wait that another
-//! replica began, is over when it is over by this clock as well.
+//! It is another clock than that of the replica: what must not end early, such as a wait that another replica began, is over
+//! when it is over by both.
 
 use jiff::Timestamp;
 use jiff::fmt::rfc2822::DateTimeParser;

@@ -5,6 +5,7 @@ use crate::connections::Groupware;
 use crate::ctx::{Ctx, Step, Stop};
 use crate::not_ready::NotReady;
 use crate::rules::backend_ready;
+use crate::state::derived::a_label;
 use crate::state::parents;
 use crate::state::snapshots::Since;
 use crate::state::world::World;
@@ -144,17 +145,20 @@ pub async fn not_there(ctx: &Ctx, server: &crate::connections::Groupware, instan
     }
 }
 
+/// Entries of MX in the journal, at the own name as in the domain's own pass.
+fn mx_entries(domain: &MailDomain) -> impl Iterator<Item = &mail_domain::RecordStatus> {
+    let own = a_label(domain);
+    let records = domain.status.iter().flat_map(|s| &s.dns).flat_map(|d| &d.records);
+    records.filter(move |r| r.purpose == Purpose::MX && mailtenant_mail::name::is_within(&r.name, &own))
+}
+
 fn mx_is_ours(domain: &MailDomain) -> bool {
-    let ours = |r: &mail_domain::RecordStatus| r.purpose == Purpose::MX && r.ownership == Some(Ownership::Created);
-    let dns = domain.status.as_ref().and_then(|s| s.dns.as_ref());
-    dns.is_some_and(|d| d.records.iter().any(ours))
+    mx_entries(domain).any(|r| r.ownership == Some(Ownership::Created))
 }
 
 /// Whether MX is ours, or was seen to be as it would be: somebody's before us, or while the domain was only observed.
 fn mx_leads_here(domain: &MailDomain) -> bool {
-    let leads = |r: &mail_domain::RecordStatus| r.purpose == Purpose::MX && r.state == RecordState::Ok;
-    let dns = domain.status.as_ref().and_then(|s| s.dns.as_ref());
-    mx_is_ours(domain) || dns.is_some_and(|d| d.records.iter().any(leads))
+    mx_is_ours(domain) || mx_entries(domain).any(|r| r.state == RecordState::Ok)
 }
 
 /// Adds the way out to a message. What was refused is tried again: it may be mended where nobody wakes us.

@@ -12,10 +12,11 @@ use crate::ctx::{Ctx, Step};
 use crate::not_ready::NotReady;
 use crate::rules::{backend_ready, loss};
 use crate::state::parents;
-use mailtenant_api::{Reason, orphan, paused};
+use mailtenant_api::{Reason, is_deleting, orphan, paused};
 use mailtenant_runtime::dispatch::Next;
 use mailtenant_runtime::finalizer::Cleanup;
 use mailtenant_runtime::store::NamespacedName;
+use std::sync::Arc;
 
 /// One guard of a deletion.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -133,7 +134,9 @@ pub async fn take_down<K: Lifecycle>(ctx: &Ctx, draft: &mut Draft<K>) -> Step<Cl
             return remove(ctx, draft, &above).await;
         }
         let key = NamespacedName::of(draft.object.as_ref());
-        let Some(object) = ctx.world().get::<K>(&key) else { break };
+        let known = ctx.world().get::<K>(&key);
+        let same = |o: &Arc<K>| o.meta().uid == draft.object.meta().uid && is_deleting(o.as_ref());
+        let Some(object) = known.filter(same) else { break };
         *draft = Draft::new(ctx, object);
     }
     let text = "it was changed while it was being judged: it is looked at again";

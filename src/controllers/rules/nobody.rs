@@ -4,26 +4,52 @@ use crate::connections::Groupware;
 use crate::ctx::{Ctx, Step};
 use crate::not_ready::NotReady;
 use crate::state::derived::a_label;
+use crate::state::kind::ObjectId;
+use crate::state::routes;
 use crate::state::snapshots::Since;
 use mailtenant_api::Reason;
 use mailtenant_mail::Address;
 use mailtenant_runtime::store::NamespacedName;
+use std::collections::BTreeSet;
 
 /// Of addresses that no object declares, each with the object of its domain, those that the server does not have either: a
-/// domain that was adopted has mailboxes that are declared nowhere.
+/// domain that was adopted has mailboxes that are declared nowhere. A row that is switched off takes no mail.
 pub async fn has(ctx: &Ctx, server: &Groupware, undeclared: Vec<(NamespacedName, Address)>) -> Step<Vec<Address>> {
-    let mut out = vec![];
-    for (key, wanted) in undeclared {
-        let Some(name) = ctx.world().domains.get(&key).map(|d| a_label(&d)) else { continue };
-        let all = [wanted.clone(), wanted.without_detail(), Address::catch_all(&name)];
+    let there = at_server(ctx, server, &undeclared, true).await?;
+    Ok(undeclared.into_iter().map(|(_, address)| address).filter(|a| !there.contains(a)).collect())
+}
+
+/// The way that mail would take in a circle, back to an object ([`routes::circle`]).
+pub async fn circle_of(ctx: &Ctx, server: &Groupware, instance: &NamespacedName, id: &ObjectId) -> Step<Vec<String>> {
+    let caught = routes::caught(&ctx.world(), instance, id);
+    let there = at_server(ctx, server, &caught, false).await?;
+    Ok(routes::circle(&ctx.world(), instance, id, |address| there.contains(address)))
+}
+
+/// Which of these addresses are at the server and take mail; with `catch_all` also those that a catch-all there takes.
+async fn at_server(
+    ctx: &Ctx,
+    server: &Groupware,
+    addresses: &[(NamespacedName, Address)],
+    catch_all: bool,
+) -> Step<BTreeSet<Address>> {
+    let mut out = BTreeSet::new();
+    for (key, wanted) in addresses {
+        let Some(name) = ctx.world().domains.get(key).map(|d| a_label(&d)) else { continue };
+        let others = catch_all.then(|| Address::catch_all(&name));
+        let all: Vec<Address> = [wanted.clone(), wanted.without_detail()].into_iter().chain(others).collect();
         let there = ctx
-            .rows(server, &key, &name, Since::Ever, |rows| {
-                all.iter().any(|a| rows.mailboxes.contains_key(a) || rows.aliases.contains_key(a))
+            .rows(server, key, &name, Since::Ever, |rows| {
+                let takes = |a: &Address| {
+                    rows.mailboxes.get(a).is_some_and(|m| m.settings.receive && !m.removing)
+                        || rows.aliases.get(a).is_some_and(|r| r.settings.active)
+                };
+                all.iter().any(takes)
             })
             .await
             .map_err(|e| NotReady::backend(&server.label(), &e))?;
-        if !there {
-            out.push(wanted);
+        if there {
+            out.insert(wanted.clone());
         }
     }
     Ok(out)

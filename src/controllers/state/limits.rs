@@ -108,7 +108,8 @@ pub fn wanted_quota(instance: &MailInstance, mailbox: &Mailbox) -> u64 {
 
 fn granted(world: &World, mailbox: &Mailbox) -> u64 {
     let told = mailbox.metadata.uid.as_ref().and_then(|uid| world.granting.get(uid)).copied().unwrap_or(0);
-    mailbox.status.as_ref().and_then(|s| s.quota.as_ref()).map_or(0, bytes).max(told)
+    let status = mailbox.status.as_ref().filter(|s| s.ownership != Some(Ownership::Observed));
+    status.and_then(|s| s.quota.as_ref()).map_or(0, bytes).max(told)
 }
 
 /// Mailboxes that may not be of their instance, or not with the quota that they ask for.
@@ -147,8 +148,9 @@ fn beyond_storage(world: &World, instance: &MailInstance, too_many: &Refused, bo
         })
         .collect();
     all.sort();
-    // A mailbox that gives back keeps what it wants; one that asks for more holds what it has.
-    let held: u128 = all.iter().map(|(_, _, wanted, granted)| u128::from(*wanted.min(granted))).sum();
+    // A mailbox that gives back keeps what it wants; one that asks for more, or for no bound, holds what it has.
+    let holds = |wanted: u64, granted: u64| if wanted == 0 { granted } else { wanted.min(granted) };
+    let held: u128 = all.iter().map(|(_, _, wanted, granted)| u128::from(holds(*wanted, *granted))).sum();
     let mut free = u128::from(booked).saturating_sub(held);
     let mut refused = Refused::new();
     for (_, key, wanted, granted) in all {

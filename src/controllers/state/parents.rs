@@ -118,10 +118,6 @@ pub fn domain(world: &World, key: &NamespacedName, for_deletion: bool) -> Result
                 format!("MailDomain {} is being deleted: nothing new is made in it", key.name),
             ));
         }
-        if !holds_name(world, &object, &instance.object) {
-            let text = format!("MailDomain {} does not hold its name: see its conditions", key.name);
-            return Err(NotReady::waiting(Reason::DomainNotReady, text));
-        }
         if !conditions::is_true(&status.conditions, ConditionType::Provisioned) {
             if instance.object.status.as_ref().and_then(|s| s.mass_loss) == Some(mail_instance::MassLossState::Held) {
                 return Err(loss::not_ready(&instance.key.name, None));
@@ -135,13 +131,18 @@ pub fn domain(world: &World, key: &NamespacedName, for_deletion: bool) -> Result
     Ok(Domain { name: a_label(&object), object, key: key.clone(), instance })
 }
 
-/// Whether a domain holds its name. What its status says (`Provisioned`, an id) may have been written by others and is no
-/// right to anybody's rows (I13). Whoever only looks holds nothing.
-fn holds_name(world: &World, domain: &MailDomain, instance: &MailInstance) -> bool {
-    let observes =
-        [domain.spec.management_policy, instance.spec.management_policy].contains(&ManagementPolicy::Observe);
-    let claim = world.claims.get(&NamespacedName::new("", a_label(domain)));
-    observes || claim.is_some_and(|c| Some(&c.spec.owner.uid) == domain.metadata.uid.as_ref())
+/// Whether something new may be made in a domain: it holds its name. What its status says (`Provisioned`, an id) may have been
+/// written by others and is no right to anybody's rows (I13). Whoever only looks holds nothing. What was made already goes
+/// on being served while the name is disputed; the server compares whose it is.
+pub fn holds_name(world: &World, domain: &Domain) -> Result<(), NotReady> {
+    let policies = [domain.object.spec.management_policy, domain.instance.object.spec.management_policy];
+    let claim = world.claims.get(&NamespacedName::new("", &domain.name));
+    let holds = claim.is_some_and(|c| Some(&c.spec.owner.uid) == domain.object.metadata.uid.as_ref());
+    if holds || policies.contains(&ManagementPolicy::Observe) {
+        return Ok(());
+    }
+    let text = format!("MailDomain {} does not hold its name: see its conditions", domain.key.name);
+    Err(NotReady::waiting(Reason::DomainNotReady, text))
 }
 
 /// Whether writing is switched off for an object of this instance.

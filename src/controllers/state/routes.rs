@@ -6,15 +6,22 @@ use super::derived::a_label;
 use super::kind::{Kind, ObjectId};
 use super::world::World;
 use mailtenant_api::mail_alias::AliasTarget;
-use mailtenant_api::{MailAlias, Mailbox};
+use mailtenant_api::{ConditionType, MailAlias, Mailbox, conditions};
 use mailtenant_mail::Address;
 use mailtenant_runtime::store::NamespacedName;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-/// The domain objects of an instance with a name (A-label).
+/// The domain objects of an instance with a name (A-label), if it holds the name and the server has it: mail for any other
+/// goes where the world says, not here.
 fn domains<'a>(world: &'a World, instance: &'a NamespacedName, name: &str) -> impl Iterator<Item = &'a NamespacedName> {
+    let claim = world.claims.get(&NamespacedName::new("", name));
     let of_instance = move |key: &&NamespacedName| {
-        world.domains.get(key).is_some_and(|d| key.sibling(&d.spec.instance_ref.name) == *instance)
+        let Some(domain) = world.domains.get(key) else { return false };
+        let holds = claim.as_ref().is_some_and(|c| Some(&c.spec.owner.uid) == domain.metadata.uid.as_ref());
+        let conditions = domain.status.as_ref().map_or(&[][..], |s| &s.conditions);
+        key.sibling(&domain.spec.instance_ref.name) == *instance
+            && holds
+            && conditions::is_true(conditions, ConditionType::Provisioned)
     };
     world.index.domains_by_name.of(name).filter(of_instance)
 }
@@ -68,12 +75,21 @@ fn passes_on(world: &World, id: &ObjectId) -> Vec<Address> {
     }
 }
 
-/// The shortest way that mail takes from an object back to it, as addresses; empty: there is none.
-pub fn circle(world: &World, instance: &NamespacedName, start: &ObjectId) -> Vec<String> {
+/// The shortest way that mail takes from an object back to it, as addresses; empty: there is none. `has_row`: whether an
+/// address that no object declares is at the server all the same, as in a domain that was adopted: the way ends there, and
+/// not at the catch-all.
+pub fn circle(
+    world: &World,
+    instance: &NamespacedName,
+    start: &ObjectId,
+    has_row: impl Fn(&Address) -> bool,
+) -> Vec<String> {
     let mut came_from: BTreeMap<ObjectId, ObjectId> = BTreeMap::new();
     let mut queue = VecDeque::from([start.clone()]);
     while let Some(id) = queue.pop_front() {
-        for next in passes_on(world, &id).iter().filter_map(|to| taker(world, instance, to)) {
+        let ends = |to: &&Address, next: &ObjectId| is_catch_all(world, next) && has_row(to);
+        let next = |to: &Address| taker(world, instance, to).filter(|next| !ends(&to, next));
+        for next in passes_on(world, &id).iter().filter_map(next) {
             if next == *start {
                 return way(world, &came_from, start, &id);
             }
@@ -84,6 +100,40 @@ pub fn circle(world: &World, instance: &NamespacedName, start: &ObjectId) -> Vec
         }
     }
     vec![]
+}
+
+fn is_catch_all(world: &World, id: &ObjectId) -> bool {
+    id.kind == Kind::MailAlias && world.aliases.get(&id.key).is_some_and(|a| a.spec.local_part == "*")
+}
+
+/// Of what mail for an object may reach, the addresses that only a catch-all takes: each with the object of its domain.
+pub fn caught(world: &World, instance: &NamespacedName, start: &ObjectId) -> Vec<(NamespacedName, Address)> {
+    let (mut seen, mut todo) = (BTreeSet::from([start.clone()]), vec![start.clone()]);
+    let mut out = vec![];
+    while let Some(id) = todo.pop() {
+        for to in passes_on(world, &id) {
+            let Some(next) = taker(world, instance, &to) else { continue };
+            if is_catch_all(world, &next) {
+                let domain = domains(world, instance, to.domain()).next().cloned();
+                out.extend(domain.map(|d| (d, to)));
+            }
+            if seen.insert(next.clone()) {
+                todo.push(next);
+            }
+        }
+    }
+    out
+}
+
+/// Whether an object names addresses that may be inside the instance or outside.
+pub fn names_addresses(world: &World, id: &ObjectId) -> bool {
+    match id.kind {
+        Kind::Mailbox => world.mailboxes.get(&id.key).is_some_and(|m| m.spec.forwarding.is_some()),
+        Kind::MailAlias => {
+            world.aliases.get(&id.key).is_some_and(|a| a.spec.targets.iter().any(|t| t.address.is_some()))
+        }
+        _ => false,
+    }
 }
 
 fn way(world: &World, came_from: &BTreeMap<ObjectId, ObjectId>, start: &ObjectId, last: &ObjectId) -> Vec<String> {
@@ -183,7 +233,7 @@ fn referrers(world: &World, id: &ObjectId, domain: &NamespacedName, address: &Ad
 mod tests {
     use super::*;
     use crate::fixtures;
-    use mailtenant_api::{MailDomain, MailInstance};
+    use mailtenant_api::{MailDomain, MailDomainClaim, MailInstance};
     use mailtenant_runtime::store::Event;
     use serde_json::{Value, json};
 
@@ -192,7 +242,15 @@ mod tests {
         let mut w = World::default();
         let d = fixtures::domain(json!({}));
         w.apply::<MailInstance>(Event::Applied((*d.instance.object).clone()));
-        w.apply::<MailDomain>(Event::Applied((*d.object).clone()));
+        let mut domain = (*d.object).clone();
+        let provisioned = json!({"type": "Provisioned", "status": "True", "reason": "Succeeded", "message": "",
+            "lastTransitionTime": "2026-01-01T00:00:00Z"});
+        domain.status = serde_json::from_value(json!({"conditions": [provisioned]})).unwrap();
+        let owner = json!({"namespace": "t", "name": "d", "uid": domain.metadata.uid});
+        w.apply::<MailDomain>(Event::Applied(domain));
+        let claim = json!({"apiVersion": "mailtenant.dev/v1alpha1", "kind": "MailDomainClaim",
+            "metadata": {"name": "acme.test", "uid": "c", "resourceVersion": "1"}, "spec": {"owner": owner}});
+        w.apply::<MailDomainClaim>(Event::Applied(serde_json::from_value(claim).unwrap()));
         for (local, forwarding) in mailboxes {
             let spec = json!({"localPart": local, "forwarding": forwarding});
             w.apply::<Mailbox>(Event::Applied(fixtures::mailbox(
@@ -258,7 +316,7 @@ mod tests {
             let ids = w.children_of(&instance());
             let mut found: Vec<&str> = vec![];
             for id in &ids {
-                let circle = circle(&w, &instance(), id);
+                let circle = circle(&w, &instance(), id, |_| false);
                 if !circle.is_empty() {
                     found.push(&id.key.name);
                     assert_eq!(circle.len(), members.len() + 1, "{name}: {circle:?}");
@@ -279,6 +337,17 @@ mod tests {
         }
     }
 
+    /// In a domain that was adopted an address may be at the server and nowhere else.
+    #[test]
+    fn a_row_of_no_object_ends_the_way() {
+        let w = world(&[("alice", forward("office", false))], &[("*", json!([{"mailboxRef": {"name": "alice"}}]))]);
+        let alice = ObjectId::new(Kind::Mailbox, NamespacedName::new("t", "alice"));
+        assert_eq!(circle(&w, &instance(), &alice, |_| false).len(), 3);
+        assert!(circle(&w, &instance(), &alice, |a| *a == "office@acme.test").is_empty());
+        let asked: Vec<String> = caught(&w, &instance(), &alice).into_iter().map(|(_, a)| a.into()).collect();
+        assert_eq!(asked, ["office@acme.test"]);
+    }
+
     #[test]
     fn who_is_declared() {
         let w = world(&[("alice", Value::Null)], &[("info", to(&["alice"]))]);
@@ -294,7 +363,10 @@ mod tests {
         ] {
             assert_eq!(ask(&w, address), nobody, "{address}");
         }
-        let w = world(&[("alice", Value::Null)], &[("*", to(&["alice"]))]);
+        let mut w = world(&[("alice", Value::Null)], &[("*", to(&["alice"]))]);
         assert!(!ask(&w, "ghost@acme.test"), "the catch-all takes it");
+        w = world(&[("alice", Value::Null)], &[]);
+        w.apply::<MailDomainClaim>(Event::Deleted { key: NamespacedName::new("", "acme.test"), uid: Some("c".into()) });
+        assert!(!ask(&w, "ghost@acme.test"), "the name is not held: mail for it goes elsewhere");
     }
 }

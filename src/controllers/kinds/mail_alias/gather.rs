@@ -98,11 +98,14 @@ fn target(world: &World, own: &Domain, key: &NamespacedName, target: &mail_alias
 /// Gathers.
 pub async fn gather(ctx: &Ctx, id: &ObjectId, alias: &MailAlias) -> Step<Gathered> {
     let domain_key = id.key.sibling(&alias.spec.domain_ref.name);
-    let (domain, verdict, targets, own_domains, circle, undeclared) = {
+    let (domain, verdict, targets, own_domains, undeclared) = {
         let mut world = ctx.world_mut();
         let domain = parents::domain(&world, &domain_key, false)?;
         if let Some(not_ready) = parents::paused_by(&domain.instance.object) {
             return Err(not_ready.into());
+        }
+        if never_made(alias.status.as_ref().and_then(|s| s.ownership)) {
+            parents::holds_name(&world, &domain)?;
         }
         if let Some(other) = limits::rival(&world, &domain_key, &alias.spec.local_part, id) {
             return Err(NotReady::stalled(
@@ -123,9 +126,8 @@ pub async fn gather(ctx: &Ctx, id: &ObjectId, alias: &MailAlias) -> Step<Gathere
             Target::Mailbox(address) => Some(DomainName::from_server(address.domain())),
             _ => None,
         }));
-        let circle = routes::circle(&world, &domain.instance.key, id);
         let undeclared = routes::undeclared(&world, &domain.instance.key, &routes::named(alias));
-        (domain, verdict, targets, own_domains, circle, undeclared)
+        (domain, verdict, targets, own_domains, undeclared)
     };
     backend_ready::groupware(&domain.instance.backend)?;
     let tenant = domain.instance.id.clone().unwrap_or_default();
@@ -140,6 +142,7 @@ pub async fn gather(ctx: &Ctx, id: &ObjectId, alias: &MailAlias) -> Step<Gathere
     let capabilities = capabilities(&domain.instance.backend);
     let label = server.label();
     let nobody = nobody::has(ctx, &server, undeclared).await?;
+    let circle = nobody::circle_of(ctx, &server, &domain.instance.key, id).await?;
     let facts =
         Facts { domain, tenant, label, capabilities, address, verdict, targets, row, own_domains, circle, nobody };
     Ok(Gathered { facts, server })

@@ -2,6 +2,7 @@
 //! the domain at the backend goes, the rest of the records, and the claim.
 
 use super::journal;
+use super::parents;
 use super::plan::{self, never_verified};
 use super::status::Progress;
 use crate::connections::{Dns, Groupware};
@@ -19,7 +20,7 @@ use mailtenant_api::*;
 use mailtenant_dns::converge::{Aim, Converged};
 use mailtenant_dns::{RecordType, RrSet};
 use mailtenant_groupware::{BackendError, DomainSnapshot, Left};
-use mailtenant_mail::{merge, name};
+use mailtenant_mail::{merge, name, records};
 use mailtenant_runtime::dispatch::Next;
 use mailtenant_runtime::finalizer::Cleanup;
 use mailtenant_runtime::store::NamespacedName;
@@ -146,12 +147,12 @@ pub async fn children(ctx: &Ctx, key: &NamespacedName) -> Result<Option<NotReady
     Ok(None)
 }
 
-/// The DNS server and the zone of what was written; none if nothing was, or if it is another domain's by now.
+/// The DNS server and the zone of what was written; none if nothing was.
 async fn server(ctx: &Ctx, p: &Progress) -> Step<Option<(Dns, String)>> {
     let (status, journal) = (p.status.dns.clone().unwrap_or_default(), p.journal());
     let declared = p.object.spec.dns.backend_ref.as_ref().map(|r| r.name.clone());
     let (Some(zone), Some(backend)) = (status.zone, status.backend.or(declared)) else { return Ok(None) };
-    if journal.is_empty() || (journal.iter().any(merge::is_ours) && !holds(ctx, p).await?) {
+    if journal.is_empty() {
         return Ok(None);
     }
     let (dns, name) = (ctx.dns(&backend).await?, a_label(&p.object));
@@ -167,15 +168,48 @@ async fn server(ctx: &Ctx, p: &Progress) -> Step<Option<(Dns, String)>> {
 }
 
 /// Whether the domain holds its name. A journal that outlived the claim (the finalizer could not be removed) names records
-/// that a successor may have published with the same values: they are not ours any more (I9). A name that nobody holds is
-/// taken for as long as it takes to withdraw them.
+/// that a successor may have published with the same values: they are not ours any more (I9).
 async fn holds(ctx: &Ctx, p: &Progress) -> Step<bool> {
     let (name, own) = (a_label(&p.object), uid(p.object.as_ref()));
-    let known = ctx.world().claims.get(&NamespacedName::new("", &name)).map(|c| c.spec.owner.uid.clone());
-    if known.as_ref() == Some(&own) && claim::holder(ctx, &name).await?.as_ref() == Some(&own) {
-        return Ok(true);
+    match claim::holder(ctx, &name).await? {
+        Some(holder) => Ok(holder == own),
+        None => take_back(ctx, p).await,
     }
-    Ok(claim::take(ctx, &name, &p.object).await? == claim::Holder::Us)
+}
+
+/// A name that nobody holds (somebody deleted its claim) is taken for as long as it takes to withdraw its records, by whoever
+/// could claim it anew: the journal is in the status, which others can write, and proves nothing (I13).
+async fn take_back(ctx: &Ctx, p: &Progress) -> Step<bool> {
+    let (name, own, key) = (a_label(&p.object), uid(p.object.as_ref()), NamespacedName::of(p.object.as_ref()));
+    let declared = p.object.spec.dns.backend_ref.as_ref().map(|r| r.name.clone());
+    let written = p.status.dns.as_ref().and_then(|d| d.backend.clone());
+    let Some(backend) = declared.filter(|d| written.is_none_or(|w| w == *d)) else { return Ok(false) };
+    let allowed = {
+        let world = ctx.world();
+        let dns = world.dns.get(&NamespacedName::new("", &backend));
+        let labels = world.namespace_labels(&key.namespace);
+        dns.is_some_and(|dns| parents::dns_allowed(&labels, &dns, &key.namespace, &name).is_ok())
+    };
+    if !allowed || claim::relative(ctx, &name, &key.namespace).await?.is_some() {
+        return Ok(false);
+    }
+    let dns = ctx.dns(&backend).await?;
+    if dns.object.spec.require_proof {
+        let (challenge, value) = (records::challenge_name(&name), records::challenge_value(&own, &name));
+        let seen = dns.resolver.lookup(&challenge, RecordType::TXT).await;
+        if !seen.is_ok_and(|seen| !seen.is_empty() && seen.iter().all(|set| set.values.contains(&value))) {
+            return Ok(false);
+        }
+    }
+    if claim::take(ctx, &name, &p.object).await? != claim::Holder::Us {
+        return Ok(false);
+    }
+    // Of two that come at once, one above the other, at least one sees the other.
+    if claim::relative(ctx, &name, &key.namespace).await?.is_some() {
+        claim::give_back(ctx, &name, &own).await?;
+        return Ok(false);
+    }
+    Ok(true)
 }
 
 /// MX leaves, or goes back to what it was; only then the rest waits for its TTL. One that leads here and is not ours has to
@@ -268,6 +302,13 @@ async fn begin_to_drain(ctx: &Ctx, p: &mut Progress) -> Step<()> {
 
 async fn withdraw_own_mx(ctx: &Ctx, p: &mut Progress) -> Step<()> {
     let Some(ours) = p.journal().into_iter().find(|r| r.purpose == Purpose::MX) else { return Ok(()) };
+    if p.journal().iter().any(merge::is_ours) && !holds(ctx, p).await? {
+        // It is for whoever holds the name now. Mail may come here as long as resolvers remember ours.
+        let rest = p.journal().into_iter().filter(|r| r.purpose != Purpose::MX).collect();
+        let drains = begins_to_drain(&p.journal(), &p.status);
+        p.set_journal(rest, None);
+        return if drains { begin_to_drain(ctx, p).await } else { Ok(()) };
+    }
     let Some((dns, zone)) = server(ctx, p).await? else { return Ok(()) };
     let aim = Aim::WithdrawMx { name: &ours.name, on_delete: p.object.spec.dns.on_delete };
     let journal = match journal::carry_out(ctx, p, &dns, &zone, &aim).await? {
@@ -327,6 +368,9 @@ fn shows_ours(seen: &[RrSet], journal: &[RecordStatus], put_back: &[String]) -> 
 
 /// All but MX, which has left before.
 async fn withdraw_rest(ctx: &Ctx, p: &mut Progress) -> Step<()> {
+    if p.journal().iter().any(merge::is_ours) && !holds(ctx, p).await? {
+        return Ok(());
+    }
     let Some((dns, zone)) = server(ctx, p).await? else { return Ok(()) };
     match journal::carry_out(ctx, p, &dns, &zone, &Aim::WithdrawRest).await? {
         // Nothing of ours is in a zone that is gone.

@@ -57,7 +57,8 @@ impl<'a> Pass<'a> {
     /// Nothing is known yet.
     pub fn new(ctx: &'a Ctx, id: &'a ObjectId, p: &'a mut Progress) -> Self {
         let name = a_label(&p.object);
-        let now = ctx.clock.now();
+        // A replica whose clock is ahead ends the life of a key no earlier.
+        let now = ctx.earliest_now();
         Pass { ctx, id, p, name, now, facts: Facts::default(), server: None, zone: None }
     }
 

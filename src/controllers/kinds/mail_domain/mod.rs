@@ -24,12 +24,14 @@ use crate::pass::above::Above;
 use crate::pass::deletion;
 use crate::pass::draft::{Draft, WithStatus};
 use crate::pass::lifecycle::{Lifecycle, Reached};
+use crate::pass::live;
 use crate::rules::ignored_fields;
 use crate::state::kind::ObjectId;
 use crate::state::world::World;
 use gather::Pass;
 use kube::Api;
 use mailtenant_api::*;
+use mailtenant_mail::merge;
 use mailtenant_runtime::dispatch::Next;
 use mailtenant_runtime::finalizer::Cleanup;
 use mailtenant_runtime::store::NamespacedName;
@@ -75,6 +77,11 @@ impl Lifecycle for MailDomain {
     async fn withdraw_first(ctx: &Ctx, draft: &mut Draft<Self>, above: &Above) -> Step<()> {
         if cleanup::observes(draft, above) {
             return Ok(());
+        }
+        // It is the first call that changes something elsewhere: what was acknowledged before counts.
+        if draft.journal().iter().any(merge::is_ours) && !live::is_as_judged(ctx, draft, above).await? {
+            let text = "it was changed while it was being judged: it is looked at again";
+            return Err(NotReady::retry(Reason::Progressing, text).into());
         }
         cleanup::withdraw_mx(ctx, draft, above).await.map_err(deletion::stop_with_way_out)
     }

@@ -115,7 +115,7 @@ pub fn managed_by(domain: &MailDomain) -> Result<&str, NotReady> {
 }
 
 /// Whether the DNS backend may be used for a name by a namespace.
-fn dns_allowed(
+pub fn dns_allowed(
     labels: &BTreeMap<String, String>,
     backend: &DNSBackend,
     namespace: &str,

@@ -5,6 +5,7 @@ use crate::state::derived::*;
 use crate::state::kind::{Kind, ObjectId};
 use crate::state::lane;
 use crate::state::managed::{Managed, Stored};
+use crate::state::routes;
 use crate::state::wakeups::{self, Wakeups};
 use crate::state::world::World;
 use mailtenant_api::*;
@@ -42,16 +43,23 @@ impl Managed for MailDomain {
                 // While it lives its children do not look at the state; a wake of each at the cut-over would be for nothing.
                 d.metadata.deletion_timestamp.is_some() && status.state == Some(mail_domain::DomainState::Live),
                 // Once it is given up, or only looked at, nobody takes its MX out, and they wait for nothing any more.
-                d.metadata
-                    .deletion_timestamp
-                    .as_ref()
-                    .map(|_| (wakeups::flag(d, annotations::ORPHAN), d.spec.management_policy)),
+                d.metadata.deletion_timestamp.as_ref().map(|_| wakeups::flag(d, annotations::ORPHAN)),
+                // Also while it lives: whoever only looks needs no claim.
+                d.spec.management_policy,
             )
         };
         if wakeups::differs(delta, facet) {
             wakes.add(world.children_of_domain(&delta.key), Priority::Normal);
         }
         let Some(any) = delta.new.as_ref().or(delta.old.as_ref()) else { return wakes };
+        let provisioned = |d: &MailDomain| {
+            d.status.as_ref().is_some_and(|s| conditions::is_true(&s.conditions, ConditionType::Provisioned))
+        };
+        if wakeups::differs(delta, provisioned) {
+            // Mail for it goes here from now on, or no longer.
+            let all = world.children_of(&delta.key.sibling(&any.spec.instance_ref.name));
+            wakes.add(all.into_iter().filter(|id| routes::names_addresses(world, id)), Priority::Low);
+        }
         if delta.old.is_none() || delta.new.is_none() {
             wakes.soon.push(ObjectId::new(Kind::MailInstance, delta.key.sibling(&any.spec.instance_ref.name)));
             // A limit may be free again, a name too.

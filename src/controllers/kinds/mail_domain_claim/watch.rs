@@ -3,7 +3,8 @@
 use crate::state::kind::{Kind, ObjectId};
 use crate::state::lane;
 use crate::state::managed::Managed;
-use crate::state::wakeups::Wakeups;
+use crate::state::routes;
+use crate::state::wakeups::{self, Wakeups};
 use crate::state::world::World;
 use mailtenant_api::*;
 use mailtenant_mail::name::parents;
@@ -30,17 +31,18 @@ impl Managed for MailDomainClaim {
             let below = world.index.domains_below.of(&delta.key.name).cloned();
             wakes.add(wanting.chain(below).map(|k| ObjectId::new(Kind::MailDomain, k)), Priority::Normal);
         }
-        // What an instance holds decides which targets are outside of it.
-        if (delta.old.is_none() || delta.new.is_none())
-            && let Some(claim) = delta.new.as_ref().or(delta.old.as_ref())
-        {
-            let owner = NamespacedName::new(&claim.spec.owner.namespace, &claim.spec.owner.name);
-            // A child waits for its domain to hold its name.
-            let waits = world.children_of_domain(&owner).into_iter().filter(|id| !is_ready(world, id));
+        // What an instance holds decides which targets are outside of it. After a break of the watch a claim may have another
+        // owner, without having gone in between.
+        let owner = |c: &MailDomainClaim| c.spec.owner.clone();
+        let changed = wakeups::differs(delta, |c| owner(c).uid);
+        for owner in [&delta.old, &delta.new].into_iter().flatten().map(|c| owner(c)).filter(|_| changed) {
+            let owner = NamespacedName::new(&owner.namespace, &owner.name);
+            // A child that was never made waits for its domain to hold its name.
+            let waits = world.children_of_domain(&owner).into_iter().filter(|id| was_never_made(world, id));
             wakes.add(waits, Priority::Normal);
             if let Some(domain) = world.domains.get(&owner) {
                 let children = world.children_of(&owner.sibling(&domain.spec.instance_ref.name));
-                wakes.add(children.into_iter().filter(|id| names_addresses(world, id)), Priority::Low);
+                wakes.add(children.into_iter().filter(|id| routes::names_addresses(world, id)), Priority::Low);
             }
         }
         wakes
@@ -52,22 +54,10 @@ impl Managed for MailDomainClaim {
     }
 }
 
-fn is_ready(world: &World, id: &ObjectId) -> bool {
-    let conditions = match id.kind {
-        Kind::Mailbox => world.mailboxes.get(&id.key).and_then(|m| m.status.clone()).map(|s| s.conditions),
-        Kind::MailAlias => world.aliases.get(&id.key).and_then(|a| a.status.clone()).map(|s| s.conditions),
+fn was_never_made(world: &World, id: &ObjectId) -> bool {
+    never_made(match id.kind {
+        Kind::Mailbox => world.mailboxes.get(&id.key).and_then(|m| m.status.as_ref()?.ownership),
+        Kind::MailAlias => world.aliases.get(&id.key).and_then(|a| a.status.as_ref()?.ownership),
         _ => None,
-    };
-    conditions.is_some_and(|all| conditions::is_true(&all, ConditionType::Ready))
-}
-
-/// Whether an object names addresses that may be inside the instance or outside.
-fn names_addresses(world: &World, id: &ObjectId) -> bool {
-    match id.kind {
-        Kind::Mailbox => world.mailboxes.get(&id.key).is_some_and(|m| m.spec.forwarding.is_some()),
-        Kind::MailAlias => {
-            world.aliases.get(&id.key).is_some_and(|a| a.spec.targets.iter().any(|t| t.address.is_some()))
-        }
-        _ => false,
-    }
+    })
 }

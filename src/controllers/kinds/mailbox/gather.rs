@@ -27,11 +27,14 @@ pub struct Gathered {
 pub async fn gather(ctx: &Ctx, id: &ObjectId, mailbox: &Mailbox) -> Step<Gathered> {
     let key = &id.key;
     let domain_key = key.sibling(&mailbox.spec.domain_ref.name);
-    let (domain, verdict, quota, credentials, source, own_domains, circle, undeclared) = {
+    let (domain, verdict, quota, credentials, source, own_domains, undeclared) = {
         let mut world = ctx.world_mut();
         let domain = parents::domain(&world, &domain_key, false)?;
         if let Some(not_ready) = parents::paused_by(&domain.instance.object) {
             return Err(not_ready.into());
+        }
+        if never_made(mailbox.status.as_ref().and_then(|s| s.ownership)) {
+            parents::holds_name(&world, &domain)?;
         }
         if let Some(other) = limits::rival(&world, &domain_key, &mailbox.spec.local_part, id) {
             return Err(NotReady::stalled(
@@ -56,9 +59,8 @@ pub async fn gather(ctx: &Ctx, id: &ObjectId, mailbox: &Mailbox) -> Step<Gathere
             .map(|s| declared(version(&s), &super::plan::source(mailbox)));
         let mut own_domains = world.held_names(&domain.instance.key);
         own_domains.insert(domain.name.clone());
-        let circle = routes::circle(&world, &domain.instance.key, id);
         let undeclared = routes::undeclared(&world, &domain.instance.key, &routes::forwards(mailbox));
-        (domain, (verdict, within_storage), quota, credentials, source, own_domains, circle, undeclared)
+        (domain, (verdict, within_storage), quota, credentials, source, own_domains, undeclared)
     };
     let (verdict, within_storage) = verdict;
     backend_ready::groupware(&domain.instance.backend)?;
@@ -72,6 +74,7 @@ pub async fn gather(ctx: &Ctx, id: &ObjectId, mailbox: &Mailbox) -> Step<Gathere
         .await
         .map_err(|e| NotReady::backend(&server.label(), &e))?;
     let nobody = nobody::has(ctx, &server, undeclared).await?;
+    let circle = nobody::circle_of(ctx, &server, &domain.instance.key, id).await?;
     let capabilities = capabilities(&domain.instance.backend);
     let settings = client_settings(&domain.instance.backend, &address, mailbox.spec.access);
     let label = server.label();

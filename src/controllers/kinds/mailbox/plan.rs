@@ -247,7 +247,7 @@ pub fn differences(row: &MailboxRow, settings: &MailboxSettings) -> Vec<String> 
 pub fn plan(mailbox: &Mailbox, seen: &Facts) -> Result<Plan, NotReady> {
     seen.address.fits().map_err(|e| NotReady::stalled(Reason::InvalidSpec, format!("{}: {e}", seen.address)))?;
     let mine = seen.row.as_ref().filter(|r| r.owner.as_ref() == Some(&owner_uid(mailbox)));
-    let verdict = verdict(seen, mine);
+    let verdict = verdict(mailbox, seen, mine);
     let short = short(&verdict, &seen.domain.instance.key.name);
     let (settings, not_ready) = settings(mailbox, seen, mine, short.as_ref());
     if let (Some(not_ready), None) = (&not_ready, mine) {
@@ -291,7 +291,7 @@ fn settings(
     let (forward_to, keep_copy, forbidden) = forwards(mailbox, seen);
     let mut settings = MailboxSettings {
         display_name: mailbox.spec.display_name.clone().unwrap_or_default(),
-        quota: quota(seen, mine),
+        quota: quota(mailbox, seen, mine),
         login: mailbox.spec.suspend == Suspend::None,
         receive: mailbox.spec.suspend != Suspend::All,
         access: mailbox.spec.access,
@@ -310,18 +310,24 @@ fn is_more(quota: u64, mine: Option<&MailboxRow>) -> bool {
 
 /// What stands against the number or the quota of a mailbox. That it was granted its quota is said by its status alone, which
 /// others may have written (I13): where statuses sum up to more than was booked, nobody gets more than the server has.
-fn verdict(seen: &Facts, mine: Option<&MailboxRow>) -> Verdict {
+fn verdict(mailbox: &Mailbox, seen: &Facts, mine: Option<&MailboxRow>) -> Verdict {
     if seen.verdict != Verdict::Fits || seen.within_storage || !is_more(seen.quota, mine) {
         return seen.verdict.clone();
     }
+    let booked = bytes(&seen.domain.instance.object.spec.storage);
+    // One that is lost gets back what it had: nobody's mail is refused because the storage was lowered before.
+    let lost = seen.row.is_none() && !never_made(mailbox.status.as_ref().and_then(|s| s.ownership));
+    if lost && (1..=booked).contains(&seen.quota) {
+        return Verdict::Fits;
+    }
     let free = mine.map_or(0, |row| u128::from(row.settings.quota));
-    Verdict::Storage { wanted: seen.quota, free, booked: bytes(&seen.domain.instance.object.spec.storage) }
+    Verdict::Storage { wanted: seen.quota, free, booked }
 }
 
 /// Whatever stands against a mailbox, its number too: it gets no more than it has.
-fn quota(seen: &Facts, mine: Option<&MailboxRow>) -> u64 {
+fn quota(mailbox: &Mailbox, seen: &Facts, mine: Option<&MailboxRow>) -> u64 {
     match mine.map(|row| row.settings.quota) {
-        Some(have) if verdict(seen, mine) != Verdict::Fits && is_more(seen.quota, mine) => have,
+        Some(have) if verdict(mailbox, seen, mine) != Verdict::Fits && is_more(seen.quota, mine) => have,
         _ => seen.quota,
     }
 }

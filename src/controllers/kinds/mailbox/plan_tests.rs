@@ -352,6 +352,10 @@ fn what_stands_against_a_mailbox_gives_it_no_more_than_it_has() {
     let f = Facts { within_storage: false, ..facts(json!({})) };
     let refused = plan(&fixtures::mailbox(json!({}), json!({})), &f).unwrap_err();
     assert_eq!(refused.reason, Reason::QuotaExceeded, "forged, and not there");
+    let status = json!({"status": {"ownership": "Created", "address": "alice@acme.test", "backendId": "store-1", "conditions": []}});
+    assert!(plan(&fixtures::mailbox(json!({}), status.clone()), &f).is_ok(), "lost: it gets back what it had");
+    let f = Facts { quota: 100 << 40, ..f };
+    assert!(plan(&fixtures::mailbox(json!({}), status), &f).is_err(), "but no more than was booked for all");
 }
 
 #[test]

@@ -64,7 +64,9 @@ impl Managed for Mailbox {
                 Some(q) => sum(&mut tally.declared, q),
                 None => count(&mut tally.without_quota),
             }
-            if let Some(q) = object.status.as_ref().and_then(|s| s.quota.as_ref()) {
+            // What is only looked at was granted nothing.
+            let granted = object.status.as_ref().filter(|s| s.ownership != Some(Ownership::Observed));
+            if let Some(q) = granted.and_then(|s| s.quota.as_ref()) {
                 sum(&mut tally.granted, q);
             }
         }
