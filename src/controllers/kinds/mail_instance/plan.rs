@@ -71,7 +71,7 @@ pub fn plan(instance: &MailInstance, seen: &Facts) -> Result<Plan, NotReady> {
         return Err(loss::not_ready(name, None));
     }
     can_share?;
-    let storage = storage(booked, seen);
+    let storage = if short.is_some() { kept(booked, seen) } else { booked };
     let action = match &seen.tenant {
         // While a loss is held nothing is written: it was read before the others, and may be gone with them by now.
         Some(tenant) if held || differences(tenant, storage, instance).is_empty() => Action::Keep(tenant.clone()),
@@ -83,7 +83,7 @@ pub fn plan(instance: &MailInstance, seen: &Facts) -> Result<Plan, NotReady> {
 
 /// What mailboxes were given stays theirs, but for no more than the tenant has: that they were given it is said by statuses
 /// alone, and whoever may write those must not get more storage by it (I13).
-fn storage(booked: u64, seen: &Facts) -> u64 {
+fn kept(booked: u64, seen: &Facts) -> u64 {
     let have = seen.tenant.as_ref().map_or(0, |tenant| tenant.storage);
     u64::try_from(seen.granted).unwrap_or(u64::MAX).min(have).max(booked)
 }
@@ -184,6 +184,20 @@ mod tests {
             assert_eq!(plan.as_ref().map(|p| p.action.clone()).map_err(|n| n.reason), action, "{name}");
             assert_eq!(plan.ok().and_then(|p| p.not_ready).map(|n| n.reason), reason, "{name}");
         }
+    }
+
+    /// Under `Share` quotas say nothing about what is given: the bound is what was booked, also below what is used.
+    #[test]
+    fn shared_storage_is_what_was_booked() {
+        let shared = instance(json!({"storage": "2Mi", "storagePolicy": "Share"}));
+        let seen = Facts {
+            tenant: Some(row(4 << 20)),
+            granted: 20 << 20,
+            capabilities: everything(),
+            label: "GroupwareBackend b".into(),
+            mass_loss: None,
+        };
+        assert_eq!(plan(&shared, &seen).map(|p| p.action), Ok(Action::Ensure { storage: 2 << 20 }));
     }
 
     #[test]
