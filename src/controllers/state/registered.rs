@@ -92,8 +92,8 @@ mod tests {
         use ManagementPolicy::{Full, Observe};
         told("2", false, false, Full);
         assert_eq!(told("3", false, true, Full), 0, "while it lives the word means nothing");
-        assert_eq!(told("4", false, false, Observe), 0);
-        assert_eq!(told("5", false, false, Full), 0);
+        assert_eq!(told("4", false, false, Observe), 1, "whoever only looks needs no claim");
+        assert_eq!(told("5", false, false, Full), 1);
         assert_eq!(told("6", true, false, Full), 1);
         assert_eq!(told("7", true, false, Observe), 1, "nobody takes its MX out any more: they wait for nothing");
         assert_eq!(told("8", true, true, Observe), 1, "nor here");
