@@ -23,9 +23,48 @@ fn the_files_are_what_the_types_say() {
 }
 
 #[test]
-fn what_is_printed_holds_all_seven_kinds() {
-    let all = mailtenant_api::crds::yaml().unwrap();
-    assert_eq!(all.matches("\nkind: CustomResourceDefinition\n").count(), 7);
+fn every_kind_that_is_watched_has_a_crd_that_is_printed() {
+    let watched = mailtenant_controllers::state::world::World::default().sizes();
+    let mut watched: Vec<String> = watched.into_iter().map(|(kind, _)| kind.as_str().to_owned()).collect();
+    watched.sort();
+    let all = mailtenant_api::crds::all();
+    let mut kinds: Vec<&str> = all.iter().map(|crd| crd["spec"]["names"]["kind"].as_str().unwrap()).collect();
+    kinds.sort_unstable();
+    assert_eq!(kinds, watched, "src/api/crds.rs and with_kinds! have other kinds");
+    let printed = mailtenant_api::crds::yaml().unwrap();
+    assert_eq!(printed.matches("\nkind: CustomResourceDefinition\n").count(), kinds.len());
+}
+
+/// Lists that are written by hand. A new kind is forgotten in them, and then its tests say nothing.
+#[test]
+fn every_kind_is_in_the_lists() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut missing = vec![];
+    for crd in mailtenant_api::crds::all() {
+        let spec = &crd["spec"];
+        let (kind, plural) = (spec["names"]["kind"].as_str().unwrap(), spec["names"]["plural"].as_str().unwrap());
+        let declared = usize::from(spec["versions"][0]["subresources"]["status"].is_object());
+        let of_tenants = declared * usize::from(spec["scope"] == "Namespaced");
+        let (quoted, manifest) = (format!("\"{kind}\""), format!("\nkind: {kind}\n"));
+        let resource = format!("\"{plural}\"");
+        // How often it must stand there at least: once for each list in the file.
+        for (file, word, times) in [
+            ("e2e/harness/kubectl.rs", &quoted, 2 + of_tenants),
+            ("tests/apiserver/shape.rs", &quoted, 2 + 4 * declared),
+            ("tests/apiserver/manifests/good.yaml", &manifest, declared),
+            ("tests/apiserver/manifests/bad.yaml", &manifest, declared),
+            ("config/samples/tenant.yaml", &manifest, of_tenants),
+            ("tests/simulation/declared.rs", &resource, of_tenants),
+            ("tests/simulation/user.rs", &resource, of_tenants),
+            ("tests/simulation/properties.rs", &resource, of_tenants),
+        ] {
+            let there = std::fs::read_to_string(root.join(file)).unwrap().matches(word.as_str()).count();
+            if there < times {
+                missing.push(format!("{file}: {} {there} times, not {times}", word.trim()));
+            }
+        }
+    }
+    assert!(missing.is_empty(), "{missing:#?}");
 }
 
 #[test]

@@ -43,6 +43,8 @@ pub trait GroupwareServer: Send + Sync {
     /// Everything of a domain in a bounded number of requests, however many mailboxes it has.
     async fn read_domain(&self, name: &DomainName) -> Result<DomainSnapshot>;
     /// Makes the domain, or changes it into what is wanted. A domain of another tenant is never adopted.
+    /// [`BackendError::NotFound`]: there is no such tenant. [`BackendError::Conflict`]: it is the owner's already, in
+    /// another tenant; or the tenant is not that of [`DomainWant::holders`].
     async fn ensure_domain(&self, want: &DomainWant) -> Result<(DomainRow, Made)>;
     /// Ends a domain; keeps it while something retained, or something foreign, is below. Kept it is switched off, unless
     /// mailboxes or aliases of others below are in use: those go on. Own signing keys go with it.
@@ -50,7 +52,10 @@ pub trait GroupwareServer: Send + Sync {
     /// [`BackendError::Conflict`]: owned mailboxes or aliases are below.
     async fn remove_domain(&self, owner: &Uid, name: &DomainName, removal: Removal) -> Result<Left>;
 
-    /// Makes the mailbox, or changes it into what is wanted, and does what must follow (caches, sessions).
+    /// Makes the mailbox, or changes it into what is wanted, and does what must follow (caches, sessions). An address is
+    /// one thing: [`BackendError::Exists`] names the owner of an alias that has it. [`BackendError::NotFound`]: there is
+    /// no such domain. [`BackendError::Conflict`]: the domain is in another tenant or another owner's, or the mailbox is
+    /// being removed. [`BackendError::Rejected`]: the address is not in its canonical form.
     async fn ensure_mailbox(&self, want: &MailboxWant) -> Result<(MailboxRow, Made)>;
     /// Removal, step 1: no sign-in, no new mail, sessions ended, caches cleared. What is needed to find the data later is kept.
     async fn disable_mailbox(&self, owner: &Uid, address: &Address) -> Result<()>;
@@ -61,7 +66,8 @@ pub trait GroupwareServer: Send + Sync {
     /// Instead of steps 2 and 3: the mailbox stays, switched off and owned by nobody.
     async fn release_mailbox(&self, owner: &Uid, address: &Address) -> Result<()>;
 
-    /// Makes the alias, or changes it into what is wanted.
+    /// Makes the alias, or changes it into what is wanted; its targets are kept sorted, each once. Errors as of
+    /// [`GroupwareServer::ensure_mailbox`]; [`BackendError::Conflict`] too if a target of the tenant is being removed.
     async fn ensure_alias(&self, want: &AliasWant) -> Result<(AliasRow, Made)>;
     /// Ends an alias. With [`Removal::Keep`] it stays, switched off and owned by nobody.
     async fn remove_alias(&self, owner: &Uid, address: &Address, removal: Removal) -> Result<()>;

@@ -16,15 +16,11 @@ use serde_json::Value;
 /// Where objects of a kind live.
 pub fn path(object: &Value, namespace: &str) -> String {
     let kind = object["kind"].as_str().expect("a kind");
-    let root = match kind {
-        "GroupwareBackend" | "DNSBackend" | "MailDomainClaim" => String::new(),
-        _ => format!("namespaces/{namespace}/"),
-    };
-    let plural = mailtenant_api::crds::all()
-        .iter()
-        .find(|crd| crd["spec"]["names"]["kind"] == kind)
-        .and_then(|crd| crd["spec"]["names"]["plural"].as_str().map(str::to_string))
-        .unwrap_or_else(|| panic!("no kind {kind}"));
+    let crds = mailtenant_api::crds::all();
+    let crd = crds.iter().find(|crd| crd["spec"]["names"]["kind"] == kind);
+    let spec = crd.map_or_else(|| panic!("no kind {kind}"), |crd| &crd["spec"]);
+    let root = if spec["scope"] == "Cluster" { String::new() } else { format!("namespaces/{namespace}/") };
+    let plural = spec["names"]["plural"].as_str().expect("a plural");
     format!("/apis/mailtenant.dev/v1alpha1/{root}{plural}")
 }
 

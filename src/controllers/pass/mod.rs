@@ -6,6 +6,7 @@ pub mod deletion;
 pub mod draft;
 pub mod fallback_status;
 pub mod guards;
+pub mod in_domain;
 pub mod life;
 pub mod lifecycle;
 pub mod live;

@@ -4,7 +4,6 @@ use super::gather::address;
 use crate::connections::Groupware;
 use crate::ctx::{Ctx, Step};
 use crate::not_ready::NotReady;
-use crate::pass::above::Above;
 use crate::pass::deletion::{self, removal};
 use crate::pass::draft::Draft;
 use crate::state::derived::owner_uid;
@@ -12,19 +11,6 @@ use crate::state::parents::Domain;
 use mailtenant_api::*;
 use mailtenant_groupware::{BackendError, DomainSnapshot, Removal};
 use mailtenant_runtime::finalizer::Cleanup;
-
-/// `managementPolicy: Observe`, on the alias or its instance.
-pub async fn observed(ctx: &Ctx, draft: &Draft<MailAlias>, above: &Above) -> Step<Option<Cleanup<NotReady>>> {
-    let alias = draft.object.as_ref();
-    let Some(domain) = above.domain() else { return Ok(None) };
-    if !deletion::observes(alias.spec.management_policy, &domain.instance.object) {
-        return Ok(None);
-    }
-    let (own, address) = (owner_uid(alias), address(alias, &domain.name));
-    let ours = |rows: &DomainSnapshot| rows.alias_is_of(&address, &own);
-    let place = (&domain.key, &domain.name);
-    deletion::observed_row(ctx, &domain.instance, place, draft.status.ownership, ours).await.map(Some)
-}
 
 /// Takes the alias down at the server.
 pub async fn remove(

@@ -11,21 +11,18 @@ use crate::connections::Groupware;
 use crate::ctx::{Ctx, Step};
 use crate::kinds::mailbox;
 use crate::not_ready::NotReady;
-use crate::pass::above::Above;
-use crate::pass::deletion;
 use crate::pass::draft::{Draft, WithStatus};
-use crate::pass::lifecycle::{Lifecycle, Reached};
+use crate::pass::in_domain::InDomain;
+use crate::pass::lifecycle::Reached;
 use crate::pass::report::report_first;
 use crate::rules::mass_loss;
-use crate::state::derived::owner;
+use crate::state::derived::{owner, owner_uid};
 use crate::state::kind::ObjectId;
-use crate::state::parents;
-use crate::state::world::World;
+use crate::state::parents::{self, Domain};
 use kube::Api;
 use mailtenant_api::*;
-use mailtenant_groupware::{Address, AliasRow, AliasWant, Made};
+use mailtenant_groupware::{Address, AliasRow, AliasWant, DomainName, DomainSnapshot, Made};
 use mailtenant_runtime::finalizer::Cleanup;
-use mailtenant_runtime::store::NamespacedName;
 
 impl WithStatus for MailAlias {
     fn api(ctx: &Ctx, namespace: &str) -> Api<Self> {
@@ -33,7 +30,19 @@ impl WithStatus for MailAlias {
     }
 }
 
-impl Lifecycle for MailAlias {
+impl InDomain for MailAlias {
+    fn domain_ref(&self) -> &LocalRef {
+        &self.spec.domain_ref
+    }
+
+    fn management_policy(&self) -> ManagementPolicy {
+        self.spec.management_policy
+    }
+
+    fn is_among(&self, rows: &DomainSnapshot, domain: &DomainName) -> bool {
+        rows.alias_is_of(&gather::address(self, domain), &owner_uid(self))
+    }
+
     async fn up(ctx: &Ctx, id: &ObjectId, draft: &mut Draft<Self>) -> Step<Reached> {
         let object = draft.object.clone();
         let done = steps(ctx, id, &object).await?;
@@ -41,42 +50,8 @@ impl Lifecycle for MailAlias {
         Ok(status::fill(draft, done))
     }
 
-    fn above(world: &World, object: &Self) -> Above {
-        Above::in_domain(world, &NamespacedName::of(object).sibling(&object.spec.domain_ref.name))
-    }
-
-    async fn orphaned(ctx: &Ctx, draft: &mut Draft<Self>) -> Step<Cleanup<NotReady>> {
-        Ok(deletion::orphaned(ctx, draft.object.as_ref()))
-    }
-
-    async fn nothing_made(ctx: &Ctx, draft: &mut Draft<Self>) -> Step<Option<Cleanup<NotReady>>> {
-        Ok(deletion::nothing_made(ctx, draft, &draft.object.spec.domain_ref.name))
-    }
-
-    async fn needed_by(_: &Ctx, _: &Draft<Self>, _: &Above) -> Step<Option<NotReady>> {
-        Ok(None)
-    }
-
-    async fn observed(ctx: &Ctx, draft: &mut Draft<Self>, above: &Above) -> Step<Option<Cleanup<NotReady>>> {
-        cleanup::observed(ctx, draft, above).await
-    }
-
-    async fn draining(ctx: &Ctx, _: &Draft<Self>, above: &Above) -> Step<Option<NotReady>> {
-        match above.domain() {
-            Some(domain) => deletion::drains(ctx, domain).await,
-            None => Ok(None),
-        }
-    }
-
-    fn without_parents(draft: &Draft<Self>, not_ready: NotReady) -> Cleanup<NotReady> {
-        deletion::parentless(draft.status.ownership, not_ready)
-    }
-
-    async fn remove(ctx: &Ctx, draft: &mut Draft<Self>, above: &Above, server: &Groupware) -> Step<Cleanup<NotReady>> {
-        match above.domain() {
-            Some(domain) => cleanup::remove(ctx, draft, domain, server).await,
-            None => Ok(Cleanup::Done),
-        }
+    async fn remove(ctx: &Ctx, draft: &Draft<Self>, domain: &Domain, server: &Groupware) -> Step<Cleanup<NotReady>> {
+        cleanup::remove(ctx, draft, domain, server).await
     }
 }
 
@@ -137,7 +112,7 @@ async fn steps(ctx: &Ctx, id: &ObjectId, alias: &MailAlias) -> Step<Done> {
     match server.server.ensure_alias(&want).await {
         Ok((row, made)) => {
             let copy = row.clone();
-            let put = |s: &mut mailtenant_groupware::DomainSnapshot| drop(s.aliases.insert(copy.address.clone(), copy));
+            let put = |s: &mut DomainSnapshot| drop(s.aliases.insert(copy.address.clone(), copy));
             ctx.snapshots.update(&server.uid, &seen.domain.name, put).await;
             Ok(Done {
                 row: Some(row),

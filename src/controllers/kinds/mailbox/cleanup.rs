@@ -4,7 +4,6 @@
 use crate::connections::Groupware;
 use crate::ctx::{Ctx, Step};
 use crate::not_ready::NotReady;
-use crate::pass::above::Above;
 use crate::pass::deletion;
 use crate::pass::draft::Draft;
 use crate::state::derived::{declared_local_part, owner_uid};
@@ -14,44 +13,32 @@ use crate::state::snapshots::Since;
 use crate::state::wakeups;
 use crate::state::world::World;
 use mailtenant_api::*;
-use mailtenant_groupware::{Address, BackendError, DomainSnapshot, Uid};
+use mailtenant_groupware::{Address, BackendError, DomainName, DomainSnapshot, Uid};
 use mailtenant_runtime::dispatch::Next;
 use mailtenant_runtime::finalizer::Cleanup;
 use mailtenant_runtime::queue::Priority;
 use mailtenant_runtime::store::NamespacedName;
 
-fn address(mailbox: &Mailbox, domain: &Domain) -> Address {
-    Address::in_domain(&mailbox.spec.local_part, &domain.name)
+/// The address of a mailbox at the server.
+pub fn address(mailbox: &Mailbox, domain: &DomainName) -> Address {
+    Address::in_domain(&mailbox.spec.local_part, domain)
 }
 
 /// Alias objects that deliver to the mailbox.
 pub fn referring_aliases(world: &World, mailbox: &Mailbox, domain: &Domain) -> Option<NotReady> {
     let key = NamespacedName::of(mailbox);
     let by_ref = world.index.aliases_by_mailbox.of(&key);
-    let by_address = world.index.aliases_by_address.of(&(key.namespace.clone(), address(mailbox, domain)));
+    let by_address = world.index.aliases_by_address.of(&(key.namespace.clone(), address(mailbox, &domain.name)));
     let mut names: Vec<String> = by_ref.chain(by_address).map(|k| k.name.clone()).collect();
     names.sort();
     names.dedup();
     (!names.is_empty()).then(|| deletion::blocked(Reason::ReferencedByAlias, "MailAlias", &names))
 }
 
-/// `managementPolicy: Observe`, on the mailbox or its instance.
-pub async fn observed(ctx: &Ctx, draft: &Draft<Mailbox>, above: &Above) -> Step<Option<Cleanup<NotReady>>> {
-    let mailbox = draft.object.as_ref();
-    let Some(domain) = above.domain() else { return Ok(None) };
-    if !deletion::observes(mailbox.spec.management_policy, &domain.instance.object) {
-        return Ok(None);
-    }
-    let (own, address) = (owner_uid(mailbox), address(mailbox, domain));
-    let ours = |rows: &DomainSnapshot| rows.mailbox_is_of(&address, &own);
-    let place = (&domain.key, &domain.name);
-    deletion::observed_row(ctx, &domain.instance, place, draft.status.ownership, ours).await.map(Some)
-}
-
 /// Takes the mailbox down at the server, or switches it off under `Retain`.
 pub async fn remove(ctx: &Ctx, draft: &Draft<Mailbox>, domain: &Domain, server: &Groupware) -> Step<Cleanup<NotReady>> {
     let mailbox = draft.object.as_ref();
-    let (address, own) = (address(mailbox, domain), owner_uid(mailbox));
+    let (address, own) = (address(mailbox, &domain.name), owner_uid(mailbox));
     // Whose row it is comes first: another tenant's address is none of our business, not even who delivers to it (I11).
     let ours = |rows: &DomainSnapshot| rows.mailbox_is_of(&address, &own);
     let ours = ctx.rows(server, &domain.key, &domain.name, Since::Ever, ours);

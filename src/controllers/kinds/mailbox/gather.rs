@@ -8,12 +8,15 @@ use crate::rules::{backend_ready, nobody};
 use crate::state::derived::{capabilities, credentials_secret, declared_local_part};
 use crate::state::kind::{Kind, ObjectId};
 use crate::state::limits::{self, Verdict};
-use crate::state::parents;
+use crate::state::parents::{self, Domain};
 use crate::state::routes;
 use crate::state::snapshots::Since;
+use crate::state::world::World;
 use kube::ResourceExt;
 use mailtenant_api::*;
 use mailtenant_groupware::{Address, BackendError, DomainName, Uid};
+use mailtenant_runtime::store::NamespacedName;
+use std::collections::BTreeSet;
 
 /// What is known, and the server to go to.
 pub struct Gathered {
@@ -23,46 +26,63 @@ pub struct Gathered {
     pub server: Groupware,
 }
 
-/// Gathers.
-pub async fn gather(ctx: &Ctx, id: &ObjectId, mailbox: &Mailbox) -> Step<Gathered> {
+/// What the world has of it.
+struct Known {
+    domain: Domain,
+    verdict: Verdict,
+    within_storage: bool,
+    quota: u64,
+    credentials: SecretSeen,
+    source: Option<String>,
+    own_domains: BTreeSet<DomainName>,
+    undeclared: Vec<(NamespacedName, Address)>,
+}
+
+/// Nobody is asked. `right`: version of the credentials Secret whose content was seen to be right. A mailbox that may be made is noted as granted, so that the next one counts it.
+fn known(world: &mut World, id: &ObjectId, mailbox: &Mailbox, right: Option<&str>) -> Result<Known, NotReady> {
     let key = &id.key;
     let domain_key = key.sibling(&mailbox.spec.domain_ref.name);
-    let (domain, verdict, quota, credentials, source, own_domains, undeclared) = {
-        let mut world = ctx.world_mut();
-        let domain = parents::domain(&world, &domain_key, false)?;
-        if let Some(not_ready) = parents::paused_by(&domain.instance.object) {
-            return Err(not_ready.into());
-        }
-        if never_made(mailbox.status.as_ref().and_then(|s| s.ownership)) {
-            parents::holds_name(&world, &domain)?;
-        }
-        if let Some(other) = limits::rival(&world, &domain_key, &mailbox.spec.local_part, id) {
-            return Err(NotReady::stalled(
-                Reason::AddressInUse,
-                format!("{}@{} belongs to {other}: delete one of the two", mailbox.spec.local_part, domain.name),
-            )
-            .into());
-        }
-        let verdict = limits::mailbox(&mut world, &domain.instance.object, id);
-        let within_storage = limits::within_storage(&world, &domain.instance.object);
-        let quota = limits::wanted_quota(&domain.instance.object, mailbox);
-        if verdict == Verdict::Fits && mailbox.status.as_ref().is_none_or(|s| s.quota.is_none()) {
-            world.grant(&domain_key, uid(mailbox), quota);
-        }
-        let place = key.sibling(credentials_secret(mailbox));
-        let right = ctx.right_secret(&place);
-        let credentials = SecretSeen::of(world.secrets.get(&place).as_deref(), &uid(mailbox), right.as_deref());
-        let password = &mailbox.spec.password;
-        let named = password.secret_ref.as_ref().or(password.hash_secret_ref.as_ref());
-        let source = named
-            .and_then(|r| world.secrets.get(&key.sibling(&r.name)))
-            .map(|s| declared(version(&s), &super::plan::source(mailbox)));
-        let mut own_domains = world.held_names(&domain.instance.key);
-        own_domains.insert(domain.name.clone());
-        let undeclared = routes::undeclared(&world, &domain.instance.key, &routes::forwards(mailbox));
-        (domain, (verdict, within_storage), quota, credentials, source, own_domains, undeclared)
-    };
-    let (verdict, within_storage) = verdict;
+    let domain = parents::domain(world, &domain_key, false)?;
+    let instance = &domain.instance.object;
+    if let Some(not_ready) = parents::paused_by(instance) {
+        return Err(not_ready);
+    }
+    if never_made(mailbox.status.as_ref().and_then(|s| s.ownership)) {
+        parents::holds_name(world, &domain)?;
+    }
+    if let Some(other) = limits::rival(world, &domain_key, &mailbox.spec.local_part, id) {
+        let address = format!("{}@{}", mailbox.spec.local_part, domain.name);
+        let text = format!("{address} belongs to {other}: delete one of the two");
+        return Err(NotReady::stalled(Reason::AddressInUse, text));
+    }
+    let verdict = limits::mailbox(world, instance, id);
+    let quota = limits::wanted_quota(instance, mailbox);
+    if verdict == Verdict::Fits && mailbox.status.as_ref().is_none_or(|s| s.quota.is_none()) {
+        world.grant(&domain_key, uid(mailbox), quota);
+    }
+    let credentials = world.secrets.get(&key.sibling(credentials_secret(mailbox)));
+    let password = &mailbox.spec.password;
+    let named = password.secret_ref.as_ref().or(password.hash_secret_ref.as_ref());
+    let source = named.and_then(|r| world.secrets.get(&key.sibling(&r.name)));
+    let mut own_domains = world.held_names(&domain.instance.key);
+    own_domains.insert(domain.name.clone());
+    Ok(Known {
+        verdict,
+        within_storage: limits::within_storage(world, instance),
+        quota,
+        credentials: SecretSeen::of(credentials.as_deref(), &uid(mailbox), right),
+        source: source.map(|s| declared(version(&s), &super::plan::source(mailbox))),
+        own_domains,
+        undeclared: routes::undeclared(world, &domain.instance.key, &routes::forwards(mailbox)),
+        domain,
+    })
+}
+
+/// Gathers.
+pub async fn gather(ctx: &Ctx, id: &ObjectId, mailbox: &Mailbox) -> Step<Gathered> {
+    let right = ctx.right_secret(&id.key.sibling(credentials_secret(mailbox)));
+    let Known { domain, verdict, within_storage, quota, credentials, source, own_domains, undeclared } =
+        known(&mut ctx.world_mut(), id, mailbox, right.as_deref())?;
     backend_ready::groupware(&domain.instance.backend)?;
     let tenant = domain.instance.id.clone().unwrap_or_default();
     let server = ctx.groupware(&domain.instance.object.spec.backend_ref.name).await?;
@@ -70,7 +90,7 @@ pub async fn gather(ctx: &Ctx, id: &ObjectId, mailbox: &Mailbox) -> Step<Gathere
     let asked = annotation(mailbox, annotations::RECONCILE);
     let fresh = asked.is_some() && asked != mailbox.status.as_ref().and_then(|s| s.last_handled_reconcile_at.clone());
     let row = ctx
-        .rows(&server, &domain_key, &domain.name, Since::now_if(fresh), |rows| rows.mailboxes.get(&address).cloned())
+        .rows(&server, &domain.key, &domain.name, Since::now_if(fresh), |rows| rows.mailboxes.get(&address).cloned())
         .await
         .map_err(|e| NotReady::backend(&server.label(), &e))?;
     let nobody = nobody::has(ctx, &server, undeclared).await?;

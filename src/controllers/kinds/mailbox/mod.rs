@@ -13,21 +13,19 @@ pub mod watch;
 use crate::connections::Groupware;
 use crate::ctx::{Ctx, Step, Stop};
 use crate::not_ready::NotReady;
-use crate::pass::above::Above;
-use crate::pass::deletion;
 use crate::pass::draft::{Draft, WithStatus};
-use crate::pass::lifecycle::{Lifecycle, Reached};
+use crate::pass::in_domain::InDomain;
+use crate::pass::lifecycle::Reached;
 use crate::pass::report::report_first;
 use crate::rules::mass_loss;
-use crate::state::derived::owner;
+use crate::state::derived::{owner, owner_uid};
 use crate::state::kind::ObjectId;
-use crate::state::parents;
+use crate::state::parents::{self, Domain};
 use crate::state::world::World;
 use kube::Api;
 use mailtenant_api::*;
-use mailtenant_groupware::{Address, Made, MailboxRow, MailboxWant, PasswordWant};
+use mailtenant_groupware::{Address, DomainName, DomainSnapshot, Made, MailboxRow, MailboxWant, PasswordWant};
 use mailtenant_runtime::finalizer::Cleanup;
-use mailtenant_runtime::store::NamespacedName;
 use plan::{Ensure, Observation, Plan, RowPlan};
 
 impl WithStatus for Mailbox {
@@ -36,7 +34,19 @@ impl WithStatus for Mailbox {
     }
 }
 
-impl Lifecycle for Mailbox {
+impl InDomain for Mailbox {
+    fn domain_ref(&self) -> &LocalRef {
+        &self.spec.domain_ref
+    }
+
+    fn management_policy(&self) -> ManagementPolicy {
+        self.spec.management_policy
+    }
+
+    fn is_among(&self, rows: &DomainSnapshot, domain: &DomainName) -> bool {
+        rows.mailbox_is_of(&cleanup::address(self, domain), &owner_uid(self))
+    }
+
     async fn up(ctx: &Ctx, id: &ObjectId, draft: &mut Draft<Self>) -> Step<Reached> {
         let object = draft.object.clone();
         let done = steps(ctx, id, &object).await?;
@@ -48,42 +58,12 @@ impl Lifecycle for Mailbox {
         status::within_quota(&mut draft.conditions, Some(not_ready));
     }
 
-    fn above(world: &World, object: &Self) -> Above {
-        Above::in_domain(world, &NamespacedName::of(object).sibling(&object.spec.domain_ref.name))
+    fn needed_by(world: &World, object: &Self, domain: &Domain) -> Option<NotReady> {
+        cleanup::referring_aliases(world, object, domain)
     }
 
-    async fn orphaned(ctx: &Ctx, draft: &mut Draft<Self>) -> Step<Cleanup<NotReady>> {
-        Ok(deletion::orphaned(ctx, draft.object.as_ref()))
-    }
-
-    async fn nothing_made(ctx: &Ctx, draft: &mut Draft<Self>) -> Step<Option<Cleanup<NotReady>>> {
-        Ok(deletion::nothing_made(ctx, draft, &draft.object.spec.domain_ref.name))
-    }
-
-    async fn needed_by(ctx: &Ctx, draft: &Draft<Self>, above: &Above) -> Step<Option<NotReady>> {
-        Ok(above.domain().and_then(|domain| cleanup::referring_aliases(&ctx.world(), &draft.object, domain)))
-    }
-
-    async fn observed(ctx: &Ctx, draft: &mut Draft<Self>, above: &Above) -> Step<Option<Cleanup<NotReady>>> {
-        cleanup::observed(ctx, draft, above).await
-    }
-
-    async fn draining(ctx: &Ctx, _: &Draft<Self>, above: &Above) -> Step<Option<NotReady>> {
-        match above.domain() {
-            Some(domain) => deletion::drains(ctx, domain).await,
-            None => Ok(None),
-        }
-    }
-
-    fn without_parents(draft: &Draft<Self>, not_ready: NotReady) -> Cleanup<NotReady> {
-        deletion::parentless(draft.status.ownership, not_ready)
-    }
-
-    async fn remove(ctx: &Ctx, draft: &mut Draft<Self>, above: &Above, server: &Groupware) -> Step<Cleanup<NotReady>> {
-        match above.domain() {
-            Some(domain) => cleanup::remove(ctx, draft, domain, server).await,
-            None => Ok(Cleanup::Done),
-        }
+    async fn remove(ctx: &Ctx, draft: &Draft<Self>, domain: &Domain, server: &Groupware) -> Step<Cleanup<NotReady>> {
+        cleanup::remove(ctx, draft, domain, server).await
     }
 }
 
@@ -237,7 +217,7 @@ fn old_conditions(mailbox: &Mailbox) -> &[Condition] {
 async fn ensure(
     ctx: &Ctx,
     server: &crate::connections::Groupware,
-    domain: &parents::Domain,
+    domain: &Domain,
     want: &MailboxWant,
 ) -> Step<(MailboxRow, Made)> {
     match server.server.ensure_mailbox(want).await {

@@ -1,0 +1,107 @@
+//! What lies in a MailDomain. Such kinds differ in what they are at the server; their way out is the same and stands here
+//! once.
+
+use super::above::Above;
+use super::deletion;
+use super::draft::{Draft, WithStatus};
+use super::lifecycle::{Lifecycle, Reached};
+use crate::connections::Groupware;
+use crate::ctx::{Ctx, Step};
+use crate::not_ready::NotReady;
+use crate::state::kind::ObjectId;
+use crate::state::parents::Domain;
+use crate::state::world::World;
+use mailtenant_api::{LocalRef, ManagementPolicy, ObjectStatus};
+use mailtenant_groupware::{DomainName, DomainSnapshot};
+use mailtenant_runtime::finalizer::Cleanup;
+use mailtenant_runtime::store::NamespacedName;
+
+/// A kind whose objects lie in a MailDomain and are made at its server. It has its [`Lifecycle`] from this.
+pub trait InDomain: WithStatus {
+    /// The MailDomain that it names, in its own namespace.
+    fn domain_ref(&self) -> &LocalRef;
+
+    /// What its spec says.
+    fn management_policy(&self) -> ManagementPolicy;
+
+    /// Whether its own row is among those of its domain.
+    fn is_among(&self, rows: &DomainSnapshot, domain: &DomainName) -> bool;
+
+    /// See [`Lifecycle::up`].
+    fn up(ctx: &Ctx, id: &ObjectId, draft: &mut Draft<Self>) -> impl Future<Output = Step<Reached>> + Send;
+
+    /// See [`Lifecycle::stopped`].
+    fn stopped(draft: &mut Draft<Self>, not_ready: &NotReady) {
+        let _ = (draft, not_ready);
+    }
+
+    /// Who refers to it and must go first.
+    fn needed_by(world: &World, object: &Self, domain: &Domain) -> Option<NotReady> {
+        let _ = (world, object, domain);
+        None
+    }
+
+    /// See [`Lifecycle::remove`].
+    fn remove(
+        ctx: &Ctx,
+        draft: &Draft<Self>,
+        domain: &Domain,
+        server: &Groupware,
+    ) -> impl Future<Output = Step<Cleanup<NotReady>>> + Send;
+}
+
+impl<K: InDomain> Lifecycle for K {
+    async fn up(ctx: &Ctx, id: &ObjectId, draft: &mut Draft<Self>) -> Step<Reached> {
+        <Self as InDomain>::up(ctx, id, draft).await
+    }
+
+    fn stopped(draft: &mut Draft<Self>, not_ready: &NotReady) {
+        <Self as InDomain>::stopped(draft, not_ready);
+    }
+
+    fn above(world: &World, object: &Self) -> Above {
+        Above::in_domain(world, &NamespacedName::of(object).sibling(&object.domain_ref().name))
+    }
+
+    async fn orphaned(ctx: &Ctx, draft: &mut Draft<Self>) -> Step<Cleanup<NotReady>> {
+        Ok(deletion::orphaned(ctx, draft.object.as_ref()))
+    }
+
+    async fn nothing_made(ctx: &Ctx, draft: &mut Draft<Self>) -> Step<Option<Cleanup<NotReady>>> {
+        Ok(deletion::nothing_made(ctx, draft, &draft.object.domain_ref().name))
+    }
+
+    async fn needed_by(ctx: &Ctx, draft: &Draft<Self>, above: &Above) -> Step<Option<NotReady>> {
+        let needed = |domain| <Self as InDomain>::needed_by(&ctx.world(), &draft.object, domain);
+        Ok(above.domain().and_then(needed))
+    }
+
+    async fn observed(ctx: &Ctx, draft: &mut Draft<Self>, above: &Above) -> Step<Option<Cleanup<NotReady>>> {
+        let Some(domain) = above.domain() else { return Ok(None) };
+        let object = draft.object.as_ref();
+        if !deletion::observes(object.management_policy(), &domain.instance.object) {
+            return Ok(None);
+        }
+        let ours = |rows: &DomainSnapshot| object.is_among(rows, &domain.name);
+        let place = (&domain.key, &domain.name);
+        deletion::observed_row(ctx, &domain.instance, place, draft.status.ownership(), ours).await.map(Some)
+    }
+
+    async fn draining(ctx: &Ctx, _: &Draft<Self>, above: &Above) -> Step<Option<NotReady>> {
+        match above.domain() {
+            Some(domain) => deletion::drains(ctx, domain).await,
+            None => Ok(None),
+        }
+    }
+
+    fn without_parents(draft: &Draft<Self>, not_ready: NotReady) -> Cleanup<NotReady> {
+        deletion::parentless(draft.status.ownership(), not_ready)
+    }
+
+    async fn remove(ctx: &Ctx, draft: &mut Draft<Self>, above: &Above, server: &Groupware) -> Step<Cleanup<NotReady>> {
+        match above.domain() {
+            Some(domain) => <Self as InDomain>::remove(ctx, draft, domain, server).await,
+            None => Ok(Cleanup::Done),
+        }
+    }
+}
