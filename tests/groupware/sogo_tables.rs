@@ -90,11 +90,20 @@ async fn nothing_of_its_own_stands_where_others_look() {
         assert_eq!(code.as_deref(), Some("42501"), "{create}: {refused:?}");
         sql.run("ROLLBACK").await;
     }
-    // Whatever the role says of names, the operator's sessions look into one schema.
-    sql.run("CREATE TABLE sogo.tenant (name text); ALTER ROLE mailtenant SET search_path = sogo, public").await;
-    let b = stack.backend();
-    acme(&*b).await;
-    assert_eq!(sql.count("SELECT count(*) FROM public.tenant").await, 1);
+    // Whatever the role says of names, the operator's sessions look into one schema, and make in it what is missing.
+    sql.run("ALTER ROLE mailtenant SET search_path = sogo, public; DROP TABLE public.app_password").await;
+    acme(&*stack.backend()).await;
+    let app_password =
+        "SELECT to_regclass('public.app_password') IS NOT NULL AND to_regclass('sogo.app_password') IS NULL";
+    assert_eq!(sql.text(&format!("SELECT ({app_password})::text")).await, "true");
+    // Where it says that tables of ours are elsewhere, a person has to tell which are meant.
+    sql.run("CREATE TABLE sogo.tenant (name text)").await;
+    let refused = stack.backend().probe().await;
+    assert!(matches!(&refused, Err(BackendError::Rejected(text)) if text.contains("sogo.tenant")), "{refused:?}");
+    let refused = stack.backend().ensure_tenant(&tenant("t2", "evil")).await;
+    assert!(matches!(refused, Err(BackendError::Rejected(_))), "{refused:?}");
+    sql.run("ALTER ROLE mailtenant RESET search_path").await;
+    acme(&*stack.backend()).await;
 }
 
 /// A copy is no reason to leave what SOGo has: the next owner of the address would find it.
