@@ -103,6 +103,60 @@ async fn a_login_sends_in_no_other_name() {
     assert!(!out.inbox(BOB, "bob-1").await.contains("Subject: forged"));
 }
 
+/// The longest addresses, and what is none: opendkim cuts a query off at 1023 bytes, and mail is deferred for ever then.
+#[tokio::test]
+async fn an_author_may_be_as_long_as_addresses_are() {
+    let stack = Stack::up();
+    let out = Outside::new(&stack);
+    let b = stack.backend();
+    two_tenants(&*b).await;
+    let label = "d".repeat(60);
+    // As many characters before the @ as there may be, and in a domain that is declared; 254 together.
+    let longest = [
+        (64, format!("{label}.{label}.{}.test", "e".repeat(62))),
+        (28, format!("{label}.{label}.{label}.{}.test", "e".repeat(37))),
+    ];
+    let bob = (BOB, "bob-1");
+    let send = async |login: (&str, &str), from: &str, author: &[u8], subject: &str| {
+        let mail = Mail { from, to: BOB, login: Some(login), subject, size: 100 };
+        out.send_with(&mail, author).await
+    };
+    for (n, (local, end)) in longest.into_iter().enumerate() {
+        b.ensure_domain(&domain(&format!("long-{n}"), &end, "acme")).await.unwrap();
+        let user = format!("{}@{end}", "u".repeat(local));
+        b.ensure_mailbox(&mailbox(&format!("user-{n}"), &user, "acme", "u-1")).await.unwrap();
+        let other = format!("{}@{end}", "'".repeat(local));
+        b.ensure_alias(&alias(&format!("alias-{n}"), &other, "acme", &[&user, ALICE])).await.unwrap();
+        assert_eq!((local, user.len()), ([64, 28][n], 254));
+        let login = (user.as_str(), "u-1");
+        for (m, author) in [&user, &other].into_iter().enumerate() {
+            let subject = format!("long-{n}-{m}");
+            assert_eq!(send(login, &user, format!("From: <{author}>\r\n").as_bytes(), &subject).await, 250, "{author}");
+            header(&out, bob, &subject).await;
+        }
+        let subject = format!("short-{n}");
+        assert_eq!(send((ALICE, "alice-1"), ALICE, format!("From: <{other}>\r\n").as_bytes(), &subject).await, 250);
+        for author in [ALICE.to_owned(), format!("x{}", &user[1..]), format!("{}@{end}", "x".repeat(300))] {
+            assert_eq!(send(login, &user, format!("From: {author}\r\n").as_bytes(), "forged").await, 550, "{author}");
+        }
+    }
+    // Bytes that are no UTF-8: in a name they are somebody's, in an address nobody's.
+    let alice = (ALICE, "alice-1");
+    assert_eq!(send(alice, ALICE, b"From: J\xf6rg <alice@acme.test>\r\n", "umlaut").await, 250);
+    assert!(signed_by(&header(&out, bob, "umlaut").await, "acme.test"));
+    assert_eq!(send(alice, ALICE, b"From: j\xf6rg@acme.test\r\n", "forged").await, 550);
+    assert_eq!(send(alice, ALICE, "From: jörg@acme.test\r\n".as_bytes(), "forged").await, 550);
+    // A script sends such mail of others on.
+    out.put_sieve(MALLORY, "mallory-1", "redirect \"bob@acme.test\";\r\n").await;
+    let long = format!("From: {}@ext.test\r\n", "x".repeat(300));
+    for (n, author) in [b"From: j\xf6rg@ext.test\r\n".as_slice(), long.as_bytes()].into_iter().enumerate() {
+        let subject = format!("sent-on-{n}");
+        let mail = Mail { from: "x@ext.test", to: MALLORY, login: None, subject: &subject, size: 100 };
+        assert_eq!(out.send_with(&mail, author).await, 250, "{subject}");
+        assert!(!signed_by(&header(&out, bob, &subject).await, "evil.test"));
+    }
+}
+
 /// What comes from outside is not signed, whichever host hands it in; nor when a user's Sieve script sends it on, or
 /// answers in another name. An answer in the user's own name is.
 #[tokio::test]

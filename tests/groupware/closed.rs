@@ -84,6 +84,50 @@ async fn what_is_closed_is_never_caught() {
     }
 }
 
+/// `support+sales` may be an address of its own, open or closed by itself; what has no row is `support`.
+#[tokio::test]
+async fn an_address_with_a_detail_of_its_own() {
+    let stack = Stack::up();
+    let out = Outside::new(&stack);
+    let b = stack.backend();
+    acme(&*b).await;
+    b.ensure_domain(&DomainWant { alias_of: Some(name("acme.test")), ..domain("d2", "acme.example.test", "acme") })
+        .await
+        .unwrap();
+    let switched = async |closed: &str, open: &str| {
+        for (local, active) in [(closed, false), (open, true)] {
+            let mut want = alias(&format!("{local}-uid"), &format!("{local}@acme.test"), "acme", &[BOB]);
+            want.settings.active = active;
+            b.ensure_alias(&want).await.unwrap();
+        }
+    };
+    for (name, target) in [("to-it", "support+sales@acme.test"), ("to-other", "support+other@acme.test")] {
+        b.ensure_alias(&alias(name, &format!("{name}@acme.test"), "acme", &[target])).await.unwrap();
+    }
+    let is = async |local: &str, code: u16| {
+        for domain in ["acme.test", "acme.example.test"] {
+            let (to, subject) =
+                (format!("{local}@{domain}"), format!("{}-{}", local.replace('+', "-"), fastrand::u64(..)));
+            assert_eq!(out.mail(&to, &subject).await, code, "{to}");
+            if code == 250 {
+                until(&to, async || out.inbox(BOB, "bob-1").await.contains(&subject)).await;
+            }
+        }
+    };
+    switched("support", "support+sales").await;
+    for (local, code) in
+        [("support+sales", 250), ("to-it", 250), ("support", 550), ("support+other", 550), ("to-other", 550)]
+    {
+        is(local, code).await;
+    }
+    switched("support+sales", "support").await;
+    for (local, code) in
+        [("support+sales", 550), ("to-it", 550), ("support", 250), ("support+other", 250), ("to-other", 250)]
+    {
+        is(local, code).await;
+    }
+}
+
 /// A mailbox whose own alias row is off or gone (of another program, or changed by hand) gets its mail all the same.
 #[tokio::test]
 async fn a_mailbox_without_its_row_is_not_caught_either() {

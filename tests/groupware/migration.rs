@@ -116,6 +116,31 @@ async fn beside_postfixadmin() {
     external.ensure_mailbox(&want).await.unwrap();
 }
 
+/// Tables in the schema where the role's own search_path finds them are not overlooked, and no second set is made.
+#[tokio::test]
+async fn tables_of_another_schema() {
+    let stack = Stack::up();
+    stack.sql("groupware").await.run("CREATE DATABASE elsewhere OWNER mailtenant").await;
+    let sql = stack.sql("elsewhere").await;
+    sql.run(&format!("SET ROLE mailtenant; CREATE SCHEMA mailtenant; SET search_path = mailtenant; {POSTFIXADMIN}; RESET search_path; RESET ROLE"))
+        .await;
+    for schema in ["Managed", "External"] {
+        let b = stack.settings(json!({"database": {"name": "elsewhere"}, "schema": schema})).connect().unwrap();
+        let refused = b.probe().await;
+        assert!(matches!(&refused, Err(BackendError::Rejected(t)) if t.contains("mailtenant.")), "{refused:?}");
+        assert!(matches!(b.ensure_tenant(&tenant("t", "acme")).await, Err(BackendError::Rejected(_))));
+    }
+    assert_eq!(sql.count("SELECT count(*) FROM pg_tables WHERE schemaname = 'public'").await, 0);
+    sql.run(
+        "DO $$ DECLARE t text; BEGIN FOR t IN SELECT tablename FROM pg_tables WHERE schemaname = 'mailtenant' LOOP \
+           EXECUTE format('ALTER TABLE mailtenant.%I SET SCHEMA public', t); END LOOP; END $$",
+    )
+    .await;
+    let b = stack.settings(json!({"database": {"name": "elsewhere"}})).connect().unwrap();
+    b.probe().await.unwrap();
+    assert_eq!(sql.count("SELECT count(*) FROM public.mailbox").await, 2);
+}
+
 /// A view of the same name that is somebody else's stays, also one that could be replaced, and gives no capability.
 #[tokio::test]
 async fn beside_other_views() {

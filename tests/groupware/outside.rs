@@ -147,7 +147,7 @@ impl<'a> Outside<'a> {
     }
 
     /// The same with these fields in the place of `From:`.
-    pub async fn send_with(&self, mail: &Mail<'_>, author: &str) -> u16 {
+    pub async fn send_with(&self, mail: &Mail<'_>, author: impl AsRef<[u8]>) -> u16 {
         let mut w = Wire::open(self.stack.port(if mail.login.is_some() { "SUBMIT" } else { "SMTP" })).await;
         w.reply().await;
         w.ask("EHLO client.ext.test").await;
@@ -158,13 +158,14 @@ impl<'a> Outside<'a> {
             }
         }
         let body = format!("{}\r\n", "x".repeat(70)).repeat(mail.size / 72 + 1);
-        let text = format!(
-            "{author}To: <{}>\r\nSubject: {}\r\nMessage-ID: <{}-{}@ext.test>\r\nDate: Sun, 1 Nov 2026 10:00:00 +0000\r\n\r\n{body}",
+        let rest = format!(
+            "To: <{}>\r\nSubject: {}\r\nMessage-ID: <{}-{}@ext.test>\r\nDate: Sun, 1 Nov 2026 10:00:00 +0000\r\n\r\n{body}",
             mail.to,
             mail.subject,
             mail.subject,
             fastrand::u64(..)
         );
+        let text = [author.as_ref(), rest.as_bytes(), b".\r\n"].concat();
         for command in [format!("MAIL FROM:<{}> SIZE={}", mail.from, text.len()), format!("RCPT TO:<{}>", mail.to)] {
             let code = w.ask(&command).await;
             if code != 250 {
@@ -174,7 +175,8 @@ impl<'a> Outside<'a> {
         if w.ask("DATA").await != 354 {
             return 0;
         }
-        w.ask(&format!("{text}.")).await
+        let _ = w.0.get_mut().write_all(&text).await;
+        w.reply().await
     }
 
     /// Mail from outside.

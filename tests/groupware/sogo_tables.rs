@@ -90,9 +90,57 @@ async fn nothing_of_its_own_stands_where_others_look() {
         assert_eq!(code.as_deref(), Some("42501"), "{create}: {refused:?}");
         sql.run("ROLLBACK").await;
     }
-    // Whatever the role says of names, the operator's sessions look into one schema.
-    sql.run("CREATE TABLE sogo.tenant (name text); ALTER ROLE mailtenant SET search_path = sogo, public").await;
+    // Whatever the role says of names, the operator's sessions look into one schema, and make in it what is missing.
+    sql.run("ALTER ROLE mailtenant SET search_path = sogo, public; DROP TABLE public.app_password").await;
+    acme(&*stack.backend()).await;
+    let app_password =
+        "SELECT to_regclass('public.app_password') IS NOT NULL AND to_regclass('sogo.app_password') IS NULL";
+    assert_eq!(sql.text(&format!("SELECT ({app_password})::text")).await, "true");
+    // Where it says that tables of ours are elsewhere, a person has to tell which are meant.
+    sql.run("CREATE TABLE sogo.tenant (name text)").await;
+    let refused = stack.backend().probe().await;
+    assert!(matches!(&refused, Err(BackendError::Rejected(text)) if text.contains("sogo.tenant")), "{refused:?}");
+    let refused = stack.backend().ensure_tenant(&tenant("t2", "evil")).await;
+    assert!(matches!(refused, Err(BackendError::Rejected(_))), "{refused:?}");
+    sql.run("ALTER ROLE mailtenant RESET search_path").await;
+    acme(&*stack.backend()).await;
+}
+
+/// A copy is no reason to leave what SOGo has: the next owner of the address would find it.
+#[tokio::test]
+async fn a_copy_of_them_is_not_purged_in_their_place() {
+    let stack = Stack::up();
+    let out = Outside::new(&stack);
     let b = stack.backend();
     acme(&*b).await;
-    assert_eq!(sql.count("SELECT count(*) FROM public.tenant").await, 1);
+    assert!(out.dav_in(ALICE, "alice-1").await);
+    assert_eq!(out.dav("PUT", ALICE, "alice-1", "Calendar/personal/e1.ics", ICS).await.0, 201);
+    let sql = stack.sql("groupware").await;
+    let in_copy = "SELECT count(*) FROM backup.sogo_folder_info WHERE c_path2 = 'alice@acme.test'";
+    sql.run(
+        "CREATE SCHEMA backup AUTHORIZATION sogo; SET ROLE sogo; \
+         DO $$ DECLARE t text; BEGIN FOR t IN SELECT tablename FROM pg_tables WHERE schemaname = 'sogo' LOOP \
+           EXECUTE format('CREATE TABLE backup.%I AS TABLE sogo.%I', t, t); END LOOP; END $$; RESET ROLE",
+    )
+    .await;
+    let copied = sql.count(in_copy).await;
+    assert!(copied > 0 && in_sogo(&sql, ALICE).await > 0, "nothing to purge");
+    b.disable_mailbox(&uid("alice"), &at(ALICE)).await.unwrap();
+    // Two that SOGo may use, and one that it cannot be seen to use.
+    for (change, back, words) in [
+        ("CREATE TABLE public.sogo_store (LIKE sogo.sogo_store)", "DROP TABLE public.sogo_store", "public, sogo"),
+        (
+            "DROP TABLE IF EXISTS backup.sogo_acl; ALTER TABLE sogo.sogo_acl SET SCHEMA backup",
+            "ALTER TABLE backup.sogo_acl SET SCHEMA sogo",
+            "sogo_acl is in backup",
+        ),
+    ] {
+        sql.run(change).await;
+        let refused = b.purge_mailbox(&uid("alice"), &at(ALICE)).await;
+        assert!(matches!(&refused, Err(BackendError::Rejected(t)) if t.contains(words)), "{change}: {refused:?}");
+        sql.run(back).await;
+    }
+    b.purge_mailbox(&uid("alice"), &at(ALICE)).await.unwrap();
+    b.drop_mailbox(&uid("alice"), &at(ALICE)).await.unwrap();
+    assert_eq!((in_sogo(&sql, ALICE).await, sql.count(in_copy).await), (0, copied));
 }

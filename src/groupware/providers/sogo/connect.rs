@@ -1,7 +1,7 @@
 //! From settings to a provider. Nothing is sent here.
 
 use super::Sogo;
-use super::db::{CLIENT_LIMIT, with_limits};
+use super::db::{CLIENT_LIMIT, in_our_schema, with_limits};
 use crate::dovecot::doveadm::Doveadm;
 use crate::dovecot::hasher::Hasher;
 use crate::{BackendError, GroupwareServer, Result};
@@ -94,6 +94,7 @@ pub fn connect(settings: Settings) -> Result<Arc<dyn GroupwareServer>> {
     let pool = Pool::builder(manager)
         .max_size(size)
         .runtime(Runtime::Tokio1)
+        .post_create(in_our_schema())
         .wait_timeout(Some(CLIENT_LIMIT))
         .create_timeout(Some(CLIENT_LIMIT))
         .recycle_timeout(Some(CLIENT_LIMIT))

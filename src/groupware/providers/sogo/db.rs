@@ -3,17 +3,18 @@
 
 use super::params::Param;
 use crate::{BackendError, Result};
-use deadpool_postgres::{Object, Pool, PoolError};
+use deadpool_postgres::{Hook, HookError, Object, Pool, PoolError};
 use std::time::Duration;
 use tokio::time::error::Elapsed;
 use tokio::time::timeout;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Config, Row};
 
-/// What the server may take for a statement and for waiting on a lock; and where names are looked for, whatever the role
-/// or the database says: in a schema where another role may create, a function or an operator of theirs could be meant.
-const SERVER_LIMITS: &str =
-    "-c statement_timeout=10s -c lock_timeout=5s -c idle_in_transaction_session_timeout=60s -c search_path=public";
+/// What the server may take for a statement and for waiting on a lock.
+const SERVER_LIMITS: &str = "-c statement_timeout=10s -c lock_timeout=5s -c idle_in_transaction_session_timeout=60s";
+/// Where names are looked for, whatever the role or the database says: in a schema where another role may create, a
+/// function or an operator of theirs could be meant.
+pub(super) const OUR_SCHEMA: &str = "public";
 /// Longer than `statement_timeout`: when this is over the statement is surely not running any more.
 pub const CLIENT_LIMIT: Duration = Duration::from_secs(13);
 
@@ -30,6 +31,20 @@ pub fn with_limits(config: &mut Config) {
     config.keepalives_idle(Duration::from_secs(30)).tcp_user_timeout(Duration::from_secs(20));
 }
 
+/// The first statement of a session: [`OUR_SCHEMA`] alone. Not an option of the connection, which would take the place of
+/// what the role says; that is compared, see `search_path`.
+pub fn in_our_schema() -> Hook {
+    Hook::async_fn(|client, _| {
+        Box::pin(async move {
+            let set = format!("SET search_path = {OUR_SCHEMA}");
+            match timeout(CLIENT_LIMIT, client.batch_execute(&set)).await {
+                Ok(done) => done.map_err(HookError::Backend),
+                Err(_) => Err(HookError::message("no answer in time")),
+            }
+        })
+    })
+}
+
 /// One connection, taken from the pool. It goes back there only if nothing is under way on it: a pass that is cancelled
 /// in the middle of a statement or a transaction closes the connection instead, and the server rolls back.
 pub struct Conn {
@@ -44,7 +59,7 @@ impl Conn {
     pub async fn open(pool: &Pool) -> Result<Conn> {
         match pool.get().await {
             Ok(object) => Ok(Conn { object: Some(object), busy: false, in_transaction: false }),
-            Err(PoolError::Backend(e)) => Err(backend_error(&e)),
+            Err(PoolError::Backend(e) | PoolError::PostCreateHook(HookError::Backend(e))) => Err(backend_error(&e)),
             Err(PoolError::Timeout(_)) => Err(BackendError::unavailable("no database connection in time")),
             Err(_) => Err(BackendError::unavailable("no database connection")),
         }

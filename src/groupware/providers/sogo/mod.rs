@@ -18,6 +18,7 @@ mod ownership;
 mod params;
 mod removal;
 pub mod schema;
+mod search_path;
 mod sogo_data;
 mod tenant;
 
@@ -68,6 +69,7 @@ impl Sogo {
         if let Some(f) = self.known_features() {
             return Ok(f);
         }
+        search_path::check(conn).await?;
         let catalog = Catalog::read(conn).await?;
         self.remember(&catalog)
     }
@@ -120,6 +122,7 @@ impl Sogo {
             Some(row) => row.get("version"),
             None => return Err(BackendError::unavailable("the database gave no row for its version")),
         };
+        search_path::check(&mut conn).await?;
         let catalog = match self.managed {
             true => migrate::migrate(&mut conn).await?,
             false => Catalog::read(&mut conn).await?,

@@ -91,6 +91,11 @@ pub(super) const VIEW_NAMES: &[&str] = &["mailbox_quota", "mailbox_login", "doma
 const INDEXES: &[&str] =
     &["tenant_owner_idx", "domain_tenant_idx", "mailbox_domain_idx", "alias_domain_idx", "alias_goto_idx"];
 
+/// Tables and views, as they are named.
+pub(super) fn relations() -> impl Iterator<Item = &'static str> {
+    NEEDED.iter().chain(OPTIONAL).map(|(t, _)| *t).chain([USAGE_TABLE]).chain(VIEW_NAMES.iter().copied())
+}
+
 /// What the tables at hand can say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Features {
@@ -160,9 +165,8 @@ pub struct Catalog {
 impl Catalog {
     /// Reads it, in one query.
     pub async fn read(conn: &mut Conn) -> Result<Catalog> {
-        let tables = NEEDED.iter().chain(OPTIONAL).map(|(t, _)| *t).chain([USAGE_TABLE]);
-        let others = [VIEW_NAMES, INDEXES, TRIGGERS].into_iter().flatten().copied();
-        let names: Vec<&str> = tables.chain(others).collect();
+        let others = [INDEXES, TRIGGERS].into_iter().flatten().copied();
+        let names: Vec<&str> = relations().chain(others).collect();
         let rows = conn
             .query(
                 "SELECT c.relname::text AS relation, a.attname::text AS attribute, obj_description(c.oid, 'pg_class') AS comment, \

@@ -23,11 +23,12 @@ const TABLES: &[(&str, &str)] = &[
 /// Names the folders of a user.
 const INFO: &str = "sogo_folder_info";
 
-/// The tables that are there. In the schema that belongs to their owner, else in the one of the session.
-const FIND: &str = "SELECT DISTINCT ON (c.relname) c.relname::text AS name, format('%I.%I', n.nspname, c.relname) AS place \
+/// Every table of these names. `used`: in a schema where SOGo's sessions look, which is one of its role's name, as
+/// grants.sql makes it, or `public`. Other schemas hold copies, or tables that SOGo finds by settings unknown here.
+const FIND: &str = "SELECT c.relname::text AS name, n.nspname::text AS schema, format('%I.%I', n.nspname, c.relname) AS place, \
+    (n.nspname = pg_get_userbyid(c.relowner) OR n.nspname::text IN ('sogo', 'public')) AS used \
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
-    WHERE c.relname::text = ANY($1) AND (n.nspowner = c.relowner OR n.nspname = ANY(current_schemas(false))) \
-    ORDER BY c.relname, n.nspowner = c.relowner DESC, n.nspname";
+    WHERE c.relname::text = ANY($1) AND NOT starts_with(n.nspname::text, 'pg_') ORDER BY 1, 2";
 
 /// Those of the tables that may run something when they are read or written. 16384 is the first number of what is not
 /// PostgreSQL's own. (`relhasrules` and the like would stay true after a rule is gone.)
@@ -49,7 +50,13 @@ impl SogoData {
     pub(super) async fn hold(conn: &mut Conn) -> Result<SogoData> {
         let names: Vec<&str> = TABLES.iter().map(|(t, _)| *t).collect();
         let rows = conn.query(FIND, &[&names]).await?;
-        let places: BTreeMap<String, String> = rows.iter().map(|r| (r.get("name"), r.get("place"))).collect();
+        let found = rows.iter().map(|r| Found {
+            table: r.get("name"),
+            schema: r.get("schema"),
+            place: r.get("place"),
+            used: r.get("used"),
+        });
+        let places = places(found.collect())?;
         let all: Vec<&str> = places.values().map(String::as_str).collect();
         if all.is_empty() {
             return Ok(SogoData(vec![]));
@@ -85,6 +92,41 @@ impl SogoData {
     }
 }
 
+/// A table of one of the names in [`TABLES`].
+struct Found {
+    table: String,
+    schema: String,
+    /// Its full name.
+    place: String,
+    used: bool,
+}
+
+/// The one place of each table. Where there are two, it is not known here which of them SOGo uses.
+fn places(found: Vec<Found>) -> Result<BTreeMap<String, String>> {
+    let mut all: BTreeMap<String, Vec<Found>> = BTreeMap::new();
+    for one in found {
+        all.entry(one.table.clone()).or_default().push(one);
+    }
+    let place = |(table, found): (String, Vec<Found>)| {
+        let used: Vec<&Found> = found.iter().filter(|f| f.used).collect();
+        let schemas = |of: &[&Found]| of.iter().map(|f| f.schema.as_str()).collect::<Vec<_>>().join(", ");
+        match used.as_slice() {
+            [one] => Ok((table, one.place.clone())),
+            [] => Err(BackendError::Rejected(format!(
+                "{table} is in {}, and SOGo's tables are looked for in the schema of its role's name and in public: what it \
+                 keeps of a mailbox would stay. Move the table (ALTER TABLE … SET SCHEMA), or rename it if SOGo does not use it",
+                schemas(&found.iter().collect::<Vec<_>>())
+            ))),
+            several => Err(BackendError::Rejected(format!(
+                "{table} is in several schemas ({}): what SOGo keeps of a mailbox could stay in one. Drop or rename the one \
+                 that SOGo does not use",
+                schemas(several)
+            ))),
+        }
+    };
+    all.into_iter().map(place).collect()
+}
+
 /// Which rows of which table; `places` has the full names of those that are there.
 fn users_rows(places: &BTreeMap<String, String>) -> Vec<(String, String)> {
     let folders = places.get(INFO).map(|info| format!("(SELECT c_folder_id FROM {info} WHERE c_path2 = $1)"));
@@ -93,4 +135,31 @@ fn users_rows(places: &BTreeMap<String, String>) -> Vec<(String, String)> {
         None => (!rows.contains("FOLDERS")).then(|| rows.to_owned()),
     };
     TABLES.iter().filter_map(|(t, w)| Some((places.get(*t)?.clone(), rows(w)?))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(table: &str, schema: &str, used: bool) -> Found {
+        Found { table: table.into(), schema: schema.into(), place: format!("{schema}.{table}"), used }
+    }
+
+    #[test]
+    fn each_table_has_one_place() {
+        let sogo = || found("sogo_store", "sogo", true);
+        for all in [vec![sogo()], vec![found("sogo_store", "backup", false), sogo()]] {
+            assert_eq!(places(all).unwrap(), BTreeMap::from([("sogo_store".into(), "sogo.sogo_store".into())]));
+        }
+        for all in [
+            vec![found("sogo_store", "public", true), sogo()],
+            vec![found("sogo_store", "elsewhere", false)],
+            vec![found("sogo_acl", "elsewhere", false), sogo()],
+        ] {
+            let schemas: Vec<String> = all.iter().map(|f| f.schema.clone()).collect();
+            let Err(BackendError::Rejected(text)) = places(all) else { panic!("{schemas:?}") };
+            assert!(schemas.iter().any(|s| text.contains(s.as_str())), "{text}");
+        }
+        assert_eq!(places(vec![]).unwrap(), BTreeMap::new());
+    }
 }
