@@ -147,11 +147,17 @@ pub async fn children(ctx: &Ctx, key: &NamespacedName) -> Result<Option<NotReady
 }
 
 /// The DNS server and the zone of what was written; none if nothing was, or if it is another domain's by now.
-async fn server(ctx: &Ctx, p: &Progress) -> Step<Option<(Dns, String)>> {
+async fn server(ctx: &Ctx, p: &mut Progress) -> Step<Option<(Dns, String)>> {
     let (status, journal) = (p.status.dns.clone().unwrap_or_default(), p.journal());
     let declared = p.object.spec.dns.backend_ref.as_ref().map(|r| r.name.clone());
     let (Some(zone), Some(backend)) = (status.zone, status.backend.or(declared)) else { return Ok(None) };
-    if journal.is_empty() || (journal.iter().any(merge::is_ours) && !holds(ctx, p).await?) {
+    if journal.is_empty() {
+        return Ok(None);
+    }
+    if journal.iter().any(merge::is_ours) && !holds(ctx, p).await? {
+        // Records of whoever holds the name: nobody may wait for them to leave.
+        p.set_journal(journal.into_iter().filter(|r| !merge::is_ours(r)).collect(), None);
+        p.write(ctx).await?;
         return Ok(None);
     }
     let (dns, name) = (ctx.dns(&backend).await?, a_label(&p.object));
@@ -180,7 +186,7 @@ async fn holds(ctx: &Ctx, p: &Progress) -> Step<bool> {
 
 /// MX leaves, or goes back to what it was; only then the rest waits for its TTL.
 pub async fn withdraw_mx(ctx: &Ctx, p: &mut Progress) -> Step<()> {
-    if p.status.draining_until.as_ref().is_some_and(|until| until.parse::<jiff::Timestamp>().is_err()) {
+    if p.status.draining_until.as_ref().is_some_and(|until| !deletion::may_be_the_end(&p.object, until)) {
         // Nobody knows when it began: it begins now.
         p.status.draining_until = Some(p.mx_is_cached_until(ctx.latest_now()));
         p.write(ctx).await?;
