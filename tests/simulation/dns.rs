@@ -26,6 +26,8 @@ pub struct Server {
     pub foreign: BTreeMap<SetKey, RrSet>,
     /// Changes in order: when (virtual ms) and what the set became.
     pub history: Vec<(u64, RrSet)>,
+    /// Which of them were made by others than the operator.
+    pub by_others: BTreeSet<usize>,
     /// How far each secondary is behind, in ms.
     pub lags: Vec<u64>,
     /// API key that the operator must know.
@@ -127,6 +129,13 @@ pub enum ByHand {
 impl Server {
     /// Does it; the name whose sets are no longer as the operator left them.
     pub fn by_hand(&mut self, ms: u64, step: &ByHand) -> Option<String> {
+        let before = self.history.len();
+        let touched = self.does(ms, step);
+        self.by_others.extend(before..self.history.len());
+        touched
+    }
+
+    fn does(&mut self, ms: u64, step: &ByHand) -> Option<String> {
         match step {
             ByHand::Zone { name } => drop(self.zones.insert(name.clone())),
             ByHand::Lags { ms } => self.lags = ms.clone(),

@@ -128,6 +128,8 @@ fn causes_of_dns(d: &Declared) -> BTreeSet<&'static str> {
     let name = d.name();
     if !zones.iter().any(|z| name == text(z, "/name") || name.ends_with(&format!(".{}", text(z, "/name")))) {
         why.extend(["ZoneNotFound", "BackendNotAllowed"]);
+    } else if !crate::authority::zone_allows(d.world, &name, &d.key.ns) {
+        why.insert("BackendNotAllowed");
     } else if d.dns_server().is_none_or(|s| s.zone_of(&name).is_none()) {
         why.insert("ZoneNotFound");
     }
@@ -159,6 +161,12 @@ fn held_by_mass_loss(d: &Declared) -> bool {
     let word = annotation(i.object, "accept-mass-loss");
     let spent = word.is_empty() || word == text(i.object, "/status/acceptedMassLoss");
     (emptied || missing >= minimum) && spent && text(i.object, "/status/massLoss") != "Accepted"
+}
+
+/// Whether a MailDomain has the claim of its name.
+fn holds(d: &Declared) -> bool {
+    let claim = d.world.of("maildomainclaims").find(|(k, _)| k.name == d.name());
+    claim.is_some_and(|(_, c)| text(c, "/spec/owner/uid") == uid(d.object))
 }
 
 /// Reasons that would be right for an object that is not Ready. None: it must be Ready.
@@ -262,7 +270,8 @@ fn causes(d: &Declared) -> BTreeSet<&'static str> {
             match &parent {
                 None => why.extend(["DomainNotFound", "InstanceNotFound"]),
                 // A domain that only waits for its addresses is ready for them.
-                Some(p) if condition(p.object, "Provisioned").0 != "True" || deleting(p.object) => {
+                // Nor is one that does not hold its name, whatever was written into its status.
+                Some(p) if condition(p.object, "Provisioned").0 != "True" || deleting(p.object) || !holds(p) => {
                     why.extend([
                         "DomainNotReady",
                         "DomainNotFound",
@@ -383,6 +392,15 @@ fn there(d: &Declared) -> Result<(), String> {
     if !held(d.object) {
         return Err(format!("end: {d} has no finalizer"));
     }
+    if why.contains("SecretNotOwned") {
+        return Err(format!("end: {d} is Ready with a Secret of somebody else in the place of its own"));
+    }
+    let instance_paused = d.instance().is_some_and(|i| annotation(i.object, "paused") == "true");
+    if (annotation(d.object, "paused") == "true" || instance_paused) && d.key.res != "mailinstances"
+        || annotation(d.object, "paused") == "true"
+    {
+        return Err(format!("end: {d} is paused, and does not say so"));
+    }
     // Nothing new is made below what is going, nor put back.
     let going = std::iter::successors(d.parent(), |p| p.parent()).any(|p| deleting(p.object));
     if why.contains("Paused") || why.contains("MassLossHeld") || !reachable(d) || going {
@@ -463,13 +481,15 @@ fn gone(d: &Declared) -> Result<(), String> {
             .map(|x| &x.row.owner)
             .chain(s.mailboxes.values().filter(|m| below(&m.row.address)).map(|m| &m.row.owner));
         let mut owners = owners.chain(s.aliases.values().filter(|a| below(&a.address)).map(|a| &a.owner)).flatten();
-        owners.any(|o| o != me && w.notes.abandoned(o))
+        owners.any(|o| o != me && (w.notes.abandoned(o) || w.notes.forced.contains(o.as_str())))
     });
     if left_behind {
         return Ok(());
     }
     let paused = annotation(d.object, "paused") == "true"
         || d.instance().is_some_and(|i| annotation(i.object, "paused") == "true")
+        // Below a domain that is paused too, while its MX leads here; and what others wrote into its status stays there.
+        || d.domain().is_some_and(|p| annotation(p.object, "paused") == "true" || w.notes.was_forged.contains(uid(p.object)))
         // What was made before is not taken down by one who only looks.
         || d.is_observed();
     let orphan = annotation(d.object, "orphan") == "true";
@@ -478,7 +498,8 @@ fn gone(d: &Declared) -> Result<(), String> {
     // While much is missing at the backend nothing that is not there is taken for deleted.
     let held = held_by_mass_loss(d);
     // One that is told to forget the backend waits for its children all the same: they need it.
-    if blockers.is_empty() && (orphan || !(unreachable || held || paused)) {
+    let late = w.notes.clock_ahead;
+    if blockers.is_empty() && (orphan || !(unreachable || held || paused || late)) {
         return Err(format!(
             "stuck: {d} is still terminating; status {}; finalizers {}",
             d.object["status"], d.object["metadata"]["finalizers"]
@@ -505,6 +526,8 @@ fn gone(d: &Declared) -> Result<(), String> {
             vec![]
         })
         .chain(if paused { vec!["Paused", "Draining"] } else { vec![] })
+        // What began while the clock was ahead ends by that clock.
+        .chain(if late { vec!["Draining"] } else { vec![] })
         .chain(if held { vec!["MassLossHeld", "Draining"] } else { vec![] })
         .chain(d.domain().is_none().then_some("DomainNotFound"))
         .chain(d.instance().is_none().then_some("InstanceNotFound"))

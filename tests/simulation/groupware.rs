@@ -82,6 +82,12 @@ pub struct Server {
     made: u64,
     /// Op in which the server is asked now.
     pub op: u64,
+    /// As it was before another one answered in its place.
+    away: Option<Box<Server>>,
+    /// When that is, in virtual ms.
+    pub ms: u64,
+    /// Each time a key began to sign: when, its selector with its domain, its public half.
+    pub signings: Vec<(u64, String, String)>,
     /// Only the first half of the next change is done: rows, but not what must follow.
     pub half: bool,
     /// Ops at which each domain was read in full, newest only.
@@ -501,13 +507,20 @@ impl Server {
     }
 
     pub fn sign_with(&mut self, owner: &Uid, domain: &DomainName, selectors: &[Selector]) -> Result<()> {
+        let ms = self.ms;
         let d = self.my_domain(owner, domain)?;
         if let Some(s) = selectors.iter().find(|s| !d.dkim.iter().any(|k| k.selector == **s)) {
             return Err(absent("signing key", s));
         }
+        let mut begun = vec![];
         for key in &mut d.dkim {
-            key.active = selectors.contains(&key.selector);
+            let signs = selectors.contains(&key.selector);
+            if signs && !key.active {
+                begun.push((ms, format!("{}._domainkey.{domain}", key.selector), key.public.clone()));
+            }
+            key.active = signs;
         }
+        self.signings.extend(begun);
         Ok(())
     }
 
@@ -551,6 +564,10 @@ pub enum ByHand {
     SwitchOffDomain { name: String },
     /// The server is empty all of a sudden: another one, or one restored from nothing.
     Empty,
+    /// Another, empty server answers in its place.
+    Away,
+    /// It is itself again.
+    Back,
     /// The operator's password is changed at the server.
     Password { password: String },
 }
@@ -668,6 +685,24 @@ impl Server {
                 self.aliases.clear();
                 all
             }
+            ByHand::Away => {
+                let before = self.clone();
+                let all = self.by_hand(&ByHand::Empty);
+                self.away = Some(Box::new(before));
+                all
+            }
+            ByHand::Back => {
+                let Some(before) = self.away.take() else { return vec![] };
+                let mut all = self.by_hand(&ByHand::Empty);
+                self.tenants = before.tenants;
+                self.domains = before.domains;
+                self.mailboxes = before.mailboxes;
+                self.aliases = before.aliases;
+                let addresses = self.mailboxes.keys().chain(self.aliases.keys()).map(String::from);
+                all.extend(addresses.chain(self.domains.keys().map(String::from)));
+                all.extend(self.tenants.keys().map(String::from));
+                all
+            }
             ByHand::Password { password } => {
                 self.password = password.clone();
                 vec![]
@@ -694,11 +729,12 @@ impl GroupwareClient {
         let (host, password) = (self.host.clone(), self.password.clone());
         self.sim
             .backend(lane, format!("{host}: {what}"), move |w, op| {
+                let ms = w.ms;
                 let server = w.groupware.entry(host).or_default();
                 if server.password != password {
                     return Err(BackendError::Unauthorized("login failed".into()));
                 }
-                server.op = op;
+                (server.op, server.ms) = (op, ms);
                 let result = f(server);
                 server.half = false;
                 result

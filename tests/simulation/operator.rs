@@ -46,7 +46,7 @@ async fn operator(sim: Sim, bug: Option<Bug>) {
     let metrics = Metrics::new("mailtenant");
     let layer = RequestLayer::new(metrics.clone());
     let environment = Environment {
-        client: sim.limited_client(&layer, bug == Some(Bug::CachedLists)),
+        client: sim.limited_client(&layer, bug),
         operator_namespace: OPERATOR_NAMESPACE.into(),
         identity: "simulation".into(),
         clock: Arc::new(sim.clone()),

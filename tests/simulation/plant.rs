@@ -27,11 +27,17 @@ pub enum Bug {
     CachedLists,
     /// Whole record sets are written, whatever else was in them (I8).
     ReplacesSets,
+    /// The last look before a deletion sees no more than the watches have told (I3).
+    LooksAtWatches,
+    /// Waits end by the operator's own clock (I7).
+    OwnClockOnly,
+    /// Of the authoritative servers only the primary is asked (I7, signatures).
+    AsksPrimaryOnly,
 }
 
 impl Bug {
     /// Each, and the properties by which it is seen.
-    pub const ALL: [(Bug, &str); 8] = [
+    pub const ALL: [(Bug, &str); 11] = [
         (Bug::CleanupErrorIsDone, "I1 I2 I3 I9 I10"),
         (Bug::EnsureErrorIsDone, "I3 I4 I9 I10 end"),
         (Bug::AlwaysAdopts, "I3"),
@@ -40,6 +46,9 @@ impl Bug {
         (Bug::NoAliasesTo, "I1"),
         (Bug::CachedLists, "I1"),
         (Bug::ReplacesSets, "I8"),
+        (Bug::LooksAtWatches, "I3 I5"),
+        (Bug::OwnClockOnly, "I7"),
+        (Bug::AsksPrimaryOnly, "I7 signature"),
     ];
 }
 
@@ -214,6 +223,16 @@ impl DnsServer for PlantedDns {
     }
 }
 
+/// Sees the first of the authoritative servers.
+struct PrimaryOnly(Arc<dyn Resolver>);
+
+#[async_trait]
+impl Resolver for PrimaryOnly {
+    async fn lookup(&self, name: &str, rtype: RecordType) -> Result<Vec<RrSet>> {
+        Ok(self.0.lookup(name, rtype).await?.into_iter().take(1).collect())
+    }
+}
+
 /// Makes DNS providers with a bug.
 pub struct PlantedDnsConnect(pub Arc<dyn ConnectDns>, pub Bug);
 
@@ -222,6 +241,9 @@ impl ConnectDns for PlantedDnsConnect {
         Ok(Arc::new(PlantedDns { inner: self.0.connect(spec, secrets)?, bug: self.1 }))
     }
     fn resolver(&self, spec: &DNSBackendSpec) -> Result<Arc<dyn Resolver>> {
+        if self.1 == Bug::AsksPrimaryOnly {
+            return Ok(Arc::new(PrimaryOnly(self.0.resolver(spec)?)));
+        }
         self.0.resolver(spec)
     }
     fn default_resolver(&self) -> Arc<dyn Resolver> {

@@ -3,6 +3,7 @@
 //! Each violation starts with the number of its invariant. `end.rs` has what must hold once nothing moves any more.
 
 use crate::api::{Actor, Change, at, deleting, finalizers, text};
+use crate::authority::{self, Authority};
 use crate::declared::*;
 use crate::dns::SetKey;
 use crate::groupware::{Entry, Verb};
@@ -37,6 +38,7 @@ pub struct Properties {
     records: BTreeMap<String, usize>,
     /// Names whose records were left behind because a person said so.
     forgotten: BTreeSet<String>,
+    authority: Authority,
 }
 
 type Verdict = Result<(), String>;
@@ -58,6 +60,7 @@ impl Properties {
         self.strangers(w)?;
         self.one_holder(w)?;
         self.switched(w)?;
+        self.authority.servers(w, &self.forgotten)?;
         self.truth(w)?;
         self.records(w)
     }
@@ -82,6 +85,7 @@ impl Properties {
             {
                 return Err(format!("spec: the operator changed the spec of {}", c.key));
             }
+            Authority::change(w, c, &self.forgotten)?;
             if c.actor == Actor::Operator && c.new.is_none() {
                 self.parent_left(w, c)?;
             }
@@ -197,9 +201,9 @@ impl Properties {
         {
             return Err(format!("I3: {key} is only observed, and {} {} was {:?}", e.kind, e.name, e.verb));
         }
-        if e.kind == "domain" && matches!(e.verb, Verb::Deleted | Verb::Released) && !w.notes.abandoned(owner) {
-            self.drained(w, e)?;
-        }
+        authority::acknowledged(w, e)?;
+        authority::taken_until_the_end(w, e, &self.forgotten)?;
+        authority::in_its_own(w, e, server)?;
         if e.verb == Verb::Created {
             let lost = w.notes.drifted.get(&e.name).copied().unwrap_or(0);
             if let Some(before) = self.made.insert(owner.into(), lost) {
@@ -212,42 +216,17 @@ impl Properties {
         Ok(())
     }
 
-    /// I7, on the way out: the server takes mail until no resolver can have our MX any more.
-    fn drained(&self, w: &World, e: &Entry) -> Verdict {
-        // An MX that was left behind by force was there before whoever came next: it is not his to end.
-        if self.forgotten.contains(&e.name) {
-            return Ok(());
-        }
-        for server in w.dns.values() {
-            let mut since: Option<u64> = None;
-            let sets = server.history.iter().filter(|(_, s)| s.name == e.name && s.rtype == RecordType::MX);
-            for (at, set) in sets {
-                let ours = set.values.iter().any(|v| v.contains("mail.example.net"));
-                since = if ours { Some(u64::from(set.ttl)) } else { since };
-                if let (false, Some(ttl)) = (ours, since)
-                    && w.ms < at + ttl * 1000
-                {
-                    return Err(format!("I7: domain {} went {} ms after its MX, of TTL {ttl} s", e.name, w.ms - at));
-                }
-                since = since.filter(|_| ours);
-            }
-            if since.is_some() {
-                return Err(format!("I7: domain {} went while MX leads here", e.name));
-            }
-        }
-        Ok(())
-    }
-
     /// I7, on the way in: MX leads here only once the server has the domain and takes mail for somebody in it.
     fn switched(&mut self, w: &World) -> Verdict {
         for (host, server) in &w.dns {
             let from = self.records.insert(host.clone(), server.history.len()).unwrap_or(0);
-            for (_, set) in &server.history[from.min(server.history.len())..] {
-                let ours = |v: &String| v.contains("mail.example.net");
+            for (i, (_, set)) in server.history.iter().enumerate().skip(from) {
+                let ours = |v: &String| authority::leads_here(v);
                 // Put back where it was before: addresses may have gone meanwhile.
                 let live = |d: &Declared| d.name() == set.name && text(d.object, "/status/state") == "Live";
                 let known = self.drifted(w, &set.name) || Declared::all(w, "maildomains").any(|d| live(&d));
-                if set.rtype != RecordType::MX || !set.values.iter().any(ours) || known {
+                if set.rtype != RecordType::MX || server.by_others.contains(&i) || !set.values.iter().any(ours) || known
+                {
                     continue;
                 }
                 let takes = w.groupware.values().any(|s| {
@@ -425,7 +404,7 @@ impl Properties {
                 }
                 let claim = w.of("maildomainclaims").find(|(k, _)| k.name == d.row.name);
                 let holder = claim.map(|(_, c)| text(c, "/spec/owner/uid"));
-                if holder != Some(owner) {
+                if holder != Some(owner) && !w.notes.forced.contains(owner) {
                     return Err(format!(
                         "I9: {} is provisioned for {owner}, the claim is held by {holder:?}",
                         d.row.name
@@ -455,6 +434,7 @@ impl Properties {
                     && ready(object.object)
                     && !self.drifted(w, &name)
                     && !w.notes.abandoned(uid(object.object))
+                    && !Self::is_forged(w, &object)
                     && !object.is_observed()
                     // Its parent was, until a moment ago: it says itself that it is not its own.
                     && text(object.object, "/status/ownership") != "Observed"
@@ -476,6 +456,12 @@ impl Properties {
         let tenant =
             server.domains.get(domain.name().as_str()).and_then(|d| server.tenants.get(d.row.tenant.as_deref()?));
         tenant.and_then(|t| t.row.owner.as_deref()).is_some_and(|owner| w.notes.abandoned(owner))
+    }
+
+    /// Whether the status of an object, or of one above it, is not the operator's.
+    fn is_forged(w: &World, object: &Declared) -> bool {
+        let mut above = std::iter::successors(Some(*object), |d| d.parent());
+        above.any(|d| w.notes.forged.contains(uid(d.object)))
     }
 
     /// Name under which drift of an object is noted.

@@ -329,6 +329,9 @@ fn run_here(plan: &Plan, subject: &Subject, user: Vec<User>) -> Outcome {
         match exit {
             Exit::Crash => {
                 crashes += 1;
+                if let Some(ahead) = c.world.restart.take() {
+                    sim.set_ahead(ahead);
+                }
                 c.ops.retain(|o| matches!(o.state, State::Late(_)));
                 c.streams.clear();
             }
@@ -459,7 +462,8 @@ fn enabled(c: &mut Core, plain: bool) -> Vec<(Act, Arc<str>)> {
         c.ops.iter().filter(waiting).map(|o| (Act::Op(o.id), o.lane.clone())).collect();
     c.streams.retain(|s| !s.tx.is_closed());
     for s in &mut c.streams {
-        if (plain || s.stalled <= c.step) && c.world.api.has_event(&mut s.watch) {
+        let held = c.world.held.get(s.watch.kind.plural).is_some_and(|(until, _)| c.world.ms < *until);
+        if !held && (plain || s.stalled <= c.step) && c.world.api.has_event(&mut s.watch) {
             acts.push((Act::Event(s.id), s.lane.clone()));
         }
     }
@@ -467,7 +471,10 @@ fn enabled(c: &mut Core, plain: bool) -> Vec<(Act, Arc<str>)> {
     if c.cluster.0 != c.world.api.rv {
         c.cluster = (c.world.api.rv, c.world.api.cluster_steps());
     }
-    acts.extend(c.cluster.1.iter().map(|e| (Act::Cluster(e.clone()), cluster.clone())));
+    // Garbage is collected by those who watch too: while a watch is held they are as late.
+    let late = c.world.held.values().any(|(until, _)| c.world.ms < *until);
+    let steps = c.cluster.1.iter().filter(|s| !late || !matches!(s, Cluster::Collect(_)));
+    acts.extend(steps.map(|e| (Act::Cluster(e.clone()), cluster.clone())));
     let settled = c.world.ms - c.changed_ms >= SETTLED_MS;
     let ready = |u: &User| match u.when {
         When::Now => true,
@@ -509,7 +516,8 @@ fn idle(c: &mut Core, plain: bool) -> Option<u64> {
         _ => None,
     });
     let user = c.user.first().map(|_| (c.changed_ms + SETTLED_MS).saturating_sub(now).max(1));
-    Some(due.chain(user).min().unwrap_or(120_000))
+    let held = c.world.held.values().filter(|(until, _)| *until > now).map(|(until, _)| until - now);
+    Some(due.chain(user).chain(held).min().unwrap_or(120_000))
 }
 
 /// Carries out one action; true = the operator crashes now.
@@ -520,7 +528,7 @@ fn apply(c: &mut Core, act: Act, f: usize) -> bool {
             let line = c.world.user(&u.step);
             c.changed_ms = c.world.ms;
             c.trace(|| line);
-            false
+            c.world.restart.is_some()
         }
         Act::Cluster(step) => {
             c.world.api.actor = crate::api::Actor::Cluster;

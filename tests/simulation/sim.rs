@@ -5,6 +5,7 @@
 
 use crate::api::{Actor, Cluster, Req, Resp, Watch, failure, text};
 use crate::pin;
+use crate::plant::Bug;
 use crate::world::{User, World};
 use bytes::Bytes;
 use futures::StreamExt;
@@ -13,7 +14,7 @@ use mailtenant_clock::{Clock, Random};
 use mailtenant_groupware::BackendError;
 use serde_json::Value;
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use tokio::sync::{Notify, mpsc, oneshot};
 
@@ -141,11 +142,13 @@ impl Core {
         let reply = match call {
             Call::Api(r) => {
                 self.world.listed(r);
-                if r.method != "GET" && !r.path.contains("/leases") {
+                // A status with a field of somebody else in it is never as applied: applying it again changes nothing.
+                let again = !self.world.notes.was_forged.is_empty() && r.path.ends_with("/status");
+                if r.method != "GET" && !r.path.contains("/leases") && !again {
                     self.changed_ms = self.world.ms;
                     self.last_write = format!("{} {}", r.method, r.path);
                 }
-                Reply::Resp(self.world.api.handle(r, stale))
+                Reply::Resp(self.world.as_watched(r).unwrap_or_else(|| self.world.api.handle(r, stale)))
             }
             Call::Backend { run, what, .. } => match run.take() {
                 Some(run) => {
@@ -210,6 +213,8 @@ pub struct Sim {
     /// Virtual time (ms) at a moment of the runtime's clock: between two looks of the driver time moves on too.
     since: Arc<Mutex<Option<(u64, tokio::time::Instant)>>>,
     random: Arc<Mutex<u64>>,
+    /// How far the operator's wall clock is from the cluster's, in ms.
+    ahead: Arc<AtomicI64>,
 }
 
 impl Sim {
@@ -221,6 +226,7 @@ impl Sim {
             looks: Arc::new(AtomicU64::new(0)),
             since: Arc::default(),
             random: Arc::new(Mutex::new(seed)),
+            ahead: Arc::default(),
         }
     }
 
@@ -230,7 +236,18 @@ impl Sim {
 
     /// Header of an answer, by the cluster's clock.
     fn date(&self) -> String {
-        self.now().strftime("%a, %d %b %Y %H:%M:%S GMT").to_string()
+        self.cluster_now().strftime("%a, %d %b %Y %H:%M:%S GMT").to_string()
+    }
+
+    fn cluster_now(&self) -> jiff::Timestamp {
+        let since = *self.since.lock().unwrap_or_else(|e| e.into_inner());
+        let ms = pin::EPOCH_MS + since.map_or(0, |(ms, at)| ms + at.elapsed().as_millis() as u64);
+        jiff::Timestamp::from_millisecond(ms as i64).unwrap_or_default()
+    }
+
+    /// Puts the operator's wall clock so far from the cluster's.
+    pub(crate) fn set_ahead(&self, ms: i64) {
+        self.ahead.store(ms, Ordering::Relaxed);
     }
 
     pub(crate) fn set_ms(&self, ms: u64) {
@@ -240,15 +257,15 @@ impl Sim {
     }
 
     /// The client as the process makes it: each request with a time limit, nothing retried behind the operator's back.
-    /// `cached`: a planted bug, lists with a selector are taken from a cache.
-    pub fn limited_client(&self, layer: &mailtenant_runtime::requests::RequestLayer, cached: bool) -> kube::Client {
-        kube::Client::new(tower::ServiceBuilder::new().layer(layer.clone()).service(self.service(cached)), "default")
+    /// Planted bugs: lists with a selector from a cache, single objects as the watches have told them, no `Date`.
+    pub fn limited_client(&self, layer: &mailtenant_runtime::requests::RequestLayer, bug: Option<Bug>) -> kube::Client {
+        kube::Client::new(tower::ServiceBuilder::new().layer(layer.clone()).service(self.service(bug)), "default")
     }
 
     #[allow(clippy::type_complexity)]
     fn service(
         &self,
-        cached: bool,
+        bug: Option<Bug>,
     ) -> impl tower::Service<
         http::Request<kube::client::Body>,
         Response = http::Response<UnsyncBoxBody<Bytes, BoxError>>,
@@ -275,11 +292,10 @@ impl Sim {
                     accept: header("accept"),
                     body: if body.is_empty() { Value::Null } else { serde_json::from_slice(&body)? },
                 };
-                if cached
-                    && r.method == "GET"
-                    && r.query.contains_key("fieldSelector")
-                    && !r.query.contains_key("watch")
-                {
+                let list = r.query.contains_key("fieldSelector");
+                let cached =
+                    (bug == Some(Bug::CachedLists) && list) || (bug == Some(Bug::LooksAtWatches) && r.query.is_empty());
+                if cached && r.method == "GET" && !r.query.contains_key("watch") {
                     r.query.insert("resourceVersion".into(), "0".into());
                 }
                 let lane = match r.method.as_str() {
@@ -292,7 +308,7 @@ impl Sim {
                     Reply::Resp(r) => http::Response::builder()
                         .status(r.code)
                         .header("content-type", "application/json")
-                        .header("date", sim.date())
+                        .header("date", if bug == Some(Bug::OwnClockOnly) { String::new() } else { sim.date() })
                         .body(Full::new(Bytes::from(r.body.to_string())).map_err(|e| match e {}).boxed_unsync())?,
                     Reply::Stream(rx) => {
                         let frames = futures::stream::unfold(rx, |mut rx| async move {
@@ -360,9 +376,7 @@ impl Clock for Sim {
         if self.looks.fetch_add(1, Ordering::Relaxed) == MAX_LOOKS {
             self.spinning.notify_one();
         }
-        let since = *self.since.lock().unwrap_or_else(|e| e.into_inner());
-        let ms = pin::EPOCH_MS + since.map_or(0, |(ms, at)| ms + at.elapsed().as_millis() as u64);
-        jiff::Timestamp::from_millisecond(ms as i64).unwrap_or_default()
+        self.cluster_now() + jiff::SignedDuration::from_millis(self.ahead.load(Ordering::Relaxed))
     }
 }
 

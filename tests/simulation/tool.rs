@@ -6,10 +6,12 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, dead_code, reason = "a tool of tests")]
 
 mod api;
+mod authority;
 mod declared;
 mod dns;
 mod end;
 mod groupware;
+mod hostile;
 mod hunt;
 mod operator;
 mod pin;

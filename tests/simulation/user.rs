@@ -3,6 +3,7 @@
 use crate::api::Req;
 use crate::dns::ByHand as InDns;
 use crate::groupware::ByHand as AtServer;
+use crate::hostile::Hostile;
 use crate::schedule::Rng;
 use crate::wider::Wide;
 use crate::world::{Step, User, When};
@@ -123,7 +124,7 @@ fn create(o: Object, shape: &Shape, rng: &mut Rng) -> Step {
 }
 
 /// What the platform team sets up.
-pub fn platform(rng: &mut Rng, wide: &Wide) -> Vec<Step> {
+pub fn platform(rng: &mut Rng, wide: &Wide, hostile: &Hostile) -> Vec<Step> {
     let lags = [vec![], vec![500], vec![2_000, 30_000]];
     let mut steps = vec![
         at_server(AtServer::Password { password: "pw".into() }),
@@ -147,7 +148,7 @@ pub fn platform(rng: &mut Rng, wide: &Wide) -> Vec<Step> {
         post(
             &format!("{GROUP}/dnsbackends"),
             json!({"metadata": {"name": "pdns"}, "spec": {"allowedNamespaces": {"from": "All"},
-            "requireProof": wide.require_proof, "zones": [{"name": "acme.test"}, {"name": "shared.test"}],
+            "requireProof": wide.require_proof, "zones": hostile.zones(),
             "powerdns": {"url": DNS, "apiKeySecretRef": {"name": "pdns", "key": "key"}}}}),
         ),
     ];
@@ -321,8 +322,10 @@ pub fn when(rng: &mut Rng) -> When {
 pub fn user(seed: u64) -> Vec<User> {
     let mut rng = Rng::new(seed ^ 0x05EE_D0FA_05E4);
     let mut wide = Wide::new(seed);
+    let mut hostile = Hostile::new(seed);
     let shape = Shape { retain: rng.chance(300), adopt: rng.chance(300), manual: wide.manual };
-    let mut out: Vec<User> = platform(&mut rng, &wide).into_iter().map(|step| User { when: When::Now, step }).collect();
+    let mut out: Vec<User> =
+        platform(&mut rng, &wide, &hostile).into_iter().map(|step| User { when: When::Now, step }).collect();
     out.extend(["a", "b"].map(|ns| User { when: When::Now, step: namespace(ns) }));
     let rounds = 1 + rng.below(2);
     for round in 0..rounds {
@@ -337,10 +340,12 @@ pub fn user(seed: u64) -> Vec<User> {
             }
         }
         out.extend(wide.before());
+        out.extend(hostile.before());
         let pause = rng.chance(300);
         for o in objects {
             let when = if pause { when(&mut rng) } else { When::Now };
             out.push(User { when, step: create(o, &shape, &mut rng) });
+            out.extend(hostile.made(o));
         }
         for n in 0..rng.below(7) {
             let when = when(&mut rng);
@@ -361,6 +366,7 @@ pub fn user(seed: u64) -> Vec<User> {
                 });
             }
         }
+        out.extend(hostile.then(round == 0, round + 1 == rounds));
         let together = rng.chance(500);
         let first = when(&mut rng);
         for (i, step) in deletions(&mut rng, &shape).into_iter().enumerate() {
@@ -375,5 +381,6 @@ pub fn user(seed: u64) -> Vec<User> {
         }
     }
     out.extend(wide.after());
+    out.extend(hostile.after());
     out
 }

@@ -12,6 +12,10 @@ pub struct World {
     pub dns: BTreeMap<String, dns::Server>,
     /// Virtual time since the start.
     pub ms: u64,
+    /// Resources whose watches deliver nothing: before which time (ms), and the revision up to which they have told.
+    pub held: BTreeMap<String, (u64, u64)>,
+    /// The operator is to be restarted now, and how far its wall clock is off from then on, in ms.
+    pub restart: Option<i64>,
     pub notes: Notes,
 }
 
@@ -35,6 +39,12 @@ pub struct Notes {
     pub calls: Vec<String>,
     /// Op at which each groupware server was emptied.
     pub emptied: BTreeMap<String, u64>,
+    /// Uids whose status somebody else wrote, until the operator writes it again.
+    pub forged: BTreeSet<String>,
+    /// The same, for ever: what somebody else put into it beside ours stays.
+    pub was_forged: BTreeSet<String>,
+    /// The operator's wall clock was ahead of the cluster's at some time: what it began then lasts longer.
+    pub clock_ahead: bool,
     /// Op at which the answer of the last complete read of each (server, domain) went out.
     pub last_op: u64,
 }
@@ -58,7 +68,32 @@ pub enum Step {
         name: String,
         server: String,
     },
+    /// Watches of a resource deliver nothing for so long.
+    Hold {
+        resource: String,
+        ms: u64,
+    },
+    /// The operator is killed and started again, with a wall clock that is so far from the cluster's.
+    Restart {
+        ahead_ms: i64,
+    },
+    /// Somebody who may write the status of one object writes there what stands in that of another one.
+    Forge {
+        object: Named,
+        like: Named,
+    },
+    /// A finalizer of somebody else is put on an object, or taken off.
+    Finalizer {
+        object: Named,
+        on: bool,
+    },
 }
+
+/// Namespace, resource and name.
+pub type Named = (String, String, String);
+
+/// The finalizer of somebody else.
+pub const STRANGER: &str = "example.com/hold";
 
 /// When a user does it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -87,7 +122,15 @@ impl Notes {
 
 impl World {
     pub fn new() -> Self {
-        World { api: Api::new(), groupware: BTreeMap::new(), dns: BTreeMap::new(), ms: 0, notes: Notes::default() }
+        World {
+            api: Api::new(),
+            groupware: BTreeMap::new(),
+            dns: BTreeMap::new(),
+            ms: 0,
+            held: BTreeMap::new(),
+            restart: None,
+            notes: Notes::default(),
+        }
     }
 
     /// Sets the time, also for what the API stamps.
@@ -109,6 +152,7 @@ impl World {
                 let answer = self.api.handle(r, 0);
                 if answer.code < 300 {
                     self.passwords(r);
+                    self.forgeries(r);
                     self.notes.orphaned.extend(orphaned);
                     self.notes.forced.extend(below);
                     self.notes.bare.extend(bare);
@@ -123,6 +167,11 @@ impl World {
                 let touched = self.groupware.entry(server.clone()).or_default().by_hand(step);
                 if *step == groupware::ByHand::Empty {
                     self.notes.emptied.insert(server.clone(), self.notes.last_op);
+                }
+                match step {
+                    groupware::ByHand::Away => self.away(server),
+                    groupware::ByHand::Back => drop(self.notes.emptied.remove(server)),
+                    _ => {}
                 }
                 touched.into_iter().for_each(|t| *self.notes.drifted.entry(t).or_default() += 1);
                 format!("by hand at {server}: {step:?}")
@@ -143,7 +192,67 @@ impl World {
                 }
                 line
             }
+            Step::Hold { resource, ms } => {
+                self.held.insert(resource.clone(), (self.ms + ms, self.api.rv));
+                format!("watches of {resource} are held for {ms} ms")
+            }
+            Step::Restart { ahead_ms } => {
+                self.restart = Some(*ahead_ms);
+                self.notes.clock_ahead |= *ahead_ms > 0;
+                format!("the operator is restarted, its clock {ahead_ms} ms ahead")
+            }
+            Step::Forge { object, like } => {
+                let status = self.named(like).map(|v| v["status"].clone()).filter(serde_json::Value::is_object);
+                let Some(status) = status else { return format!("{like:?} has no status to be copied") };
+                let (ns, res, name) = object;
+                let path = format!("{}/namespaces/{ns}/{res}/{name}/status", crate::user::GROUP);
+                let body = serde_json::json!({"status": status});
+                self.user(&Step::Api(Req::new("PATCH", &path, crate::user::MERGE, body)))
+            }
+            Step::Finalizer { object, on } => {
+                let all = self.named(object).map(|v| v["metadata"]["finalizers"].clone()).unwrap_or_default();
+                let mut all: Vec<String> = serde_json::from_value(all).unwrap_or_default();
+                all.retain(|f| f != STRANGER);
+                all.extend(on.then(|| STRANGER.to_string()));
+                let (ns, res, name) = object;
+                let path = format!("{}/namespaces/{ns}/{res}/{name}", crate::user::GROUP);
+                let body = serde_json::json!({"metadata": {"finalizers": all}});
+                self.api.actor = Actor::User;
+                let answer = self.api.handle(&Req::new("PATCH", &path, crate::user::MERGE, body), 0);
+                format!("user puts finalizers {all:?} on {path} = {}", answer.code)
+            }
         }
+    }
+
+    /// Another server answers in the place of one. Who has less than two mailboxes there cannot see it by that.
+    fn away(&mut self, server: &str) {
+        self.notes.emptied.insert(server.to_string(), self.notes.last_op);
+        let all: Vec<_> = crate::declared::KINDS.iter().flat_map(|k| crate::declared::Declared::all(self, k)).collect();
+        let few = |ns: &str| {
+            let known = |d: &&crate::declared::Declared| {
+                d.key.res == "mailboxes" && d.key.ns == ns && !text(d.object, "/status/ownership").is_empty()
+            };
+            all.iter().filter(known).count() < 3
+        };
+        let blind = all.iter().filter(|d| few(&d.key.ns)).map(|d| text(d.object, "/metadata/uid").to_string());
+        let blind: Vec<String> = blind.collect();
+        self.notes.forced.extend(blind);
+    }
+
+    fn named(&self, (ns, res, name): &Named) -> Option<&crate::api::Obj> {
+        let here = |k: &&Key| k.res == res && k.ns == *ns && k.name == *name;
+        self.api.objs.iter().find(|(k, _)| here(k)).map(|(_, v)| v)
+    }
+
+    /// Whose status is not the operator's any more.
+    fn forgeries(&mut self, r: &Req) {
+        let Some(path) = r.path.strip_suffix("/status").filter(|_| r.method == "PATCH") else { return };
+        let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
+        let ["apis", _, _, "namespaces", ns, res, name] = parts.as_slice() else { return };
+        let uid = self.named(&(ns.to_string(), res.to_string(), name.to_string()));
+        let uid = uid.map(|v| text(v, "/metadata/uid").to_string());
+        self.notes.was_forged.extend(uid.clone());
+        self.notes.forged.extend(uid);
     }
 
     fn below(&self, uids: &[String]) -> Vec<String> {
@@ -185,8 +294,14 @@ impl World {
         if orphan { (hits, vec![]) } else { (vec![], hits) }
     }
 
-    /// A finalizer that was put back makes its object whole again.
+    /// A finalizer that was put back makes its object whole again, and a status that the operator wrote is its own.
     pub fn made_whole(&mut self) {
+        if let Some(c) = self.api.log.last().filter(|c| c.actor == Actor::Operator)
+            && let (Some(old), Some(new)) = (&c.old, &c.new)
+            && old["status"] != new["status"]
+        {
+            self.notes.forged.remove(text(new, "/metadata/uid"));
+        }
         if !self.notes.bare.is_empty() {
             let whole: Vec<String> = self
                 .api
@@ -197,6 +312,19 @@ impl World {
                 .collect();
             self.notes.bare.retain(|uid| !whole.contains(uid));
         }
+    }
+
+    /// A planted bug asks for one object as the watch has told it: the answer while that watch is held.
+    pub fn as_watched(&self, r: &Req) -> Option<crate::api::Resp> {
+        if r.method != "GET" || r.query.get("resourceVersion").is_none_or(|v| v != "0") {
+            return None;
+        }
+        let (path, name) = r.path.trim_matches('/').rsplit_once('/')?;
+        let res = path.rsplit('/').next()?;
+        let (_, rv) = self.held.get(res).filter(|(until, _)| self.ms < *until)?;
+        let here = |k: &Key| k.res == res && k.name == name && path.contains(&format!("/namespaces/{}/", k.ns));
+        let last = self.api.log.iter().rev().find(|c| c.rv <= *rv && here(&c.key))?;
+        Some(crate::api::Resp { code: 200, body: last.new.as_deref()?.clone() })
     }
 
     /// What a live list of the operator was shown.

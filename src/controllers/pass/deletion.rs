@@ -13,6 +13,7 @@ use jiff::Timestamp;
 use kube::Resource;
 use mailtenant_api::*;
 use mailtenant_groupware::{BackendError, DomainName, DomainSnapshot, Removal};
+use mailtenant_mail::name;
 use mailtenant_runtime::dispatch::Next;
 use mailtenant_runtime::finalizer::Cleanup;
 use mailtenant_runtime::store::NamespacedName;
@@ -149,7 +150,7 @@ pub async fn not_there(ctx: &Ctx, server: &crate::connections::Groupware, instan
 fn mx_entries(domain: &MailDomain) -> impl Iterator<Item = &mail_domain::RecordStatus> {
     let own = a_label(domain);
     let records = domain.status.iter().flat_map(|s| &s.dns).flat_map(|d| &d.records);
-    records.filter(move |r| r.purpose == Purpose::MX && mailtenant_mail::name::is_within(&r.name, &own))
+    records.filter(move |r| r.purpose == Purpose::MX && name::is_within(&r.name, &own))
 }
 
 fn mx_is_ours(domain: &MailDomain) -> bool {
@@ -194,9 +195,9 @@ pub fn draining(domain: &MailDomain, leaving: bool, now: Timestamp) -> Option<No
     }
     // The journal, not the state: it names MX before MX is written.
     let left = match &status.draining_until {
-        Some(until) if until.parse::<Timestamp>().is_err() => {
+        Some(until) if !may_be_the_end(domain, until) => {
             let text = format!(
-                "status.drainingUntil of MailDomain {object} cannot be read: the domain's own pass sets it anew"
+                "status.drainingUntil of MailDomain {object} cannot be right: the domain's own pass sets it anew"
             );
             return Some(NotReady::waiting(Reason::Draining, text));
         }
@@ -212,6 +213,13 @@ pub fn draining(domain: &MailDomain, leaving: bool, now: Timestamp) -> Option<No
     let message =
         format!("resolvers may send mail for {name} here until {until}: the backend goes on accepting till then");
     Some(NotReady { next: Next::After(left), ..NotReady::waiting(Reason::Draining, message) })
+}
+
+/// Whether a stamp can be the end of draining: it can be read, and is after the deletion was asked for. Whoever may write the
+/// status must not end the wait with it.
+pub fn may_be_the_end(domain: &MailDomain, until: &str) -> bool {
+    let asked = domain.metadata.deletion_timestamp.as_ref().map(|t| t.0);
+    until.parse::<Timestamp>().is_ok_and(|until| asked.is_some_and(|asked| until > asked))
 }
 
 /// Time until a stamp; none if it has passed.
@@ -258,6 +266,7 @@ mod tests {
         let ours = || json!({"state": "Ok", "ownership": "Created"});
         let found = || json!({"state": "Ok", "ownership": "Observed"});
         let missing = || json!({"state": "Missing"});
+        let above = || json!({"state": "Ok", "ownership": "Created", "name": "test"});
         for (name, policy, mx, until, waits) in [
             ("ours", "Full", ours(), Value::Null, true),
             ("withdrawn, old TTL", "Full", Value::Null, json!("2026-01-01T00:10:01Z"), true),
@@ -266,9 +275,11 @@ mod tests {
             // Whoever may write a status must not end the wait with it.
             ("unreadable", "Full", Value::Null, json!("soon"), true),
             ("empty", "Full", Value::Null, json!(""), true),
+            ("over before the deletion", "Full", Value::Null, json!("2025-12-31T00:00:00Z"), true),
             ("ours, observed", "Observe", ours(), Value::Null, true),
             ("led here before us", "Full", found(), Value::Null, true),
             ("led here before us, observed", "Observe", found(), Value::Null, true),
+            ("a name above, of somebody else", "Full", above(), Value::Null, false),
             ("leads elsewhere, observed", "Observe", missing(), Value::Null, false),
             ("withdrawn, old TTL, observed", "Observe", Value::Null, json!("2026-01-01T00:10:01Z"), true),
         ] {

@@ -215,7 +215,7 @@ async fn take_back(ctx: &Ctx, p: &Progress) -> Step<bool> {
 /// MX leaves, or goes back to what it was; only then the rest waits for its TTL. One that leads here and is not ours has to
 /// be changed by somebody else first: mail comes here as long.
 pub async fn withdraw_mx(ctx: &Ctx, p: &mut Progress, above: &Above) -> Step<()> {
-    if p.status.draining_until.as_ref().is_some_and(|until| until.parse::<jiff::Timestamp>().is_err()) {
+    if p.status.draining_until.as_ref().is_some_and(|until| !deletion::may_be_the_end(&p.object, until)) {
         // Nobody knows when it began: it begins now.
         p.status.draining_until = Some(p.mx_is_cached_until(ctx.latest_now()));
         p.write(ctx).await?;
