@@ -38,7 +38,7 @@ fn asked(w: &World, key: &Key, uid_of: &str) -> Option<u64> {
 /// Whether something was so of an object at a revision, and ever since.
 fn ever_since(w: &World, key: &Key, rv: u64, so: impl Fn(&Value) -> bool) -> bool {
     let of_it = || w.api.log.iter().filter(|c| c.key == *key);
-    let then = of_it().filter(|c| c.rv <= rv).last().and_then(|c| c.new.as_ref());
+    let then = of_it().rfind(|c| c.rv <= rv).and_then(|c| c.new.as_ref());
     then.is_some_and(|v| so(v)) && of_it().filter(|c| c.rv > rv).all(|c| c.new.as_ref().is_some_and(|v| so(v)))
 }
 

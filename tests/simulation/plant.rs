@@ -46,7 +46,7 @@ impl Bug {
         (Bug::NoAliasesTo, "I1"),
         (Bug::CachedLists, "I1"),
         (Bug::ReplacesSets, "I8"),
-        (Bug::LooksAtWatches, "I3 I5"),
+        (Bug::LooksAtWatches, "I3 I5 I7"),
         (Bug::OwnClockOnly, "I7"),
         (Bug::AsksPrimaryOnly, "I7 signature"),
     ];
