@@ -46,7 +46,8 @@ pub trait DnsServer: Send + Sync {
 #[async_trait]
 pub trait Resolver: Send + Sync {
     /// The set as each server has it, in the order of the servers. An error if none answers; a server that does not
-    /// answer while others do is left out. [`BackendError::NotFound`]: every server answers that it has no such zone.
+    /// answer while others do is left out. [`BackendError::NotFound`]: every server refuses,
+    /// since it has no such zone, or does not answer us.
     async fn lookup(&self, name: &str, rtype: RecordType) -> Result<Vec<RrSet>>;
 }
 

@@ -65,7 +65,7 @@ impl Resolver for DirectResolver {
 }
 
 /// The set as each server has it. Servers that do not answer are left out. An error: none answers;
-/// [`BackendError::NotFound`] if each refused, since none of them has a zone for the name.
+/// [`BackendError::NotFound`] if each refused: none has a zone for the name, or none answers us.
 async fn ask_all(servers: &[SocketAddr], name: &str, rtype: RecordType) -> Result<Vec<RrSet>> {
     let question = wire_name(name)?;
     let mut running: FuturesOrdered<_> =

@@ -1,6 +1,7 @@
 //! The way out of a domain (I1, I7): MX leaves first, then its mailboxes and aliases are waited for and the old TTL, then
 //! the domain at the backend goes, the rest of the records, and the claim.
 
+use super::gather::no_answer;
 use super::journal;
 use super::parents;
 use super::plan::{self, never_verified};
@@ -237,15 +238,18 @@ async fn others_mx_has_left(ctx: &Ctx, p: &mut Progress, above: &Above, before: 
     let declared = p.object.spec.dns.backend_ref.as_ref().map(|r| r.name.clone());
     let backend = p.status.dns.as_ref().and_then(|d| d.backend.clone()).or(declared);
     let (Some(backend), Some(instance)) = (backend, above.instance()) else { return Ok(()) };
+    if never_made(p.status.ownership) {
+        // Mail for the name comes here, if it does, for somebody else who has it at the server.
+        return Ok(());
+    }
     let hosts: Vec<&str> = instance.backend.spec.hosts.mx.iter().map(|mx| mx.host.as_str()).collect();
     let (dns, name) = (ctx.dns(&backend).await?, a_label(&p.object));
     let led = before.iter().any(leads) || p.status.dns.as_ref().is_some_and(|d| d.mx_ttl.is_some());
     let seen = match dns.resolver.lookup(&name, RecordType::MX).await {
         Ok(seen) => seen,
-        Err(BackendError::NotFound(_)) => vec![],
         Err(error) if led => {
             p.set_journal(before, None);
-            return Err(NotReady::backend(&dns.label(), &error).into());
+            return Err(NotReady::backend(&dns.label(), &no_answer(&name, error)).into());
         }
         Err(_) => return Ok(()),
     };
@@ -314,7 +318,7 @@ async fn withdraw_own_mx(ctx: &Ctx, p: &mut Progress) -> Step<()> {
     let journal = match journal::carry_out(ctx, p, &dns, &zone, &aim).await? {
         // No MX of ours is in a zone that is gone from this server; others may have it.
         Converged::ZoneGone => {
-            gone_everywhere(&dns, &ours.name, p).await?;
+            gone_everywhere(&dns, &ours.name, p, true).await?;
             let none = RrSet { name: ours.name.clone(), rtype: RecordType::MX, ttl: 0, values: vec![] };
             aim.plan(&p.journal(), p.previous_mx(), &[none]).journal
         }
@@ -323,7 +327,7 @@ async fn withdraw_own_mx(ctx: &Ctx, p: &mut Progress) -> Step<()> {
             return Err(NotReady::retry(Reason::BackendUnreachable, text).into());
         }
         Converged::Settled { plan, .. } => {
-            gone_everywhere(&dns, &ours.name, p).await?;
+            gone_everywhere(&dns, &ours.name, p, false).await?;
             plan.journal
         }
         Converged::Contended => {
@@ -346,10 +350,12 @@ fn begins_to_drain(journal: &[RecordStatus], status: &MailDomainStatus) -> bool 
 }
 
 /// The servers that resolvers ask do not show our MX any more: only then does the old TTL begin to run out.
-async fn gone_everywhere(dns: &Dns, name: &str, p: &Progress) -> Step<()> {
+///
+/// `zone_is_gone`, by the word of the server that is written to: then its DNS servers refuse, and that agrees with it.
+async fn gone_everywhere(dns: &Dns, name: &str, p: &Progress, zone_is_gone: bool) -> Step<()> {
     let seen = match dns.resolver.lookup(name, RecordType::MX).await {
-        Err(BackendError::NotFound(_)) => vec![],
-        seen => seen.map_err(|e| NotReady::backend(&dns.label(), &e))?,
+        Err(BackendError::NotFound(_)) if zone_is_gone => vec![],
+        seen => seen.map_err(|e| NotReady::backend(&dns.label(), &no_answer(name, e)))?,
     };
     let put_back = p.previous_mx().map(|m| m.values).unwrap_or_default();
     if shows_ours(&seen, &p.journal(), &put_back) {

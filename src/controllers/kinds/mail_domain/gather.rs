@@ -229,10 +229,18 @@ async fn zone(pass: &Pass<'_>) -> Step<Zone> {
 async fn lookup(pass: &Pass<'_>, name: &str, rtype: RecordType) -> Step<Vec<RrSet>> {
     let zone = pass.zone()?;
     let seen = zone.resolver().lookup(name, rtype).await;
-    Ok(seen.map_err(|e| NotReady::backend(&zone.label(), &e))?)
+    Ok(seen.map_err(|e| NotReady::backend(&zone.label(), &no_answer(name, e)))?)
 }
 
 /// Whether every authoritative server shows the challenge.
+/// A server that refuses does not say what it has: it may answer others.
+pub fn no_answer(name: &str, error: BackendError) -> BackendError {
+    match error {
+        BackendError::NotFound(_) => BackendError::unavailable(format!("no DNS server answers for {name}")),
+        error => error,
+    }
+}
+
 async fn proven(pass: &Pass<'_>) -> Step<bool> {
     let value = challenge_value(&pass.uid(), &pass.name);
     let seen = lookup(pass, &challenge_name(&pass.name), RecordType::TXT).await?;
