@@ -97,3 +97,52 @@ async fn mx_leaves_first_and_mail_is_taken_until_the_old_ttl_is_over() {
         mail::send(w.stack, "x@elsewhere.example", &alice, "too late", None).await.expect_err("nobody is there");
     assert!(refused.0 >= 550, "{refused:?}");
 }
+
+const OUTSIDER: &str = "x@elsewhere.example";
+
+/// An adopted domain, or one that was moved here before it was declared: its MX is not ours to change.
+#[tokio::test]
+async fn an_mx_that_led_here_before_the_tenant_is_waited_for() {
+    let w = World::new("ledhere").await;
+    let zone = w.zone();
+    dns::put(w.stack, &zone, &zone, "MX", 3, &["10 mx1.mail.example.net."]).await;
+    w.tenant(&["alice"]).await;
+    let (alice, password, before) = (w.address("alice"), w.password("alice").await, w.sql.last_change().await);
+    for kind in TENANT_KINDS {
+        w.k.delete_all(kind).await;
+    }
+    w.k.blocked("MailDomain", "main", "Draining", &["mx1.mail.example.net", "change it"], secs(60)).await;
+    w.k.blocked("Mailbox", "alice", "Draining", &[&zone], secs(60)).await;
+    mail::send(w.stack, OUTSIDER, &alice, "still led here", None).await.expect("mail is taken");
+    mail::arrives(w.stack, (&alice, &password), "still led here").await;
+    let changed = w.sql.changes(before, &format!("%{}%", w.ns)).await;
+    let changed: Vec<_> = changed.iter().filter(|c| c.table == "mailbox").map(|c| &c.op).collect();
+    assert!(changed.iter().all(|op| *op != "DELETE"), "{changed:?}");
+    // Whoever edits the DNS moves it.
+    dns::put(w.stack, &zone, &zone, "MX", 3, &["10 mx.elsewhere.example."]).await;
+    w.empty(secs(120)).await;
+    assert_eq!(dns::contents(w.stack, &zone, &zone, "MX").await, ["10 mx.elsewhere.example."]);
+}
+
+/// Nobody withdraws the MX of a domain that is only observed: its mailboxes are not destroyed below it.
+#[tokio::test]
+async fn below_an_observed_domain_with_mx_here_nothing_is_destroyed() {
+    let w = World::new("watched").await;
+    let zone = w.zone();
+    w.tenant(&["alice"]).await;
+    let (alice, password) = (w.address("alice"), w.password("alice").await);
+    w.k.patch("MailDomain", "main", json!({"spec": {"managementPolicy": "Observe"}})).await;
+    w.k.ready("MailDomain", "main", secs(60)).await;
+    for kind in ["MailDomain", "Mailbox"] {
+        w.k.delete_all(kind).await;
+    }
+    w.k.blocked("Mailbox", "alice", "Draining", &["managementPolicy: Full"], secs(60)).await;
+    assert!(!dns::contents(w.stack, &zone, &zone, "MX").await.is_empty());
+    mail::send(w.stack, OUTSIDER, &alice, "still here", None).await.expect("mail is taken");
+    mail::arrives(w.stack, (&alice, &password), "still here").await;
+    // The way out that the message names.
+    w.k.patch("MailDomain", "main", json!({"spec": {"managementPolicy": "Full"}})).await;
+    w.k.gone("Mailbox", "alice", secs(120)).await;
+    w.k.gone("MailDomain", "main", secs(120)).await;
+    assert_eq!(dns::contents(w.stack, &zone, &zone, "MX").await, [""; 0]);
+}

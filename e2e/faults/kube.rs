@@ -229,8 +229,47 @@ async fn every_request_to_kubernetes_may_fail() {
         let watched = broken.iter().filter(|kind| kind.starts_with("watch ")).count();
         assert_eq!(watched, 9, "{fault:?}: {broken:?}");
     }
+    a_late_watch().await;
     all_at_once().await;
     super::no_panic(Platform::rough()).await;
+}
+
+/// What was acknowledged before a deletion counts, also if its watch has not told of it: mail is destroyed by no picture of
+/// yesterday.
+async fn a_late_watch() {
+    let w = World::on(Platform::rough, "late").await;
+    w.tenant(&["alice"]).await;
+    let address = w.address("alice");
+    let proxy = w.platform.kube.as_ref().expect("the rough platform has a proxy");
+    let others = [
+        "groupwarebackends",
+        "dnsbackends",
+        "maildomains",
+        "mailboxes",
+        "mailaliases",
+        "maildomainclaims",
+        "secrets",
+        "namespaces",
+        "customresourcedefinitions",
+    ];
+    let open = others.iter().flat_map(|r| [format!("watch {r}"), format!("list {r}")]).collect();
+    proxy.block(WATCHES, KubeFault::Hang, open);
+    eventually("the watch of instances is held", secs(60), || async {
+        let struck = proxy.blocked(WATCHES);
+        if struck.keys().any(|k| k.ends_with(" mailinstances")) { Ok(()) } else { Err(struck) }
+    })
+    .await;
+    w.k.patch("MailInstance", "acme", json!({"spec": {"deletionPolicy": "Retain"}})).await;
+    w.k.delete("Mailbox", "alice").await;
+    w.k.gone("Mailbox", "alice", secs(120)).await;
+    let held = proxy.blocked(WATCHES);
+    proxy.heal(WATCHES);
+    let row = w.sql.row("mailbox", &format!("username = '{address}'")).await;
+    assert!(row.is_some(), "its mail was destroyed; held: {held:?}");
+    for kind in ["MailDomain", "MailInstance"] {
+        w.k.delete_all(kind).await;
+    }
+    w.empty(secs(240)).await;
 }
 
 /// A third of the requests goes wrong, each in another way: the operator gets through all the same.

@@ -5,7 +5,7 @@ use crate::connections::Groupware;
 use crate::ctx::{Ctx, Step, Stop};
 use crate::not_ready::NotReady;
 use crate::rules::backend_ready;
-use crate::state::derived::a_label;
+use crate::state::derived::journal;
 use crate::state::parents;
 use crate::state::snapshots::Since;
 use crate::state::world::World;
@@ -13,7 +13,6 @@ use jiff::Timestamp;
 use kube::Resource;
 use mailtenant_api::*;
 use mailtenant_groupware::{BackendError, DomainName, DomainSnapshot, Removal};
-use mailtenant_mail::name;
 use mailtenant_runtime::dispatch::Next;
 use mailtenant_runtime::finalizer::Cleanup;
 use mailtenant_runtime::store::NamespacedName;
@@ -52,11 +51,6 @@ pub fn removal(policy: DeletionPolicy) -> Removal {
         DeletionPolicy::Delete => Removal::Destroy,
         DeletionPolicy::Retain => Removal::Keep,
     }
-}
-
-/// Whether `managementPolicy: Observe` stands on an object or its instance.
-pub fn observes(own: ManagementPolicy, instance: &MailInstance) -> bool {
-    [own, instance.spec.management_policy].contains(&ManagementPolicy::Observe)
 }
 
 /// A call that takes something down failed: the object waits, and the backend's own pass looks at the server.
@@ -146,11 +140,9 @@ pub async fn not_there(ctx: &Ctx, server: &crate::connections::Groupware, instan
     }
 }
 
-/// Entries of MX in the journal, at the own name as in the domain's own pass.
+/// Entries of MX in the journal.
 fn mx_entries(domain: &MailDomain) -> impl Iterator<Item = &mail_domain::RecordStatus> {
-    let own = a_label(domain);
-    let records = domain.status.iter().flat_map(|s| &s.dns).flat_map(|d| &d.records);
-    records.filter(move |r| r.purpose == Purpose::MX && name::is_within(&r.name, &own))
+    domain.status.iter().flat_map(|s| journal(domain, s)).filter(|r| r.purpose == Purpose::MX)
 }
 
 fn mx_is_ours(domain: &MailDomain) -> bool {

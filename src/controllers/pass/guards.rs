@@ -12,7 +12,7 @@ use crate::ctx::{Ctx, Step};
 use crate::not_ready::NotReady;
 use crate::rules::{backend_ready, loss};
 use crate::state::parents;
-use mailtenant_api::{Reason, is_deleting, orphan, paused};
+use mailtenant_api::{is_deleting, orphan, paused};
 use mailtenant_runtime::dispatch::Next;
 use mailtenant_runtime::finalizer::Cleanup;
 use mailtenant_runtime::store::NamespacedName;
@@ -139,8 +139,7 @@ pub async fn take_down<K: Lifecycle>(ctx: &Ctx, draft: &mut Draft<K>) -> Step<Cl
         let Some(object) = known.filter(same) else { break };
         *draft = Draft::new(ctx, object);
     }
-    let text = "it was changed while it was being judged: it is looked at again";
-    Ok(Cleanup::Waiting(NotReady::retry(Reason::Progressing, text)))
+    Ok(Cleanup::Waiting(live::changed()))
 }
 
 async fn remove<K: Lifecycle>(ctx: &Ctx, draft: &mut Draft<K>, above: &Above) -> Step<Cleanup<NotReady>> {
@@ -157,6 +156,7 @@ async fn remove<K: Lifecycle>(ctx: &Ctx, draft: &mut Draft<K>, above: &Above) ->
 #[cfg(test)]
 mod tests {
     use super::*;
+    use mailtenant_api::Reason;
 
     /// Objects from one guard on, and notes who was asked.
     struct Table(Option<usize>, Vec<Guard>);

@@ -9,7 +9,7 @@ use crate::connections::Groupware;
 use crate::ctx::{Ctx, Step};
 use crate::not_ready::NotReady;
 use crate::state::kind::ObjectId;
-use crate::state::parents::Domain;
+use crate::state::parents::{self, Domain};
 use crate::state::world::World;
 use mailtenant_api::{LocalRef, ManagementPolicy, ObjectStatus};
 use mailtenant_groupware::{DomainName, DomainSnapshot};
@@ -79,7 +79,7 @@ impl<K: InDomain> Lifecycle for K {
     async fn observed(ctx: &Ctx, draft: &mut Draft<Self>, above: &Above) -> Step<Option<Cleanup<NotReady>>> {
         let Some(domain) = above.domain() else { return Ok(None) };
         let object = draft.object.as_ref();
-        if !deletion::observes(object.management_policy(), &domain.instance.object) {
+        if !parents::observes(object.management_policy(), &domain.instance.object) {
             return Ok(None);
         }
         let ours = |rows: &DomainSnapshot| object.is_among(rows, &domain.name);

@@ -24,6 +24,11 @@ pub async fn is_as_judged<K: Lifecycle>(ctx: &Ctx, draft: &Draft<K>, above: &Abo
     Ok(same)
 }
 
+/// What is reported if it is not.
+pub fn changed() -> NotReady {
+    NotReady::retry(Reason::Progressing, "it was changed while it was being judged: it is looked at again")
+}
+
 async fn is_same<K: Managed>(ctx: &Ctx, api: &Api<K>, judged: &K) -> Step<bool> {
     let name = NamespacedName::of(judged).name;
     match api.get_opt(&name).await? {

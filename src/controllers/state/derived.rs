@@ -1,6 +1,7 @@
 //! What follows from a single object.
 
 use kube::Resource;
+use mailtenant_api::mail_domain::RecordStatus;
 use mailtenant_api::*;
 use mailtenant_groupware::{Address, Capability, DomainName, Owner, Uid};
 use std::collections::BTreeSet;
@@ -16,6 +17,14 @@ pub fn dns_backends(domain: &MailDomain) -> BTreeSet<String> {
 pub fn a_label(domain: &MailDomain) -> DomainName {
     // What is no name is asked for as it is written: no server has it.
     DomainName::new(&domain.spec.domain).unwrap_or_else(|_| DomainName::from_server(&domain.spec.domain))
+}
+
+/// The journal of records in a domain's status. An entry counts only at or below the own name: whoever may write the status
+/// must not have records of others changed by it (I13).
+pub fn journal<'a>(domain: &MailDomain, status: &'a MailDomainStatus) -> impl Iterator<Item = &'a RecordStatus> {
+    let own = a_label(domain);
+    let records = status.dns.iter().flat_map(|d| &d.records);
+    records.filter(move |r| mailtenant_mail::name::is_within(&r.name, &own))
 }
 
 /// Who an object is to a server.

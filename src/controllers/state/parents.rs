@@ -131,14 +131,18 @@ pub fn domain(world: &World, key: &NamespacedName, for_deletion: bool) -> Result
     Ok(Domain { name: a_label(&object), object, key: key.clone(), instance })
 }
 
+/// Whether `managementPolicy: Observe` stands on an object or its instance.
+pub fn observes(own: ManagementPolicy, instance: &MailInstance) -> bool {
+    [own, instance.spec.management_policy].contains(&ManagementPolicy::Observe)
+}
+
 /// Whether something new may be made in a domain: it holds its name. What its status says (`Provisioned`, an id) may have been
 /// written by others and is no right to anybody's rows (I13). Whoever only looks holds nothing. What was made already goes
 /// on being served while the name is disputed; the server compares whose it is.
 pub fn holds_name(world: &World, domain: &Domain) -> Result<(), NotReady> {
-    let policies = [domain.object.spec.management_policy, domain.instance.object.spec.management_policy];
     let claim = world.claims.get(&NamespacedName::new("", &domain.name));
     let holds = claim.is_some_and(|c| Some(&c.spec.owner.uid) == domain.object.metadata.uid.as_ref());
-    if holds || policies.contains(&ManagementPolicy::Observe) {
+    if holds || observes(domain.object.spec.management_policy, &domain.instance.object) {
         return Ok(());
     }
     let text = format!("MailDomain {} does not hold its name: see its conditions", domain.key.name);

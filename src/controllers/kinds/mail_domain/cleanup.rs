@@ -1,10 +1,10 @@
 //! The way out of a domain (I1, I7): MX leaves first, then its mailboxes and aliases are waited for and the old TTL, then
 //! the domain at the backend goes, the rest of the records, and the claim.
 
-use super::gather::no_answer;
+use super::gather::{is_proof, no_answer};
 use super::journal;
 use super::parents;
-use super::plan::{self, never_verified};
+use super::plan::never_verified;
 use super::status::Progress;
 use crate::connections::{Dns, Groupware};
 use crate::ctx::{Ctx, Step};
@@ -13,7 +13,7 @@ use crate::not_ready::NotReady;
 use crate::pass::above::Above;
 use crate::pass::deletion::{self, removal};
 use crate::state::derived::{a_label, owner_uid};
-use crate::state::parents::Instance;
+use crate::state::parents::{self as above, Instance};
 use kube::ResourceExt;
 use kube::api::ListParams;
 use mailtenant_api::mail_domain::{DomainState, RecordStatus};
@@ -58,9 +58,9 @@ async fn give_back(ctx: &Ctx, p: &Progress) -> Step<Cleanup<NotReady>> {
 }
 
 /// `managementPolicy: Observe`, on the domain or its instance.
-pub fn observes(p: &Progress, above: &Above) -> bool {
-    let own = p.object.spec.management_policy == ManagementPolicy::Observe;
-    own || above.instance().is_some_and(|i| plan::observes(&p.object, &i.object))
+pub fn observes(p: &Progress, parents: &Above) -> bool {
+    let own = p.object.spec.management_policy;
+    parents.instance().map_or(own == ManagementPolicy::Observe, |i| above::observes(own, &i.object))
 }
 
 /// What is only observed goes if nothing of ours is left anywhere.
@@ -196,9 +196,8 @@ async fn take_back(ctx: &Ctx, p: &Progress) -> Step<bool> {
     }
     let dns = ctx.dns(&backend).await?;
     if dns.object.spec.require_proof {
-        let (challenge, value) = (records::challenge_name(&name), records::challenge_value(&own, &name));
-        let seen = dns.resolver.lookup(&challenge, RecordType::TXT).await;
-        if !seen.is_ok_and(|seen| !seen.is_empty() && seen.iter().all(|set| set.values.contains(&value))) {
+        let seen = dns.resolver.lookup(&records::challenge_name(&name), RecordType::TXT).await;
+        if !seen.is_ok_and(|seen| is_proof(&seen, &own, &name)) {
             return Ok(false);
         }
     }

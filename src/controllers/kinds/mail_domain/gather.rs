@@ -188,7 +188,7 @@ fn regular(pass: &Pass<'_>) -> Option<Regular> {
     Some(Regular {
         due: ctx.resync_due(pass.id, interval),
         holder: holder(ctx, &pass.name),
-        observes: plan::observes(domain, &instance.object),
+        observes: above::observes(domain.spec.management_policy, &instance.object),
         label: format!("GroupwareBackend {}", instance.object.spec.backend_ref.name),
     })
 }
@@ -242,9 +242,14 @@ pub fn no_answer(name: &str, error: BackendError) -> BackendError {
 }
 
 async fn proven(pass: &Pass<'_>) -> Step<bool> {
-    let value = challenge_value(&pass.uid(), &pass.name);
     let seen = lookup(pass, &challenge_name(&pass.name), RecordType::TXT).await?;
-    Ok(!seen.is_empty() && seen.iter().all(|set| set.values.contains(&value)))
+    Ok(is_proof(&seen, &pass.uid(), &pass.name))
+}
+
+/// Whether the sets of the challenge, one per DNS server, prove that the name is of the domain with this uid.
+pub fn is_proof(seen: &[RrSet], own: &str, name: &str) -> bool {
+    let value = challenge_value(own, name);
+    !seen.is_empty() && seen.iter().all(|set| set.values.contains(&value))
 }
 
 /// Asks the authoritative servers for what was written.

@@ -79,9 +79,9 @@ impl Lifecycle for MailDomain {
             return Ok(());
         }
         // It is the first call that changes something elsewhere: what was acknowledged before counts.
-        if draft.journal().iter().any(merge::is_ours) && !live::is_as_judged(ctx, draft, above).await? {
-            let text = "it was changed while it was being judged: it is looked at again";
-            return Err(NotReady::retry(Reason::Progressing, text).into());
+        let ours = |r: &mail_domain::RecordStatus| r.purpose == Purpose::MX && merge::is_ours(r);
+        if draft.journal().iter().any(ours) && !live::is_as_judged(ctx, draft, above).await? {
+            return Err(live::changed().into());
         }
         cleanup::withdraw_mx(ctx, draft, above).await.map_err(deletion::stop_with_way_out)
     }

@@ -13,7 +13,7 @@ use super::steps::{Action, Next, Note, Observation, Part, Planned, Stage, learne
 use crate::not_ready::NotReady;
 use crate::rules::{backend_ready, mass_loss};
 use crate::state::derived::owner_uid;
-use crate::state::parents::paused_itself;
+use crate::state::parents::{observes, paused_itself};
 use mailtenant_api::mail_domain::{CutoverMode, DomainState, RecordStatus};
 use mailtenant_api::*;
 use mailtenant_mail::{name, records};
@@ -37,11 +37,6 @@ pub fn never_verified(status: &MailDomainStatus) -> bool {
     matches!(status.state, None | Some(DomainState::Pending)) && never_made(status.ownership)
 }
 
-/// Whether nothing may be written.
-pub fn observes(domain: &MailDomain, instance: &MailInstance) -> bool {
-    [domain.spec.management_policy, instance.spec.management_policy].contains(&ManagementPolicy::Observe)
-}
-
 fn life(seen: &Seen<'_>, notes: &mut Vec<Note>) -> Stage<String> {
     look(seen, notes)?;
     if paused(seen.domain) {
@@ -51,7 +46,7 @@ fn life(seen: &Seen<'_>, notes: &mut Vec<Note>) -> Stage<String> {
         .map_err(|e| wait(NotReady::stalled(Reason::InvalidSpec, format!("{}: {e}", seen.domain.spec.domain))))?;
     notes.push(Note::Name(name.clone()));
     let parents = parents(seen, &name)?;
-    if observes(seen.domain, &parents.instance.object) {
+    if observes(seen.domain.spec.management_policy, &parents.instance.object) {
         return observe(seen, &name, &parents, notes);
     }
     notes.push(Note::Drift(vec![]));

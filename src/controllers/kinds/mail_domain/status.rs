@@ -4,12 +4,12 @@
 use super::steps::Note;
 use crate::not_ready::NotReady;
 use crate::pass::draft::Draft;
-use crate::state::derived::a_label;
+use crate::state::derived;
 use mailtenant_api::mail_domain::{Challenge, DomainDnsStatus, DomainState, RecordStatus};
 use mailtenant_api::*;
 use mailtenant_dns::{Change, RecordType};
 use mailtenant_mail::merge::PreviousMx;
-use mailtenant_mail::{name, records};
+use mailtenant_mail::records;
 
 /// RFC 3339 in whole seconds: texts of this form compare as the times do.
 pub fn stamp(at: jiff::Timestamp) -> String {
@@ -73,12 +73,9 @@ impl Draft<MailDomain> {
         self.status.dns.get_or_insert_default()
     }
 
-    /// The journal of records. An entry counts only at or below the own name: whoever may write the status must not have
-    /// records of others changed by it (I13).
+    /// The journal of records: see [`derived::journal`].
     pub fn journal(&self) -> Vec<RecordStatus> {
-        let own = a_label(&self.object);
-        let records = self.status.dns.iter().flat_map(|d| &d.records);
-        records.filter(|r| name::is_within(&r.name, &own)).cloned().collect()
+        derived::journal(&self.object, &self.status).cloned().collect()
     }
 
     /// The MX set from before the cut-over.
