@@ -1,8 +1,9 @@
 //! Who owns what at a server, and what may be done to it (I3).
 //!
-//! The rules stand here once: [`claim`] before something is made or changed, [`check_removal`] before it is removed. A
-//! server that has room for our uid keeps it in the row itself and changes both in one step, as the SOGo provider does.
-//! One that has none is given an [`OwnerRegister`] beside it, and [`take`] and [`leave`] apply the same rules.
+//! [`claim`] is asked before something is made or changed, [`Holders::check`] before something is put into a tenant or a
+//! domain. A server that has room for our uid keeps it in the row itself and changes both in one step; it removes only
+//! rows with that uid, as the SOGo provider does in SQL. One that has no room is given an [`OwnerRegister`] beside it:
+//! [`take`] and [`leave`] apply the same rules, [`check_removal`] among them.
 
 use crate::*;
 use std::collections::BTreeMap;

@@ -3,7 +3,7 @@
 //! The local part is lower case ASCII (RFC 5321 lets servers tell cases apart; none of ours does), the domain is a
 //! lower case A-label without a final dot.
 
-use crate::DomainName;
+use crate::{DomainName, name};
 
 crate::text_type! {
     /// A full address, `local@domain`, or `@domain` for all others of a domain (a catch-all). In its canonical form; one
@@ -77,13 +77,8 @@ pub enum AddressError {
 
 /// A domain as lower case A-label: `Müller.Example.` becomes `xn--mller-kva.example`.
 pub fn domain(text: &str) -> Result<String, AddressError> {
-    let text = text.strip_suffix('.').unwrap_or(text);
-    let ascii = idna::domain_to_ascii_strict(text).map_err(|_| AddressError::Domain)?;
-    let labels = ascii.split('.').count();
-    if labels < 2 || ascii.len() > 253 || ascii.split('.').any(str::is_empty) {
-        return Err(AddressError::Domain);
-    }
-    Ok(ascii)
+    let name = name::canonical(text).map_err(|_| AddressError::Domain)?;
+    if name.contains('.') { Ok(name) } else { Err(AddressError::Domain) }
 }
 
 /// A local part in lower case: a dot-atom of RFC 5322, 64 bytes at most; quoted strings are not taken.

@@ -13,6 +13,7 @@ use jiff::Timestamp;
 use kube::Resource;
 use mailtenant_api::*;
 use mailtenant_groupware::{BackendError, DomainName, DomainSnapshot, Removal};
+use mailtenant_mail::merge;
 use mailtenant_runtime::dispatch::Next;
 use mailtenant_runtime::finalizer::Cleanup;
 use mailtenant_runtime::store::NamespacedName;
@@ -117,20 +118,6 @@ pub async fn observed_row(
     Ok(observed())
 }
 
-/// [`draining`], with a last look: where MX is ours, the domain's own deletion may be known to the server and not to us.
-pub async fn drains(ctx: &Ctx, domain: &parents::Domain) -> Step<Option<NotReady>> {
-    let leaving = ctx.world().namespace_leaves(&domain.key.namespace);
-    let now = ctx.earliest_now();
-    if let Some(not_ready) = draining(&domain.object, leaving, now) {
-        return Ok(Some(not_ready));
-    }
-    if domain.object.metadata.deletion_timestamp.is_some() || !mx_leads_here(&domain.object) {
-        return Ok(None);
-    }
-    let live = ctx.api::<MailDomain>(&domain.key.namespace).get_opt(&domain.key.name).await?;
-    Ok(live.and_then(|d| draining(&d, false, now)))
-}
-
 /// Something that was made is not there. That is proof only if the server is the one that we know: with a large part of
 /// the instance's mailboxes missing it may be a restored or a wrong one, and what is on the right one would be orphaned.
 pub async fn not_there(ctx: &Ctx, server: &crate::connections::Groupware, instance: &parents::Instance) -> Step<()> {
@@ -140,18 +127,9 @@ pub async fn not_there(ctx: &Ctx, server: &crate::connections::Groupware, instan
     }
 }
 
-/// Entries of MX in the journal.
-fn mx_entries(domain: &MailDomain) -> impl Iterator<Item = &mail_domain::RecordStatus> {
-    domain.status.iter().flat_map(|s| journal(domain, s)).filter(|r| r.purpose == Purpose::MX)
-}
-
-fn mx_is_ours(domain: &MailDomain) -> bool {
-    mx_entries(domain).any(|r| r.ownership == Some(Ownership::Created))
-}
-
 /// Whether MX is ours, or was seen to be as it would be: somebody's before us, or while the domain was only observed.
 fn mx_leads_here(domain: &MailDomain) -> bool {
-    mx_is_ours(domain) || mx_entries(domain).any(|r| r.state == RecordState::Ok)
+    domain.status.iter().flat_map(|s| journal(domain, s)).any(|r| merge::is_our_mx(r) || merge::is_good_mx(r))
 }
 
 /// Adds the way out to a message. What was refused is tried again: it may be mended where nobody wakes us.

@@ -88,10 +88,9 @@ impl<K: InDomain> Lifecycle for K {
     }
 
     async fn draining(ctx: &Ctx, _: &Draft<Self>, above: &Above) -> Step<Option<NotReady>> {
-        match above.domain() {
-            Some(domain) => deletion::drains(ctx, domain).await,
-            None => Ok(None),
-        }
+        let Some(domain) = above.domain() else { return Ok(None) };
+        let leaving = ctx.world().namespace_leaves(&domain.key.namespace);
+        Ok(deletion::draining(&domain.object, leaving, ctx.earliest_now()))
     }
 
     fn without_parents(draft: &Draft<Self>, not_ready: NotReady) -> Cleanup<NotReady> {

@@ -18,7 +18,9 @@ pub async fn is_as_judged<K: Lifecycle>(ctx: &Ctx, draft: &Draft<K>, above: &Abo
     if let Some(domain) = above.domain() {
         same &= is_same(ctx, &ctx.api::<MailDomain>(&namespace), domain.object.as_ref()).await?;
     }
-    if let Some(instance) = above.instance() {
+    // Of an instance the one above is itself.
+    let own = &draft.object.meta().uid;
+    if let Some(instance) = above.instance().filter(|i| i.object.metadata.uid != *own) {
         same &= is_same(ctx, &ctx.api::<MailInstance>(&namespace), instance.object.as_ref()).await?;
     }
     Ok(same)

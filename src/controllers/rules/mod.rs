@@ -1,7 +1,7 @@
 //! Rules that several kinds share.
 
 pub mod backend_ready;
+pub mod delivery;
 pub mod ignored_fields;
 pub mod loss;
 pub mod mass_loss;
-pub mod nobody;

@@ -28,9 +28,9 @@ pub struct Instance {
 pub struct Domain {
     /// The object.
     pub object: Arc<MailDomain>,
-    /// Its name.
+    /// Key of the MailDomain.
     pub key: NamespacedName,
-    /// Its name.
+    /// The domain, in A-labels.
     pub name: DomainName,
     /// Its instance.
     pub instance: Instance,
@@ -140,9 +140,7 @@ pub fn observes(own: ManagementPolicy, instance: &MailInstance) -> bool {
 /// written by others and is no right to anybody's rows (I13). Whoever only looks holds nothing. What was made already goes
 /// on being served while the name is disputed; the server compares whose it is.
 pub fn holds_name(world: &World, domain: &Domain) -> Result<(), NotReady> {
-    let claim = world.claims.get(&NamespacedName::new("", &domain.name));
-    let holds = claim.is_some_and(|c| Some(&c.spec.owner.uid) == domain.object.metadata.uid.as_ref());
-    if holds || observes(domain.object.spec.management_policy, &domain.instance.object) {
+    if world.holds_name(&domain.object) || observes(domain.object.spec.management_policy, &domain.instance.object) {
         return Ok(());
     }
     let text = format!("MailDomain {} does not hold its name: see its conditions", domain.key.name);
@@ -163,4 +161,39 @@ pub fn paused_by(instance: &MailInstance) -> Option<NotReady> {
 /// The object itself is paused.
 pub fn paused_itself() -> NotReady {
     NotReady::waiting(Reason::Paused, format!("nothing is written: remove the annotation {}", annotations::PAUSED))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixtures;
+    use mailtenant_runtime::store::Event;
+    use serde_json::{Value, json};
+
+    /// A forged status (`Provisioned`, an id) is in none of the rows: it is not looked at.
+    #[test]
+    fn something_new_is_made_only_by_who_holds_the_name() {
+        let claim = |uid: &str| json!({"namespace": "t", "name": "d", "uid": uid});
+        for (name, owner, own, above, may) in [
+            ("its own", claim("uid-d"), "Full", "Full", true),
+            ("another's", claim("uid-x"), "Full", "Full", false),
+            ("nobody's", Value::Null, "Full", "Full", false),
+            ("only observed", Value::Null, "Observe", "Full", true),
+            ("in an observed instance", Value::Null, "Full", "Observe", true),
+        ] {
+            let mut domain = fixtures::domain(json!({"managementPolicy": above}));
+            let mut object = (*domain.object).clone();
+            object.spec.management_policy = serde_json::from_value(json!(own)).unwrap();
+            domain.object = Arc::new(object);
+            let mut world = World::default();
+            if !owner.is_null() {
+                let claim = json!({"apiVersion": API_VERSION, "kind": "MailDomainClaim", "spec": {"owner": owner},
+                    "metadata": {"name": "acme.test", "uid": "c", "resourceVersion": "1"}});
+                world.apply::<MailDomainClaim>(Event::Applied(serde_json::from_value(claim).unwrap()));
+            }
+            let refused = holds_name(&world, &domain);
+            assert_eq!(refused.is_ok(), may, "{name}");
+            assert!(refused.is_ok() || matches!(refused, Err(n) if n.reason == Reason::DomainNotReady), "{name}");
+        }
+    }
 }

@@ -1,6 +1,6 @@
-//! Where mail for an address of an instance goes on to, by what is declared: circles, and addresses that nobody has. Pure.
+//! Where mail for an address of an instance goes on to, by what is declared: mail loops, and addresses that nobody has. Pure.
 //!
-//! A server that is given a circle tries for days and then returns the mail; everything looks healthy meanwhile.
+//! A server that is given a mail loop tries for days and then returns the mail; everything looks healthy meanwhile.
 
 use super::derived::a_label;
 use super::kind::{Kind, ObjectId};
@@ -14,14 +14,12 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 /// The domain objects of an instance with a name (A-label), if it holds the name and the server has it: mail for any other
 /// goes where the world says, not here.
 fn domains<'a>(world: &'a World, instance: &'a NamespacedName, name: &str) -> impl Iterator<Item = &'a NamespacedName> {
-    let claim = world.claims.get(&NamespacedName::new("", name));
     let of_instance = move |key: &&NamespacedName| {
         let Some(domain) = world.domains.get(key) else { return false };
-        let holds = claim.as_ref().is_some_and(|c| Some(&c.spec.owner.uid) == domain.metadata.uid.as_ref());
         let conditions = domain.status.as_ref().map_or(&[][..], |s| &s.conditions);
         key.sibling(&domain.spec.instance_ref.name) == *instance
-            && holds
             && conditions::is_true(conditions, ConditionType::Provisioned)
+            && world.holds_name(&domain)
     };
     world.index.domains_by_name.of(name).filter(of_instance)
 }
@@ -29,11 +27,10 @@ fn domains<'a>(world: &'a World, instance: &'a NamespacedName, name: &str) -> im
 /// The object that takes mail for an address: the one that declares it, else the one without its `+detail`
 /// (RFC 5233), else the catch-all of the domain.
 fn taker(world: &World, instance: &NamespacedName, address: &Address) -> Option<ObjectId> {
-    let (local, domain) = (address.local(), address.domain());
-    let base = local.split('+').next().filter(|b| !b.is_empty());
-    let locals = [Some(local), base, Some("*")];
-    let at = |local: &str| domains(world, instance, domain).find_map(|d| first(world, d, local));
-    locals.into_iter().flatten().find_map(at)
+    let domains: Vec<&NamespacedName> = domains(world, instance, address.domain()).collect();
+    let plain = address.without_detail();
+    let at = |local: &str| domains.iter().find_map(|d| first(world, d, local));
+    [address.local(), plain.local(), "*"].into_iter().find_map(at)
 }
 
 /// Of several objects with one address that which has it: only that one can be at the server.
@@ -62,7 +59,7 @@ pub fn forwards(mailbox: &Mailbox) -> Vec<Address> {
     to.filter_map(|text| Address::new(text).ok()).collect()
 }
 
-/// The addresses that mail is passed on to without being kept. A mailbox that keeps a copy ends every circle: Postfix expands
+/// The addresses that mail is passed on to without being kept. A mailbox that keeps a copy ends every loop: Postfix expands
 /// an address that stands in its own expansion once.
 fn passes_on(world: &World, id: &ObjectId) -> Vec<Address> {
     match id.kind {
@@ -78,7 +75,7 @@ fn passes_on(world: &World, id: &ObjectId) -> Vec<Address> {
 /// The shortest way that mail takes from an object back to it, as addresses; empty: there is none. `has_row`: whether an
 /// address that no object declares is at the server all the same, as in a domain that was adopted: the way ends there, and
 /// not at the catch-all.
-pub fn circle(
+pub fn mail_loop(
     world: &World,
     instance: &NamespacedName,
     start: &ObjectId,
@@ -192,8 +189,8 @@ pub fn keys(object: &NamespacedName, addresses: Vec<Address>) -> BTreeSet<(Strin
 }
 
 /// Aliases and mailboxes whose mail may reach an object (there, or just gone) with this local part in this domain object,
-/// however many steps away. Of a catch-all: all in its instance that pass mail on, since an address that nobody has stands
-/// in no index.
+/// however many steps away. Of a catch-all: all in its instance that name addresses, since one that nobody has stands in no
+/// index.
 pub fn leading_to(world: &World, id: &ObjectId, domain: &NamespacedName, local: &str) -> BTreeSet<ObjectId> {
     let mut found = BTreeSet::new();
     let mut todo: Vec<_> = in_domain(world, domain, local).map(|address| (id.clone(), address)).into_iter().collect();
@@ -210,19 +207,14 @@ pub fn leading_to(world: &World, id: &ObjectId, domain: &NamespacedName, local: 
 
 fn referrers(world: &World, id: &ObjectId, domain: &NamespacedName, address: &Address) -> Vec<ObjectId> {
     let alias = |k: &NamespacedName| ObjectId::new(Kind::MailAlias, k.clone());
-    let mailbox = |k: &NamespacedName| ObjectId::new(Kind::Mailbox, k.clone());
     let key = index_key(&id.key.namespace, address);
     let mut all: Vec<ObjectId> = world.index.routes_by_address.of(&key).cloned().collect();
     match id.kind {
         Kind::Mailbox => all.extend(world.index.aliases_by_mailbox.of(&id.key).map(alias)),
         _ if address.starts_with("*@") => {
             let instance = world.instance_of(domain).map(|i| NamespacedName::of(i.as_ref()));
-            for domain in instance.iter().flat_map(|i| world.index.domains_by_instance.of(i)) {
-                all.extend(world.index.aliases_by_domain.of(domain).map(alias));
-                let forwards =
-                    |k: &&NamespacedName| world.mailboxes.get(k).is_some_and(|m| m.spec.forwarding.is_some());
-                all.extend(world.index.mailboxes_by_domain.of(domain).filter(forwards).map(mailbox));
-            }
+            let children = instance.map_or(vec![], |i| world.children_of(&i));
+            all.extend(children.into_iter().filter(|id| names_addresses(world, id)));
         }
         _ => {}
     }
@@ -280,12 +272,17 @@ mod tests {
     }
 
     #[test]
-    fn circles_are_found_by_each_of_their_members_and_by_nobody_else() {
+    fn mail_loops_are_found_by_each_of_their_members_and_by_nobody_else() {
         let none = Value::Null;
         let by_name = json!([{"mailboxRef": {"name": "alice"}}]);
         type Case<'a> = (&'a str, Vec<(&'a str, Value)>, Vec<(&'a str, Value)>, Vec<&'a str>);
         let cases: Vec<Case> = vec![
-            ("no circle", vec![("alice", none.clone())], vec![("info", by_name.clone()), ("a", to(&["info"]))], vec![]),
+            (
+                "no mail_loop",
+                vec![("alice", none.clone())],
+                vec![("info", by_name.clone()), ("a", to(&["info"]))],
+                vec![],
+            ),
             ("two aliases", vec![], vec![("a", to(&["b"])), ("b", to(&["a"])), ("c", to(&["a"]))], vec!["a", "b"]),
             ("three", vec![], vec![("a", to(&["b"])), ("b", to(&["c"])), ("c", to(&["a"]))], vec!["a", "b", "c"]),
             (
@@ -316,15 +313,15 @@ mod tests {
             let ids = w.children_of(&instance());
             let mut found: Vec<&str> = vec![];
             for id in &ids {
-                let circle = circle(&w, &instance(), id, |_| false);
-                if !circle.is_empty() {
+                let mail_loop = mail_loop(&w, &instance(), id, |_| false);
+                if !mail_loop.is_empty() {
                     found.push(&id.key.name);
-                    assert_eq!(circle.len(), members.len() + 1, "{name}: {circle:?}");
-                    assert_eq!(circle.first(), circle.last(), "{name}");
-                    let all: BTreeSet<&String> = circle.iter().collect();
-                    assert_eq!(all.len(), members.len(), "{name}: each is named once: {circle:?}");
+                    assert_eq!(mail_loop.len(), members.len() + 1, "{name}: {mail_loop:?}");
+                    assert_eq!(mail_loop.first(), mail_loop.last(), "{name}");
+                    let all: BTreeSet<&String> = mail_loop.iter().collect();
+                    assert_eq!(all.len(), members.len(), "{name}: each is named once: {mail_loop:?}");
                     // Whoever ends it wakes the others.
-                    let local = circle[0].split('@').next().unwrap();
+                    let local = mail_loop[0].split('@').next().unwrap();
                     let woken = leading_to(&w, id, &NamespacedName::new("t", "d"), local);
                     assert!(
                         members.iter().all(|m| *m == id.key.name || woken.iter().any(|i| i.key.name == *m)),
@@ -342,8 +339,8 @@ mod tests {
     fn a_row_of_no_object_ends_the_way() {
         let w = world(&[("alice", forward("office", false))], &[("*", json!([{"mailboxRef": {"name": "alice"}}]))]);
         let alice = ObjectId::new(Kind::Mailbox, NamespacedName::new("t", "alice"));
-        assert_eq!(circle(&w, &instance(), &alice, |_| false).len(), 3);
-        assert!(circle(&w, &instance(), &alice, |a| *a == "office@acme.test").is_empty());
+        assert_eq!(mail_loop(&w, &instance(), &alice, |_| false).len(), 3);
+        assert!(mail_loop(&w, &instance(), &alice, |a| *a == "office@acme.test").is_empty());
         let asked: Vec<String> = caught(&w, &instance(), &alice).into_iter().map(|(_, a)| a.into()).collect();
         assert_eq!(asked, ["office@acme.test"]);
     }

@@ -8,7 +8,7 @@ use super::kind::{Kind, ObjectId};
 use super::world::World;
 use kube::{Resource, ResourceExt};
 use mailtenant_api::*;
-use mailtenant_groupware::DomainName;
+use mailtenant_mail::Address;
 use mailtenant_runtime::queue::Priority;
 use mailtenant_runtime::store::{Delta, NamespacedName};
 
@@ -140,16 +140,12 @@ pub fn child(world: &World, wakes: &mut Wakeups, own: &ObjectId, c: Child) {
     }
 }
 
-/// Mailbox objects of a namespace with an address.
-pub fn by_address(world: &World, namespace: &str, address: &str) -> Vec<NamespacedName> {
-    let Some((local, domain)) = address.rsplit_once('@') else { return vec![] };
-    let Ok(domain) = DomainName::new(domain) else { return vec![] };
-    world
-        .index
-        .domains_by_name
-        .of(&domain)
-        .filter(|d| d.namespace == namespace)
-        .flat_map(|d| world.owner_of_address(d, &local.to_lowercase()))
+/// Mailbox objects of a namespace that mail for an address comes to, also with a `+detail`.
+pub fn by_address(world: &World, namespace: &str, address: &Address) -> Vec<NamespacedName> {
+    let plain = address.without_detail();
+    let domains = world.index.domains_by_name.of(address.domain()).filter(|d| d.namespace == namespace);
+    domains
+        .flat_map(|d| world.owner_of_address(d, plain.local()))
         .filter(|id| id.kind == Kind::Mailbox)
         .map(|id| id.key)
         .collect()

@@ -47,7 +47,6 @@ pub struct Index {
     pub mailboxes_by_secret: Multi<NamespacedName, NamespacedName>,
     pub aliases_by_domain: Multi<NamespacedName, NamespacedName>,
     pub aliases_by_mailbox: Multi<NamespacedName, NamespacedName>,
-    pub aliases_by_address: Multi<(String, Address), NamespacedName>,
     /// Aliases and forwarding mailboxes by the addresses that they name ([`super::routes::index_key`]).
     pub routes_by_address: Multi<(String, Address), ObjectId>,
     /// Objects that declare an address: domain object and local part.
@@ -111,16 +110,20 @@ impl World {
         self.namespaces.get(&NamespacedName::new("", name)).is_some_and(|n| n.metadata.deletion_timestamp.is_some())
     }
 
+    /// Uid of the MailDomain that holds a name, as far as the watch has told.
+    pub fn holder(&self, name: &str) -> Option<String> {
+        self.claims.get(&NamespacedName::new("", name)).map(|c| c.spec.owner.uid.clone())
+    }
+
+    /// Whether a domain holds its name.
+    pub fn holds_name(&self, domain: &MailDomain) -> bool {
+        domain.metadata.uid.is_some() && self.holder(&a_label(domain)) == domain.metadata.uid
+    }
+
     /// Names that an instance's domains hold: an unproven claim counts for nothing (I9, I11).
     pub fn held_names(&self, instance: &NamespacedName) -> BTreeSet<DomainName> {
         let domains = self.index.domains_by_instance.of(instance).filter_map(|k| self.domains.get(k));
-        domains
-            .filter_map(|d| {
-                let name = a_label(&d);
-                let claim = self.claims.get(&NamespacedName::new("", &name))?;
-                (Some(&claim.spec.owner.uid) == d.metadata.uid.as_ref()).then_some(name)
-            })
-            .collect()
+        domains.filter(|d| self.holds_name(d)).map(|d| a_label(&d)).collect()
     }
 
     /// The instance of a domain object.

@@ -1,6 +1,6 @@
 //! How the entries of the journal are read.
 
-use crate::policy::{Ownership, RecordState, RecordStatus};
+use crate::policy::{Ownership, Purpose, RecordState, RecordStatus};
 use crate::rr::RecordType;
 
 /// Whether an entry is about something that we wrote: a whole value (`Created`), or a term (`Adopted` with a term).
@@ -10,6 +10,16 @@ pub fn is_ours(e: &RecordStatus) -> bool {
         Some(Ownership::Adopted) => e.term.is_some(),
         _ => false,
     }
+}
+
+/// Whether an entry is an MX that we made.
+pub fn is_our_mx(e: &RecordStatus) -> bool {
+    e.purpose == Purpose::MX && e.ownership == Some(Ownership::Created)
+}
+
+/// Whether an entry is an MX that was seen to be as wanted, whoever made it.
+pub fn is_good_mx(e: &RecordStatus) -> bool {
+    e.purpose == Purpose::MX && e.state == RecordState::Ok
 }
 
 /// Whether two entries are about the same value for the same purpose, whatever their state.

@@ -14,7 +14,7 @@ mod planner;
 mod shared;
 mod spf;
 
-pub use journal::is_ours;
+pub use journal::{is_good_mx, is_our_mx, is_ours};
 pub use mx::withdraw_mx;
 pub use plan::{Conflict, Plan, Policy, PreviousMx};
 

@@ -3,7 +3,7 @@
 use crate::connections::Groupware;
 use crate::ctx::{Ctx, Step};
 use crate::not_ready::NotReady;
-use crate::rules::{backend_ready, nobody};
+use crate::rules::{backend_ready, delivery};
 use crate::state::derived::{a_label, capabilities};
 use crate::state::kind::ObjectId;
 use crate::state::limits::{self, Verdict};
@@ -60,8 +60,8 @@ pub struct Facts {
     pub row: Option<AliasRow>,
     /// Domains that the instance holds.
     pub own_domains: BTreeSet<DomainName>,
-    /// The way that mail would take in a circle, back to this alias; empty: there is none.
-    pub circle: Vec<String>,
+    /// The way that mail would take in a mail loop, back to this alias; empty: there is none.
+    pub mail_loop: Vec<String>,
     /// Targets in domains of the instance that nobody has.
     pub nobody: Vec<Address>,
 }
@@ -141,9 +141,9 @@ pub async fn gather(ctx: &Ctx, id: &ObjectId, alias: &MailAlias) -> Step<Gathere
         .map_err(|e| NotReady::backend(&server.label(), &e))?;
     let capabilities = capabilities(&domain.instance.backend);
     let label = server.label();
-    let nobody = nobody::has(ctx, &server, undeclared).await?;
-    let circle = nobody::circle_of(ctx, &server, &domain.instance.key, id).await?;
+    let nobody = delivery::undeliverable(ctx, &server, undeclared).await?;
+    let mail_loop = delivery::loop_of(ctx, &server, &domain.instance.key, id).await?;
     let facts =
-        Facts { domain, tenant, label, capabilities, address, verdict, targets, row, own_domains, circle, nobody };
+        Facts { domain, tenant, label, capabilities, address, verdict, targets, row, own_domains, mail_loop, nobody };
     Ok(Gathered { facts, server })
 }

@@ -2,7 +2,7 @@
 
 use super::gather::{Facts, Target};
 use crate::not_ready::{MISSING, NotReady};
-use crate::rules::nobody;
+use crate::rules::delivery;
 use crate::state::derived::owner_uid;
 use crate::state::limits::Verdict;
 use mailtenant_api::mail_instance::ExternalForwarding;
@@ -52,8 +52,8 @@ fn targets(mine: Option<&AliasRow>, seen: &Facts) -> (Vec<Address>, bool, Option
     let results: Vec<Result<Address, NotReady>> = seen.targets.iter().map(|t| resolve(t, seen)).collect();
     // What is denied comes first: it is what somebody has to change.
     let refusal = results.iter().flatten().find_map(|address| refuse(address, seen));
-    let circle = (!seen.circle.is_empty()).then(|| nobody::circle(&seen.circle));
-    let waits = circle.or_else(|| results.iter().find_map(|r| r.as_ref().err().cloned()));
+    let mail_loop = (!seen.mail_loop.is_empty()).then(|| delivery::mail_loop(&seen.mail_loop));
+    let waits = mail_loop.or_else(|| results.iter().find_map(|r| r.as_ref().err().cloned()));
     let mut all: Vec<Address> = match mine {
         Some(row) if waits.is_some() => row.settings.targets.clone(),
         _ => results.into_iter().flatten().collect(),
@@ -103,7 +103,7 @@ fn resolve(target: &Target, seen: &Facts) -> Result<Address, NotReady> {
                 return Err(NotReady::stalled(Reason::InvalidSpec, "targets names the alias itself: name a mailbox"));
             }
             if seen.nobody.contains(&address) {
-                return Err(nobody::not_ready(&address));
+                return Err(delivery::nobody_has(&address));
             }
             Ok(address)
         }

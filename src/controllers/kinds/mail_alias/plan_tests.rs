@@ -14,11 +14,11 @@ fn facts(instance: Value, targets: Vec<Target>) -> Facts {
         targets,
         row: None,
         own_domains: [DomainName::from_server("acme.test")].into(),
-        circle: vec![],
+        mail_loop: vec![],
         nobody: vec![],
     }
 }
-fn circle() -> Vec<String> {
+fn mail_loop() -> Vec<String> {
     ["info@acme.test", "a@acme.test", "info@acme.test"].map(String::from).into()
 }
 fn alice() -> Vec<Target> {
@@ -54,7 +54,7 @@ fn what_is_refused_and_with_which_reason() {
             Reason::LimitExceeded,
         ),
         (
-            Facts { circle: circle(), ..facts(json!({}), vec![Target::Address("a@acme.test".into())]) },
+            Facts { mail_loop: mail_loop(), ..facts(json!({}), vec![Target::Address("a@acme.test".into())]) },
             Reason::InvalidSpec,
         ),
         (
@@ -77,13 +77,13 @@ fn what_is_refused_and_with_which_reason() {
 }
 
 #[test]
-fn an_alias_that_is_there_is_not_led_into_a_circle() {
+fn an_alias_that_is_there_is_not_led_into_a_mail_loop() {
     let mut f = facts(json!({}), alice());
     let settings = plan(&fixtures::alias(json!({})), &f).unwrap().settings;
     let owner = Some(Uid::new("uid-info"));
     f.row = Some(AliasRow { address: f.address.clone(), owner, adopted: false, settings, effects_due: false });
     f.targets = vec![Target::Address("a@acme.test".into())];
-    f.circle = circle();
+    f.mail_loop = mail_loop();
     let p = plan(&fixtures::alias(json!({})), &f).unwrap();
     assert_eq!(p.settings.targets, ["alice@acme.test"], "mail goes where it went");
     let message = p.not_ready.unwrap().message;

@@ -9,7 +9,6 @@ use crate::state::routes;
 use crate::state::wakeups::{self, Wakeups};
 use crate::state::world::World;
 use mailtenant_api::*;
-use mailtenant_groupware::Address;
 use mailtenant_runtime::queue::{Lane, Priority};
 use mailtenant_runtime::store::{Delta, NamespacedName};
 use std::sync::Arc;
@@ -35,7 +34,6 @@ impl Managed for MailAlias {
         let id = ObjectId::new(Kind::MailAlias, d.key.clone());
         let domain = |o: Of| o.as_ref().map(|o| d.key.sibling(&o.spec.domain_ref.name));
         let mailboxes = |o: Of| o.as_ref().map(|o| mailbox_targets(o, &d.key)).unwrap_or_default();
-        let addresses = |o: Of| o.as_ref().map(|o| address_targets(o, &d.key)).unwrap_or_default();
         let address = |o: Of| o.as_ref().map(|o| (d.key.sibling(&o.spec.domain_ref.name), o.spec.local_part.clone()));
         let wanting = |o: Of| {
             let o = o.as_ref()?;
@@ -44,7 +42,6 @@ impl Managed for MailAlias {
         let index = &mut world.index;
         index.aliases_by_domain.update(&d.key, domain(&d.old), domain(&d.new));
         index.aliases_by_mailbox.update(&d.key, mailboxes(&d.old), mailboxes(&d.new));
-        index.aliases_by_address.update(&d.key, addresses(&d.old), addresses(&d.new));
         let routes = |o: Of| o.as_ref().map(|o| routes::keys(&d.key, routes::named(o))).unwrap_or_default();
         index.routes_by_address.update(&id, routes(&d.old), routes(&d.new));
         index.addresses.update(&id, address(&d.old), address(&d.new));
@@ -93,17 +90,13 @@ impl Managed for MailAlias {
         let facet = |a: &MailAlias| (a.metadata.uid.clone(), a.status.as_ref().and_then(|s| s.observed_generation));
         if wakeups::differs(delta, facet) || wakeups::differs(delta, |a| a.spec.targets.clone()) {
             for object in [&delta.old, &delta.new].into_iter().flatten() {
-                for target in &object.spec.targets {
-                    let keys: Vec<NamespacedName> = match (&target.mailbox_ref, &target.address) {
-                        (Some(r), _) => vec![delta.key.sibling(&r.name)],
-                        (_, Some(address)) => wakeups::by_address(world, &delta.key.namespace, address),
-                        _ => vec![],
-                    };
-                    let going = keys
-                        .into_iter()
-                        .filter(|k| world.mailboxes.get(k).is_some_and(|m| m.metadata.deletion_timestamp.is_some()));
-                    wakes.add(going.map(|k| ObjectId::new(Kind::Mailbox, k)), Priority::Normal);
-                }
+                let named = routes::named(object);
+                let by_address = named.iter().flat_map(|a| wakeups::by_address(world, &delta.key.namespace, a));
+                let keys = mailbox_targets(object, &delta.key).into_iter().chain(by_address);
+                let going = |k: &NamespacedName| {
+                    world.mailboxes.get(k).is_some_and(|m| m.metadata.deletion_timestamp.is_some())
+                };
+                wakes.add(keys.filter(going).map(|k| ObjectId::new(Kind::Mailbox, k)), Priority::Normal);
             }
         }
         wakes
@@ -113,12 +106,6 @@ impl Managed for MailAlias {
         let domain = world.aliases.get(key).map(|a| key.sibling(&a.spec.domain_ref.name));
         lane::tenant(domain.and_then(|d| lane::on_groupware(world, world.instance_of(&d))), key)
     }
-}
-
-fn address_targets(alias: &MailAlias, key: &NamespacedName) -> Vec<(String, Address)> {
-    // What is no address is delivered to by nobody.
-    let addresses = alias.spec.targets.iter().filter_map(|t| Address::new(t.address.as_ref()?).ok());
-    addresses.map(|a| (key.namespace.clone(), a)).collect()
 }
 
 fn mailbox_targets(alias: &MailAlias, key: &NamespacedName) -> Vec<NamespacedName> {
@@ -132,9 +119,10 @@ mod tests {
 
     #[test]
     fn a_target_is_found_by_the_address_that_a_mailbox_has() {
-        let targets = json!([{"address": "Info@M\u{fc}ller.example."}, {"address": "no address"}]);
+        let targets = json!([{"address": "Info@M\u{fc}ller.example."}, {"address": "no address"}, {"address": "info+x@m\u{fc}ller.example"}]);
         let alias = crate::fixtures::alias(json!({"targets": targets}));
-        let found = address_targets(&alias, &NamespacedName::new("t", "info"));
-        assert_eq!(found, [("t".to_owned(), Address::from_server("info@xn--mller-kva.example"))]);
+        let found = routes::keys(&NamespacedName::new("t", "info"), routes::named(&alias));
+        let found: Vec<String> = found.into_iter().map(|(_, address)| address.into()).collect();
+        assert_eq!(found, ["info@xn--mller-kva.example"], "mail to its +detail comes to it too");
     }
 }

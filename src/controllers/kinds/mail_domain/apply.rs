@@ -1,6 +1,6 @@
 //! Does what the plan asks for, and puts into the facts what became of it. Nothing is decided here.
 
-use super::facts::{Claim, Published};
+use super::facts::Published;
 use super::gather::Pass;
 use super::journal;
 use super::keys;
@@ -8,7 +8,7 @@ use super::plan::verified;
 use super::records;
 use super::steps::{Action, Note, Part};
 use crate::ctx::Step;
-use crate::kinds::mail_domain_claim::{self as claim, Holder};
+use crate::kinds::mail_domain_claim as claim;
 use crate::not_ready::NotReady;
 use crate::state::derived::{owner, owner_uid};
 use crate::state::snapshots::Since;
@@ -21,7 +21,9 @@ use mailtenant_mail::merge;
 /// Does one thing.
 pub async fn act(pass: &mut Pass<'_>, action: Action) -> Step<()> {
     match action {
-        Action::Claim => pass.facts.claim = Some(take_name(pass).await?),
+        Action::Claim => {
+            pass.facts.claim = Some(claim::take_alone(pass.ctx, &pass.name, &pass.p.object).await?);
+        }
         Action::NoteVerified => {
             pass.p.note(Note::State(DomainState::Verified));
             pass.p.note(verified(&pass.name));
@@ -36,18 +38,6 @@ pub async fn act(pass: &mut Pass<'_>, action: Action) -> Step<()> {
         Action::RemoveKey(selector) => remove_key(pass, &selector).await?,
     }
     Ok(())
-}
-
-async fn take_name(pass: &Pass<'_>) -> Step<Claim> {
-    let (ctx, name) = (pass.ctx, &pass.name);
-    if let Holder::Other(_) = claim::take(ctx, name, &pass.p.object).await? {
-        return Ok(Claim::Other);
-    }
-    if let Some(relative) = claim::relative(ctx, name, &pass.id.key.namespace).await? {
-        claim::give_back(ctx, name, &pass.uid()).await?;
-        return Ok(Claim::Relative(relative));
-    }
-    Ok(Claim::Ours)
 }
 
 /// A call to the groupware server failed, and may have been carried out or not.
@@ -114,10 +104,7 @@ async fn publish(pass: &mut Pass<'_>, part: Part, switch_mx: bool) -> Step<()> {
         Converged::ZoneGone => {
             return Err(pass.ctx.dns_failed(&dns, &BackendError::NotFound(format!("the zone {zone}"))).into());
         }
-        Converged::Contended => {
-            let text = format!("somebody else keeps changing the records of {}", pass.name);
-            return Err(NotReady::retry(Reason::DNSConflict, text).into());
-        }
+        Converged::Contended => return Err(journal::contended(pass.p).into()),
     };
     let conflict = records::conflict(&plan.conflicts);
     pass.p.set_journal(plan.journal, plan.previous_mx);

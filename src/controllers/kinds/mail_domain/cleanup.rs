@@ -148,11 +148,16 @@ pub async fn children(ctx: &Ctx, key: &NamespacedName) -> Result<Option<NotReady
     Ok(None)
 }
 
+/// The DNSBackend that has the records; before there are any, the one that is declared.
+fn backend_of(p: &Progress) -> Option<String> {
+    let declared = p.object.spec.dns.backend_ref.as_ref().map(|r| r.name.clone());
+    p.status.dns.as_ref().and_then(|d| d.backend.clone()).or(declared)
+}
+
 /// The DNS server and the zone of what was written; none if nothing was.
 async fn server(ctx: &Ctx, p: &Progress) -> Step<Option<(Dns, String)>> {
     let (status, journal) = (p.status.dns.clone().unwrap_or_default(), p.journal());
-    let declared = p.object.spec.dns.backend_ref.as_ref().map(|r| r.name.clone());
-    let (Some(zone), Some(backend)) = (status.zone, status.backend.or(declared)) else { return Ok(None) };
+    let (Some(zone), Some(backend)) = (status.zone, backend_of(p)) else { return Ok(None) };
     if journal.is_empty() {
         return Ok(None);
     }
@@ -183,8 +188,7 @@ async fn holds(ctx: &Ctx, p: &Progress) -> Step<bool> {
 async fn take_back(ctx: &Ctx, p: &Progress) -> Step<bool> {
     let (name, own, key) = (a_label(&p.object), uid(p.object.as_ref()), NamespacedName::of(p.object.as_ref()));
     let declared = p.object.spec.dns.backend_ref.as_ref().map(|r| r.name.clone());
-    let written = p.status.dns.as_ref().and_then(|d| d.backend.clone());
-    let Some(backend) = declared.filter(|d| written.is_none_or(|w| w == *d)) else { return Ok(false) };
+    let Some(backend) = declared.filter(|d| backend_of(p).as_ref() == Some(d)) else { return Ok(false) };
     let allowed = {
         let world = ctx.world();
         let dns = world.dns.get(&NamespacedName::new("", &backend));
@@ -201,15 +205,7 @@ async fn take_back(ctx: &Ctx, p: &Progress) -> Step<bool> {
             return Ok(false);
         }
     }
-    if claim::take(ctx, &name, &p.object).await? != claim::Holder::Us {
-        return Ok(false);
-    }
-    // Of two that come at once, one above the other, at least one sees the other.
-    if claim::relative(ctx, &name, &key.namespace).await?.is_some() {
-        claim::give_back(ctx, &name, &own).await?;
-        return Ok(false);
-    }
-    Ok(true)
+    Ok(claim::take_alone(ctx, &name, &p.object).await? == claim::Taken::Ours)
 }
 
 /// MX leaves, or goes back to what it was; only then the rest waits for its TTL. One that leads here and is not ours has to
@@ -234,16 +230,14 @@ pub async fn withdraw_mx(ctx: &Ctx, p: &mut Progress, above: &Above) -> Step<()>
 ///
 /// `before` is the journal as the pass found it. What leads here stays in it: those in the domain wait for that.
 async fn others_mx_has_left(ctx: &Ctx, p: &mut Progress, above: &Above, before: Vec<RecordStatus>) -> Step<()> {
-    let declared = p.object.spec.dns.backend_ref.as_ref().map(|r| r.name.clone());
-    let backend = p.status.dns.as_ref().and_then(|d| d.backend.clone()).or(declared);
-    let (Some(backend), Some(instance)) = (backend, above.instance()) else { return Ok(()) };
+    let (Some(backend), Some(instance)) = (backend_of(p), above.instance()) else { return Ok(()) };
     if never_made(p.status.ownership) {
         // Mail for the name comes here, if it does, for somebody else who has it at the server.
         return Ok(());
     }
     let hosts: Vec<&str> = instance.backend.spec.hosts.mx.iter().map(|mx| mx.host.as_str()).collect();
     let (dns, name) = (ctx.dns(&backend).await?, a_label(&p.object));
-    let led = before.iter().any(leads) || p.status.dns.as_ref().is_some_and(|d| d.mx_ttl.is_some());
+    let led = before.iter().any(merge::is_good_mx) || p.status.dns.as_ref().is_some_and(|d| d.mx_ttl.is_some());
     let seen = match dns.resolver.lookup(&name, RecordType::MX).await {
         Ok(seen) => seen,
         Err(error) if led => {
@@ -283,11 +277,6 @@ fn found_mx(name: &str, host: &str) -> RecordStatus {
     }
 }
 
-/// MX that was seen to be as it would be, whoever put it there.
-fn leads(record: &RecordStatus) -> bool {
-    record.purpose == Purpose::MX && record.state == RecordState::Ok
-}
-
 /// The first host of the backend that any server shows as MX, and the TTL there.
 fn leads_to(seen: &[RrSet], hosts: &[&str]) -> Option<(String, u32)> {
     let host = |value: &str| Some(value.split_whitespace().nth(1)?.trim_end_matches('.').to_ascii_lowercase());
@@ -305,7 +294,7 @@ async fn begin_to_drain(ctx: &Ctx, p: &mut Progress) -> Step<()> {
 
 async fn withdraw_own_mx(ctx: &Ctx, p: &mut Progress) -> Step<()> {
     let Some(ours) = p.journal().into_iter().find(|r| r.purpose == Purpose::MX) else { return Ok(()) };
-    if p.journal().iter().any(merge::is_ours) && !holds(ctx, p).await? {
+    if p.journal().iter().any(merge::is_our_mx) && !holds(ctx, p).await? {
         // It is for whoever holds the name now. Mail may come here as long as resolvers remember ours.
         let rest = p.journal().into_iter().filter(|r| r.purpose != Purpose::MX).collect();
         let drains = begins_to_drain(&p.journal(), &p.status);
@@ -329,10 +318,7 @@ async fn withdraw_own_mx(ctx: &Ctx, p: &mut Progress) -> Step<()> {
             gone_everywhere(&dns, &ours.name, p, false).await?;
             plan.journal
         }
-        Converged::Contended => {
-            let text = format!("somebody else keeps changing MX of {}", ours.name);
-            return Err(NotReady::retry(Reason::DNSConflict, text).into());
-        }
+        Converged::Contended => return Err(journal::contended(p).into()),
     };
     let drains = begins_to_drain(&p.journal(), &p.status);
     p.set_journal(journal, None);
@@ -344,8 +330,7 @@ async fn withdraw_own_mx(ctx: &Ctx, p: &mut Progress) -> Step<()> {
 
 /// Whether MX that has left just now was ours, so that resolvers may still send mail here. The time is set once.
 fn begins_to_drain(journal: &[RecordStatus], status: &MailDomainStatus) -> bool {
-    let ours = |r: &RecordStatus| r.purpose == Purpose::MX && r.ownership == Some(Ownership::Created);
-    journal.iter().any(ours) && status.draining_until.is_none()
+    journal.iter().any(merge::is_our_mx) && status.draining_until.is_none()
 }
 
 /// The servers that resolvers ask do not show our MX any more: only then does the old TTL begin to run out.
@@ -366,8 +351,7 @@ async fn gone_everywhere(dns: &Dns, name: &str, p: &Progress, zone_is_gone: bool
 
 /// Whether any server still shows an MX that we made and that is not `put_back`.
 fn shows_ours(seen: &[RrSet], journal: &[RecordStatus], put_back: &[String]) -> bool {
-    let made = |r: &&RecordStatus| r.purpose == Purpose::MX && r.ownership == Some(Ownership::Created);
-    let ours = |v: &String| journal.iter().filter(made).any(|r| r.value == *v) && !put_back.contains(v);
+    let ours = |v: &String| journal.iter().any(|r| merge::is_our_mx(r) && r.value == *v) && !put_back.contains(v);
     seen.iter().any(|set| set.values.iter().any(ours))
 }
 
@@ -384,7 +368,7 @@ async fn withdraw_rest(ctx: &Ctx, p: &mut Progress) -> Step<()> {
         Converged::Settled { plan, .. } => p.set_journal(plan.journal, None),
         Converged::Contended => {}
     }
-    Err(NotReady::retry(Reason::DNSConflict, "somebody else keeps changing the records").into())
+    Err(journal::contended(p).into())
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 //! an action that changes it (`apply`).
 
 use super::parents::Known;
+use crate::kinds::mail_domain_claim::Taken;
 use crate::not_ready::NotReady;
 use jiff::Timestamp;
 use mailtenant_api::mail_domain::{Purpose, RecordStatus};
@@ -45,7 +46,7 @@ pub struct Facts {
     /// Whether every authoritative server shows the challenge.
     pub proven: Option<bool>,
     /// How the claim ended that this pass made.
-    pub claim: Option<Claim>,
+    pub claim: Option<Taken>,
     /// The domain as the server has it.
     pub row: Option<Option<DomainRow>>,
     /// The row is as the server gave it back after it was made.
@@ -77,7 +78,7 @@ pub struct Regular {
     pub due: bool,
     /// Who holds the name.
     pub holder: Option<String>,
-    /// The instance is only looked at.
+    /// The domain, or its instance, is only looked at.
     pub observes: bool,
     /// The server's name for messages.
     pub label: String,
@@ -90,17 +91,6 @@ pub struct Server {
     pub label: String,
     /// What it can do.
     pub capabilities: BTreeSet<Capability>,
-}
-
-/// How a claim ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Claim {
-    /// The name is ours, and by a live look nobody else holds one above or below.
-    Ours,
-    /// Somebody else was first.
-    Other,
-    /// Somebody else holds this one, in words. Ours was given back.
-    Relative(String),
 }
 
 /// Records that are at the server as they should be.

@@ -232,7 +232,6 @@ async fn lookup(pass: &Pass<'_>, name: &str, rtype: RecordType) -> Step<Vec<RrSe
     Ok(seen.map_err(|e| NotReady::backend(&zone.label(), &no_answer(name, e)))?)
 }
 
-/// Whether every authoritative server shows the challenge.
 /// A server that refuses does not say what it has: it may answer others.
 pub fn no_answer(name: &str, error: BackendError) -> BackendError {
     match error {
@@ -241,6 +240,7 @@ pub fn no_answer(name: &str, error: BackendError) -> BackendError {
     }
 }
 
+/// Whether every authoritative server shows the challenge.
 async fn proven(pass: &Pass<'_>) -> Step<bool> {
     let seen = lookup(pass, &challenge_name(&pass.name), RecordType::TXT).await?;
     Ok(is_proof(&seen, &pass.uid(), &pass.name))

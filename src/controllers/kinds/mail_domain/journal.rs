@@ -3,6 +3,8 @@
 use super::status::Progress;
 use crate::connections::Dns;
 use crate::ctx::{Ctx, Step, Stop};
+use crate::not_ready::NotReady;
+use crate::state::derived::a_label;
 use mailtenant_api::Reason;
 use mailtenant_api::mail_domain::RecordStatus;
 use mailtenant_dns::converge::{Aim, Converged, Failed, Journal, converge};
@@ -46,6 +48,12 @@ impl Journal for StatusJournal<'_> {
         }
         Ok(())
     }
+}
+
+/// What is reported after so many rounds in which somebody else was faster.
+pub fn contended(p: &Progress) -> NotReady {
+    let text = format!("somebody else keeps changing the records of {}", a_label(&p.object));
+    NotReady::retry(Reason::DNSConflict, text)
 }
 
 /// Brings the records of a zone to where they should be, with the status as journal.

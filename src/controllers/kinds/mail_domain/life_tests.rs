@@ -76,7 +76,7 @@ impl Model {
         match action {
             Action::Claim => {
                 assert!(self.proven);
-                (self.holder, facts.claim) = (Some(OWN.into()), Some(Claim::Ours));
+                (self.holder, facts.claim) = (Some(OWN.into()), Some(Taken::Ours));
             }
             Action::NoteVerified => status.state = Some(DomainState::Verified),
             Action::Provision => {

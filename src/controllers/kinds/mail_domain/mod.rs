@@ -79,8 +79,7 @@ impl Lifecycle for MailDomain {
             return Ok(());
         }
         // It is the first call that changes something elsewhere: what was acknowledged before counts.
-        let ours = |r: &mail_domain::RecordStatus| r.purpose == Purpose::MX && merge::is_ours(r);
-        if draft.journal().iter().any(ours) && !live::is_as_judged(ctx, draft, above).await? {
+        if draft.journal().iter().any(merge::is_our_mx) && !live::is_as_judged(ctx, draft, above).await? {
             return Err(live::changed().into());
         }
         cleanup::withdraw_mx(ctx, draft, above).await.map_err(deletion::stop_with_way_out)

@@ -5,11 +5,12 @@
 //! stands before what it guards: a claim after its proof, nothing provisioned before `Verified` is written, no signature
 //! before its record shows everywhere, MX last, and old keys go after all that.
 
-use super::facts::{Claim, Published, Regular, Seen};
+use super::facts::{Published, Regular, Seen};
 use super::keys::{self, KeyPlan};
 use super::observe::observe;
 use super::parents::{self, Parents};
 use super::steps::{Action, Next, Note, Observation, Part, Planned, Stage, learned, wait};
+use crate::kinds::mail_domain_claim::Taken;
 use crate::not_ready::NotReady;
 use crate::rules::{backend_ready, mass_loss};
 use crate::state::derived::owner_uid;
@@ -83,8 +84,7 @@ fn look(seen: &Seen<'_>, notes: &mut Vec<Note>) -> Stage<()> {
 
 /// Whether the rows are this domain's to look at.
 fn looks(domain: &MailDomain, regular: &Regular) -> bool {
-    let observes = regular.observes || domain.spec.management_policy == ManagementPolicy::Observe;
-    regular.holder == domain.metadata.uid || (regular.holder.is_none() && observes)
+    regular.holder == domain.metadata.uid || (regular.holder.is_none() && regular.observes)
 }
 
 /// The parents may be used, the servers are connected, and the name has a zone.
@@ -105,9 +105,9 @@ fn parents<'a>(seen: &Seen<'a>, name: &str) -> Stage<Parents<'a>> {
 fn verify(seen: &Seen<'_>, name: &str, parents: &Parents<'_>, notes: &mut Vec<Note>) -> Stage<()> {
     let refused = |not_ready| Next::Wait(not_ready, Some(ConditionType::OwnershipVerified));
     let ours = match &seen.facts.claim {
-        Some(Claim::Ours) => true,
-        Some(Claim::Other) => return Err(refused(held_by_another(name))),
-        Some(Claim::Relative(relative)) => {
+        Some(Taken::Ours) => true,
+        Some(Taken::Other) => return Err(refused(held_by_another(name))),
+        Some(Taken::Relative(relative)) => {
             return Err(refused(NotReady { next: dispatch::Next::Retry, ..held_by_another(relative) }));
         }
         None => held(seen)?,

@@ -243,7 +243,7 @@ fn a_claim_comes_after_its_proof_and_before_anything_is_made() {
                 "somebody was faster",
                 &|c| {
                     c.new_name();
-                    c.facts.claim = Some(Claim::Other);
+                    c.facts.claim = Some(Taken::Other);
                 },
                 "wait DomainClaimed OwnershipVerified",
             ),
@@ -251,7 +251,7 @@ fn a_claim_comes_after_its_proof_and_before_anything_is_made() {
                 "somebody above was faster",
                 &|c| {
                     c.new_name();
-                    c.facts.claim = Some(Claim::Relative("a domain above".into()));
+                    c.facts.claim = Some(Taken::Relative("a domain above".into()));
                 },
                 "wait DomainClaimed OwnershipVerified",
             ),
@@ -259,7 +259,7 @@ fn a_claim_comes_after_its_proof_and_before_anything_is_made() {
                 "it is written before anything is made",
                 &|c| {
                     c.new_name();
-                    c.facts.claim = Some(Claim::Ours);
+                    c.facts.claim = Some(Taken::Ours);
                 },
                 "do NoteVerified",
             ),

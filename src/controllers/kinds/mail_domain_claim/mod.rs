@@ -125,7 +125,7 @@ pub async fn holder(ctx: &Ctx, name: &str) -> Result<Option<String>, kube::Error
 }
 
 /// Takes a name for a MailDomain: creation is the lock. Whoever was first holds it.
-pub async fn take(ctx: &Ctx, name: &str, domain: &MailDomain) -> Result<Holder, kube::Error> {
+async fn take(ctx: &Ctx, name: &str, domain: &MailDomain) -> Result<Holder, kube::Error> {
     let api: Api<MailDomainClaim> = Api::all(ctx.client.clone());
     let owner = ClaimOwner {
         namespace: domain.namespace().unwrap_or_default(),
@@ -145,6 +145,32 @@ pub async fn take(ctx: &Ctx, name: &str, domain: &MailDomain) -> Result<Holder, 
             None => Ok(Holder::Other(ClaimOwner { namespace: String::new(), name: String::new(), uid: String::new() })),
         },
         Err(error) => Err(error),
+    }
+}
+
+/// What became of a claim.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Taken {
+    /// The name is ours, and by a live look nobody else holds one above or below.
+    Ours,
+    /// Somebody else was first.
+    Other,
+    /// Somebody else holds this one, in words. Ours was given back.
+    Relative(String),
+}
+
+/// Takes a name for a MailDomain, unless somebody else holds one above or below: of two that come at the same moment at least
+/// one sees the other, since both look once their own claim is there.
+pub async fn take_alone(ctx: &Ctx, name: &str, domain: &MailDomain) -> Result<Taken, kube::Error> {
+    if let Holder::Other(_) = take(ctx, name, domain).await? {
+        return Ok(Taken::Other);
+    }
+    match relative(ctx, name, &domain.namespace().unwrap_or_default()).await? {
+        Some(relative) => {
+            give_back(ctx, name, &uid(domain)).await?;
+            Ok(Taken::Relative(relative))
+        }
+        None => Ok(Taken::Ours),
     }
 }
 

@@ -9,6 +9,7 @@ use crate::pass::draft::Draft;
 use crate::state::derived::{declared_local_part, owner_uid};
 use crate::state::kind::{Kind, ObjectId};
 use crate::state::parents::Domain;
+use crate::state::routes;
 use crate::state::snapshots::Since;
 use crate::state::wakeups;
 use crate::state::world::World;
@@ -28,7 +29,9 @@ pub fn address(mailbox: &Mailbox, domain: &DomainName) -> Address {
 pub fn referring_aliases(world: &World, mailbox: &Mailbox, domain: &Domain) -> Option<NotReady> {
     let key = NamespacedName::of(mailbox);
     let by_ref = world.index.aliases_by_mailbox.of(&key);
-    let by_address = world.index.aliases_by_address.of(&(key.namespace.clone(), address(mailbox, &domain.name)));
+    let by_address =
+        world.index.routes_by_address.of(&routes::index_key(&key.namespace, &address(mailbox, &domain.name)));
+    let by_address = by_address.filter(|id| id.kind == Kind::MailAlias).map(|id| &id.key);
     let mut names: Vec<String> = by_ref.chain(by_address).map(|k| k.name.clone()).collect();
     names.sort();
     names.dedup();

@@ -41,8 +41,8 @@ pub struct Facts {
     pub source: Option<String>,
     /// Domains that the instance holds.
     pub own_domains: BTreeSet<DomainName>,
-    /// The way that mail would take in a circle, back to this mailbox; empty: there is none.
-    pub circle: Vec<String>,
+    /// The way that mail would take in a mail loop, back to this mailbox; empty: there is none.
+    pub mail_loop: Vec<String>,
     /// Addresses in domains of the instance that are forwarded to and that nobody has.
     pub nobody: Vec<Address>,
 }

@@ -4,7 +4,7 @@ use super::facts::{Facts, SecretSeen, client_settings, declared, version};
 use crate::connections::Groupware;
 use crate::ctx::{Ctx, Step};
 use crate::not_ready::NotReady;
-use crate::rules::{backend_ready, nobody};
+use crate::rules::{backend_ready, delivery};
 use crate::state::derived::{capabilities, credentials_secret, declared_local_part};
 use crate::state::kind::{Kind, ObjectId};
 use crate::state::limits::{self, Verdict};
@@ -93,8 +93,8 @@ pub async fn gather(ctx: &Ctx, id: &ObjectId, mailbox: &Mailbox) -> Step<Gathere
         .rows(&server, &domain.key, &domain.name, Since::now_if(fresh), |rows| rows.mailboxes.get(&address).cloned())
         .await
         .map_err(|e| NotReady::backend(&server.label(), &e))?;
-    let nobody = nobody::has(ctx, &server, undeclared).await?;
-    let circle = nobody::circle_of(ctx, &server, &domain.instance.key, id).await?;
+    let nobody = delivery::undeliverable(ctx, &server, undeclared).await?;
+    let mail_loop = delivery::loop_of(ctx, &server, &domain.instance.key, id).await?;
     let capabilities = capabilities(&domain.instance.backend);
     let settings = client_settings(&domain.instance.backend, &address, mailbox.spec.access);
     let label = server.label();
@@ -112,7 +112,7 @@ pub async fn gather(ctx: &Ctx, id: &ObjectId, mailbox: &Mailbox) -> Step<Gathere
         credentials,
         source,
         own_domains,
-        circle,
+        mail_loop,
         nobody,
     };
     Ok(Gathered { facts, server })

@@ -2,7 +2,7 @@
 
 use super::facts::{Facts, SecretSeen, Source, not_owned, not_there, settings_mark};
 use crate::not_ready::{MISSING, NotReady};
-use crate::rules::nobody;
+use crate::rules::delivery;
 use crate::state::derived::{bytes, credentials_secret, owner_uid};
 use crate::state::limits::Verdict;
 use mailtenant_api::mail_instance::ExternalForwarding;
@@ -161,8 +161,8 @@ fn unsupported(
 /// Where mail goes on to, without what may not be; why not. Whenever something is left out the mailbox keeps its mail.
 fn forwards(mailbox: &Mailbox, seen: &Facts) -> (Vec<Address>, bool, Option<NotReady>) {
     let Some(forwarding) = &mailbox.spec.forwarding else { return (vec![], true, None) };
-    if !seen.circle.is_empty() {
-        return (vec![], true, Some(nobody::circle(&seen.circle)));
+    if !seen.mail_loop.is_empty() {
+        return (vec![], true, Some(delivery::mail_loop(&seen.mail_loop)));
     }
     let one = |text: &String| {
         let address = Address::new(text)
@@ -181,7 +181,7 @@ fn forwards(mailbox: &Mailbox, seen: &Facts) -> (Vec<Address>, bool, Option<NotR
             return Err(NotReady::stalled(Reason::InvalidSpec, "forwarding.to names the mailbox itself: use keepCopy"));
         }
         if seen.nobody.contains(&address) {
-            return Err(nobody::not_ready(&address));
+            return Err(delivery::nobody_has(&address));
         }
         Ok(address)
     };

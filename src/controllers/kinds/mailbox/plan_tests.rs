@@ -19,7 +19,7 @@ fn facts(instance: Value) -> Facts {
         credentials: SecretSeen::Missing,
         source: None,
         own_domains: [DomainName::from_server("acme.test")].into(),
-        circle: vec![],
+        mail_loop: vec![],
         nobody: vec![],
         settings,
         domain,
@@ -173,7 +173,7 @@ fn what_is_refused_and_with_which_reason() {
         ),
         (
             json!({"forwarding": {"to": ["bob@acme.test"], "keepCopy": false}}),
-            |f| f.circle = ["alice@acme.test", "bob@acme.test", "alice@acme.test"].map(String::from).into(),
+            |f| f.mail_loop = ["alice@acme.test", "bob@acme.test", "alice@acme.test"].map(String::from).into(),
             Reason::InvalidSpec,
         ),
         (
@@ -264,9 +264,9 @@ fn what_can_be_is_carried_out_for_a_mailbox_that_is_there() {
             |p| p.settings.forward_to.is_empty() && p.settings.keep_copy,
         ),
         (
-            "a circle",
+            "a mail loop",
             json!({"forwarding": {"to": ["bob@acme.test"], "keepCopy": false}}),
-            |f| f.circle = ["alice@acme.test", "bob@acme.test", "alice@acme.test"].map(String::from).into(),
+            |f| f.mail_loop = ["alice@acme.test", "bob@acme.test", "alice@acme.test"].map(String::from).into(),
             Reason::InvalidSpec,
             |p| p.settings.forward_to.is_empty() && p.settings.keep_copy,
         ),

@@ -1,4 +1,5 @@
-//! Addresses in domains of an instance that nobody has, declared or at the server.
+//! Mail that cannot be delivered: loops, and addresses in domains of an instance that nobody has, declared or at the
+//! server.
 
 use crate::connections::Groupware;
 use crate::ctx::{Ctx, Step};
@@ -14,16 +15,24 @@ use std::collections::BTreeSet;
 
 /// Of addresses that no object declares, each with the object of its domain, those that the server does not have either: a
 /// domain that was adopted has mailboxes that are declared nowhere. A row that is switched off takes no mail.
-pub async fn has(ctx: &Ctx, server: &Groupware, undeclared: Vec<(NamespacedName, Address)>) -> Step<Vec<Address>> {
+pub async fn undeliverable(
+    ctx: &Ctx,
+    server: &Groupware,
+    undeclared: Vec<(NamespacedName, Address)>,
+) -> Step<Vec<Address>> {
     let there = at_server(ctx, server, &undeclared, true).await?;
     Ok(undeclared.into_iter().map(|(_, address)| address).filter(|a| !there.contains(a)).collect())
 }
 
-/// The way that mail would take in a circle, back to an object ([`routes::circle`]).
-pub async fn circle_of(ctx: &Ctx, server: &Groupware, instance: &NamespacedName, id: &ObjectId) -> Step<Vec<String>> {
+/// The way of a mail loop, from an object back to it ([`routes::mail_loop`]).
+pub async fn loop_of(ctx: &Ctx, server: &Groupware, instance: &NamespacedName, id: &ObjectId) -> Step<Vec<String>> {
+    // Rows at the server can only end a way that the objects alone would have closed.
+    if routes::mail_loop(&ctx.world(), instance, id, |_| false).is_empty() {
+        return Ok(vec![]);
+    }
     let caught = routes::caught(&ctx.world(), instance, id);
     let there = at_server(ctx, server, &caught, false).await?;
-    Ok(routes::circle(&ctx.world(), instance, id, |address| there.contains(address)))
+    Ok(routes::mail_loop(&ctx.world(), instance, id, |address| there.contains(address)))
 }
 
 /// Which of these addresses are at the server and take mail; with `catch_all` also those that a catch-all there takes.
@@ -56,13 +65,13 @@ async fn at_server(
 }
 
 /// The words for an address that nobody has. Not stalled: it may be declared in the next moment.
-pub fn not_ready(address: &Address) -> NotReady {
+pub fn nobody_has(address: &Address) -> NotReady {
     let text = format!("nobody has {address}: create a Mailbox or a MailAlias with it, or name another address");
     NotReady::waiting(Reason::InvalidSpec, text)
 }
 
-/// The words for a circle.
-pub fn circle(way: &[String]) -> NotReady {
-    let text = format!("mail would go in a circle ({}): let one of them deliver to a mailbox", way.join(" -> "));
+/// The words for a mail loop (RFC 5321, 6.3).
+pub fn mail_loop(way: &[String]) -> NotReady {
+    let text = format!("mail would loop ({}): let one of them deliver to a mailbox", way.join(" -> "));
     NotReady::stalled(Reason::InvalidSpec, text)
 }
