@@ -44,6 +44,7 @@ fn the_regular_look_comes_before_all_that_may_stand_in_the_way() {
                     due(c);
                     held(c, None);
                     c.domain.spec.management_policy = ManagementPolicy::Observe;
+                    c.facts.regular.as_mut().unwrap().as_mut().unwrap().observes = true;
                 },
                 "learn Look",
             ),
