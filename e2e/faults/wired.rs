@@ -247,6 +247,18 @@ impl Wired {
         }
     }
 
+    /// Every object that is left is being deleted, and a pass that knew it has ended: nothing else has a pass any more.
+    pub fn all_seen_as_deleted(&self) -> Result<(), String> {
+        let seen = |o: &Value| {
+            let (meta, status) = (&o["metadata"], &o["status"]);
+            !meta["deletionTimestamp"].is_null() && status["observedGeneration"] == meta["generation"]
+        };
+        match self.objects().iter().find(|o| !seen(o)) {
+            Some(o) => Err(format!("{} {}", o["kind"], conditions(o))),
+            None => Ok(()),
+        }
+    }
+
     /// Waits until all of the tenant is ready.
     pub async fn all_ready(&self) {
         for (kind, name) in TENANT {
