@@ -7,8 +7,7 @@ use futures::StreamExt;
 use futures::stream::{FuturesOrdered, FuturesUnordered};
 use hickory_resolver::proto::op::{Message, Query, ResponseCode};
 use hickory_resolver::proto::rr::{Name, RData, RecordType as WireType};
-use mailtenant_mail::name;
-use mailtenant_mail::value::{mx, txt_text};
+use mailtenant_mail::value::canonical;
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -69,7 +68,7 @@ impl Resolver for DirectResolver {
 async fn ask_all(servers: &[SocketAddr], name: &str, rtype: RecordType) -> Result<Vec<RrSet>> {
     let question = wire_name(name)?;
     let mut running: FuturesOrdered<_> =
-        servers.iter().map(|server| ask(*server, &question, wire_type(rtype), true)).collect();
+        servers.iter().map(|server| ask(*server, &question, rtype.into(), true)).collect();
     let (mut sets, mut refused) = (Vec::new(), 0);
     while let Some(answer) = running.next().await {
         match answer {
@@ -97,39 +96,16 @@ fn wire_name(name: &str) -> Result<Name> {
         .map_err(|_| BackendError::Rejected(format!("{name:?} is not a DNS name")))
 }
 
-fn wire_type(rtype: RecordType) -> WireType {
-    match rtype {
-        RecordType::MX => WireType::MX,
-        RecordType::TXT => WireType::TXT,
-        RecordType::CNAME => WireType::CNAME,
-        RecordType::SRV => WireType::SRV,
-        RecordType::TLSA => WireType::TLSA,
-        RecordType::CAA => WireType::CAA,
-        RecordType::NS => WireType::NS,
-        RecordType::SOA => WireType::SOA,
-    }
-}
-
 /// The records of exactly this name and type. A CNAME is not followed: a challenge behind one proves nothing.
 fn set_of(message: &Message, question: &Name, name: &str, rtype: RecordType) -> RrSet {
     let mut set = RrSet { name: name.into(), rtype, ttl: 0, values: vec![] };
-    for record in message.answers.iter().filter(|r| r.name == *question && r.record_type() == wire_type(rtype)) {
+    for record in message.answers.iter().filter(|r| r.name == *question && r.record_type() == WireType::from(rtype)) {
         set.ttl = record.ttl;
-        set.values.push(canonical(&record.data));
+        set.values.push(canonical(record.data.clone()));
     }
     set.values.sort();
     set.values.dedup();
     set
-}
-
-fn canonical(data: &RData) -> String {
-    match data {
-        RData::TXT(txt) => txt_text(&txt.txt_data.concat()),
-        RData::MX(x) => mx(x.preference, &x.exchange.to_ascii()),
-        RData::CNAME(target) => format!("{}.", name::from_server(&target.0.to_ascii())),
-        RData::NS(target) => format!("{}.", name::from_server(&target.0.to_ascii())),
-        other => other.to_string(),
-    }
 }
 
 /// One query to one server, by UDP and if need be by TCP.
@@ -305,7 +281,7 @@ async fn first(servers: &[SocketAddr], name: &Name, rtype: WireType) -> Option<M
 impl Resolver for RootResolver {
     async fn lookup(&self, name: &str, rtype: RecordType) -> Result<Vec<RrSet>> {
         let walk = async {
-            let servers = self.authoritative(&wire_name(name)?, wire_type(rtype), 0).await?;
+            let servers = self.authoritative(&wire_name(name)?, rtype.into(), 0).await?;
             ask_all(&servers, name, rtype).await
         };
         let late = |_| {

@@ -30,10 +30,25 @@ impl RecordType {
     }
 }
 
+impl From<RecordType> for hickory_proto::rr::RecordType {
+    fn from(rtype: RecordType) -> Self {
+        match rtype {
+            RecordType::MX => Self::MX,
+            RecordType::TXT => Self::TXT,
+            RecordType::CNAME => Self::CNAME,
+            RecordType::SRV => Self::SRV,
+            RecordType::TLSA => Self::TLSA,
+            RecordType::CAA => Self::CAA,
+            RecordType::NS => Self::NS,
+            RecordType::SOA => Self::SOA,
+        }
+    }
+}
+
 /// All records of one name and type (RRset, RFC 2181).
 ///
 /// `name` is absolute, lower case, A-label, without a trailing dot. A value is canonical: for TXT the joined text,
-/// for MX `preference host.` with a lower-case absolute host, for others the presentation form.
+/// for others the presentation form with lower-case absolute host names ([`crate::value::canonical`]).
 /// `values` is sorted, each once. If it is empty there is no such record.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct RrSet {

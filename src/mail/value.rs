@@ -1,8 +1,14 @@
-//! Values of records, from the canonical form of [`crate::rr::RrSet`] to the presentation form of
-//! RFC 1035 and back. Pure.
+//! Values of records: from the data of a record, and from its presentation form (RFC 1035, 5.1), to the canonical form of
+//! [`crate::rr::RrSet`] and back. Pure.
+//!
+//! Data is that of `hickory-proto`, which parses and writes every type but TXT here: it writes character-strings without
+//! quotes and escapes and takes `\DDD` for a character rather than a byte, and a TXT record of somebody else must come back
+//! byte for byte (I8).
 
 use super::name;
 use crate::rr::RecordType;
+use hickory_proto::rr::rdata::{CNAME, MX, NS, SRV};
+use hickory_proto::rr::{Name, RData};
 
 /// Longest character-string of a TXT record, in bytes (RFC 1035, 3.3).
 const STRING: usize = 255;
@@ -19,26 +25,35 @@ pub fn to_presentation(rtype: RecordType, value: &str) -> String {
 pub fn from_presentation(rtype: RecordType, content: &str) -> String {
     match rtype {
         RecordType::TXT => txt_text(&parse_txt(content)),
-        RecordType::MX => match content.trim().split_once(|c: char| c.is_ascii_whitespace()) {
-            Some((preference, host)) => match preference.parse() {
-                Ok(preference) => mx(preference, host.trim()),
-                Err(_) => content.to_string(),
-            },
-            None => content.to_string(),
-        },
-        RecordType::CNAME | RecordType::NS => absolute(content),
-        _ => content.to_string(),
+        _ => RData::try_from_str(rtype.into(), content).map_or_else(|_| content.to_string(), canonical),
+    }
+}
+
+/// The canonical form of a record's data.
+pub fn canonical(data: RData) -> String {
+    match data {
+        RData::TXT(txt) => txt_text(&txt.txt_data.concat()),
+        RData::MX(x) => RData::MX(MX::new(x.preference, absolute(x.exchange))).to_string(),
+        RData::SRV(s) => RData::SRV(SRV::new(s.priority, s.weight, s.port, absolute(s.target))).to_string(),
+        RData::CNAME(target) => RData::CNAME(CNAME(absolute(target.0))).to_string(),
+        RData::NS(target) => RData::NS(NS(absolute(target.0))).to_string(),
+        other => other.to_string(),
     }
 }
 
 /// A canonical MX value: `preference host.`; the host `.` is the null MX of RFC 7505.
 pub fn mx(preference: u16, host: &str) -> String {
-    format!("{preference} {}", absolute(host))
+    match Name::from_ascii(host) {
+        Ok(exchange) => canonical(RData::MX(MX::new(preference, exchange))),
+        // It is refused where names are checked; here it is only compared.
+        Err(_) => format!("{preference} {}.", name::from_server(host)),
+    }
 }
 
 /// A target: lower case, with the trailing dot.
-fn absolute(host: &str) -> String {
-    format!("{}.", name::from_server(host))
+fn absolute(mut host: Name) -> Name {
+    host.set_fqdn(true);
+    host.to_lowercase()
 }
 
 /// The text of joined character-strings. If they are not UTF-8, bytes are shown as `\DDD`: mailtenant writes no such
@@ -148,6 +163,23 @@ mod tests {
         assert_eq!(mx(0, "."), "0 .");
     }
 
+    #[test]
+    fn forms_of_the_other_types() {
+        for (rtype, content, want) in [
+            (RecordType::CNAME, "Mail.Example.ORG", "mail.example.org."),
+            (RecordType::NS, "ns1.Example.org.", "ns1.example.org."),
+            (RecordType::SRV, "0 1 993 IMAP.example.org.", "0 1 993 imap.example.org."),
+            (RecordType::SRV, "0 0 0 .", "0 0 0 ."),
+            (RecordType::TLSA, "3 1 1 ABCDEF", "3 1 1 abcdef"),
+            (RecordType::CAA, r#"0 issue "ca.example.net""#, r#"0 issue "ca.example.net""#),
+            (RecordType::SRV, "no number", "no number"),
+        ] {
+            let have = from_presentation(rtype, content);
+            assert_eq!(have, want, "{content}");
+            assert_eq!(from_presentation(rtype, &to_presentation(rtype, &have)), have, "{content}");
+        }
+    }
+
     proptest! {
         #[test]
         fn txt_there_and_back(text in any::<String>()) {
@@ -156,7 +188,9 @@ mod tests {
         #[test]
         fn any_content_is_taken(text in any::<String>()) {
             from_presentation(RecordType::TXT, &text);
-            from_presentation(RecordType::MX, &text);
+            for rtype in [RecordType::MX, RecordType::CNAME, RecordType::SRV, RecordType::TLSA, RecordType::CAA] {
+                from_presentation(rtype, &text);
+            }
         }
     }
 }
