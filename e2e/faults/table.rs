@@ -155,9 +155,7 @@ pub fn carried_out(wire: Wire, fault: &Fault, kind: &str) -> bool {
 pub fn optional(wire: Wire, kind: &str) -> bool {
     match wire {
         Wire::Smtp => ["RSET", "QUIT"].contains(&kind),
-        // What counts the use of tenants: without it the capability TenantStorage is missing, which nothing here needs, and
-        // the next look tries again.
-        Wire::Sql => ["ROLLBACK", "ROLLBACK TO view"].contains(&kind) || kind.contains("tenant_usage"),
+        Wire::Sql => ["ROLLBACK", "ROLLBACK TO view"].contains(&kind),
         _ => false,
     }
 }

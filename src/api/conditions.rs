@@ -41,6 +41,7 @@ pub enum ConditionType {
     WithinQuota,
     WithinLimits,
     FieldsIgnored,
+    SchemaUpToDate,
     DeletionBlocked,
 }
 
@@ -170,6 +171,7 @@ impl ConditionType {
         ConditionType::WithinQuota,
         ConditionType::WithinLimits,
         ConditionType::FieldsIgnored,
+        ConditionType::SchemaUpToDate,
         ConditionType::DeletionBlocked,
     ];
 
@@ -186,6 +188,7 @@ impl ConditionType {
             ConditionType::WithinQuota => "WithinQuota",
             ConditionType::WithinLimits => "WithinLimits",
             ConditionType::FieldsIgnored => "FieldsIgnored",
+            ConditionType::SchemaUpToDate => "SchemaUpToDate",
             ConditionType::DeletionBlocked => "DeletionBlocked",
         }
     }

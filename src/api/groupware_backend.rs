@@ -305,7 +305,7 @@ pub struct GroupwareBackendStatus {
     /// `Unsupported` or lists the field in `FieldsIgnored`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub capabilities: Vec<String>,
-    /// `Ready`, `Reconciling` or `Stalled`, and `DeletionBlocked` while a deletion waits. Each has
+    /// `Ready`, `Reconciling` or `Stalled`, `SchemaUpToDate`, and `DeletionBlocked` while a deletion waits. Each has
     /// a reason and a message.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]

@@ -21,7 +21,7 @@ impl GroupwareServer for Bare {
         "bare"
     }
     async fn probe(&self) -> Result<ServerInfo> {
-        Ok(ServerInfo { version: "1".into(), capabilities: self.said.clone() })
+        Ok(ServerInfo { version: "1".into(), capabilities: self.said.clone(), behind: None })
     }
     async fn ensure_tenant(&self, _: &TenantWant) -> Result<(TenantRow, Made)> {
         no()

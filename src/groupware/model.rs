@@ -1,7 +1,7 @@
 //! What is asked of a server and what it answers: a `Want` is what should be, a `Row` what is.
 
 use crate::{Access, AddressBook, Capability, DkimAlgorithm};
-use mailtenant_backend::{SecretText, Uid};
+use mailtenant_backend::{BackendError, SecretText, Uid};
 use mailtenant_mail::{Address, DomainName, Selector};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -25,6 +25,9 @@ pub struct ServerInfo {
     pub version: String,
     /// What it can do: of a probe its settings alone, of [`crate::facets::examine`] all.
     pub capabilities: BTreeSet<Capability>,
+    /// Why what the server keeps for us (tables, views) is not as this release wants it, though mail is served; what needs
+    /// it is a missing capability. None: it is.
+    pub behind: Option<BackendError>,
 }
 
 /// Who owns an object at the server.

@@ -2,8 +2,8 @@
 //! [`crate::rr::RrSet`] and back. Pure.
 //!
 //! Data is that of `hickory-proto`, which parses and writes every type but TXT here: it writes character-strings without
-//! quotes and escapes and takes `\DDD` for a character rather than a byte, and a TXT record of somebody else must come back
-//! byte for byte (I8).
+//! quotes and escapes and reads `\DDD` as another character (0.26.3), and a TXT record of somebody else must come back byte
+//! for byte (I8).
 
 use super::name;
 use crate::rr::RecordType;
@@ -21,10 +21,12 @@ pub fn to_presentation(rtype: RecordType, value: &str) -> String {
     }
 }
 
-/// The canonical form of a value in presentation form. What cannot be parsed is returned unchanged.
+/// The canonical form of a value in presentation form. What cannot be parsed is returned unchanged, and what has escapes
+/// too, which the parser reads wrongly: it is put back as it was.
 pub fn from_presentation(rtype: RecordType, content: &str) -> String {
     match rtype {
         RecordType::TXT => txt_text(&parse_txt(content)),
+        _ if content.contains('\\') => content.to_string(),
         _ => RData::try_from_str(rtype.into(), content).map_or_else(|_| content.to_string(), canonical),
     }
 }
@@ -173,6 +175,7 @@ mod tests {
             (RecordType::TLSA, "3 1 1 ABCDEF", "3 1 1 abcdef"),
             (RecordType::CAA, r#"0 issue "ca.example.net""#, r#"0 issue "ca.example.net""#),
             (RecordType::SRV, "no number", "no number"),
+            (RecordType::MX, r"10 a\.b.example.org.", r"10 a\.b.example.org."),
         ] {
             let have = from_presentation(rtype, content);
             assert_eq!(have, want, "{content}");

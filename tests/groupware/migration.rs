@@ -217,9 +217,13 @@ async fn a_large_database_that_is_read_all_the_time() {
     // An older view of ours that is in use just then is replaced later, without a restart.
     sql.run("COMMENT ON VIEW domain_on IS 'mailtenant 1'").await;
     dump.run("BEGIN; SELECT count(*) FROM domain_on").await;
-    assert!(!b.probe().await.unwrap().capabilities.contains(&Capability::ProtocolAccess));
+    let info = b.probe().await.unwrap();
+    assert!(!info.capabilities.contains(&Capability::ProtocolAccess));
+    let said = info.behind.expect("the step that failed").to_string();
+    assert!(said.contains("migration of domain_on"), "{said}");
     dump.run("COMMIT").await;
-    assert!(b.probe().await.unwrap().capabilities.contains(&Capability::ProtocolAccess));
+    let info = b.probe().await.unwrap();
+    assert!(info.capabilities.contains(&Capability::ProtocolAccess) && info.behind.is_none());
     assert_eq!(sql.text("SELECT obj_description('domain_on'::regclass)").await, "mailtenant 2");
 }
 

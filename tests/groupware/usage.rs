@@ -351,6 +351,8 @@ async fn a_database_that_was_there_gets_it() {
     let storage =
         async |b: &dyn GroupwareServer| b.probe().await.unwrap().capabilities.contains(&Capability::TenantStorage);
     assert!(storage(&*external).await);
+    let said = external.probe().await.unwrap().behind.expect("a file to run").to_string();
+    assert!(said.contains("run usage.sql, then views.sql"), "{said}");
     assert_eq!(sql.count("SELECT count(*) FROM pg_class WHERE relname = 'tenant_usage'").await, 0);
     // Managed; a write that began before is not lost
     let writer = stack.sql("groupware").await;

@@ -764,7 +764,10 @@ impl GroupwareServer for GroupwareClient {
             Groupware,
             AliasDisplayName,
         ];
-        self.call(READ, "probe".into(), move |_| Ok(ServerInfo { version: "1".into(), capabilities: all.into() })).await
+        self.call(READ, "probe".into(), move |_| {
+            Ok(ServerInfo { version: "1".into(), capabilities: all.into(), behind: None })
+        })
+        .await
     }
     async fn ensure_tenant(&self, want: &TenantWant) -> Result<(TenantRow, Made)> {
         let want = want.clone();

@@ -1,5 +1,6 @@
 //! The kinds, a folder each.
 
+pub mod backend;
 pub mod dns_backend;
 pub mod groupware_backend;
 pub mod mail_alias;

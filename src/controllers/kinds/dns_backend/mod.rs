@@ -3,13 +3,12 @@
 
 pub mod watch;
 
-use crate::ctx::{Ctx, Step, Stop};
+use super::backend::{self, Backend};
+use crate::ctx::{Ctx, Step};
 use crate::not_ready::NotReady;
 use crate::pass::above::Above;
-use crate::pass::deletion;
 use crate::pass::draft::{Draft, WithStatus};
 use crate::pass::lifecycle::{Lifecycle, Reached};
-use crate::pass::report::unready_event;
 use crate::state::kind::ObjectId;
 use kube::api::ListParams;
 use kube::{Api, ResourceExt};
@@ -18,12 +17,6 @@ use mailtenant_runtime::dispatch::Next;
 use mailtenant_runtime::finalizer::Cleanup;
 use mailtenant_runtime::store::NamespacedName;
 use std::collections::BTreeSet;
-use std::time::Duration;
-
-/// Pause between two looks at a server that answers.
-const LOOK: Duration = Duration::from_secs(300);
-/// Pause between two looks at one that does not: short, since everything on it waits.
-const LOOK_AGAIN: Duration = Duration::from_secs(10);
 
 impl WithStatus for DNSBackend {
     fn api(ctx: &Ctx, _: &str) -> Api<Self> {
@@ -31,80 +24,55 @@ impl WithStatus for DNSBackend {
     }
 }
 
+impl Backend for DNSBackend {
+    const USED_BY: (Reason, &'static str) = (Reason::HasDomains, "MailDomain");
+
+    /// Also those that name another backend by now, while their records are still here: no selector finds them, the store
+    /// does.
+    async fn users(&self, ctx: &Ctx) -> Result<Vec<String>, kube::Error> {
+        let name = self.name_any();
+        let domains: Api<MailDomain> = Api::all(ctx.client.clone());
+        let params = ListParams::default().fields(&format!("spec.dns.backendRef.name={name}")).limit(50);
+        let live = domains.list_metadata(&params).await?;
+        let live = live.items.iter().map(|d| NamespacedName::new(d.namespace().unwrap_or_default(), d.name_any()));
+        let mut users: BTreeSet<NamespacedName> = live.collect();
+        users.extend(ctx.world().index.domains_by_dns_backend.of(&name).cloned());
+        Ok(users.iter().map(ToString::to_string).collect())
+    }
+
+    async fn look(ctx: &Ctx, draft: &mut Draft<Self>) -> Step<String> {
+        let server = ctx.dns(&draft.object.name_any()).await?.server;
+        let version = server.probe().await.map_err(|e| NotReady::backend("the server", &e))?;
+        let message = format!("{} {version} answers and takes our credentials", server.provider());
+        draft.status.provider = Some(server.provider().into());
+        draft.status.version = Some(version);
+        Ok(message)
+    }
+
+    fn handled(status: &mut DNSBackendStatus, wish: Option<String>) {
+        status.last_handled_reconcile_at = wish;
+    }
+}
+
 impl Lifecycle for DNSBackend {
     async fn up(ctx: &Ctx, _: &ObjectId, draft: &mut Draft<Self>) -> Step<Reached> {
-        let next = examine(ctx, draft).await?;
-        Ok(Reached::reported(next))
+        Ok(Reached::reported(backend::examine(ctx, draft).await?))
     }
 
     async fn orphaned(ctx: &Ctx, draft: &mut Draft<Self>) -> Step<Cleanup<NotReady>> {
-        if !users(ctx, &draft.object).await?.is_empty() {
-            let text = "it goes although it is still used: what is on it cannot be reached any more";
-            ctx.event(draft.object.as_ref(), EventReason::Orphaned, text);
-        }
-        Ok(Cleanup::Done)
+        backend::orphaned(ctx, draft).await
     }
 
     async fn needed_by(ctx: &Ctx, draft: &Draft<Self>, _: &Above) -> Step<Option<NotReady>> {
-        let names = users(ctx, &draft.object).await?;
-        Ok((!names.is_empty()).then(|| deletion::blocked(Reason::HasDomains, "MailDomain", &names)))
+        backend::needed_by(ctx, draft).await
     }
 
-    /// It goes on serving what is on it.
     async fn waiting(
         ctx: &Ctx,
         _: &ObjectId,
         draft: &mut Draft<Self>,
         not_ready: &NotReady,
     ) -> Result<Next, kube::Error> {
-        let message = not_ready.message.clone();
-        draft.conditions.set(ConditionType::DeletionBlocked, true, not_ready.reason, message);
-        examine(ctx, draft).await
+        backend::waiting(ctx, draft, not_ready).await
     }
-}
-
-/// Domains with records on the backend. By a live list: one that came just now counts; and those that name another backend
-/// by now, while their records are still here: no selector finds them, the store does.
-async fn users(ctx: &Ctx, backend: &DNSBackend) -> Result<Vec<String>, kube::Error> {
-    let name = backend.name_any();
-    let domains: Api<MailDomain> = Api::all(ctx.client.clone());
-    let params = ListParams::default().fields(&format!("spec.dns.backendRef.name={name}")).limit(50);
-    let live = domains.list_metadata(&params).await?;
-    let live = live.items.iter().map(|d| NamespacedName::new(d.namespace().unwrap_or_default(), d.name_any()));
-    let mut users: BTreeSet<NamespacedName> = live.collect();
-    users.extend(ctx.world().index.domains_by_dns_backend.of(&name).cloned());
-    Ok(users.iter().map(ToString::to_string).collect())
-}
-
-/// Looks at the server and reports what was found; also while the object waits to go, since what is on it needs it.
-async fn examine(ctx: &Ctx, draft: &mut Draft<DNSBackend>) -> Result<Next, kube::Error> {
-    let backend = draft.object.clone();
-    let backend = backend.as_ref();
-    draft.status.last_handled_reconcile_at = annotation(backend, annotations::RECONCILE);
-    match look(ctx, backend).await {
-        Ok((provider, version)) => {
-            draft.conditions.ready(format!("{provider} {version} answers and takes our credentials"));
-            draft.status.provider = Some(provider.into());
-            draft.status.version = Some(version);
-            Ok(Next::After(ctx.random.around(LOOK, 20)))
-        }
-        Err(Stop::NotReady(not_ready)) => {
-            unready_event(ctx, backend, &draft.before, &not_ready);
-            not_ready.put(&mut draft.conditions);
-            Ok(match not_ready.next {
-                Next::RetryAfter(pause) => Next::After(pause.max(LOOK_AGAIN)),
-                Next::Retry => Next::After(ctx.random.around(LOOK_AGAIN, 20)),
-                // It may be mended at the server, which wakes nobody here.
-                Next::Settled => Next::After(ctx.random.around(LOOK, 20)),
-                next => next,
-            })
-        }
-        Err(Stop::Kubernetes(error)) => Err(error),
-    }
-}
-
-async fn look(ctx: &Ctx, backend: &DNSBackend) -> Step<(&'static str, String)> {
-    let server = ctx.dns(&backend.name_any()).await?;
-    let version = server.server.probe().await.map_err(|e| NotReady::backend("the server", &e))?;
-    Ok((server.server.provider(), version))
 }

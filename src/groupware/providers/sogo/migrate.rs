@@ -59,6 +59,28 @@ enum Step {
     Recount,
 }
 
+impl Step {
+    /// The error with what was to be made.
+    fn named(&self, error: BackendError) -> BackendError {
+        let what = match self {
+            Step::Run { on, .. } => on,
+            Step::Fill | Step::NotNull(_) => "mailbox.store_uid",
+            Step::View(sql) => {
+                sql.split_once("VIEW ").and_then(|(_, v)| v.split_whitespace().next()).unwrap_or("a view")
+            }
+            Step::Usage(_) | Step::Recount => "tenant_usage",
+        };
+        match error {
+            BackendError::Unauthorized(text) => BackendError::Unauthorized(format!("{text} for {what}")),
+            BackendError::Rejected(text) => BackendError::Rejected(format!("{text} for {what}")),
+            BackendError::Unavailable { message, retry_after } => {
+                BackendError::Unavailable { message: format!("{message} (migration of {what})"), retry_after }
+            }
+            other => other,
+        }
+    }
+}
+
 /// The statements of a text, without comments.
 fn statements(text: &str) -> Vec<String> {
     let code: Vec<&str> = text.lines().map(|l| l.split("--").next().unwrap_or_default()).collect();
@@ -114,47 +136,46 @@ fn blocks(text: &'static str) -> impl Iterator<Item = &'static str> {
     text.split("\n\n").filter(|b| b.lines().any(|l| !l.trim().is_empty() && !l.starts_with("--")))
 }
 
-/// Makes what is missing, beside what is there. Changes nothing where nothing is missing.
-pub async fn migrate(conn: &mut Conn) -> Result<Catalog> {
+/// Makes what is missing, beside what is there. Changes nothing where nothing is missing. With the tables as they are then
+/// goes the error of the step that failed, if mail can be served without it: what needs it is a missing capability until
+/// the next look.
+pub async fn migrate(conn: &mut Conn) -> Result<(Catalog, Option<BackendError>)> {
     let catalog = Catalog::read(conn).await?;
     let mut steps = steps(&catalog);
     if steps.is_empty() {
         if !catalog.counts() {
-            return Ok(catalog);
+            return Ok((catalog, None));
         }
         steps.push(Step::Recount);
     }
     let done = run_steps(conn, &steps).await;
     let usable = conn.usable();
     match (done, catalog.lacks()) {
-        (Ok(()), _) => {
+        (Ok(tolerated), _) => {
             let catalog = Catalog::read(conn).await?;
             match catalog.lacks() {
-                None => Ok(catalog),
+                None => Ok((catalog, tolerated)),
                 Some(what) => {
                     Err(BackendError::Rejected(format!("the database still lacks {what} after the migration")))
                 }
             }
         }
-        // What nothing works without is there: capabilities are missing until the next look, and mail is served.
-        (Err(error), None) if usable => {
-            tracing::warn!(%error, "the database could not be brought up to date; it is tried again");
-            Catalog::read(conn).await
-        }
+        (Err(error), None) if usable => Ok((Catalog::read(conn).await?, Some(error))),
         (Err(error), _) => Err(error),
     }
 }
 
-async fn run_steps(conn: &mut Conn, steps: &[Step]) -> Result<()> {
+/// Returns the error of a view of ours that another role made: it stays as it is, and the other steps go on.
+async fn run_steps(conn: &mut Conn, steps: &[Step]) -> Result<Option<BackendError>> {
     let end = Instant::now() + BUDGET;
+    let mut tolerated = None;
     for step in steps {
-        let done = run_with_retries(conn, step, end).await;
-        // A view of ours that another role made: it stays as it is, and what needs the new one is a missing capability.
-        if !(matches!(step, Step::View(_)) && matches!(done, Err(BackendError::Unauthorized(_)))) {
-            done?;
+        match (step, run_with_retries(conn, step, end).await.map_err(|e| step.named(e))) {
+            (Step::View(_), Err(error @ BackendError::Unauthorized(_))) => tolerated = tolerated.or(Some(error)),
+            (_, done) => done?,
         }
     }
-    Ok(())
+    Ok(tolerated)
 }
 
 /// A step, again if it failed in a way that passes: above all a lock that was not to be had.

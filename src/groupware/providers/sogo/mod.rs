@@ -123,22 +123,25 @@ impl Sogo {
             None => return Err(BackendError::unavailable("the database gave no row for its version")),
         };
         search_path::check(&mut conn).await?;
-        let catalog = match self.managed {
+        let (catalog, behind) = match self.managed {
             true => migrate::migrate(&mut conn).await?,
-            false => Catalog::read(&mut conn).await?,
+            false => {
+                let catalog = Catalog::read(&mut conn).await?;
+                let lacks = |file| {
+                    let text = "it lacks something of config/groupware/sogo";
+                    BackendError::Rejected(format!("{text}/{file}: run usage.sql, then views.sql"))
+                };
+                let behind = catalog.behind().map(lacks);
+                (catalog, behind)
+            }
         };
         let features = self.remember(&catalog)?;
-        if let Some(file) = catalog.behind().filter(|_| !self.managed) {
-            tracing::warn!(
-                "the database lacks something of config/groupware/sogo/{file}: run usage.sql, then views.sql"
-            );
-        }
         drop(conn);
         self.doveadm.probe().await?;
         // A key that nobody has: the answer is NOT_FOUND, and we know that it is there.
         self.clear_sogo_cache(&[Address::from_server("mailtenant-probe")]).await?;
         let number = version.split_whitespace().next().unwrap_or_default();
-        Ok(ServerInfo { version: format!("PostgreSQL {number}"), capabilities: features.capabilities() })
+        Ok(ServerInfo { version: format!("PostgreSQL {number}"), capabilities: features.capabilities(), behind })
     }
 }
 
