@@ -8,6 +8,7 @@
 mod api;
 mod api_tests;
 mod authority;
+mod cost;
 mod declared;
 mod dns;
 mod end;

@@ -35,7 +35,7 @@ impl KeyMaker for CheapKeys {
     }
 }
 
-async fn operator(sim: Sim, bug: Option<Bug>) {
+pub async fn operator(sim: Sim, bug: Option<Bug>, metrics: Metrics) {
     let plain: Arc<dyn ConnectGroupware> = Arc::new(GroupwareConnect(sim.clone()));
     let names: Arc<dyn ConnectDns> = Arc::new(DnsConnect(sim.clone()));
     let (groupware, dns): (Arc<dyn ConnectGroupware>, Arc<dyn ConnectDns>) = match bug {
@@ -43,7 +43,6 @@ async fn operator(sim: Sim, bug: Option<Bug>) {
         None => (plain, names),
     };
     let (_trigger, shutdown) = shutdown::channel();
-    let metrics = Metrics::new("mailtenant");
     let layer = RequestLayer::new(metrics.clone());
     let environment = Environment {
         client: sim.limited_client(&layer, bug),
@@ -78,7 +77,7 @@ async fn operator(sim: Sim, bug: Option<Bug>) {
 /// The operator, with or without a bug planted around it.
 pub fn subject(bug: Option<Bug>) -> Subject {
     Subject {
-        start: Arc::new(move |sim: Sim| Box::pin(operator(sim, bug))),
+        start: Arc::new(move |sim: Sim| Box::pin(operator(sim, bug, Metrics::new("mailtenant")))),
         user: crate::user::user,
         monitor: || Box::<Properties>::default(),
         quiet_ms: 1_000_000,

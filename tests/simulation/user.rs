@@ -70,7 +70,7 @@ pub fn secret(ns: &str, name: &str, data: Value) -> Step {
     post(&format!("/api/v1/namespaces/{ns}/secrets"), json!({"metadata": {"name": name}, "stringData": data}))
 }
 
-fn namespace(name: &str) -> Step {
+pub fn namespace(name: &str) -> Step {
     post("/api/v1/namespaces", json!({"metadata": {"name": name, "labels": {"mail": "standard"}}}))
 }
 

@@ -200,9 +200,11 @@ async fn take_back(ctx: &Ctx, p: &Progress) -> Step<bool> {
     }
     let dns = ctx.dns(&backend).await?;
     if dns.object.spec.require_proof {
-        let seen = dns.resolver.lookup(&records::challenge_name(&name), RecordType::TXT).await;
-        if !seen.is_ok_and(|seen| is_proof(&seen, &own, &name)) {
-            return Ok(false);
+        match dns.resolver.lookup(&records::challenge_name(&name), RecordType::TXT).await {
+            Ok(seen) if is_proof(&seen, &own, &name) => {}
+            Ok(_) | Err(BackendError::NotFound(_)) => return Ok(false),
+            // Who does not answer says nothing: our records would stay for ever.
+            Err(error) => return Err(NotReady::backend(&dns.label(), &no_answer(&name, error)).into()),
         }
     }
     Ok(claim::take_alone(ctx, &name, &p.object).await? == claim::Taken::Ours)
