@@ -18,6 +18,7 @@ mod floor;
 mod load;
 mod many;
 mod measure;
+mod neighbour;
 mod observer;
 mod phases;
 mod policy;
@@ -61,6 +62,7 @@ async fn run(n: usize, idle: Duration, namespaces: usize, with_policy: bool) {
     bench.rest(&mut table, idle).await;
     bench.restart(&mut table).await;
     bench.fan_out(&mut table).await;
+    bench.neighbour(&mut table).await;
     bench.deletion(&mut table).await;
     bench.end().await;
     if n <= 2000 {

@@ -11,6 +11,7 @@ use super::harness::{dns, secs};
 use super::load::{self, Pilot, Tenant};
 use super::many::Many;
 use super::measure::{Meter, Quiet};
+use super::neighbour::Neighbour;
 use super::observer::Observer;
 use super::table::Table;
 use super::{CONCURRENCY, said};
@@ -201,6 +202,16 @@ impl Bench {
         table.fan_out("the backend's Secret rotated", quiet, &used, "0");
         table.edit_after_rotation(self.pilot.edit_after(Duration::ZERO).await);
         Quiet::wait(&self.operator, secs(3), secs(60)).await;
+    }
+
+    /// A neighbour's new mailboxes while this tenant edits its own.
+    pub async fn neighbour(&mut self, table: &mut Table) {
+        said("a neighbour makes mailboxes while this tenant edits its own all the time");
+        let neighbour = Neighbour::prepare(self.platform.stack, &self.tenant.k).await;
+        let (took, edits) = neighbour.beside(&self.tenant, self.n).await;
+        table.neighbour(&took, edits);
+        Quiet::wait(&self.operator, secs(3), secs(300)).await;
+        neighbour.end().await;
     }
 
     /// The namespace with all that is in it.

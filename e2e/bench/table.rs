@@ -61,6 +61,13 @@ impl Table {
         self.row("  against the floor before, with the Secret", format!("{:.2}", ratio(took, floor[1].took)), "");
     }
 
+    /// New mailboxes of a neighbour.
+    pub fn neighbour(&mut self, took: &[Duration], edits: usize) {
+        let worst = took.iter().max().copied().unwrap_or_default();
+        let text = format!("{}; {} (beside {edits} edits)", millis(median(took)), millis(worst));
+        self.row("a neighbour's new mailbox beside 100 edits a second: median, worst of 8", text, "3 s");
+    }
+
     /// Requests to doveadm of a new mailbox.
     pub fn doveadm(&mut self, each: f64) {
         self.row("doveadm requests per new mailbox (of 50)", format!("{each:.2}"), "");
