@@ -9,6 +9,7 @@ mod harness;
 
 mod contract;
 mod cutover;
+mod discovery;
 mod draining;
 mod faults;
 mod idle;

@@ -102,6 +102,10 @@ impl Wired {
             w.alias("info", "main", "info", &["alice"]),
         ];
         for mut object in objects {
+            // A dozen records more of one kind, each of which would be broken in turn: they show nothing new.
+            if object["kind"] == "MailDomain" {
+                object["spec"]["dns"]["clientDiscovery"] = json!(false);
+            }
             let kind = object["kind"].as_str().unwrap_or_default().to_string();
             change(&kind, &mut object["spec"]);
             w.k.apply(object).await;

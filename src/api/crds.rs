@@ -26,7 +26,7 @@ pub fn all() -> Vec<Value> {
 /// - A default status with `observedGeneration: -1`, so that kstatus (Flux, Helm 4, Argo CD) never takes an object that
 ///   the operator has not looked at yet for a ready one.
 /// - `null` in an optional field means "left out": the apiserver drops a null where the schema is not nullable, and
-///   then `has()` in a rule and the operator see the same. Only `spf: null` has a meaning of its own.
+///   then `has()` in a rule and the operator see the same. Only `spf: null` and `dmarc: null` have a meaning of their own.
 /// - The description of the kind is that of its spec, not a sentence about the Rust type.
 fn finish(crd: CustomResourceDefinition) -> Value {
     let mut crd = serde_json::to_value(crd).unwrap_or_default();
@@ -50,7 +50,7 @@ fn finish(crd: CustomResourceDefinition) -> Value {
 
 fn drop_nullable(schema: &mut Value, field: &str) {
     let Some(map) = schema.as_object_mut() else { return };
-    if field != "spf" {
+    if !["spf", "dmarc"].contains(&field) {
         map.remove("nullable");
         if map.get("default").is_some_and(Value::is_null) {
             map.remove("default");

@@ -99,18 +99,19 @@ pub struct DomainDns {
     #[serde(default = "default_spf")]
     pub spf: Option<Spf>,
     /// DMARC (RFC 9989): what receivers do with mail that fails SPF and DKIM. Left out: `Quarantine`, without reports.
-    #[serde(default)]
-    pub dmarc: Dmarc,
+    /// `null`: DMARC is left alone.
+    #[serde(default = "default_dmarc")]
+    pub dmarc: Option<Dmarc>,
     /// MTA-STS (RFC 8461): whether senders must use TLS. This release publishes no policy; a mode other than `None` is
     /// listed in the condition `FieldsIgnored`.
     #[serde(default)]
     pub mta_sts: MtaSts,
-    /// Where senders report failed TLS connections (RFC 8460). This release publishes no such record: the field is
-    /// listed in the condition `FieldsIgnored`.
+    /// Where senders report failed TLS connections (RFC 8460), in the TXT record `_smtp._tls`. Left out: nowhere.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls_rpt: Option<TlsRpt>,
-    /// Records by which mail clients find the servers: SRV (RFC 6186), autoconfig, autodiscover. This release
-    /// publishes none, whatever the value.
+    /// SRV records by which mail clients find the servers: mail (RFC 6186, RFC 8314), filters (RFC 5804), calendars and
+    /// contacts (RFC 6764). They are published once MX leads to the groupware server; one that is in their place is
+    /// reported in `status.dns.records` and holds nothing up. Default `true`. Autoconfig and autodiscover are not published.
     #[serde(default = "yes")]
     pub client_discovery: bool,
     /// What MX becomes when this object is deleted. `RestorePrevious` (default): the set from before the cut-over.
@@ -124,6 +125,9 @@ fn default_ttl() -> i32 {
 }
 fn default_spf() -> Option<Spf> {
     Some(Spf::default())
+}
+fn default_dmarc() -> Option<Dmarc> {
+    Some(Dmarc::default())
 }
 fn yes() -> bool {
     true

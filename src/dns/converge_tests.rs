@@ -118,6 +118,7 @@ fn wanted() -> Vec<Record> {
         purpose: Purpose::MX,
         mode: Mode::Switch,
         term: None,
+        with_mx: false,
     }]
 }
 

@@ -77,12 +77,14 @@ pub enum DkimAlgorithm {
 pub struct RecordStatus {
     /// Absolute name of the record, without a trailing dot.
     pub name: String,
-    /// Type of the record: `TXT` or `MX`.
+    /// Type of the record: `TXT`, `MX` or `SRV`.
     #[serde(rename = "type")]
     pub type_: String,
-    /// Value of the record, ready to paste: for TXT the text without quotes, for MX `preference host.`
+    /// Value of the record, ready to paste: for TXT the text without quotes, for MX `preference host.`, for SRV
+    /// `priority weight port host.`
     pub value: String,
-    /// What the record is for: `Challenge` (proof of ownership), `MX`, `SPF`, `DKIM` or `DMARC`.
+    /// What the record is for: `Challenge` (proof of ownership), `MX`, `SPF`, `DKIM`, `DMARC`, `TLSRPT` (reports of failed
+    /// TLS) or `ClientDiscovery` (where mail clients find the servers).
     pub purpose: Purpose,
     /// `Ok`: every authoritative server shows it. `Missing`: it is not there. `Wrong`: there with another value.
     /// `Duplicate`: there more than once. `Conflict`: a record of somebody else is in its place. `Propagating`: written
@@ -113,6 +115,8 @@ pub enum Purpose {
     SPF,
     DKIM,
     DMARC,
+    TLSRPT,
+    ClientDiscovery,
 }
 
 /// Whether a record is published as declared.

@@ -106,19 +106,22 @@ async fn defaults_are_filled_in() {
 }
 
 #[tokio::test]
-async fn spf_null_stays_and_other_nulls_go() {
+async fn nulls_of_spf_and_dmarc_stay_and_others_go() {
     let cluster = cluster::shared().await;
     let (client, namespace) = (cluster.client().await, cluster.namespace("nulls").await);
     let mut domain = least("MailDomain", "x");
     domain["spec"]["dns"]["spf"] = Value::Null;
+    domain["spec"]["dns"]["dmarc"] = Value::Null;
     domain["spec"]["dns"]["ttl"] = Value::Null;
     domain["spec"]["aliasOf"] = Value::Null;
     let made = create(&client, &namespace, &domain, true).await.unwrap();
-    assert_eq!(made["spec"]["dns"].get("spf"), Some(&Value::Null));
+    for field in ["spf", "dmarc"] {
+        assert_eq!(made["spec"]["dns"].get(field), Some(&Value::Null), "{field}");
+    }
     assert_eq!(made["spec"]["dns"]["ttl"], 3600);
     assert!(made["spec"].get("aliasOf").is_none());
     let typed: mailtenant_api::MailDomain = serde_json::from_value(made).unwrap();
-    assert_eq!(typed.spec.dns.spf, None);
+    assert_eq!((typed.spec.dns.spf, typed.spec.dns.dmarc), (None, None));
 }
 
 /// What the apiserver stores is what the types read and write: nothing is lost on the way through them.

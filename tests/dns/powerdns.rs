@@ -29,6 +29,8 @@ fn wanted(domain: &str) -> Input {
             })
             .to_vec(),
         dmarc: Some(Dmarc { policy: DmarcPolicy::Quarantine, report_to: vec!["mailto:dmarc@acme.test".into()] }),
+        tls_rpt: vec!["mailto:tls@acme.test".into()],
+        discovery: None,
     }
 }
 

@@ -11,10 +11,7 @@ use std::collections::BTreeSet;
 
 /// Fields of a domain that have no effect. Only what somebody wrote: defaults say nothing of what is wanted.
 pub fn of_domain(domain: &MailDomain) -> Vec<&'static str> {
-    let spec = &domain.spec;
-    let fields =
-        [("dns.mtaSts", spec.dns.mta_sts.mode != MtaStsMode::None), ("dns.tlsRpt", spec.dns.tls_rpt.is_some())];
-    fields.iter().filter(|(_, said)| *said).map(|(name, _)| *name).collect()
+    if domain.spec.dns.mta_sts.mode == MtaStsMode::None { vec![] } else { vec!["dns.mtaSts"] }
 }
 
 /// Fields of an alias that have no effect at a server that can do this.
@@ -61,8 +58,7 @@ mod tests {
         assert_eq!(of_domain(&fixtures::domain(json!({})).object), [""; 0]);
         let mut domain = fixtures::domain(json!({})).object.as_ref().clone();
         domain.spec.dns.mta_sts.mode = MtaStsMode::Testing;
-        domain.spec.dns.tls_rpt = Some(mail_domain::TlsRpt { report_to: vec!["mailto:a@b.example".into()] });
-        assert_eq!(of_domain(&domain), ["dns.mtaSts", "dns.tlsRpt"]);
+        assert_eq!(of_domain(&domain), ["dns.mtaSts"]);
         let can = |list: &[Capability]| list.iter().copied().collect::<BTreeSet<_>>();
         let named = fixtures::alias(json!({"displayName": "Office"}));
         assert_eq!(of_alias(&named, &can(&[])), ["displayName"]);

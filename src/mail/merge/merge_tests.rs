@@ -3,7 +3,7 @@
 use super::*;
 use crate::policy::OnDelete;
 use crate::policy::{DkimAlgorithm, DmarcPolicy, SpfAll};
-use crate::records::{DkimPublic, Dmarc, Input, Selector, desired};
+use crate::records::{Discovery, DkimPublic, Dmarc, Input, Selector, desired};
 use crate::rr::Change;
 use crate::spf;
 use crate::value;
@@ -15,6 +15,7 @@ const ALL: &[(&str, RecordType)] = &[
     ("acme.test", RecordType::MX),
     ("acme.test", RecordType::TXT),
     ("_dmarc.acme.test", RecordType::TXT),
+    ("_smtp._tls.acme.test", RecordType::TXT),
     ("_mailtenant-challenge.acme.test", RecordType::TXT),
     ("s1._domainkey.acme.test", RecordType::TXT),
     ("s2._domainkey.acme.test", RecordType::TXT),
@@ -62,7 +63,11 @@ impl Dns {
 }
 
 fn want(dmarc: DmarcPolicy, selector: &str, include: &str) -> Vec<Record> {
-    desired(&Input {
+    desired(&input(dmarc, selector, include))
+}
+
+fn input(dmarc: DmarcPolicy, selector: &str, include: &str) -> Input {
+    Input {
         domain: Z.into(),
         ttl: 300,
         challenge: Some("token=x expiry=never".into()),
@@ -74,7 +79,9 @@ fn want(dmarc: DmarcPolicy, selector: &str, include: &str) -> Vec<Record> {
             public: selector.to_uppercase(),
         }],
         dmarc: Some(Dmarc { policy: dmarc, report_to: vec![] }),
-    })
+        tls_rpt: vec!["mailto:t@p.example".into()],
+        discovery: None,
+    }
 }
 
 fn wanted() -> Vec<Record> {
@@ -604,4 +611,24 @@ fn whoever_only_looks_owns_nothing_and_forgets_nothing() {
     assert_eq!(overwrite(&dns), "DMARC _dmarc.acme.test");
     beside(&mut dns, Z, "v=spf1 -all");
     assert_eq!(overwrite(&dns), "SPF acme.test, DMARC _dmarc.acme.test");
+}
+
+/// Records of others in the place of those for client discovery are reported and stay, and hold nothing up.
+#[test]
+fn client_discovery_of_others_holds_nothing_up() {
+    let input = Input { discovery: Some(Discovery::default()), ..input(DmarcPolicy::Reject, "s1", "_spf.p.example") };
+    let mut dns = Dns::default();
+    let (imaps, pop3) = (format!("_imaps._tcp.{Z}"), format!("_pop3._tcp.{Z}"));
+    dns.put(&imaps, RecordType::SRV, 60, vec!["0 1 993 imap.old.example.".into()]);
+    dns.put(&pop3, RecordType::CNAME, 60, vec!["elsewhere.old.example.".into()]);
+    let wanted = desired(&input);
+    let plan = plan(&wanted, &[], &dns.read(&which(&wanted, &[])), &policy(ConflictPolicy::Refuse));
+    assert_eq!(plan.conflicts, []);
+    let of = |name: &str| plan.journal.iter().find(|e| e.name == name).unwrap();
+    for name in [&imaps, &pop3] {
+        assert_eq!((of(name).state, of(name).ownership), (RecordState::Conflict, None), "{name}");
+        assert!(!plan.changes.iter().any(|c| c.before.name == *name), "{name} stays");
+    }
+    let written = plan.changes.iter().find(|c| c.before.name == format!("_imap._tcp.{Z}")).unwrap();
+    assert_eq!(written.after.values, ["0 0 0 ."]);
 }

@@ -1,7 +1,7 @@
 //! The state of a plan while it is computed: the sets as they will be, and the journal so far.
 
 use super::plan::{Conflict, Plan, PreviousMx};
-use crate::policy::{Ownership, RecordState, RecordStatus};
+use crate::policy::{Ownership, Purpose, RecordState, RecordStatus};
 use crate::records::Record;
 use crate::rr::{Change, RecordType, RrSet};
 use std::collections::{BTreeMap, BTreeSet};
@@ -120,7 +120,8 @@ impl Planner<'_> {
         }
     }
 
-    /// Reports a record that cannot be published. Its set stays as it is.
+    /// Reports a record that cannot be published. Its set stays as it is. Without the records of client discovery the domain
+    /// works: they are reported and hold nothing up.
     pub(super) fn conflict(&mut self, record: &Record, state: RecordState, observed: Option<String>, message: &str) {
         for value in &record.values {
             // What we wrote and is still there stays known as ours.
@@ -131,6 +132,9 @@ impl Planner<'_> {
             self.edit(record, |set| {
                 set.kept.insert(value.clone());
             });
+        }
+        if record.purpose == Purpose::ClientDiscovery {
+            return;
         }
         self.out.conflicts.push(Conflict {
             name: record.name.clone(),

@@ -1,13 +1,16 @@
 //! The DNS records that a mail domain needs, from its spec and from that of its groupware server. Pure.
 
 mod challenge;
+mod discovery;
 mod dkim;
 mod dmarc;
 mod mx;
 mod spf;
 mod tags;
+mod tls_rpt;
 
 pub use challenge::{challenge_name, challenge_value};
+pub use discovery::{Dav, Discovery, Endpoint};
 pub use dkim::{DkimPublic, Selector, dkim_name, new_selector};
 pub use dmarc::Dmarc;
 pub(crate) use tags::equivalent;
@@ -19,6 +22,7 @@ use dkim::dkim_value;
 use dmarc::dmarc_value;
 use mx::mx_values;
 use spf::{all_word, spf_term};
+use tls_rpt::{tls_rpt_name, tls_rpt_value};
 
 /// How a record shares its name and type with records that others wrote.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,7 +42,7 @@ pub enum Mode {
 pub struct Record {
     /// Absolute name in canonical form.
     pub name: String,
-    /// Type of the set: TXT or MX.
+    /// Type of the set: TXT, MX or SRV.
     pub rtype: RecordType,
     /// Time to live in seconds.
     pub ttl: u32,
@@ -50,6 +54,9 @@ pub struct Record {
     pub mode: Mode,
     /// For [`Mode::SpfTerm`]: the term to merge into an existing record.
     pub term: Option<String>,
+    /// Published from the moment on at which MX leads here: it would send the domain's users to servers that do not have
+    /// their mail yet.
+    pub with_mx: bool,
 }
 
 /// What the records are made from.
@@ -69,6 +76,10 @@ pub struct Input {
     pub dkim: Vec<DkimPublic>,
     /// DMARC policy; none: DMARC is left alone.
     pub dmarc: Option<Dmarc>,
+    /// Where senders report failures of TLS (RFC 8460); empty: no such record.
+    pub tls_rpt: Vec<String>,
+    /// The services that clients find by SRV records; none: no such records.
+    pub discovery: Option<Discovery>,
 }
 
 /// The records of a domain, in the order in which they are shown.
@@ -82,6 +93,7 @@ pub fn desired(input: &Input) -> Vec<Record> {
         purpose,
         mode,
         term,
+        with_mx: false,
     };
     let mut out = Vec::new();
     if let Some(value) = &input.challenge {
@@ -96,6 +108,7 @@ pub fn desired(input: &Input) -> Vec<Record> {
             purpose: Purpose::MX,
             mode: Mode::Switch,
             term: None,
+            with_mx: false,
         });
     }
     if let Some((include, all)) = &input.spf {
@@ -107,6 +120,14 @@ pub fn desired(input: &Input) -> Vec<Record> {
     }
     if let Some(dmarc) = &input.dmarc {
         out.push(txt(format!("_dmarc.{domain}"), dmarc_value(dmarc), Purpose::DMARC, Mode::Exclusive, None));
+    }
+    if !input.tls_rpt.is_empty() {
+        let value = tls_rpt_value(&input.tls_rpt);
+        out.push(txt(tls_rpt_name(domain), value, Purpose::TLSRPT, Mode::Exclusive, None));
+    }
+    for (name, rtype, value) in input.discovery.iter().flat_map(|offered| discovery::discovery(domain, offered)) {
+        let record = txt(name, value, Purpose::ClientDiscovery, Mode::Exclusive, None);
+        out.push(Record { rtype, with_mx: true, ..record });
     }
     out
 }
@@ -139,6 +160,11 @@ mod tests {
                 policy: DmarcPolicy::Reject,
                 report_to: vec!["mailto:a@b.test".into(), "mailto:c@d.test".into()],
             }),
+            tls_rpt: vec!["mailto:t@b.test".into(), "https://d.test/tls".into()],
+            discovery: Some(Discovery {
+                sieve: Some(Endpoint { host: "imap.mail.example.net".into(), port: 4190, tls: false }),
+                ..Discovery::default()
+            }),
         }
     }
 
@@ -160,6 +186,14 @@ mod tests {
                 "s202611r._domainkey.acme.test 3600 TXT v=DKIM1; k=rsa; p=AAAA Exclusive",
                 "s202611e._domainkey.acme.test 3600 TXT v=DKIM1; k=ed25519; p=BBBB Exclusive",
                 "_dmarc.acme.test 3600 TXT v=DMARC1; p=reject; rua=mailto:a@b.test,mailto:c@d.test Exclusive",
+                "_smtp._tls.acme.test 3600 TXT v=TLSRPTv1; rua=mailto:t@b.test,https://d.test/tls Exclusive",
+                "_imaps._tcp.acme.test 3600 SRV 0 0 0 . Exclusive",
+                "_imap._tcp.acme.test 3600 SRV 0 0 0 . Exclusive",
+                "_pop3s._tcp.acme.test 3600 SRV 0 0 0 . Exclusive",
+                "_pop3._tcp.acme.test 3600 SRV 0 0 0 . Exclusive",
+                "_submissions._tcp.acme.test 3600 SRV 0 0 0 . Exclusive",
+                "_submission._tcp.acme.test 3600 SRV 0 0 0 . Exclusive",
+                "_sieve._tcp.acme.test 3600 SRV 0 1 4190 imap.mail.example.net. Exclusive",
             ]
         );
     }
@@ -181,6 +215,7 @@ mod tests {
     #[test]
     fn left_alone() {
         let bare = Input { challenge: None, mx: vec![], spf: None, dkim: vec![], dmarc: None, ..input() };
+        let bare = Input { tls_rpt: vec![], discovery: None, ..bare };
         assert_eq!(desired(&bare), []);
     }
 }

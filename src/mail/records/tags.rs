@@ -1,15 +1,15 @@
-//! Tag lists, the form of DKIM and DMARC records (RFC 6376, 3.2): when two of them mean the same.
+//! Tag lists, the form of DKIM, DMARC and TLS report records (RFC 6376, 3.2): when two of them mean the same.
 
 use crate::policy::Purpose;
 use std::collections::BTreeMap;
 
-/// Whether two values of the same purpose mean the same. Tag lists (DKIM, DMARC) may differ in spaces, in the order of
+/// Whether two values of the same purpose mean the same. Tag lists (DKIM, DMARC, TLSRPT) may differ in spaces, in the order of
 /// tags after the first, and in a `;` at the end; everything else must be equal.
 pub(crate) fn equivalent(purpose: Purpose, a: &str, b: &str) -> bool {
     if a == b {
         return true;
     }
-    if !matches!(purpose, Purpose::DKIM | Purpose::DMARC) {
+    if !matches!(purpose, Purpose::DKIM | Purpose::DMARC | Purpose::TLSRPT) {
         return false;
     }
     match (tags(a), tags(b)) {

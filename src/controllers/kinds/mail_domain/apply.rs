@@ -94,7 +94,7 @@ async fn make_keys(pass: &mut Pass<'_>, algorithms: &[DkimAlgorithm]) -> Step<()
 }
 
 async fn publish(pass: &mut Pass<'_>, part: Part, switch_mx: bool) -> Step<()> {
-    let wanted = pass.wanted()?;
+    let wanted = pass.wanted(switch_mx)?;
     let aim = pass.aim(&wanted, switch_mx);
     let which = merge::which(&wanted, &pass.p.journal());
     let (dns, zone) = pass.zone()?.managed()?;

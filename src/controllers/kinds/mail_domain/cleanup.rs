@@ -202,9 +202,16 @@ async fn take_back(ctx: &Ctx, p: &Progress) -> Step<bool> {
     if dns.object.spec.require_proof {
         match dns.resolver.lookup(&records::challenge_name(&name), RecordType::TXT).await {
             Ok(seen) if is_proof(&seen, &own, &name) => {}
-            Ok(_) | Err(BackendError::NotFound(_)) => return Ok(false),
-            // Who does not answer says nothing: our records would stay for ever.
-            Err(error) => return Err(NotReady::backend(&dns.label(), &no_answer(&name, error)).into()),
+            Ok(_) => return Ok(false),
+            Err(error) => {
+                let refused = matches!(error, BackendError::NotFound(_));
+                if refused && matches!(dns.server.find_zone(&name).await, Err(BackendError::NotFound(_))) {
+                    // Both say that the zone is gone, and our records with it.
+                    return Ok(false);
+                }
+                // Who does not answer says nothing: our records would stay for ever.
+                return Err(NotReady::backend(&dns.label(), &no_answer(&name, error)).into());
+            }
         }
     }
     Ok(claim::take_alone(ctx, &name, &p.object).await? == claim::Taken::Ours)

@@ -110,8 +110,10 @@ impl<'a> Pass<'a> {
     }
 
     /// The records that are to be there.
-    pub fn wanted(&self) -> Step<Vec<Record>> {
-        Ok(records::desired(&self.p.object, &self.name, &self.parents()?, self.keys()?.public()))
+    pub fn wanted(&self, switch_mx: bool) -> Step<Vec<Record>> {
+        let mut wanted = records::desired(&self.p.object, &self.name, &self.parents()?, self.keys()?.public());
+        wanted.retain(|r| switch_mx || !r.with_mx);
+        Ok(wanted)
     }
 
     /// The same, as an aim.
@@ -255,7 +257,7 @@ pub fn is_proof(seen: &[RrSet], own: &str, name: &str) -> bool {
 /// Asks the authoritative servers for what was written.
 async fn shown(pass: &mut Pass<'_>, part: Part) -> Step<()> {
     let written = there(published(&mut pass.facts, part))?.clone();
-    let wanted = pass.wanted()?;
+    let wanted = pass.wanted(written.switch_mx)?;
     let aim = pass.aim(&wanted, written.switch_mx);
     let (journal, previous) = (pass.p.journal(), pass.p.previous_mx());
     let mut unseen = vec![];
@@ -285,8 +287,9 @@ async fn compared(pass: &Pass<'_>) -> Step<Compared> {
     let (signing, _) = keys::observed(there(pass.facts.keys.clone())?, algorithms, &pass.name);
     let dkim = keys::public(signing.iter());
     let mut wanted = records::desired(domain, &pass.name, &pass.parents()?, dkim);
-    // Nothing is claimed, so there is nothing to prove.
-    wanted.retain(|r| r.purpose != Purpose::Challenge);
+    // Nothing is claimed, so there is nothing to prove; and a domain is not asked to lead clients to a server that only
+    // looks at it.
+    wanted.retain(|r| !matches!(r.purpose, Purpose::Challenge | Purpose::ClientDiscovery));
     let (dns, zone) = pass.zone()?.managed()?;
     let live = dns.server.read(zone, &merge::which(&wanted, &[])).await;
     let live = live.map_err(|e| pass.ctx.dns_failed(dns, &e))?;

@@ -4,11 +4,11 @@ use super::facts::Published;
 use super::parents::Parents;
 use crate::not_ready::NotReady;
 use mailtenant_api::mail_domain::RecordStatus;
-use mailtenant_api::{MailDomain, Reason, uid};
+use mailtenant_api::{Endpoint, MailDomain, Reason, Security, groupware_backend::Hosts, uid};
 use mailtenant_dns::converge::Aim;
 use mailtenant_dns::{RecordType, RrSet};
 use mailtenant_mail::merge::{Conflict, PreviousMx};
-use mailtenant_mail::records::{self, DkimPublic, Dmarc, Input, Record};
+use mailtenant_mail::records::{self, Dav, Discovery, DkimPublic, Dmarc, Input, Record};
 
 /// The wanted records.
 pub fn desired(domain: &MailDomain, name: &str, parents: &Parents<'_>, dkim: Vec<DkimPublic>) -> Vec<Record> {
@@ -22,8 +22,37 @@ pub fn desired(domain: &MailDomain, name: &str, parents: &Parents<'_>, dkim: Vec
         mx: backend.hosts.mx.iter().map(|m| (m.preference.clamp(0, 65535) as u16, m.host.clone())).collect(),
         spf: backend.spf.as_ref().zip(spec.dns.spf.as_ref()).map(|(s, p)| (s.include.clone(), p.all)),
         dkim,
-        dmarc: Some(Dmarc { policy: spec.dns.dmarc.policy, report_to: spec.dns.dmarc.report_to.clone() }),
+        dmarc: spec.dns.dmarc.as_ref().map(|d| Dmarc { policy: d.policy, report_to: d.report_to.clone() }),
+        tls_rpt: spec.dns.tls_rpt.as_ref().map(|t| t.report_to.clone()).unwrap_or_default(),
+        discovery: spec.dns.client_discovery.then(|| discovery(&backend.hosts)),
     })
+}
+
+/// What the groupware server offers.
+fn discovery(hosts: &Hosts) -> Discovery {
+    let endpoint = |e: &Option<Endpoint>| {
+        e.as_ref().map(|e| records::Endpoint {
+            host: e.host.clone(),
+            port: e.port.clamp(1, 65535) as u16,
+            tls: e.security == Security::TLS,
+        })
+    };
+    Discovery {
+        imap: endpoint(&hosts.imap),
+        pop3: endpoint(&hosts.pop3),
+        submission: endpoint(&hosts.submission),
+        sieve: endpoint(&hosts.sieve),
+        dav: hosts.dav.as_deref().and_then(dav),
+    }
+}
+
+/// Host, port and path of the URL for calendars and contacts.
+fn dav(url: &str) -> Option<Dav> {
+    let url = url.parse::<http::Uri>().ok()?;
+    let tls = url.scheme_str() == Some("https");
+    let port = url.port_u16().unwrap_or(if tls { 443 } else { 80 });
+    let endpoint = records::Endpoint { host: url.host()?.to_owned(), port, tls };
+    Some(Dav { endpoint, path: url.path().to_owned() })
 }
 
 /// The words for records that cannot be made ours.
@@ -99,6 +128,7 @@ mod tests {
             purpose: Purpose::Challenge,
             mode: Mode::SharedValues,
             term: None,
+            with_mx: false,
         }];
         let aim = Aim::Publish { wanted: &wanted, conflict: ConflictPolicy::Refuse, switch_mx: false };
         let live = [set(300, &["ours", "theirs"])];
