@@ -38,18 +38,22 @@ pub fn selector(text: &str) -> Selector {
     Selector::new(text)
 }
 
+/// Where an object stands.
+pub fn origin(name: &str) -> Origin {
+    Origin { cluster: "cluster".into(), namespace: "ns".into(), name: name.into() }
+}
+
 pub fn owner(owner: &str) -> Owner {
-    Owner { uid: uid(owner), adopt: false }
+    Owner { uid: uid(owner), adopt: false, origin: origin(owner), replaces: None }
 }
 
 pub fn adopting(owner: &str) -> Owner {
-    Owner { uid: uid(owner), adopt: true }
+    Owner { adopt: true, ..self::owner(owner) }
 }
 
 pub fn tenant(uid: &str, id: &str) -> TenantWant {
     TenantWant {
         owner: owner(uid),
-        origin: format!("ns/{id}"),
         ids: [id, &format!("{id}-2"), &format!("{id}-3")].map(TenantId::new).into(),
         storage: 0,
         address_book: AddressBook::Instance,
@@ -460,11 +464,11 @@ async fn retention(b: &dyn GroupwareServer) {
     let domain_row = b.read_domain(&name("kept.test")).await.unwrap().domain.unwrap();
     assert!(domain_row.owner.is_none() && !domain_row.active);
     // a tenant of another place does not get it, and neither does one that does not ask
-    let stranger = TenantWant { owner: adopting("t6"), origin: "other/kept".into(), ..tenant("t6", "kept") };
+    let stranger = TenantWant { owner: adopting("t6"), ..tenant("t6", "kept") };
     assert_eq!(b.ensure_tenant(&stranger).await.unwrap().0.id, "kept-2");
     exists(b.ensure_domain(&DomainWant { owner: adopting("d6"), ..domain("d6", "kept.test", "kept-2") }).await, None);
     // the same place, asking, gets all of it back
-    let back = TenantWant { owner: adopting("t7"), ..tenant("t7", "kept") };
+    let back = TenantWant { owner: Owner { origin: origin("t5"), ..adopting("t7") }, ..tenant("t7", "kept") };
     let (t, made) = b.ensure_tenant(&back).await.unwrap();
     assert_eq!((made, t.id.as_str(), t.adopted, t.active), (Made::Adopted, "kept", true, true));
     exists(b.ensure_domain(&domain("d7", "kept.test", "kept")).await, None);

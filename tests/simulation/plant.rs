@@ -70,7 +70,7 @@ impl Planted {
         }
     }
     fn owner(&self, owner: &Owner) -> Owner {
-        Owner { uid: owner.uid.clone(), adopt: owner.adopt || self.bug == Bug::AlwaysAdopts }
+        Owner { adopt: owner.adopt || self.bug == Bug::AlwaysAdopts, ..owner.clone() }
     }
 }
 
@@ -106,6 +106,7 @@ impl GroupwareServer for Planted {
                 let row = DomainRow {
                     name: want.name.clone(),
                     owner: Some(want.owner.uid.clone()),
+                    origin: Some(want.owner.origin.clone()),
                     adopted: false,
                     tenant: Some(want.tenant.clone()),
                     active: true,
@@ -131,6 +132,7 @@ impl GroupwareServer for Planted {
                     address: want.address.clone(),
                     id: "unknown".into(),
                     owner: Some(want.owner.uid.clone()),
+                    origin: Some(want.owner.origin.clone()),
                     adopted: false,
                     settings: want.settings.clone(),
                     password_version: version,

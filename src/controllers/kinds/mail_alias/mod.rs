@@ -103,7 +103,7 @@ async fn steps(ctx: &Ctx, id: &ObjectId, alias: &MailAlias) -> Step<Done> {
         mass_loss::not_held(&seen.domain.instance)?;
     }
     let want = AliasWant {
-        owner: owner(alias, alias.spec.adoption_policy),
+        owner: owner(ctx.world().cluster(), alias, alias.spec.adoption_policy),
         tenant: seen.tenant.clone(),
         holders: seen.domain.holders(),
         address: address.clone(),

@@ -51,7 +51,7 @@ async fn failed(pass: &Pass<'_>, error: &BackendError) -> Step<NotReady> {
 async fn provision(pass: &mut Pass<'_>) -> Step<()> {
     let domain = pass.p.object.clone();
     let want = DomainWant {
-        owner: owner(domain.as_ref(), domain.spec.adoption_policy),
+        owner: owner(pass.ctx.world().cluster(), domain.as_ref(), domain.spec.adoption_policy),
         name: pass.name.clone(),
         tenant: pass.parents()?.tenant.clone(),
         holders: Holders { tenant: Some(owner_uid(pass.parents()?.instance.object.as_ref())), domain: None },

@@ -71,6 +71,7 @@ fn domain_row() -> DomainRow {
     DomainRow {
         name: DomainName::from_server("acme.test"),
         owner: Some(Uid::new(OWN)),
+        origin: None,
         adopted: false,
         tenant: Some(TenantId::new("i-0000")),
         active: true,

@@ -167,8 +167,7 @@ async fn steps(ctx: &Ctx, id: &ObjectId, instance: &Arc<MailInstance>) -> Step<D
         Action::Keep(tenant) => (tenant, Made::Unchanged),
         Action::Ensure { storage } => {
             let want = TenantWant {
-                owner: owner(instance.as_ref(), instance.spec.adoption_policy),
-                origin: id.key.to_string(),
+                owner: owner(ctx.world().cluster(), instance.as_ref(), instance.spec.adoption_policy),
                 ids: ids(instance),
                 storage,
                 address_book: instance.spec.address_book,

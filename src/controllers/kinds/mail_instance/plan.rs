@@ -142,6 +142,7 @@ mod tests {
         TenantRow {
             id: TenantId::new("acme-1"),
             owner: Some(Uid::new("uid")),
+            origin: None,
             adopted: false,
             storage,
             used: 0,
@@ -223,6 +224,7 @@ mod tests {
         let tenant = |storage, active, address_book, redirects| TenantRow {
             id: TenantId::new("acme-1"),
             owner: None,
+            origin: None,
             adopted: false,
             storage,
             used: 0,

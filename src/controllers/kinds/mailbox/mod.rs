@@ -185,7 +185,7 @@ async fn write(
 ) -> Step<Ensured> {
     let handed_over = !matches!(password, PasswordWant::Keep);
     let mut want = MailboxWant {
-        owner: owner(mailbox, mailbox.spec.adoption_policy),
+        owner: owner(ctx.world().cluster(), mailbox, mailbox.spec.adoption_policy),
         tenant: seen.tenant.clone(),
         holders: seen.domain.holders(),
         address: seen.address.clone(),

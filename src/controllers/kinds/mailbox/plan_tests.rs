@@ -73,6 +73,7 @@ fn row(plan: &Ensure) -> MailboxRow {
         address: at("alice@acme.test"),
         id: "store-1".into(),
         owner: Some(Uid::new("uid-alice")),
+        origin: None,
         adopted: false,
         settings: plan.settings.clone(),
         password_version: Some("s/1".into()),
