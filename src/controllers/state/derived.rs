@@ -38,6 +38,11 @@ pub fn origin<K: Resource>(cluster: String, object: &K) -> Origin {
     Origin { cluster, namespace: meta.namespace.unwrap_or_default(), name: meta.name.unwrap_or_default() }
 }
 
+/// Whether a row says that its owner stands where `object` does. One of before that was noted does not, and is written once.
+pub fn is_noted<K: Resource>(row: Option<&Origin>, object: &K) -> bool {
+    row.is_some_and(|o| o.same_place(&origin(String::new(), object)))
+}
+
 /// Who an object of the cluster of this id is to a server, and whether it takes over what nobody owns.
 pub fn owner<K: Resource>(cluster: String, object: &K, policy: AdoptionPolicy) -> Owner {
     let adopt = policy == AdoptionPolicy::IfUnowned;

@@ -1,7 +1,7 @@
-use super::super::facts::client_settings;
+use super::super::facts::{Recovery, client_settings};
 use super::*;
 use crate::fixtures::{self, at, everything};
-use mailtenant_groupware::{DomainName, TenantId, Uid};
+use mailtenant_groupware::{DomainName, Origin, TenantId, Uid};
 use serde_json::{Value, json};
 
 fn facts(instance: Value) -> Facts {
@@ -16,6 +16,7 @@ fn facts(instance: Value) -> Facts {
         within_storage: true,
         quota: 1 << 30,
         row: None,
+        recovery: Recovery { consents: false, whose: Ok(None) },
         credentials: SecretSeen::Missing,
         source: None,
         own_domains: [DomainName::from_server("acme.test")].into(),
@@ -64,7 +65,7 @@ impl Ensure {
 
 fn own(facts: &Facts, source: &Source) -> SecretSeen {
     let mark = Some(settings_mark(&facts.settings, source));
-    SecretSeen::Own { version: "s/1".into(), mark, rotated_for: None, checked: false }
+    SecretSeen::Own { version: "s/1".into(), mark, rotated_for: None, checked: false, without_password: false }
 }
 
 /// The row as a server has it after the plan was carried out.
@@ -73,7 +74,7 @@ fn row(plan: &Ensure) -> MailboxRow {
         address: at("alice@acme.test"),
         id: "store-1".into(),
         owner: Some(Uid::new("uid-alice")),
-        origin: None,
+        origin: Origin::parse(None, "t/alice"),
         adopted: false,
         settings: plan.settings.clone(),
         password_version: Some("s/1".into()),
@@ -399,7 +400,8 @@ fn rotation_is_asked_for_once() {
     let p = plan(&m, &f).unwrap();
     assert_eq!((p.secret, p.hands_over()), (SecretAction::Rotate, true));
     let SecretSeen::Own { version, mark, .. } = own(&f, &Source::Generated) else { panic!() };
-    f.credentials = SecretSeen::Own { version, mark, rotated_for: Some("1".into()), checked: false };
+    f.credentials =
+        SecretSeen::Own { version, mark, rotated_for: Some("1".into()), checked: false, without_password: false };
     assert_eq!(plan(&m, &f).unwrap().secret, SecretAction::Keep);
 }
 
@@ -458,7 +460,8 @@ fn a_secret_that_somebody_wrote_is_read() {
             ("s/2", true, SecretAction::Keep, SecretAction::Keep),
         ] {
             let mark = Some(settings_mark(&f.settings, &source));
-            f.credentials = SecretSeen::Own { version: version.into(), mark, rotated_for: None, checked };
+            f.credentials =
+                SecretSeen::Own { version: version.into(), mark, rotated_for: None, checked, without_password: false };
             let want = if source == Source::Generated { generated } else { given };
             assert_eq!(plan(&m, &f).unwrap().secret, want, "{source:?} {version} {checked}");
         }
