@@ -104,3 +104,56 @@ pub async fn refused<K: WithStatus>(ctx: &Ctx, server: &Groupware, object: &K, e
     let text = format!("{label}: {what} exists at the backend and belongs to {text}: {step}");
     Ok(NotReady { next: Next::Retry, ..NotReady::stalled(Reason::ExistsAtBackend, text) })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixtures;
+    use mailtenant_api::{MailDomain, Mailbox};
+    use mailtenant_groupware::ownership::exists;
+    use serde_json::json;
+
+    #[test]
+    fn who_is_a_predecessor() {
+        let own = Origin::parse(Some("c"), "t/alice").unwrap();
+        for (owner, origin, predecessor) in [
+            (Some("old"), Origin::parse(Some("c"), "t/alice"), true),
+            (Some("old"), Origin::parse(Some("another"), "t/alice"), true),
+            (Some("old"), Origin::parse(Some("c"), "t/bob"), false),
+            (Some("old"), Origin::parse(Some("c"), "u/alice"), false),
+            (Some("old"), None, false),
+            (None, Origin::parse(Some("c"), "t/alice"), false),
+        ] {
+            let error = exists("mailbox a@x.test", owner.map(Uid::new).as_ref(), origin.as_ref());
+            assert_eq!(super::predecessor(&own, &error).is_some(), predecessor, "{owner:?} {origin:?}");
+        }
+        assert_eq!(super::predecessor(&own, &BackendError::NotFound("it".into())), None);
+    }
+
+    #[test]
+    fn nobody_consents_by_default() {
+        let backend = fixtures::domain(json!({})).instance.backend;
+        let labels = BTreeMap::new();
+        assert!(!consents(&backend, "t", &labels));
+        let mut allowing = backend.as_ref().clone();
+        let recovery = json!({"allowedNamespaces": {"from": "Names", "names": ["t"]}});
+        allowing.spec.recovery = serde_json::from_value(recovery).unwrap();
+        assert!(consents(&allowing, "t", &labels) && !consents(&allowing, "u", &labels));
+    }
+
+    #[test]
+    fn a_refusal_names_a_step_that_works() {
+        let own = Origin::parse(Some("c"), "t/alice").unwrap();
+        let error = exists("mailbox a@x.test", Some(&Uid::new("old")), Some(&own));
+        let here = not_allowed::<Mailbox>("GroupwareBackend b", &error, &Uid::new("old"), &own, &own);
+        let there = Origin::parse(Some("x"), "t/alice").unwrap();
+        let elsewhere = not_allowed::<MailDomain>("GroupwareBackend b", &error, &Uid::new("old"), &there, &own);
+        for (not_ready, words) in [(&here, "a Mailbox of this name that no longer exists"), (&elsewhere, "cluster (x,")]
+        {
+            assert!(not_ready.stalled && not_ready.reason == Reason::ExistsAtBackend);
+            assert!(not_ready.message.contains(words), "{}", not_ready.message);
+            assert!(not_ready.message.contains("spec.recovery of GroupwareBackend b"), "{}", not_ready.message);
+            assert!(!not_ready.message.contains("IfUnowned"), "{}", not_ready.message);
+        }
+    }
+}
