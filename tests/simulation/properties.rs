@@ -489,8 +489,10 @@ impl Properties {
                 Some(r) if r.row.owner.as_deref() == Some(me) => {
                     let tenant = d.instance().map(|i| text(i.object, "/status/instanceId").to_string());
                     (!r.row.active).then(|| "the domain is switched off".to_string()).or_else(|| {
-                        (tenant.is_some() && r.row.tenant.as_deref() != tenant.as_deref())
-                            .then(|| format!("its tenant is {:?}", r.row.tenant))
+                        // Taken over a moment ago, the instance's status does not name it yet.
+                        let own = d.instance().and_then(|i| server.tenant(uid(i.object))).map(|t| t.id);
+                        let other = r.row.tenant.as_deref() != tenant.as_deref() && r.row.tenant != own;
+                        (tenant.is_some() && other).then(|| format!("its tenant is {:?}", r.row.tenant))
                     })
                 }
                 other => Some(format!("the domain's owner is {:?}", other.map(|o| &o.row.owner))),
