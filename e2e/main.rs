@@ -21,6 +21,7 @@ mod order;
 mod ownership;
 mod process;
 mod ready;
+mod recovery;
 mod secrets;
 mod servers;
 mod states;

@@ -25,6 +25,8 @@ pub enum EventReason {
     Recreated,
     /// The object is deleted, and something of it stays at the backend.
     Retained,
+    /// What an object of the same place had that no longer exists was taken over.
+    TakenOver,
     /// `Ready=False` began, or its reason changed.
     NotReady(Reason),
 }
@@ -42,6 +44,7 @@ impl EventReason {
         EventReason::PasswordRotated,
         EventReason::Recreated,
         EventReason::Retained,
+        EventReason::TakenOver,
     ];
 
     /// `reason` of the Event.
@@ -57,6 +60,7 @@ impl EventReason {
             EventReason::PasswordRotated => "PasswordRotated",
             EventReason::Recreated => "Recreated",
             EventReason::Retained => "Retained",
+            EventReason::TakenOver => "TakenOver",
             EventReason::NotReady(reason) => reason.as_str(),
         }
     }
@@ -65,7 +69,11 @@ impl EventReason {
     pub fn is_warning(self) -> bool {
         !matches!(
             self,
-            EventReason::Adopted | EventReason::CutOver | EventReason::PasswordRotated | EventReason::Retained
+            EventReason::Adopted
+                | EventReason::CutOver
+                | EventReason::PasswordRotated
+                | EventReason::Retained
+                | EventReason::TakenOver
         )
     }
 }

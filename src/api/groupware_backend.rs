@@ -45,6 +45,9 @@ pub struct GroupwareBackendSpec {
     /// How many missing mailboxes count as a loss, after which nothing is created again before a person accepts it.
     #[serde(default)]
     pub mass_loss: MassLoss,
+    /// Consent to take over what belonged to objects that were lost and restored. Left out: nothing is taken over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recovery: Option<Recovery>,
     /// Provider `sogo`: SOGo, Dovecot and Postfix with one PostgreSQL database. Exactly one provider must be given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sogo: Option<Sogo>,
@@ -170,6 +173,16 @@ impl Default for MassLoss {
     fn default() -> Self {
         MassLoss { percent: 20, minimum: 10 }
     }
+}
+
+/// Consent to a recovery: objects that were restored or made anew have new uids, and what their predecessors had at the
+/// server belongs to the old ones.
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Recovery {
+    /// Namespaces whose objects may take over what belonged to an object of the same kind, namespace and name that no longer
+    /// exists. For the time of a restore: take it out afterwards.
+    pub allowed_namespaces: AllowedNamespaces,
 }
 
 /// SOGo, Dovecot and Postfix with one PostgreSQL database.

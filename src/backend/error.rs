@@ -1,6 +1,6 @@
 //! How a call to a server can end.
 
-use crate::Uid;
+use crate::{Origin, Uid};
 use std::time::Duration;
 
 /// Why a call to a server failed, by what the operator does next. No variant ever holds the body of
@@ -17,6 +17,8 @@ pub enum BackendError {
         what: String,
         /// Uid of its owner; none: nobody owns it.
         owner: Option<Uid>,
+        /// Where the object of that owner stood; none: nobody noted it, or no object of this kind owns it.
+        origin: Option<Box<Origin>>,
     },
     /// Somebody else changed it between our read and our write, or it is still in use: read again and retry.
     #[error("{0}")]

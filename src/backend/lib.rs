@@ -8,4 +8,4 @@ pub mod uid;
 
 pub use error::{BackendError, Result};
 pub use secret::SecretText;
-pub use uid::Uid;
+pub use uid::{Origin, Uid};

@@ -52,7 +52,12 @@ impl NotReady {
             BackendError::NotFound(_) | BackendError::Conflict(_) => {
                 NotReady::retry(Reason::Progressing, text("It is looked at again."))
             }
-            BackendError::Exists { .. } => {
+            // What belongs to an owner is never adopted, whatever the policy.
+            BackendError::Exists { owner: Some(_), .. } => NotReady::stalled(
+                Reason::ExistsAtBackend,
+                text("Delete the object that it belongs to, or ask the platform team to remove it there."),
+            ),
+            BackendError::Exists { owner: None, .. } => {
                 NotReady::stalled(Reason::ExistsAtBackend, text("Remove it there, or set adoptionPolicy: IfUnowned."))
             }
             BackendError::Rejected(_) => NotReady::stalled(Reason::BackendRejected, text("Change what is declared.")),

@@ -3,7 +3,7 @@
 //! Controllers know only this file. A provider translates it for its server and may not touch Kubernetes.
 //! Every call may be repeated: after a lost reply the same call again gives the same end state. Every object
 //! at the server carries the uid of the Kubernetes object that owns it; a call never changes or removes what
-//! carries another uid, or none unless `adopt` is said (I3).
+//! carries another uid, or none unless `adopt` is said (I3); what carries [`Owner::replaces`] is taken over (I14).
 
 mod capability;
 mod dovecot;
@@ -17,7 +17,7 @@ pub mod signing;
 use async_trait::async_trait;
 pub use capability::Capability;
 pub use facets::DkimSigner;
-pub use mailtenant_backend::{BackendError, Result, Uid};
+pub use mailtenant_backend::{BackendError, Origin, Result, Uid};
 pub use mailtenant_mail::policy::{Access, AddressBook, DkimAlgorithm};
 pub use mailtenant_mail::{Address, DomainName, Selector};
 pub use model::*;

@@ -1,7 +1,7 @@
 //! What is asked of a server and what it answers: a `Want` is what should be, a `Row` what is.
 
 use crate::{Access, AddressBook, Capability, DkimAlgorithm};
-use mailtenant_backend::{BackendError, SecretText, Uid};
+use mailtenant_backend::{BackendError, Origin, SecretText, Uid};
 use mailtenant_mail::{Address, DomainName, Selector};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -37,6 +37,10 @@ pub struct Owner {
     pub uid: Uid,
     /// Take over what nobody owns (`adoptionPolicy: IfUnowned`).
     pub adopt: bool,
+    /// Where the object stands; noted with the uid.
+    pub origin: Origin,
+    /// Take over what this uid owns: an object of the same place that is no more (I14). The caller has made sure of that.
+    pub replaces: Option<Uid>,
 }
 
 /// How something came to be in the state that was asked for.
@@ -46,6 +50,8 @@ pub enum Made {
     Created,
     /// It was there, owned by nobody, and is ours now.
     Adopted,
+    /// It was there, owned by [`Owner::replaces`], and is ours now.
+    TakenOver,
     /// It was ours and differed.
     Changed,
     /// It was ours and as asked.
@@ -57,8 +63,6 @@ pub enum Made {
 pub struct TenantWant {
     /// Whose it is to be.
     pub owner: Owner,
-    /// `namespace/name`, kept with the tenant: a later object of the same place may adopt it, no other.
-    pub origin: String,
     /// Ids in order of preference; the first that is free is taken when the tenant is made, and never changes then.
     pub ids: Vec<TenantId>,
     /// Bytes that all mailboxes may use together; 0 = no bound.
@@ -76,6 +80,8 @@ pub struct TenantRow {
     pub id: TenantId,
     /// Who owns it.
     pub owner: Option<Uid>,
+    /// Where the object stood that owns it, or did last; none: nobody noted it.
+    pub origin: Option<Origin>,
     /// Whether it was taken over rather than made.
     pub adopted: bool,
     /// Bytes that all mailboxes may use together; 0 = no bound.
@@ -122,6 +128,8 @@ pub struct DomainRow {
     pub name: DomainName,
     /// Who owns it; none: not ours, or retained.
     pub owner: Option<Uid>,
+    /// Where the object stood that owns it, or did last; none: nobody noted it.
+    pub origin: Option<Origin>,
     /// Whether it was taken over rather than made.
     pub adopted: bool,
     /// Its tenant.
@@ -217,6 +225,8 @@ pub struct MailboxRow {
     pub id: String,
     /// Who owns it; none: not ours, or retained.
     pub owner: Option<Uid>,
+    /// Where the object stood that owns it, or did last; none: nobody noted it.
+    pub origin: Option<Origin>,
     /// Whether it was taken over rather than made.
     pub adopted: bool,
     /// All but the password.
@@ -269,6 +279,8 @@ pub struct AliasRow {
     pub address: Address,
     /// Who owns it; none: not ours.
     pub owner: Option<Uid>,
+    /// Where the object stood that owns it, or did last; none: nobody noted it.
+    pub origin: Option<Origin>,
     /// Whether it was taken over rather than made.
     pub adopted: bool,
     /// What can be compared.

@@ -9,13 +9,23 @@ use crate::*;
 use std::collections::BTreeMap;
 use std::fmt;
 
-/// Whether what carries `have` may be changed in the name of `want`: ours, adopted now, or an error.
-pub fn claim(what: impl fmt::Display, have: Option<&Uid>, want: &Owner) -> Result<Made> {
+/// Whether what carries `have` may be changed in the name of `want`: ours, adopted or taken over now, or an error.
+/// `origin`: where its owner stood, for whoever decides about [`Owner::replaces`].
+pub fn claim(what: impl fmt::Display, have: Option<&Uid>, origin: Option<&Origin>, want: &Owner) -> Result<Made> {
     match have {
         Some(uid) if *uid == want.uid => Ok(Made::Unchanged),
+        // The place is compared once more: a row that another object owned by now is not what was decided about.
+        Some(uid) if want.replaces.as_ref() == Some(uid) && origin.is_some_and(|o| o.same_place(&want.origin)) => {
+            Ok(Made::TakenOver)
+        }
         None if want.adopt => Ok(Made::Adopted),
-        other => Err(BackendError::Exists { what: what.to_string(), owner: other.cloned() }),
+        other => Err(exists(what, other, origin)),
     }
+}
+
+/// What is said of something that is another's, or nobody's.
+pub fn exists(what: impl fmt::Display, owner: Option<&Uid>, origin: Option<&Origin>) -> BackendError {
+    BackendError::Exists { what: what.to_string(), owner: owner.cloned(), origin: origin.cloned().map(Box::new) }
 }
 
 /// Whether what carries `have` may be removed in the name of `owner`. What is another's, or nobody's, is not there for it.
@@ -70,8 +80,10 @@ impl fmt::Display for Thing {
 pub struct Entry {
     /// Who owns it.
     pub owner: Uid,
-    /// Whether it was taken over rather than made.
+    /// Whether it was taken over from nobody rather than made.
     pub adopted: bool,
+    /// Where the owner stands.
+    pub origin: Option<Origin>,
 }
 
 /// Owners of what is at one server, kept beside it. It belongs to the platform: nothing that a tenant can write may lead
@@ -100,13 +112,19 @@ async fn entry_of(register: &dyn OwnerRegister, what: &Thing) -> Result<Option<E
 pub async fn take(register: &dyn OwnerRegister, what: &Thing, there: bool, want: &Owner) -> Result<Made> {
     let noted = entry_of(register, what).await?;
     let have = noted.as_ref().map(|e| &e.owner);
+    let origin = noted.as_ref().and_then(|e| e.origin.as_ref());
     let made = match (there, have) {
         (false, None) => Made::Created,
         // Another one's note: it is about to make it, or has lost it. Its removal releases the note.
-        (false, Some(_)) => claim(what, have, want).map(|_| Made::Created)?,
-        (true, _) => claim(what, have, want)?,
+        (false, Some(_)) => claim(what, have, origin, want).map(|_| Made::Created)?,
+        (true, _) => claim(what, have, origin, want)?,
     };
-    let entry = Entry { owner: want.uid.clone(), adopted: made == Made::Adopted };
+    let adopted = match made {
+        // How it came to its first owner stays so.
+        Made::TakenOver => noted.as_ref().is_some_and(|e| e.adopted),
+        _ => made == Made::Adopted,
+    };
+    let entry = Entry { owner: want.uid.clone(), adopted, origin: Some(want.origin.clone()) };
     if made != Made::Unchanged && noted.as_ref() != Some(&entry) {
         register.set(what, have, &entry).await?;
     }
@@ -180,11 +198,18 @@ mod tests {
     }
 
     fn entry(owner: &str, adopted: bool) -> Entry {
-        Entry { owner: Uid::new(owner), adopted }
+        let origin = Origin::parse(Some("c"), if owner == "other" { "ns/other" } else { "ns/a" });
+        Entry { owner: Uid::new(owner), adopted, origin }
     }
 
     fn exists(owner: Option<&str>) -> Result<Made> {
-        Err(BackendError::Exists { what: "mailbox a@x.test".into(), owner: owner.map(Uid::new) })
+        let origin = owner.and_then(|owner| entry(owner, false).origin);
+        Err(super::exists("mailbox a@x.test", owner.map(Uid::new).as_ref(), origin.as_ref()))
+    }
+
+    fn want(uid: &str, adopt: bool, replaces: Option<&str>) -> Owner {
+        let origin = entry(uid, false).origin.unwrap_or_default();
+        Owner { uid: Uid::new(uid), adopt, origin, replaces: replaces.map(Uid::new) }
     }
 
     fn alice() -> Thing {
@@ -210,12 +235,45 @@ mod tests {
             (other.clone(), false, true, exists(Some("other")), &other),
         ] {
             let register = InMemory(Mutex::new(noted.clone().map(|e| (alice(), e)).into_iter().collect()));
-            let want = Owner { uid: Uid::new("me"), adopt };
+            let want = want("me", adopt, None);
             assert_eq!(take(&register, &alice(), there, &want).await, said, "{noted:?} {there} {adopt}");
             assert_eq!(register.entries(&[alice()]).await.unwrap().get(&alice()), after.as_ref());
             if said.is_ok() {
                 let again = if there { Made::Unchanged } else { Made::Created };
                 assert_eq!(take(&register, &alice(), there, &want).await, Ok(again), "a repeat");
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn what_a_dead_owner_of_the_same_place_had_is_taken_over() {
+        let here = Origin::parse(Some("c"), "ns/a");
+        let rebuilt = Origin::parse(Some("b"), "ns/a");
+        let elsewhere = Origin::parse(Some("c"), "ns/other");
+        // who has it, where that stood, who is replaced, whether it is taken over
+        for (have, origin, replaces, taken) in [
+            ("old", &here, Some("old"), true),
+            ("old", &rebuilt, Some("old"), true),
+            ("old", &here, None, false),
+            // taken by a third one since it was decided
+            ("new", &here, Some("old"), false),
+            ("old", &elsewhere, Some("old"), false),
+            ("old", &None, Some("old"), false),
+        ] {
+            let noted = Entry { owner: Uid::new(have), adopted: true, origin: origin.clone() };
+            let register = InMemory(Mutex::new([(alice(), noted.clone())].into()));
+            let said = take(&register, &alice(), true, &want("me", true, replaces)).await;
+            let after = register.entries(&[alice()]).await.unwrap().remove(&alice()).unwrap();
+            match taken {
+                true => {
+                    assert_eq!(said, Ok(Made::TakenOver));
+                    assert_eq!(after, entry("me", true), "it stays adopted");
+                }
+                false => {
+                    let owner = Some(Uid::new(have));
+                    assert_eq!(said, Err(super::exists(alice(), owner.as_ref(), origin.as_ref())));
+                    assert_eq!(after, noted);
+                }
             }
         }
     }

@@ -38,18 +38,22 @@ pub fn selector(text: &str) -> Selector {
     Selector::new(text)
 }
 
+/// Where an object stands.
+pub fn origin(name: &str) -> Origin {
+    Origin { cluster: "cluster".into(), namespace: "ns".into(), name: name.into() }
+}
+
 pub fn owner(owner: &str) -> Owner {
-    Owner { uid: uid(owner), adopt: false }
+    Owner { uid: uid(owner), adopt: false, origin: origin(owner), replaces: None }
 }
 
 pub fn adopting(owner: &str) -> Owner {
-    Owner { uid: uid(owner), adopt: true }
+    Owner { adopt: true, ..self::owner(owner) }
 }
 
 pub fn tenant(uid: &str, id: &str) -> TenantWant {
     TenantWant {
         owner: owner(uid),
-        origin: format!("ns/{id}"),
         ids: [id, &format!("{id}-2"), &format!("{id}-3")].map(TenantId::new).into(),
         storage: 0,
         address_book: AddressBook::Instance,
@@ -175,6 +179,7 @@ pub async fn conformance(b: &dyn GroupwareServer, hooks: &dyn Hooks) {
     }
     removal(b, hooks).await;
     retention(b).await;
+    taken_over(b, hooks).await;
 }
 
 /// A facet that is not there is no test that is left out: the server says that it lacks it.
@@ -460,11 +465,11 @@ async fn retention(b: &dyn GroupwareServer) {
     let domain_row = b.read_domain(&name("kept.test")).await.unwrap().domain.unwrap();
     assert!(domain_row.owner.is_none() && !domain_row.active);
     // a tenant of another place does not get it, and neither does one that does not ask
-    let stranger = TenantWant { owner: adopting("t6"), origin: "other/kept".into(), ..tenant("t6", "kept") };
+    let stranger = TenantWant { owner: adopting("t6"), ..tenant("t6", "kept") };
     assert_eq!(b.ensure_tenant(&stranger).await.unwrap().0.id, "kept-2");
     exists(b.ensure_domain(&DomainWant { owner: adopting("d6"), ..domain("d6", "kept.test", "kept-2") }).await, None);
     // the same place, asking, gets all of it back
-    let back = TenantWant { owner: adopting("t7"), ..tenant("t7", "kept") };
+    let back = TenantWant { owner: Owner { origin: origin("t5"), ..adopting("t7") }, ..tenant("t7", "kept") };
     let (t, made) = b.ensure_tenant(&back).await.unwrap();
     assert_eq!((made, t.id.as_str(), t.adopted, t.active), (Made::Adopted, "kept", true, true));
     exists(b.ensure_domain(&domain("d7", "kept.test", "kept")).await, None);
@@ -485,4 +490,81 @@ async fn retention(b: &dyn GroupwareServer) {
     assert_eq!(b.remove_domain(&uid("d7"), &name("kept.test"), Removal::Destroy).await, Ok(Left::Gone));
     assert_eq!(b.remove_tenant(&uid("t7")).await, Ok(Left::Gone));
     assert_eq!(b.remove_tenant(&uid("t6")).await, Ok(Left::Gone));
+}
+
+/// An object of the same place with another uid takes over what a dead one had, if it is told whom it replaces (I14).
+async fn taken_over(b: &dyn GroupwareServer, hooks: &dyn Hooks) {
+    let lost = name("lost.test");
+    b.ensure_tenant(&tenant("t8", "lost")).await.unwrap();
+    b.ensure_domain(&domain("d8", "lost.test", "lost")).await.unwrap();
+    let (row, _) = b.ensure_mailbox(&mailbox("m8", "dora@lost.test", "lost", "pw")).await.unwrap();
+    b.ensure_alias(&alias("a8", "desk@lost.test", "lost", &["dora@lost.test"])).await.unwrap();
+    if let Some(signer) = b.dkim() {
+        let key = new_key(*signer.algorithms().first().unwrap());
+        signer.ensure_dkim_key(&uid("d8"), &lost, &selector("k1"), &key).await.unwrap();
+        signer.sign_with(&uid("d8"), &lost, &[selector("k1")]).await.unwrap();
+    }
+    hooks.change_password("dora@lost.test").await;
+    let before = b.read_domain(&lost).await.unwrap();
+    for of in [&before.domain.as_ref().unwrap().origin, &before.mailboxes["dora@lost.test"].origin] {
+        assert!(of.is_some(), "nobody noted where the owner stands");
+    }
+    // the same place, and whom it replaces
+    let again = |new: &str, old: &str, replaces: Option<&str>| Owner {
+        origin: origin(old),
+        replaces: replaces.map(uid),
+        ..adopting(new)
+    };
+    let of = |owner: Owner| TenantWant { owner, ..tenant("t9", "lost") };
+    let writes = hooks.writes().await;
+    // no second tenant is made, and the answer says whose it was
+    match b.ensure_tenant(&of(again("t9", "t8", None))).await {
+        Err(BackendError::Exists { owner, origin: place, .. }) => {
+            assert_eq!((owner, place.as_deref()), (Some(uid("t8")), Some(&origin("t8"))));
+        }
+        other => panic!("{other:?}"),
+    }
+    exists(b.ensure_tenant(&of(again("t9", "t8", Some("t7")))).await, Some("t8"));
+    assert_eq!(hooks.writes().await, writes, "a refusal writes");
+    let (t, made) = b.ensure_tenant(&of(again("t9", "t8", Some("t8")))).await.unwrap();
+    assert_eq!((made, t.id.as_str(), t.adopted, t.owner), (Made::TakenOver, "lost", false, Some(uid("t9"))));
+    assert_eq!(b.ensure_tenant(&of(again("t9", "t8", None))).await.unwrap().1, Made::Unchanged);
+
+    let want = |replaces| DomainWant { owner: again("d9", "d8", replaces), ..domain("d9", "lost.test", "lost") };
+    exists(b.ensure_domain(&want(None)).await, Some("d8"));
+    exists(b.ensure_domain(&DomainWant { owner: again("d9", "else", Some("d8")), ..want(None) }).await, Some("d8"));
+    assert_eq!(b.ensure_domain(&want(Some("d8"))).await.unwrap().1, Made::TakenOver);
+    let after = b.read_domain(&lost).await.unwrap();
+    let keys = |all: &DomainSnapshot| all.dkim.iter().map(|k| (k.selector.clone(), k.active)).collect::<Vec<_>>();
+    assert_eq!(keys(&after), keys(&before), "mail is signed as before");
+    assert!(after.dkim.iter().all(|k| k.owner == Some(uid("d9"))));
+
+    let want = |replaces| MailboxWant {
+        owner: again("m9", "m8", replaces),
+        password: plain("another", "v9"),
+        ..mailbox("m9", "dora@lost.test", "lost", "pw")
+    };
+    exists(b.ensure_mailbox(&want(None)).await, Some("m8"));
+    let (m, made) = b.ensure_mailbox(&want(Some("m8"))).await.unwrap();
+    assert_eq!((made, &m.id, m.adopted, m.password_version.as_deref()), (Made::TakenOver, &row.id, false, Some("v9")));
+    assert!(m.password_drifted, "the user's own password was written over");
+    assert_eq!(b.ensure_mailbox(&want(None)).await.unwrap().1, Made::Unchanged);
+
+    let want = |replaces| AliasWant {
+        owner: again("a9", "a8", replaces),
+        ..alias("a9", "desk@lost.test", "lost", &["dora@lost.test"])
+    };
+    exists(b.ensure_alias(&want(None)).await, Some("a8"));
+    assert_eq!(b.ensure_alias(&want(Some("a8"))).await.unwrap().1, Made::TakenOver);
+    assert_eq!(b.ensure_alias(&want(None)).await.unwrap().1, Made::Unchanged);
+
+    // the old owner has nothing any more; the new one takes it down
+    not_found(b.remove_alias(&uid("a8"), &at("desk@lost.test"), Removal::Destroy).await);
+    not_found(b.disable_mailbox(&uid("m8"), &at("dora@lost.test")).await);
+    b.remove_alias(&uid("a9"), &at("desk@lost.test"), Removal::Destroy).await.unwrap();
+    b.disable_mailbox(&uid("m9"), &at("dora@lost.test")).await.unwrap();
+    b.purge_mailbox(&uid("m9"), &at("dora@lost.test")).await.unwrap();
+    b.drop_mailbox(&uid("m9"), &at("dora@lost.test")).await.unwrap();
+    assert_eq!(b.remove_domain(&uid("d9"), &lost, Removal::Destroy).await, Ok(Left::Gone));
+    assert_eq!(b.remove_tenant(&uid("t9")).await, Ok(Left::Gone));
 }

@@ -392,7 +392,9 @@ async fn those_of_others_go_on() {
     let stolen = b.ensure_domain(&DomainWant { owner: adopting("d2"), ..domain("d2", "acme.test", "beta") }).await;
     assert!(matches!(stolen, Err(BackendError::Exists { .. })), "{stolen:?}");
     // the same place gets it back; without anybody who uses it it is switched off
-    b.ensure_tenant(&TenantWant { owner: adopting("t3"), ..tenant("t3", "acme") }).await.unwrap();
+    b.ensure_tenant(&TenantWant { owner: Owner { origin: origin("t"), ..adopting("t3") }, ..tenant("t3", "acme") })
+        .await
+        .unwrap();
     b.ensure_domain(&DomainWant { owner: adopting("d3"), ..domain("d3", "acme.test", "acme") }).await.unwrap();
     sql.run(&format!("UPDATE mailbox SET active = false WHERE username = '{ALICE}'")).await;
     assert_eq!(b.remove_domain(&uid("d3"), &name("acme.test"), Removal::Destroy).await, Ok(Left::Kept(2)));

@@ -134,7 +134,7 @@ pub fn taken_until_the_end(w: &World, e: &Entry, forgotten: &BTreeSet<String>) -
 
 /// I13: nothing is put into what another tenant holds, whatever a status says.
 pub fn in_its_own(w: &World, e: &Entry, server: &crate::groupware::Server) -> Verdict {
-    if !matches!(e.verb, Verb::Created | Verb::Adopted | Verb::Changed) {
+    if !matches!(e.verb, Verb::Created | Verb::Adopted | Verb::TakenOver | Verb::Changed) {
         return Ok(());
     }
     let Some((key, _)) = w.by_uid(e.owner.as_deref().unwrap_or_default()) else { return Ok(()) };

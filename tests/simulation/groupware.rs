@@ -23,7 +23,6 @@ pub enum Stage {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Tenant {
     pub row: TenantRow,
-    pub origin: String,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -59,6 +58,7 @@ pub struct Entry {
 pub enum Verb {
     Created,
     Adopted,
+    TakenOver,
     Changed,
     Disabled,
     /// Mail was destroyed.
@@ -94,8 +94,9 @@ pub struct Server {
     pub read_at: BTreeMap<DomainName, u64>,
 }
 
-fn exists(what: &str, name: &str, owner: &Option<Uid>) -> BackendError {
-    BackendError::Exists { what: format!("{what} {name}"), owner: owner.clone() }
+fn exists(what: &str, name: &str, owner: &Option<Uid>, origin: &Option<Origin>) -> BackendError {
+    let origin = origin.clone().map(Box::new);
+    BackendError::Exists { what: format!("{what} {name}"), owner: owner.clone(), origin }
 }
 
 fn absent(what: &str, name: &str) -> BackendError {
@@ -108,18 +109,26 @@ impl Server {
         self.log.push(Entry { op, verb, kind, name: name.into(), owner: owner.cloned() });
     }
 
-    /// Whether a row may be written by `owner`: its own, or nobody's when adoption is asked for.
-    fn may(row: &Option<Uid>, owner: &Owner, what: &str, name: &str) -> Result<bool> {
+    /// Whether a row may be written by `owner`: its own, nobody's when adoption is asked for, or that of the one who stood
+    /// in the same place.
+    fn may(row: &Option<Uid>, origin: &Option<Origin>, owner: &Owner, what: &str, name: &str) -> Result<Made> {
         match row {
-            Some(uid) if *uid == owner.uid => Ok(false),
-            None if owner.adopt => Ok(true),
-            other => Err(exists(what, name, other)),
+            Some(uid) if *uid == owner.uid => Ok(Made::Unchanged),
+            None if owner.adopt => Ok(Made::Adopted),
+            Some(uid)
+                if owner.replaces.as_ref() == Some(uid)
+                    && origin.as_ref().is_some_and(|o| o.to_string() == owner.origin.to_string()) =>
+            {
+                Ok(Made::TakenOver)
+            }
+            other => Err(exists(what, name, other, origin)),
         }
     }
 
-    fn done(&mut self, adopted: bool, changed: bool, kind: &'static str, name: &str, uid: &Uid) -> Made {
-        let (verb, made) = match (adopted, changed) {
-            (true, _) => (Verb::Adopted, Made::Adopted),
+    fn done(&mut self, how: Made, changed: bool, kind: &'static str, name: &str, uid: &Uid) -> Made {
+        let (verb, made) = match (how, changed) {
+            (Made::Adopted, _) => (Verb::Adopted, Made::Adopted),
+            (Made::TakenOver, _) => (Verb::TakenOver, Made::TakenOver),
             (_, true) => (Verb::Changed, Made::Changed),
             _ => return Made::Unchanged,
         };
@@ -130,16 +139,26 @@ impl Server {
     pub fn ensure_tenant(&mut self, want: &TenantWant) -> Result<(TenantRow, Made)> {
         let uid = &want.owner.uid;
         let mine = self.tenants.iter().find(|(_, t)| t.row.owner.as_ref() == Some(uid)).map(|(id, _)| id.clone());
+        let same_place = |o: &Origin| o.to_string() == want.owner.origin.to_string();
         let left = || {
             self.tenants
                 .iter()
-                .find(|(_, t)| t.row.owner.is_none() && t.origin == want.origin)
+                .find(|(_, t)| t.row.owner.is_none() && t.row.origin.as_ref().is_some_and(same_place))
                 .map(|(id, _)| id.clone())
         };
-        let (id, adopted) = match mine {
-            Some(id) => (id, false),
-            None => match left().filter(|_| want.owner.adopt) {
-                Some(id) => (id, true),
+        let dead = || {
+            let mut all = self.tenants.iter();
+            all.find(|(_, t)| t.row.owner.is_some() && t.row.origin.as_ref().is_some_and(same_place))
+        };
+        let dead = dead().filter(|_| mine.is_none()).map(|(id, t)| (id.clone(), t.row.clone()));
+        let (id, how) = match (mine, dead) {
+            (Some(id), _) => (id, Made::Unchanged),
+            (None, Some((id, row))) => {
+                let how = Self::may(&row.owner, &row.origin, &want.owner, "tenant", &id)?;
+                (id, how)
+            }
+            (None, None) => match left().filter(|_| want.owner.adopt) {
+                Some(id) => (id, Made::Adopted),
                 None => {
                     let Some(id) = want.ids.iter().find(|id| !self.tenants.contains_key(*id)).cloned() else {
                         return Err(BackendError::Conflict("every id is taken".into()));
@@ -147,6 +166,7 @@ impl Server {
                     let row = TenantRow {
                         id: id.clone(),
                         owner: Some(uid.clone()),
+                        origin: Some(want.owner.origin.clone()),
                         adopted: false,
                         storage: want.storage,
                         used: 0,
@@ -154,7 +174,7 @@ impl Server {
                         address_book: want.address_book,
                         redirects: want.redirects,
                     };
-                    self.tenants.insert(id.clone(), Tenant { row: row.clone(), origin: want.origin.clone() });
+                    self.tenants.insert(id.clone(), Tenant { row: row.clone() });
                     self.note(Verb::Created, "tenant", &id, Some(uid));
                     return Ok((row, Made::Created));
                 }
@@ -163,13 +183,14 @@ impl Server {
         let Some(t) = self.tenants.get_mut(&id) else { return Err(absent("tenant", &id)) };
         let before = t.row.clone();
         t.row.owner = Some(uid.clone());
-        t.row.adopted |= adopted;
+        t.row.adopted |= how == Made::Adopted;
+        t.row.origin = Some(want.owner.origin.clone());
         t.row.storage = want.storage;
         t.row.active = true;
         t.row.address_book = want.address_book;
         t.row.redirects = want.redirects;
         let (row, changed) = (t.row.clone(), t.row != before);
-        let made = self.done(adopted, changed, "tenant", &id, uid);
+        let made = self.done(how, changed, "tenant", &id, uid);
         Ok((row, made))
     }
 
@@ -221,6 +242,7 @@ impl Server {
             let row = DomainRow {
                 name: want.name.clone(),
                 owner: Some(uid.clone()),
+                origin: Some(want.owner.origin.clone()),
                 adopted: false,
                 tenant: Some(want.tenant.clone()),
                 active: true,
@@ -230,18 +252,23 @@ impl Server {
             self.note(Verb::Created, "domain", &want.name, Some(uid));
             return Ok((row, Made::Created));
         };
-        let adopted = Self::may(&d.row.owner, &want.owner, "domain", &want.name)?;
+        let how = Self::may(&d.row.owner, &d.row.origin, &want.owner, "domain", &want.name)?;
         if d.row.tenant.as_ref().is_some_and(|t| *t != want.tenant) {
-            return Err(exists("domain", &want.name, &d.row.owner));
+            return Err(exists("domain", &want.name, &d.row.owner, &None));
         }
         let before = d.row.clone();
         d.row.owner = Some(uid.clone());
-        d.row.adopted |= adopted;
+        if how == Made::TakenOver {
+            let old = before.owner.clone();
+            d.dkim.iter_mut().filter(|k| k.owner == old).for_each(|k| k.owner = Some(uid.clone()));
+        }
+        d.row.origin = Some(want.owner.origin.clone());
+        d.row.adopted |= how == Made::Adopted;
         d.row.tenant = Some(want.tenant.clone());
         d.row.active = true;
         d.row.alias_of = want.alias_of.clone();
         let (row, changed) = (d.row.clone(), d.row != before);
-        let made = self.done(adopted, changed, "domain", &want.name, uid);
+        let made = self.done(how, changed, "domain", &want.name, uid);
         Ok((row, made))
     }
 
@@ -291,7 +318,7 @@ impl Server {
     pub fn ensure_mailbox(&mut self, want: &MailboxWant) -> Result<(MailboxRow, Made)> {
         self.in_tenant(&want.tenant, &want.address, &want.holders)?;
         if let Some(a) = self.aliases.get(&want.address) {
-            return Err(exists("alias", &want.address, &a.owner));
+            return Err(exists("alias", &want.address, &a.owner, &None));
         }
         let uid = &want.owner.uid;
         let password = match &want.password {
@@ -315,6 +342,7 @@ impl Server {
                 address: want.address.clone(),
                 id,
                 owner: Some(uid.clone()),
+                origin: Some(want.owner.origin.clone()),
                 adopted: false,
                 settings: want.settings.clone(),
                 password_version: Some(version),
@@ -338,15 +366,18 @@ impl Server {
         if m.stage != Stage::Live {
             return Err(match m.row.owner.as_ref() == Some(uid) {
                 true => BackendError::Conflict(format!("mailbox {} is being removed", want.address)),
-                false => exists("mailbox", &want.address, &m.row.owner),
+                false => exists("mailbox", &want.address, &m.row.owner, &None),
             });
         }
-        let adopted = Self::may(&m.row.owner, &want.owner, "mailbox", &want.address)?;
+        let how = Self::may(&m.row.owner, &m.row.origin, &want.owner, "mailbox", &want.address)?;
         let before = m.row.clone();
         m.row.owner = Some(uid.clone());
-        m.row.adopted |= adopted;
+        m.row.origin = Some(want.owner.origin.clone());
+        m.row.adopted |= how == Made::Adopted;
         m.row.settings = want.settings.clone();
-        if let Some((text, version, force)) = password
+        if let (Some((_, version, _)), Made::TakenOver) = (&password, how) {
+            m.row.password_version = Some(version.clone());
+        } else if let Some((text, version, force)) = password
             && (m.row.password_version.as_ref() != Some(&version) || (force && m.password != text))
         {
             m.password = text;
@@ -356,7 +387,7 @@ impl Server {
         let changed = m.row != before;
         m.row.effects_due = half && (changed || before.effects_due);
         let row = m.row.clone();
-        let made = self.done(adopted, changed, "mailbox", &want.address, uid);
+        let made = self.done(how, changed, "mailbox", &want.address, uid);
         if half { Err(BackendError::unavailable("connection lost half-way")) } else { Ok((row, made)) }
     }
 
@@ -423,7 +454,7 @@ impl Server {
     pub fn ensure_alias(&mut self, want: &AliasWant) -> Result<(AliasRow, Made)> {
         self.in_tenant(&want.tenant, &want.address, &want.holders)?;
         if let Some(m) = self.mailboxes.get(&want.address) {
-            return Err(exists("mailbox", &want.address, &m.row.owner));
+            return Err(exists("mailbox", &want.address, &m.row.owner, &None));
         }
         let uid = &want.owner.uid;
         let half = std::mem::take(&mut self.half);
@@ -431,6 +462,7 @@ impl Server {
             let row = AliasRow {
                 address: want.address.clone(),
                 owner: Some(uid.clone()),
+                origin: Some(want.owner.origin.clone()),
                 adopted: false,
                 settings: want.settings.clone(),
                 effects_due: half,
@@ -443,15 +475,16 @@ impl Server {
                 Ok((row, Made::Created))
             };
         };
-        let adopted = Self::may(&a.owner, &want.owner, "alias", &want.address)?;
+        let how = Self::may(&a.owner, &a.origin, &want.owner, "alias", &want.address)?;
         let before = a.clone();
         a.owner = Some(uid.clone());
-        a.adopted |= adopted;
+        a.origin = Some(want.owner.origin.clone());
+        a.adopted |= how == Made::Adopted;
         a.settings = want.settings.clone();
         let changed = *a != before;
         a.effects_due = half && (changed || before.effects_due);
         let row = a.clone();
-        let made = self.done(adopted, changed, "alias", &want.address, uid);
+        let made = self.done(how, changed, "alias", &want.address, uid);
         if half { Err(BackendError::unavailable("connection lost half-way")) } else { Ok((row, made)) }
     }
 
@@ -580,6 +613,7 @@ impl Server {
                 let row = DomainRow {
                     name: DomainName::from_server(name),
                     owner: None,
+                    origin: None,
                     adopted: false,
                     tenant: None,
                     active: true,
@@ -607,6 +641,7 @@ impl Server {
                     address: Address::from_server(address),
                     id: id.clone(),
                     owner: None,
+                    origin: None,
                     adopted: false,
                     settings,
                     password_version: None,
@@ -635,6 +670,7 @@ impl Server {
                 let row = AliasRow {
                     address: Address::from_server(address),
                     owner: None,
+                    origin: None,
                     adopted: false,
                     settings,
                     effects_due: false,
@@ -771,7 +807,8 @@ impl GroupwareServer for GroupwareClient {
     }
     async fn ensure_tenant(&self, want: &TenantWant) -> Result<(TenantRow, Made)> {
         let want = want.clone();
-        self.call(WRITE, format!("ensure_tenant {} {:?}", want.origin, want.ids), move |s| s.ensure_tenant(&want)).await
+        self.call(WRITE, format!("ensure_tenant {} {:?}", want.owner.origin, want.ids), move |s| s.ensure_tenant(&want))
+            .await
     }
     async fn tenant(&self, owner: &Uid) -> Result<Option<TenantRow>> {
         let owner = owner.clone();

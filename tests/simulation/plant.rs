@@ -31,13 +31,15 @@ pub enum Bug {
     LooksAtWatches,
     /// Waits end by the operator's own clock (I7).
     OwnClockOnly,
+    /// What belonged to an object that is no more is never taken over (I14).
+    TakesNothingOver,
     /// Of the authoritative servers only the primary is asked (I7, signatures).
     AsksPrimaryOnly,
 }
 
 impl Bug {
     /// Each, and the properties by which it is seen.
-    pub const ALL: [(Bug, &str); 11] = [
+    pub const ALL: [(Bug, &str); 12] = [
         (Bug::CleanupErrorIsDone, "I1 I2 I3 I9 I10"),
         (Bug::EnsureErrorIsDone, "I3 I4 I9 I10 end"),
         (Bug::AlwaysAdopts, "I3"),
@@ -48,6 +50,7 @@ impl Bug {
         (Bug::ReplacesSets, "I8"),
         (Bug::LooksAtWatches, "I3 I5 I7"),
         (Bug::OwnClockOnly, "I7"),
+        (Bug::TakesNothingOver, "end"),
         (Bug::AsksPrimaryOnly, "I7 signature"),
     ];
 }
@@ -70,7 +73,8 @@ impl Planted {
         }
     }
     fn owner(&self, owner: &Owner) -> Owner {
-        Owner { uid: owner.uid.clone(), adopt: owner.adopt || self.bug == Bug::AlwaysAdopts }
+        let replaces = owner.replaces.clone().filter(|_| self.bug != Bug::TakesNothingOver);
+        Owner { adopt: owner.adopt || self.bug == Bug::AlwaysAdopts, replaces, ..owner.clone() }
     }
 }
 
@@ -106,6 +110,7 @@ impl GroupwareServer for Planted {
                 let row = DomainRow {
                     name: want.name.clone(),
                     owner: Some(want.owner.uid.clone()),
+                    origin: Some(want.owner.origin.clone()),
                     adopted: false,
                     tenant: Some(want.tenant.clone()),
                     active: true,
@@ -131,6 +136,7 @@ impl GroupwareServer for Planted {
                     address: want.address.clone(),
                     id: "unknown".into(),
                     owner: Some(want.owner.uid.clone()),
+                    origin: Some(want.owner.origin.clone()),
                     adopted: false,
                     settings: want.settings.clone(),
                     password_version: version,

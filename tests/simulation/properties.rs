@@ -194,7 +194,7 @@ impl Properties {
                 ));
             }
         }
-        if matches!(e.verb, Verb::Created | Verb::Adopted | Verb::Changed)
+        if matches!(e.verb, Verb::Created | Verb::Adopted | Verb::TakenOver | Verb::Changed)
             && let Some((key, v)) = w.by_uid(owner)
             && text(v, "/spec/managementPolicy") == "Observe"
             && v["status"]["observedGeneration"] == v["metadata"]["generation"]
@@ -204,6 +204,7 @@ impl Properties {
         authority::acknowledged(w, e)?;
         authority::taken_until_the_end(w, e, &self.forgotten)?;
         authority::in_its_own(w, e, server)?;
+        recovery(e, server)?;
         if e.verb == Verb::Created {
             let lost = w.notes.drifted.get(&e.name).copied().unwrap_or(0);
             if let Some(before) = self.made.insert(owner.into(), lost) {
@@ -488,8 +489,10 @@ impl Properties {
                 Some(r) if r.row.owner.as_deref() == Some(me) => {
                     let tenant = d.instance().map(|i| text(i.object, "/status/instanceId").to_string());
                     (!r.row.active).then(|| "the domain is switched off".to_string()).or_else(|| {
-                        (tenant.is_some() && r.row.tenant.as_deref() != tenant.as_deref())
-                            .then(|| format!("its tenant is {:?}", r.row.tenant))
+                        // Taken over a moment ago, the instance's status does not name it yet.
+                        let own = d.instance().and_then(|i| server.tenant(uid(i.object))).map(|t| t.id);
+                        let other = r.row.tenant.as_deref() != tenant.as_deref() && r.row.tenant != own;
+                        (tenant.is_some() && other).then(|| format!("its tenant is {:?}", r.row.tenant))
                     })
                 }
                 other => Some(format!("the domain's owner is {:?}", other.map(|o| &o.row.owner))),
@@ -585,5 +588,20 @@ impl Properties {
             }
         }
         Ok(())
+    }
+}
+
+/// I14: objects of one place never have two tenants, one of them with their mail and one without.
+fn recovery(e: &Entry, server: &crate::groupware::Server) -> Verdict {
+    if (e.verb, e.kind) != (Verb::Created, "tenant") {
+        return Ok(());
+    }
+    let place = |id: &str| server.tenants.get(id).and_then(|t| t.row.origin.as_ref()).map(ToString::to_string);
+    let made = place(&e.name);
+    let twin =
+        server.tenants.iter().find(|(id, t)| id.as_str() != e.name && t.row.owner.is_some() && place(id) == made);
+    match twin {
+        Some((id, _)) => Err(format!("I14: tenant {} was made beside {id}, of the same place", e.name)),
+        None => Ok(()),
     }
 }

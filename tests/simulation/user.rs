@@ -142,6 +142,7 @@ pub fn platform(rng: &mut Rng, wide: &Wide, hostile: &Hostile) -> Vec<Step> {
                 "submission": {"host": "smtp.mail.example.net", "port": 465}, "webmail": "https://webmail.example.net/SOGo"},
             "spf": {"include": "_spf.mail.example.net"}, "delivery": {"address": GROUPWARE, "port": 25},
             "resync": {"interval": "5m"}, "massLoss": {"percent": 40, "minimum": 2},
+            "recovery": {"allowedNamespaces": {"from": "All"}},
             "sogo": {"database": {"host": GROUPWARE, "name": "mail", "tls": "Disable", "credentialsSecretRef": {"name": "berlin"}},
                 "doveadm": {"url": "http://dovecot:8080/doveadm/v1", "apiKeySecretRef": {"name": "berlin", "key": "apiKey"}}}}}),
         ),

@@ -103,17 +103,22 @@ CREATE TABLE IF NOT EXISTS import_job (                 -- ext: a row here gives
 -- ext: what PostfixAdmin's tables lack. Every column has a default or may be null, so that programs that do not know
 -- it go on inserting rows. A row with owner NULL is not mailtenant's.
 ALTER TABLE tenant ADD COLUMN IF NOT EXISTS owner text;
-ALTER TABLE tenant ADD COLUMN IF NOT EXISTS origin text;
+ALTER TABLE tenant ADD COLUMN IF NOT EXISTS origin text; -- namespace/name of the object; stays when the owner leaves
+ALTER TABLE tenant ADD COLUMN IF NOT EXISTS cluster text; -- uid of its cluster's namespace kube-system
 ALTER TABLE tenant ADD COLUMN IF NOT EXISTS adopted boolean NOT NULL DEFAULT false;
 ALTER TABLE tenant ADD COLUMN IF NOT EXISTS address_book text NOT NULL DEFAULT 'Instance';
 ALTER TABLE tenant ADD COLUMN IF NOT EXISTS redirects boolean NOT NULL DEFAULT true; -- false: no redirect by Sieve
 
 ALTER TABLE domain ADD COLUMN IF NOT EXISTS tenant text REFERENCES tenant(name);
 ALTER TABLE domain ADD COLUMN IF NOT EXISTS owner text;
+ALTER TABLE domain ADD COLUMN IF NOT EXISTS origin text;
+ALTER TABLE domain ADD COLUMN IF NOT EXISTS cluster text;
 ALTER TABLE domain ADD COLUMN IF NOT EXISTS adopted boolean NOT NULL DEFAULT false;
 
 ALTER TABLE mailbox ADD COLUMN IF NOT EXISTS login_enabled boolean NOT NULL DEFAULT true; -- false: mail still arrives, nobody signs in
 ALTER TABLE mailbox ADD COLUMN IF NOT EXISTS owner text;
+ALTER TABLE mailbox ADD COLUMN IF NOT EXISTS origin text;
+ALTER TABLE mailbox ADD COLUMN IF NOT EXISTS cluster text;
 ALTER TABLE mailbox ADD COLUMN IF NOT EXISTS adopted boolean NOT NULL DEFAULT false;
 ALTER TABLE mailbox ADD COLUMN IF NOT EXISTS access_imap boolean NOT NULL DEFAULT true;
 ALTER TABLE mailbox ADD COLUMN IF NOT EXISTS access_pop3 boolean NOT NULL DEFAULT true;
@@ -135,6 +140,8 @@ ALTER TABLE mailbox ALTER COLUMN store_uid SET NOT NULL;
 
 ALTER TABLE alias ADD COLUMN IF NOT EXISTS send_as boolean NOT NULL DEFAULT true;
 ALTER TABLE alias ADD COLUMN IF NOT EXISTS owner text;
+ALTER TABLE alias ADD COLUMN IF NOT EXISTS origin text;
+ALTER TABLE alias ADD COLUMN IF NOT EXISTS cluster text;
 ALTER TABLE alias ADD COLUMN IF NOT EXISTS adopted boolean NOT NULL DEFAULT false;
 ALTER TABLE alias ADD COLUMN IF NOT EXISTS display_name text NOT NULL DEFAULT '';
 ALTER TABLE alias ADD COLUMN IF NOT EXISTS effects_due boolean NOT NULL DEFAULT false;

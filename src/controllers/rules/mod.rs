@@ -5,3 +5,4 @@ pub mod delivery;
 pub mod ignored_fields;
 pub mod loss;
 pub mod mass_loss;
+pub mod recovery;

@@ -3,7 +3,7 @@
 use kube::Resource;
 use mailtenant_api::mail_domain::RecordStatus;
 use mailtenant_api::*;
-use mailtenant_groupware::{Address, Capability, DomainName, Owner, Uid};
+use mailtenant_groupware::{Address, Capability, DomainName, Origin, Owner, Uid};
 use std::collections::BTreeSet;
 
 /// The DNSBackends that a domain is on: the one it names, and the one that has its records. They differ when
@@ -32,9 +32,21 @@ pub fn owner_uid<K: Resource>(object: &K) -> Uid {
     Uid::new(uid(object))
 }
 
-/// Who an object is to a server, and whether it takes over what nobody owns.
-pub fn owner<K: Resource>(object: &K, policy: AdoptionPolicy) -> Owner {
-    Owner { uid: owner_uid(object), adopt: policy == AdoptionPolicy::IfUnowned }
+/// Where an object stands in the cluster of this id.
+pub fn origin<K: Resource>(cluster: String, object: &K) -> Origin {
+    let meta = object.meta().clone();
+    Origin { cluster, namespace: meta.namespace.unwrap_or_default(), name: meta.name.unwrap_or_default() }
+}
+
+/// Whether a row says that its owner stands where `object` does. One of before that was noted does not, and is written once.
+pub fn is_noted<K: Resource>(row: Option<&Origin>, object: &K) -> bool {
+    row.is_some_and(|o| o.same_place(&origin(String::new(), object)))
+}
+
+/// Who an object of the cluster of this id is to a server, and whether it takes over what nobody owns.
+pub fn owner<K: Resource>(cluster: String, object: &K, policy: AdoptionPolicy) -> Owner {
+    let adopt = policy == AdoptionPolicy::IfUnowned;
+    Owner { uid: owner_uid(object), adopt, origin: origin(cluster, object), replaces: None }
 }
 
 /// The local part under which objects declare an address: `*` for the catch-all.

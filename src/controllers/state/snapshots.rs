@@ -178,6 +178,7 @@ mod tests {
         let row = |owner: Option<&str>| AliasRow {
             address: sales.clone(),
             owner: owner.map(Uid::new),
+            origin: None,
             adopted: false,
             settings: AliasSettings { targets: vec![], send_as: false, display_name: String::new(), active: true },
             effects_due: false,

@@ -105,6 +105,13 @@ impl World {
         self.namespaces.get(&key).and_then(|n| n.metadata.labels.clone()).unwrap_or_default()
     }
 
+    /// Id of the cluster: the uid of the namespace kube-system, which every cluster has for as long as it lives. Empty: it
+    /// is not known.
+    pub fn cluster(&self) -> String {
+        let system = self.namespaces.get(&NamespacedName::new("", "kube-system"));
+        system.and_then(|n| n.metadata.uid.clone()).unwrap_or_default()
+    }
+
     /// Whether a namespace is being deleted, and with it all that is in it.
     pub fn namespace_leaves(&self, name: &str) -> bool {
         self.namespaces.get(&NamespacedName::new("", name)).is_some_and(|n| n.metadata.deletion_timestamp.is_some())

@@ -16,6 +16,7 @@ use crate::pass::in_domain::InDomain;
 use crate::pass::lifecycle::Reached;
 use crate::pass::report::report_first;
 use crate::rules::mass_loss;
+use crate::rules::recovery;
 use crate::state::derived::{owner, owner_uid};
 use crate::state::kind::ObjectId;
 use crate::state::parents::{self, Domain};
@@ -102,14 +103,21 @@ async fn steps(ctx: &Ctx, id: &ObjectId, alias: &MailAlias) -> Step<Done> {
     } else if seen.row.is_none() {
         mass_loss::not_held(&seen.domain.instance)?;
     }
-    let want = AliasWant {
-        owner: owner(alias, alias.spec.adoption_policy),
+    let mut want = AliasWant {
+        owner: owner(ctx.world().cluster(), alias, alias.spec.adoption_policy),
         tenant: seen.tenant.clone(),
         holders: seen.domain.holders(),
         address: address.clone(),
         settings: plan.settings,
     };
-    match server.server.ensure_alias(&want).await {
+    let mut answer = server.server.ensure_alias(&want).await;
+    if let Err(error) = &answer
+        && let Some(uid) = recovery::replaced(ctx, &server, alias, error).await?
+    {
+        want.owner.replaces = Some(uid);
+        answer = server.server.ensure_alias(&want).await;
+    }
+    match answer {
         Ok((row, made)) => {
             let copy = row.clone();
             let put = |s: &mut DomainSnapshot| drop(s.aliases.insert(copy.address.clone(), copy));
@@ -128,7 +136,7 @@ async fn steps(ctx: &Ctx, id: &ObjectId, alias: &MailAlias) -> Step<Done> {
             ctx.backend_failed(&server, &error);
             let place = (&seen.domain.name, &address);
             mailbox::gather::look_again(ctx, &server, place, &want.owner.uid, &error).await;
-            Err(mailbox::gather::refused(ctx, &address, &server, &error).into())
+            Err(mailbox::gather::refused(ctx, alias, &address, &server, &error).await?.into())
         }
     }
 }

@@ -3,7 +3,7 @@
 use super::gather::{Facts, Target};
 use crate::not_ready::{MISSING, NotReady};
 use crate::rules::delivery;
-use crate::state::derived::owner_uid;
+use crate::state::derived::{is_noted, owner_uid};
 use crate::state::limits::Verdict;
 use mailtenant_api::mail_instance::ExternalForwarding;
 use mailtenant_api::*;
@@ -151,7 +151,8 @@ pub fn plan(alias: &MailAlias, seen: &Facts) -> Result<Plan, NotReady> {
             drift,
         });
     }
-    let settled = mine.is_some_and(|r| !r.effects_due && differences(r, &settings).is_empty());
+    let settled = mine
+        .is_some_and(|r| !r.effects_due && is_noted(r.origin.as_ref(), alias) && differences(r, &settings).is_empty());
     let ownership = alias.status.as_ref().and_then(|s| s.ownership);
     let recreates = seen.row.is_none() && matches!(ownership, Some(Ownership::Created | Ownership::Adopted));
     Ok(Plan { settings, settled, recreates, observe: false, drift: vec![], not_ready })

@@ -1,6 +1,6 @@
 use super::*;
 use crate::fixtures::{self, at, everything};
-use mailtenant_groupware::{DomainName, TenantId, Uid};
+use mailtenant_groupware::{DomainName, Origin, TenantId, Uid};
 use serde_json::{Value, json};
 
 fn facts(instance: Value, targets: Vec<Target>) -> Facts {
@@ -81,7 +81,14 @@ fn an_alias_that_is_there_is_not_led_into_a_mail_loop() {
     let mut f = facts(json!({}), alice());
     let settings = plan(&fixtures::alias(json!({})), &f).unwrap().settings;
     let owner = Some(Uid::new("uid-info"));
-    f.row = Some(AliasRow { address: f.address.clone(), owner, adopted: false, settings, effects_due: false });
+    f.row = Some(AliasRow {
+        address: f.address.clone(),
+        owner,
+        origin: Origin::parse(None, "t/info"),
+        adopted: false,
+        settings,
+        effects_due: false,
+    });
     f.targets = vec![Target::Address("a@acme.test".into())];
     f.mail_loop = mail_loop();
     let p = plan(&fixtures::alias(json!({})), &f).unwrap();
@@ -145,6 +152,7 @@ fn what_can_be_is_carried_out_for_an_alias_that_is_there() {
         f.row = Some(AliasRow {
             address: f.address.clone(),
             owner: Some(Uid::new("uid-info")),
+            origin: Origin::parse(None, "t/info"),
             adopted: false,
             settings,
             effects_due: false,
@@ -167,6 +175,7 @@ fn there_is_nothing_to_do_only_for_our_own_equal_row() {
     let row = AliasRow {
         address: f.address.clone(),
         owner: Some(Uid::new("uid-info")),
+        origin: Origin::parse(None, "t/info"),
         adopted: false,
         settings,
         effects_due: false,

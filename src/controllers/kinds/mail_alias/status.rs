@@ -31,6 +31,10 @@ pub fn fill(draft: &mut Draft<MailAlias>, done: Done) -> Reached {
 /// Events of transitions.
 pub fn events(ctx: &Ctx, draft: &Draft<MailAlias>, done: &Done) {
     let (alias, old) = (draft.object.as_ref(), draft.object.status.clone().unwrap_or_default());
+    if done.made == Some(Made::TakenOver) {
+        let note = format!("{} was of a MailAlias of this name that no longer exists, and is taken over", done.address);
+        ctx.event(alias, EventReason::TakenOver, note);
+    }
     if done.made == Some(Made::Adopted) {
         ctx.event(alias, EventReason::Adopted, format!("{} was at the backend and is taken over", done.address));
     }

@@ -10,6 +10,7 @@ use super::steps::{Action, Note, Part};
 use crate::ctx::Step;
 use crate::kinds::mail_domain_claim as claim;
 use crate::not_ready::NotReady;
+use crate::rules::recovery;
 use crate::state::derived::{owner, owner_uid};
 use crate::state::snapshots::Since;
 use mailtenant_api::mail_domain::{DkimAlgorithm, DomainState};
@@ -50,18 +51,35 @@ async fn failed(pass: &Pass<'_>, error: &BackendError) -> Step<NotReady> {
 
 async fn provision(pass: &mut Pass<'_>) -> Step<()> {
     let domain = pass.p.object.clone();
-    let want = DomainWant {
-        owner: owner(domain.as_ref(), domain.spec.adoption_policy),
+    let mut want = DomainWant {
+        owner: owner(pass.ctx.world().cluster(), domain.as_ref(), domain.spec.adoption_policy),
         name: pass.name.clone(),
         tenant: pass.parents()?.tenant.clone(),
         holders: Holders { tenant: Some(owner_uid(pass.parents()?.instance.object.as_ref())), domain: None },
         alias_of: None,
     };
     let server = pass.server()?;
-    let (row, made) = match server.server.ensure_domain(&want).await {
+    let mut done = server.server.ensure_domain(&want).await;
+    if let Err(error) = &done
+        && let Some(uid) = recovery::replaced(pass.ctx, server, domain.as_ref(), error).await?
+    {
+        want.owner.replaces = Some(uid);
+        done = server.server.ensure_domain(&want).await;
+    }
+    let (row, made) = match done {
         Ok(done) => done,
+        Err(error @ BackendError::Exists { .. }) => {
+            pass.ctx.snapshots.stale(&server.uid, &pass.name).await;
+            return Err(recovery::refused(pass.ctx, server, domain.as_ref(), &error).await?.into());
+        }
         Err(error) => return Err(failed(pass, &error).await?.into()),
     };
+    if made == Made::TakenOver {
+        let note = format!("{} was of a MailDomain of this name that no longer exists, and is taken over", pass.name);
+        pass.ctx.event(domain.as_ref(), EventReason::TakenOver, note);
+        // Its signing keys are ours too now.
+        pass.ctx.snapshots.stale(&server.uid, &pass.name).await;
+    }
     if made == Made::Adopted {
         let note = format!("{} was at the backend and is taken over", pass.name);
         pass.ctx.event(domain.as_ref(), EventReason::Adopted, note);

@@ -13,7 +13,7 @@ use super::steps::{Action, Next, Note, Observation, Part, Planned, Stage, learne
 use crate::kinds::mail_domain_claim::Taken;
 use crate::not_ready::NotReady;
 use crate::rules::{backend_ready, mass_loss};
-use crate::state::derived::owner_uid;
+use crate::state::derived::{is_noted, owner_uid};
 use crate::state::parents::{observes, paused_itself};
 use mailtenant_api::mail_domain::{CutoverMode, DomainState, RecordStatus};
 use mailtenant_api::*;
@@ -184,7 +184,7 @@ fn provision(seen: &Seen<'_>, parents: &Parents<'_>, notes: &mut Vec<Note>) -> S
     let own = owner_uid(seen.domain);
     let good = row.as_ref().is_some_and(|r| {
         let ours = r.owner.as_ref() == Some(&own) && r.tenant.as_deref() == Some(parents.tenant);
-        ours && r.active && r.alias_of.is_none()
+        ours && r.active && r.alias_of.is_none() && is_noted(r.origin.as_ref(), seen.domain)
     });
     if !good && !seen.facts.ensured {
         let text = "being made at the backend".to_owned();

@@ -8,7 +8,7 @@ use crate::state::limits::Verdict;
 use crate::state::parents::Instance;
 use mailtenant_api::mail_domain::{DkimAlgorithm, DomainDnsStatus};
 use mailtenant_dns::RecordType;
-use mailtenant_groupware::{DkimRow, DomainName, DomainRow, Selector, TenantId, Uid};
+use mailtenant_groupware::{DkimRow, DomainName, DomainRow, Origin, Selector, TenantId, Uid};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
@@ -71,6 +71,7 @@ fn domain_row() -> DomainRow {
     DomainRow {
         name: DomainName::from_server("acme.test"),
         owner: Some(Uid::new(OWN)),
+        origin: Origin::parse(None, "t/d"),
         adopted: false,
         tenant: Some(TenantId::new("i-0000")),
         active: true,

@@ -15,7 +15,8 @@ use crate::pass::lifecycle::{Lifecycle, Reached, report_blocked};
 use crate::rules::backend_ready;
 use crate::rules::loss;
 use crate::rules::mass_loss;
-use crate::state::derived::{capabilities, owner, owner_uid};
+use crate::rules::recovery;
+use crate::state::derived::{capabilities, origin, owner, owner_uid};
 use crate::state::kind::ObjectId;
 use crate::state::parents;
 use crate::state::snapshots::Since;
@@ -166,15 +167,21 @@ async fn steps(ctx: &Ctx, id: &ObjectId, instance: &Arc<MailInstance>) -> Step<D
     let (tenant, made) = match plan.action {
         Action::Keep(tenant) => (tenant, Made::Unchanged),
         Action::Ensure { storage } => {
-            let want = TenantWant {
-                owner: owner(instance.as_ref(), instance.spec.adoption_policy),
-                origin: id.key.to_string(),
+            let mut want = TenantWant {
+                owner: owner(ctx.world().cluster(), instance.as_ref(), instance.spec.adoption_policy),
                 ids: ids(instance),
                 storage,
                 address_book: instance.spec.address_book,
                 redirects: plan::redirects(instance),
             };
-            server.server.ensure_tenant(&want).await.map_err(|e| failed(ctx, &server, &e))?
+            let mut done = server.server.ensure_tenant(&want).await;
+            if let Err(error) = &done
+                && let Some(uid) = recovery::replaced(ctx, &server, instance.as_ref(), error).await?
+            {
+                want.owner.replaces = Some(uid);
+                done = server.server.ensure_tenant(&want).await;
+            }
+            done.map_err(|e| failed(ctx, &server, &e))?
         }
     };
     let (used, mass_loss) = (tenant.used, seen.mass_loss);
@@ -191,7 +198,9 @@ async fn gather(ctx: &Ctx, known: &parents::Instance, server: &Groupware) -> Ste
     let tenant = server.server.tenant(&owner_uid(known.object.as_ref())).await.map_err(|e| failed(ctx, server, &e))?;
     let observe = known.object.spec.management_policy == ManagementPolicy::Observe;
     let mass_loss = if observe { None } else { judge(ctx, server, known, tenant.is_none()).await? };
+    let place = origin(ctx.world().cluster(), known.object.as_ref());
     Ok(Facts {
+        noted: tenant.as_ref().is_some_and(|t| t.origin.as_ref() == Some(&place)),
         tenant,
         granted: ctx.world().tally(&known.key).granted,
         capabilities: capabilities(&known.backend),

@@ -12,6 +12,8 @@ use std::collections::BTreeSet;
 pub struct Facts {
     /// The tenant as the server has it.
     pub tenant: Option<TenantRow>,
+    /// Whether the tenant says where its owner stands.
+    pub noted: bool,
     /// Sum of the quotas that mailboxes were given, in bytes, by what their statuses say.
     pub granted: u128,
     /// What the server can do.
@@ -74,7 +76,9 @@ pub fn plan(instance: &MailInstance, seen: &Facts) -> Result<Plan, NotReady> {
     let storage = if short.is_some() { kept(booked, seen) } else { booked };
     let action = match &seen.tenant {
         // While a loss is held nothing is written: it was read before the others, and may be gone with them by now.
-        Some(tenant) if held || differences(tenant, storage, instance).is_empty() => Action::Keep(tenant.clone()),
+        Some(tenant) if held || (seen.noted && differences(tenant, storage, instance).is_empty()) => {
+            Action::Keep(tenant.clone())
+        }
         _ => Action::Ensure { storage },
     };
     let not_ready = held.then(|| loss::not_ready(name, None)).or(short);
@@ -142,6 +146,7 @@ mod tests {
         TenantRow {
             id: TenantId::new("acme-1"),
             owner: Some(Uid::new("uid")),
+            origin: None,
             adopted: false,
             storage,
             used: 0,
@@ -157,6 +162,7 @@ mod tests {
         let spec = json!({"storage": "10Gi"});
         let seen = |tenant: Option<TenantRow>, granted: u128, mass_loss| Facts {
             tenant,
+            noted: true,
             granted,
             capabilities: everything(),
             label: "GroupwareBackend b".into(),
@@ -191,6 +197,7 @@ mod tests {
     fn shared_storage_is_what_was_booked() {
         let shared = instance(json!({"storage": "2Mi", "storagePolicy": "Share"}));
         let seen = Facts {
+            noted: true,
             tenant: Some(row(4 << 20)),
             granted: 20 << 20,
             capabilities: everything(),
@@ -205,6 +212,7 @@ mod tests {
         let observed = instance(json!({"storage": "10Gi", "managementPolicy": "Observe"}));
         let seen = |tenant| Facts {
             tenant,
+            noted: true,
             granted: 12 << 30,
             capabilities: BTreeSet::new(),
             label: "GroupwareBackend b".into(),
@@ -223,6 +231,7 @@ mod tests {
         let tenant = |storage, active, address_book, redirects| TenantRow {
             id: TenantId::new("acme-1"),
             owner: None,
+            origin: None,
             adopted: false,
             storage,
             used: 0,

@@ -19,6 +19,13 @@ const WHILE_ACCEPTED: Duration = Duration::from_secs(30);
 /// Puts what a pass found into the status.
 pub fn fill(ctx: &Ctx, draft: &mut Draft<MailInstance>, done: Done) -> Reached {
     let instance = draft.object.clone();
+    if done.made == Made::TakenOver {
+        let note = format!(
+            "tenant {} was of a MailInstance of this name that no longer exists, and is taken over",
+            done.tenant.id
+        );
+        ctx.event(draft.object.as_ref(), EventReason::TakenOver, note);
+    }
     if done.made == Made::Adopted {
         let note = format!("tenant {} was at the backend and is taken over", done.tenant.id);
         ctx.event(instance.as_ref(), EventReason::Adopted, note);

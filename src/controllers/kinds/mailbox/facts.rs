@@ -1,14 +1,16 @@
 //! What is known of a mailbox before anything is decided.
 
 use crate::not_ready::NotReady;
+use crate::rules::recovery;
 use crate::state::limits::Verdict;
 use crate::state::parents::Domain;
 use crate::state::world::SecretMeta;
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine;
-use kube::ResourceExt;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use kube::{Resource, ResourceExt};
 use mailtenant_api::*;
-use mailtenant_groupware::{Address, Capability, DomainName, MailboxRow, TenantId};
+use mailtenant_groupware::{Address, Capability, DomainName, MailboxRow, TenantId, Uid};
 use serde_json::json;
 use std::collections::BTreeSet;
 
@@ -35,6 +37,8 @@ pub struct Facts {
     pub quota: u64,
     /// Its row.
     pub row: Option<MailboxRow>,
+    /// Whether what a predecessor had is taken over.
+    pub recovery: Recovery,
     /// The credentials Secret.
     pub credentials: SecretSeen,
     /// [`declared`] of the Secret that is named as source of the password; none if it is not there.
@@ -45,6 +49,15 @@ pub struct Facts {
     pub mail_loop: Vec<String>,
     /// Addresses in domains of the instance that are forwarded to and that nobody has.
     pub nobody: Vec<Address>,
+}
+
+/// What may be taken over of a Mailbox of the same place that no longer exists.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Recovery {
+    /// Whether the platform has consented to it in this namespace.
+    pub consents: bool,
+    /// Uid of the predecessor whose row it is; none: there is no such row. An error: it must not be taken over.
+    pub whose: Result<Option<Uid>, NotReady>,
 }
 
 /// Where the password comes from.
@@ -60,6 +73,8 @@ pub enum Source {
 
 /// Annotation: which access data the Secret holds (a digest of public facts), so that its content need not be read.
 pub(super) const MARK: &str = "mailtenant.dev/settings";
+/// Annotation: the Secret has no password, since the mailbox kept the one that it had.
+pub(super) const WITHOUT_PASSWORD: &str = "mailtenant.dev/without-password";
 /// Annotation: the value of `rotate-password` that the password was made for.
 pub(super) const ROTATED_FOR: &str = "mailtenant.dev/rotated-for";
 
@@ -70,6 +85,9 @@ pub enum SecretSeen {
     Missing,
     /// It belongs to somebody else.
     Foreign,
+    /// The operator wrote it for a Mailbox of this name, and no longer existing: it was restored, or its owner was removed
+    /// by force.
+    Predecessor,
     /// It is ours.
     Own {
         /// `uid/resourceVersion`.
@@ -80,21 +98,37 @@ pub enum SecretSeen {
         rotated_for: Option<String>,
         /// This version was written or read by this process, and the access data in it were right.
         checked: bool,
+        /// It has no password, and gets none without a wish for it: the one that the mailbox has is a person's.
+        without_password: bool,
     },
 }
 
 impl SecretSeen {
-    /// Of a Secret's metadata, for the Mailbox with this uid; `right`: the version that is known to be right.
-    pub fn of(secret: Option<&SecretMeta>, uid: &str, right: Option<&str>) -> Self {
+    /// Of a Secret's metadata, for a Mailbox; `right`: the version that is known to be right.
+    pub fn of(secret: Option<&SecretMeta>, mailbox: &Mailbox, right: Option<&str>) -> Self {
         let Some(secret) = secret else { return SecretSeen::Missing };
-        if !secret.owner_references().iter().any(|o| o.uid == uid) {
-            return SecretSeen::Foreign;
+        if !secret.owner_references().iter().any(|o| o.uid == uid(mailbox)) {
+            return if is_predecessors(secret, mailbox) { SecretSeen::Predecessor } else { SecretSeen::Foreign };
         }
         let note = |name: &str| secret.annotations().get(name).cloned();
         let version = version(secret);
         let checked = right == Some(version.as_str());
-        SecretSeen::Own { version, mark: note(MARK), rotated_for: note(ROTATED_FOR), checked }
+        SecretSeen::Own {
+            version,
+            mark: note(MARK),
+            rotated_for: note(ROTATED_FOR),
+            checked,
+            without_password: note(WITHOUT_PASSWORD).is_some(),
+        }
     }
+}
+
+/// Whether the operator wrote a Secret for a Mailbox of this name with another uid. Its mark says who wrote it; a backup may
+/// have lost its owner, and one with any other owner is somebody else's.
+pub fn is_predecessors<S: ResourceExt>(secret: &S, mailbox: &Mailbox) -> bool {
+    let name = mailbox.name_any();
+    let old = |o: &OwnerReference| o.kind == Mailbox::kind(&()) && o.name == name && o.api_version == API_VERSION;
+    secret.annotations().contains_key(MARK) && secret.owner_references().iter().all(old)
 }
 
 /// A digest of the access data, none of it secret.
@@ -141,6 +175,16 @@ pub fn not_owned(name: &str) -> NotReady {
             "Secret {name} exists and does not belong to this Mailbox: remove it, or name another one in spec.credentialsSecret"
         ),
     )
+}
+
+/// A Secret in the place of the credentials was written for a Mailbox of this name that no longer exists.
+pub fn of_predecessor(name: &str, server: &str) -> NotReady {
+    let text = format!(
+        "Secret {name} belongs to a Mailbox of this name that no longer exists. {}; or remove the Secret, or name another one \
+         in spec.credentialsSecret",
+        recovery::consent_needed(server)
+    );
+    NotReady::stalled(Reason::SecretNotOwned, text)
 }
 
 /// The Secret that is named as source is not there.

@@ -1,10 +1,11 @@
 //! What is known of a mailbox before anything is decided: its parents, its rivals, its row at the server, its Secrets.
 
-use super::facts::{Facts, SecretSeen, client_settings, declared, version};
+use super::facts::{Facts, Recovery, SecretSeen, client_settings, declared, version};
 use crate::connections::Groupware;
-use crate::ctx::{Ctx, Step};
+use crate::ctx::{Ctx, Step, Stop};
 use crate::not_ready::NotReady;
-use crate::rules::{backend_ready, delivery};
+use crate::pass::draft::WithStatus;
+use crate::rules::{backend_ready, delivery, recovery};
 use crate::state::derived::{capabilities, credentials_secret, declared_local_part};
 use crate::state::kind::{Kind, ObjectId};
 use crate::state::limits::{self, Verdict};
@@ -14,7 +15,9 @@ use crate::state::snapshots::Since;
 use crate::state::world::World;
 use kube::ResourceExt;
 use mailtenant_api::*;
-use mailtenant_groupware::{Address, BackendError, DomainName, Uid};
+use mailtenant_groupware::ownership::exists;
+use mailtenant_groupware::{Address, BackendError, DomainName, MailboxRow, Uid};
+use mailtenant_runtime::dispatch::Next;
 use mailtenant_runtime::store::NamespacedName;
 use std::collections::BTreeSet;
 
@@ -70,7 +73,7 @@ fn known(world: &mut World, id: &ObjectId, mailbox: &Mailbox, right: Option<&str
         verdict,
         within_storage: limits::within_storage(world, instance),
         quota,
-        credentials: SecretSeen::of(credentials.as_deref(), &uid(mailbox), right),
+        credentials: SecretSeen::of(credentials.as_deref(), mailbox, right),
         source: source.map(|s| declared(version(&s), &super::plan::source(mailbox))),
         own_domains,
         undeclared: routes::undeclared(world, &domain.instance.key, &routes::forwards(mailbox)),
@@ -93,6 +96,7 @@ pub async fn gather(ctx: &Ctx, id: &ObjectId, mailbox: &Mailbox) -> Step<Gathere
         .rows(&server, &domain.key, &domain.name, Since::now_if(fresh), |rows| rows.mailboxes.get(&address).cloned())
         .await
         .map_err(|e| NotReady::backend(&server.label(), &e))?;
+    let recovery = recovery_of(ctx, &server, mailbox, row.as_ref()).await?;
     let nobody = delivery::undeliverable(ctx, &server, undeclared).await?;
     let mail_loop = delivery::loop_of(ctx, &server, &domain.instance.key, id).await?;
     let capabilities = capabilities(&domain.instance.backend);
@@ -109,6 +113,7 @@ pub async fn gather(ctx: &Ctx, id: &ObjectId, mailbox: &Mailbox) -> Step<Gathere
         within_storage,
         quota,
         row,
+        recovery,
         credentials,
         source,
         own_domains,
@@ -116,6 +121,40 @@ pub async fn gather(ctx: &Ctx, id: &ObjectId, mailbox: &Mailbox) -> Step<Gathere
         nobody,
     };
     Ok(Gathered { facts, server })
+}
+
+/// Whether the row is of a predecessor in the same place, and may be taken over. Known before anything is done: the
+/// credentials Secret of such a mailbox gets no new password.
+async fn recovery_of(
+    ctx: &Ctx,
+    server: &Groupware,
+    mailbox: &Mailbox,
+    row: Option<&MailboxRow>,
+) -> Result<Recovery, kube::Error> {
+    let namespace = mailbox.namespace().unwrap_or_default();
+    let consents = recovery::consents(&server.object, &namespace, &ctx.world().namespace_labels(&namespace));
+    let whose = match row.filter(|r| r.owner.as_deref() != mailbox.uid().as_deref()) {
+        None => Ok(None),
+        Some(row) => {
+            let error = exists(format!("mailbox {}", row.address), row.owner.as_ref(), row.origin.as_ref());
+            match recovery::replaced(ctx, server, mailbox, &error).await {
+                Ok(Some(_)) if row.removing => Err(half_removed(row)),
+                Ok(uid) => Ok(uid),
+                Err(Stop::NotReady(not_ready)) => Err(not_ready),
+                Err(Stop::Kubernetes(error)) => return Err(error),
+            }
+        }
+    };
+    Ok(Recovery { consents, whose })
+}
+
+fn half_removed(row: &MailboxRow) -> NotReady {
+    let text = format!(
+        "the removal of {} had begun when its Mailbox went, and it may have lost mail: the platform team has to look at it, and \
+         can set removing to false in its row",
+        row.address
+    );
+    NotReady { next: Next::Retry, ..NotReady::stalled(Reason::ExistsAtBackend, text) }
 }
 
 /// What an error of `ensure` for the object `uid` means for what is known of the domain.
@@ -133,32 +172,37 @@ pub async fn look_again(
 }
 
 /// The words for an error of `ensure`: a row that belongs to a living object is an address in use.
-pub fn refused(ctx: &Ctx, address: &Address, server: &Groupware, error: &BackendError) -> NotReady {
+pub async fn refused<K: WithStatus>(
+    ctx: &Ctx,
+    object: &K,
+    address: &Address,
+    server: &Groupware,
+    error: &BackendError,
+) -> Step<NotReady> {
     let BackendError::Exists { owner: Some(owner), .. } = error else {
-        return NotReady::backend(&server.label(), error);
+        return Ok(NotReady::backend(&server.label(), error));
     };
-    let local = declared_local_part(address);
-    let world = ctx.world();
-    let living =
-        world.index.domains_by_name.of(address.domain()).flat_map(|d| world.owner_of_address(d, local)).find(|id| {
-            let uid = match id.kind {
-                Kind::Mailbox => world.mailboxes.get(&id.key).and_then(|m| m.uid()),
-                Kind::MailAlias => world.aliases.get(&id.key).and_then(|a| a.uid()),
-                _ => None,
-            };
-            uid.is_some_and(|uid| uid == *owner)
-        });
-    match living {
+    let living = holder(&ctx.world(), address, owner);
+    if let Some(id) = living {
         // Its deletion wakes us; if it is not in the same domain object, a retry finds out.
-        Some(id) => NotReady {
-            next: mailtenant_runtime::dispatch::Next::Retry,
-            ..NotReady::stalled(
-                Reason::AddressInUse,
-                format!("{address} belongs to {} {}: delete one of the two", id.kind.as_str(), id.key.name),
-            )
-        },
-        None => {
-            NotReady { next: mailtenant_runtime::dispatch::Next::Retry, ..NotReady::backend(&server.label(), error) }
-        }
+        let text = format!("{address} belongs to {} {}: delete one of the two", id.kind.as_str(), id.key.name);
+        return Ok(NotReady { next: Next::Retry, ..NotReady::stalled(Reason::AddressInUse, text) });
     }
+    let refused = recovery::refused(ctx, server, object, error).await?;
+    Ok(NotReady { next: Next::Retry, ..refused })
+}
+
+/// The object with this uid that declares the address.
+fn holder(world: &World, address: &Address, owner: &Uid) -> Option<ObjectId> {
+    let local = declared_local_part(address);
+    let domains = world.index.domains_by_name.of(address.domain());
+    let mut declaring = domains.flat_map(|d| world.owner_of_address(d, local));
+    declaring.find(|id| {
+        let uid = match id.kind {
+            Kind::Mailbox => world.mailboxes.get(&id.key).and_then(|m| m.uid()),
+            Kind::MailAlias => world.aliases.get(&id.key).and_then(|a| a.uid()),
+            _ => None,
+        };
+        uid.is_some_and(|uid| uid == *owner)
+    })
 }

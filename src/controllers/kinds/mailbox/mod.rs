@@ -24,7 +24,7 @@ use crate::state::parents::{self, Domain};
 use crate::state::world::World;
 use kube::Api;
 use mailtenant_api::*;
-use mailtenant_groupware::{Address, DomainName, DomainSnapshot, Made, MailboxRow, MailboxWant, PasswordWant};
+use mailtenant_groupware::{Address, DomainName, DomainSnapshot, Made, MailboxRow, MailboxWant, Owner, PasswordWant};
 use mailtenant_runtime::finalizer::Cleanup;
 use plan::{Ensure, Observation, Plan, RowPlan};
 
@@ -80,6 +80,8 @@ pub struct Done {
     pub handed_over: bool,
     /// A password that nobody asked for was made, and replaces the one that the mailbox had.
     pub replaced: bool,
+    /// The mailbox was taken over with a password that no Secret has.
+    pub password_unknown: bool,
     /// What differs, where nothing may be written.
     pub drift: Vec<String>,
     /// Its address.
@@ -102,6 +104,7 @@ impl Done {
             rotated: None,
             handed_over: false,
             replaced: false,
+            password_unknown: false,
             address: seen.address,
             settings: seen.settings,
             not_ready: plan.not_ready,
@@ -128,7 +131,7 @@ async fn steps(ctx: &Ctx, id: &ObjectId, mailbox: &Mailbox) -> Step<Done> {
             status::recreated_event(ctx, mailbox, &seen.address);
         }
         RowPlan::New => mass_loss::not_held(&seen.domain.instance)?,
-        RowPlan::Ours { .. } | RowPlan::Other => {}
+        RowPlan::Ours { .. } | RowPlan::Other | RowPlan::Predecessor(_) => {}
     }
     apply(ctx, mailbox, &server, seen, *plan).await
 }
@@ -151,12 +154,14 @@ async fn apply(ctx: &Ctx, mailbox: &Mailbox, server: &Groupware, seen: facts::Fa
     let lacking = lacking.or(ensured.refused);
     let rotated = annotation(mailbox, annotations::ROTATE_PASSWORD)
         .filter(|_| plan.source == facts::Source::Generated && lacking.is_none())
-        .filter(|_| seen.credentials != facts::SecretSeen::Foreign);
+        .filter(|_| !matches!(seen.credentials, facts::SecretSeen::Foreign | facts::SecretSeen::Predecessor))
+        .filter(|_| plan.secret != plan::SecretAction::CreateWithoutPassword);
     Ok(Done {
         row: ensured.row,
         made: ensured.made,
         rotated,
         replaced: replaces && ensured.handed_over,
+        password_unknown: plan.secret == plan::SecretAction::CreateWithoutPassword,
         handed_over: ensured.handed_over,
         drift: vec![],
         address: seen.address,
@@ -185,7 +190,13 @@ async fn write(
 ) -> Step<Ensured> {
     let handed_over = !matches!(password, PasswordWant::Keep);
     let mut want = MailboxWant {
-        owner: owner(mailbox, mailbox.spec.adoption_policy),
+        owner: Owner {
+            replaces: match &plan.row {
+                RowPlan::Predecessor(uid) => Some(uid.clone()),
+                _ => None,
+            },
+            ..owner(ctx.world().cluster(), mailbox, mailbox.spec.adoption_policy)
+        },
         tenant: seen.tenant.clone(),
         holders: seen.domain.holders(),
         address: seen.address.clone(),
@@ -196,14 +207,14 @@ async fn write(
         settings: plan.settings.clone(),
         password,
     };
-    match ensure(ctx, server, &seen.domain, &want).await {
+    match ensure(ctx, mailbox, server, &seen.domain, &want).await {
         Ok((row, made)) => Ok(Ensured { row: Some(row), made: Some(made), handed_over, refused: None }),
         // A hash that the server cannot take is no reason to leave the rest undone.
         Err(Stop::NotReady(not_ready))
             if plan.is_there() && handed_over && not_ready.reason == Reason::BackendRejected =>
         {
             want.password = PasswordWant::Keep;
-            let (row, made) = ensure(ctx, server, &seen.domain, &want).await?;
+            let (row, made) = ensure(ctx, mailbox, server, &seen.domain, &want).await?;
             Ok(Ensured { row: Some(row), made: Some(made), handed_over: false, refused: Some(not_ready) })
         }
         Err(stop) => Err(stop),
@@ -216,6 +227,7 @@ fn old_conditions(mailbox: &Mailbox) -> &[Condition] {
 
 async fn ensure(
     ctx: &Ctx,
+    mailbox: &Mailbox,
     server: &crate::connections::Groupware,
     domain: &Domain,
     want: &MailboxWant,
@@ -231,7 +243,7 @@ async fn ensure(
         Err(error) => {
             ctx.backend_failed(server, &error);
             gather::look_again(ctx, server, (&domain.name, &want.address), &want.owner.uid, &error).await;
-            Err(gather::refused(ctx, &want.address, server, &error).into())
+            Err(gather::refused(ctx, mailbox, &want.address, server, &error).await?.into())
         }
     }
 }

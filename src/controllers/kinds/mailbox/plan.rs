@@ -1,14 +1,14 @@
 //! What is to be done for a mailbox. Pure: from the object and what was gathered to settings and Secret actions.
 
-use super::facts::{Facts, SecretSeen, Source, not_owned, not_there, settings_mark};
+use super::facts::{Facts, SecretSeen, Source, not_owned, not_there, of_predecessor, settings_mark};
 use crate::not_ready::{MISSING, NotReady};
 use crate::rules::delivery;
-use crate::state::derived::{bytes, credentials_secret, owner_uid};
+use crate::state::derived::{bytes, credentials_secret, is_noted, owner_uid};
 use crate::state::limits::Verdict;
 use mailtenant_api::mail_instance::ExternalForwarding;
 use mailtenant_api::mailbox::{PasswordManagement, Suspend};
 use mailtenant_api::*;
-use mailtenant_groupware::{Address, Capability, MailboxRow, MailboxSettings, PasswordWant};
+use mailtenant_groupware::{Address, Capability, MailboxRow, MailboxSettings, PasswordWant, Uid};
 
 /// What happens to the credentials Secret.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,6 +19,10 @@ pub enum SecretAction {
     Check,
     /// Make it.
     Create,
+    /// Make it without a password: the mailbox is taken over with the one that it has, and nobody can read that.
+    CreateWithoutPassword,
+    /// It is of a predecessor, and becomes ours with its password.
+    TakeOver,
     /// Host names or ports changed.
     Update,
     /// A new password was asked for.
@@ -72,8 +76,10 @@ pub enum RowPlan {
         /// Nothing but the password can differ.
         settled: bool,
     },
-    /// A row that is not ours: taken over, or refused by the server.
+    /// A row that is not ours: adopted, or refused by the server.
     Other,
+    /// A row of a predecessor with this uid, that is taken over with its password.
+    Predecessor(Uid),
     /// None, and there never was one.
     New,
     /// None, but there was one by our own word.
@@ -265,13 +271,22 @@ pub fn plan(mailbox: &Mailbox, seen: &Facts) -> Result<Plan, NotReady> {
     if let (Some(not_ready), None) = (&refused, mine) {
         return Err(not_ready.clone());
     }
+    // Before any Secret is made: nothing is begun that cannot be finished.
+    let predecessor = seen.recovery.whose.clone()?;
+    let secret = match (secret, &source, predecessor.is_some()) {
+        (SecretAction::Create, Source::Generated, true) => SecretAction::CreateWithoutPassword,
+        (secret, ..) => secret,
+    };
     let password = match refused {
         // A password that cannot be had, or not be written, is no reason to take away the one that is there.
         Some(_) => PasswordPlan::Keep,
         None => password(mailbox, seen, mine, &source, secret, version.as_deref()),
     };
     Ok(Plan::Ensure(Box::new(Ensure {
-        row: row(mailbox, seen, mine, &settings),
+        row: match predecessor {
+            Some(uid) => RowPlan::Predecessor(uid),
+            None => row(mailbox, seen, mine, &settings),
+        },
         secret,
         source,
         password,
@@ -344,6 +359,8 @@ fn secret(
     let action = match &seen.credentials {
         SecretSeen::Missing => SecretAction::Create,
         SecretSeen::Foreign => SecretAction::Keep,
+        SecretSeen::Predecessor if seen.recovery.consents => SecretAction::TakeOver,
+        SecretSeen::Predecessor => SecretAction::Keep,
         SecretSeen::Own { rotated_for, .. }
             if *source == Source::Generated && rotate.is_some() && *rotated_for != rotate =>
         {
@@ -359,8 +376,17 @@ fn secret(
         }
         SecretSeen::Own { .. } => SecretAction::Check,
     };
-    let foreign = (seen.credentials == SecretSeen::Foreign).then(|| not_owned(&credentials_secret(mailbox)));
+    let name = credentials_secret(mailbox);
+    let foreign = match seen.credentials {
+        SecretSeen::Foreign => Some(not_owned(&name)),
+        SecretSeen::Predecessor if !seen.recovery.consents => Some(of_predecessor(&name, &seen.label)),
+        _ => None,
+    };
     let (version, missing) = match (source, &seen.credentials) {
+        // It has no password to compare with.
+        (Source::Generated, SecretSeen::Own { without_password: true, .. }) => {
+            (mine.and_then(|r| r.password_version.clone()), None)
+        }
         (Source::Generated, SecretSeen::Own { version, .. }) => (Some(version.clone()), None),
         (Source::Generated, _) => (None, None),
         (Source::Plain(r) | Source::Hash(r), _) => (seen.source.clone(), seen.source.is_none().then(|| not_there(r))),
@@ -384,13 +410,21 @@ fn password(
         return PasswordPlan::Force;
     }
     let known = mine.and_then(|r| r.password_version.as_deref());
-    let renewed = matches!(secret, SecretAction::Create | SecretAction::Rotate);
+    if secret == SecretAction::CreateWithoutPassword {
+        return PasswordPlan::Keep;
+    }
+    let renewed = matches!(secret, SecretAction::Create | SecretAction::Rotate | SecretAction::TakeOver);
     if renewed || version != known { PasswordPlan::HandOver } else { PasswordPlan::Keep }
 }
 
 fn row(mailbox: &Mailbox, seen: &Facts, mine: Option<&MailboxRow>, settings: &MailboxSettings) -> RowPlan {
     if let Some(row) = mine {
-        return RowPlan::Ours { settled: !row.removing && !row.effects_due && differences(row, settings).is_empty() };
+        return RowPlan::Ours {
+            settled: !row.removing
+                && !row.effects_due
+                && is_noted(row.origin.as_ref(), mailbox)
+                && differences(row, settings).is_empty(),
+        };
     }
     if seen.row.is_some() {
         return RowPlan::Other;

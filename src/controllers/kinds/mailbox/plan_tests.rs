@@ -1,7 +1,7 @@
-use super::super::facts::client_settings;
+use super::super::facts::{Recovery, client_settings};
 use super::*;
 use crate::fixtures::{self, at, everything};
-use mailtenant_groupware::{DomainName, TenantId, Uid};
+use mailtenant_groupware::{DomainName, Origin, TenantId, Uid};
 use serde_json::{Value, json};
 
 fn facts(instance: Value) -> Facts {
@@ -16,6 +16,7 @@ fn facts(instance: Value) -> Facts {
         within_storage: true,
         quota: 1 << 30,
         row: None,
+        recovery: Recovery { consents: false, whose: Ok(None) },
         credentials: SecretSeen::Missing,
         source: None,
         own_domains: [DomainName::from_server("acme.test")].into(),
@@ -64,7 +65,7 @@ impl Ensure {
 
 fn own(facts: &Facts, source: &Source) -> SecretSeen {
     let mark = Some(settings_mark(&facts.settings, source));
-    SecretSeen::Own { version: "s/1".into(), mark, rotated_for: None, checked: false }
+    SecretSeen::Own { version: "s/1".into(), mark, rotated_for: None, checked: false, without_password: false }
 }
 
 /// The row as a server has it after the plan was carried out.
@@ -73,6 +74,7 @@ fn row(plan: &Ensure) -> MailboxRow {
         address: at("alice@acme.test"),
         id: "store-1".into(),
         owner: Some(Uid::new("uid-alice")),
+        origin: Origin::parse(None, "t/alice"),
         adopted: false,
         settings: plan.settings.clone(),
         password_version: Some("s/1".into()),
@@ -398,7 +400,8 @@ fn rotation_is_asked_for_once() {
     let p = plan(&m, &f).unwrap();
     assert_eq!((p.secret, p.hands_over()), (SecretAction::Rotate, true));
     let SecretSeen::Own { version, mark, .. } = own(&f, &Source::Generated) else { panic!() };
-    f.credentials = SecretSeen::Own { version, mark, rotated_for: Some("1".into()), checked: false };
+    f.credentials =
+        SecretSeen::Own { version, mark, rotated_for: Some("1".into()), checked: false, without_password: false };
     assert_eq!(plan(&m, &f).unwrap().secret, SecretAction::Keep);
 }
 
@@ -457,7 +460,8 @@ fn a_secret_that_somebody_wrote_is_read() {
             ("s/2", true, SecretAction::Keep, SecretAction::Keep),
         ] {
             let mark = Some(settings_mark(&f.settings, &source));
-            f.credentials = SecretSeen::Own { version: version.into(), mark, rotated_for: None, checked };
+            f.credentials =
+                SecretSeen::Own { version: version.into(), mark, rotated_for: None, checked, without_password: false };
             let want = if source == Source::Generated { generated } else { given };
             assert_eq!(plan(&m, &f).unwrap().secret, want, "{source:?} {version} {checked}");
         }
@@ -481,4 +485,107 @@ fn a_generated_password_that_replaces_another_is_told_of() {
     assert!(!Ensure { secret: SecretAction::Rotate, ..lost.clone() }.replaces(&made(true)), "it was asked for");
     f.row.as_mut().unwrap().owner = None;
     assert!(plan(&m, &f).unwrap().replaces(&made(true)), "taken over");
+}
+
+/// The row of a mailbox that another uid owns, in the same place.
+fn predecessors(f: &mut Facts) {
+    let mut there = row(&plan(&fixtures::mailbox(json!({}), json!({})), f).unwrap());
+    there.owner = Some(Uid::new("old"));
+    f.row = Some(there);
+    f.recovery = Recovery { consents: true, whose: Ok(Some(Uid::new("old"))) };
+}
+
+#[test]
+fn what_a_predecessor_had_is_taken_over_with_the_password_that_is_there() {
+    let m = fixtures::mailbox(json!({}), json!({}));
+    let mut f = facts(json!({}));
+    predecessors(&mut f);
+    // Its Secret is gone: nobody can read the password, and it stays.
+    let p = plan(&m, &f).unwrap();
+    assert_eq!((&p.row, p.secret), (&RowPlan::Predecessor(Uid::new("old")), SecretAction::CreateWithoutPassword));
+    assert!(!p.hands_over() && !p.recreates() && !p.replaces(&PasswordWant::Keep));
+    // It came back: its password is declared, and the server notes that.
+    f.credentials = SecretSeen::Predecessor;
+    let p = plan(&m, &f).unwrap();
+    assert_eq!((p.secret, p.hands_over(), p.not_ready), (SecretAction::TakeOver, true, None));
+    // Without consent no Secret is made or touched.
+    let no = NotReady::stalled(Reason::ExistsAtBackend, "GroupwareBackend b: no");
+    f.recovery = Recovery { consents: false, whose: Err(no.clone()) };
+    f.credentials = SecretSeen::Missing;
+    assert_eq!(plan(&m, &f), Err(no));
+}
+
+#[test]
+fn the_secret_of_a_predecessor_waits_for_consent() {
+    let m = fixtures::mailbox(json!({}), json!({}));
+    let mut f = facts(json!({}));
+    f.row = Some(row(&plan(&m, &f).unwrap()));
+    f.credentials = SecretSeen::Predecessor;
+    let p = plan(&m, &f).unwrap();
+    let not_ready = p.not_ready.clone().unwrap();
+    assert_eq!((p.secret, p.hands_over(), not_ready.reason), (SecretAction::Keep, false, Reason::SecretNotOwned));
+    assert!(not_ready.message.contains("spec.recovery of GroupwareBackend b"), "{}", not_ready.message);
+    f.recovery.consents = true;
+    let p = plan(&m, &f).unwrap();
+    assert_eq!((p.secret, p.hands_over(), p.not_ready), (SecretAction::TakeOver, true, None));
+}
+
+#[test]
+fn a_secret_without_a_password_gets_one_only_when_it_is_wished_for() {
+    let mut f = facts(json!({}));
+    let m = fixtures::mailbox(json!({}), json!({}));
+    f.row = Some(MailboxRow { password_version: Some("dead/1".into()), ..row(&plan(&m, &f).unwrap()) });
+    let mark = Some(settings_mark(&f.settings, &Source::Generated));
+    let seen = |checked| SecretSeen::Own {
+        version: "s/1".into(),
+        mark: mark.clone(),
+        rotated_for: None,
+        checked,
+        without_password: true,
+    };
+    for (checked, secret) in [(false, SecretAction::Check), (true, SecretAction::Keep)] {
+        f.credentials = seen(checked);
+        let p = plan(&m, &f).unwrap();
+        assert_eq!((p.secret, p.hands_over()), (secret, false));
+    }
+    let wish = json!({"metadata": {"annotations": {annotations::ROTATE_PASSWORD: "1"}}});
+    let p = plan(&fixtures::mailbox(json!({}), wish), &f).unwrap();
+    assert_eq!((p.secret, p.hands_over()), (SecretAction::Rotate, true));
+}
+
+#[test]
+fn a_row_that_does_not_say_where_its_owner_stands_is_written_once() {
+    let m = fixtures::mailbox(json!({}), json!({}));
+    let mut f = facts(json!({}));
+    let there = row(&plan(&m, &f).unwrap());
+    for (origin, settled) in [(None, false), (Origin::parse(Some("c"), "t/alice"), true)] {
+        f.row = Some(MailboxRow { origin, ..there.clone() });
+        assert_eq!(plan(&m, &f).unwrap().settled(), settled);
+    }
+}
+
+#[test]
+fn whose_a_secret_is() {
+    use kube::core::PartialObjectMetaExt;
+    let m = fixtures::mailbox(json!({}), json!({}));
+    let of = |owners: Value, marked: bool| {
+        let note = if marked { json!({"mailtenant.dev/settings": "x"}) } else { json!({}) };
+        let meta = json!({"name": "alice-mail", "uid": "s", "annotations": note, "ownerReferences": owners});
+        let meta: k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta = serde_json::from_value(meta).unwrap();
+        SecretSeen::of(Some(&meta.into_response_partial()), &m, None)
+    };
+    let owner = |kind: &str, name: &str, uid: &str| json!([{"apiVersion": API_VERSION, "kind": kind, "name": name, "uid": uid}]);
+    assert!(matches!(of(owner("Mailbox", "alice", "uid-alice"), true), SecretSeen::Own { .. }));
+    for (owners, marked, predecessor) in [
+        (json!([]), true, true),
+        (owner("Mailbox", "alice", "old"), true, true),
+        // somebody else wrote it
+        (json!([]), false, false),
+        (owner("Mailbox", "alice", "old"), false, false),
+        (owner("Mailbox", "bob", "old"), true, false),
+        (owner("MailAlias", "alice", "old"), true, false),
+    ] {
+        let want = if predecessor { SecretSeen::Predecessor } else { SecretSeen::Foreign };
+        assert_eq!(of(owners.clone(), marked), want, "{owners} {marked}");
+    }
 }

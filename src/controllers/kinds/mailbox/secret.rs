@@ -3,7 +3,9 @@
 //! The Secret is written before the server: whatever a crash leaves, the password that the server gets is one that
 //! stands in the Secret. A Secret that is not ours is never written.
 
-use super::facts::{Facts, MARK, ROTATED_FOR, Source, declared, not_owned, not_there, settings_mark};
+use super::facts::{
+    Facts, MARK, ROTATED_FOR, Source, WITHOUT_PASSWORD, declared, is_predecessors, not_owned, not_there, settings_mark,
+};
 use super::plan::{Ensure, PasswordPlan, SecretAction};
 use super::secret_text;
 use crate::ctx::{Ctx, Step};
@@ -125,6 +127,11 @@ pub async fn carry_out(ctx: &Ctx, mailbox: &Mailbox, seen: &Facts, plan: &Ensure
         SecretAction::Keep => None,
         SecretAction::Check => Some(check(ctx, mailbox, seen, plan).await?),
         SecretAction::Create => Some(create(ctx, mailbox, seen, plan).await?),
+        SecretAction::CreateWithoutPassword => {
+            create(ctx, mailbox, seen, plan).await?;
+            return Ok(PasswordWant::Keep);
+        }
+        SecretAction::TakeOver => Some(take_over(ctx, mailbox, seen).await?),
         SecretAction::Update | SecretAction::Rotate => Some(update(ctx, mailbox, seen, plan).await?),
     };
     let as_it_was = matches!(plan.secret, SecretAction::Keep | SecretAction::Check);
@@ -165,7 +172,11 @@ fn namespace(mailbox: &Mailbox) -> String {
 
 async fn create(ctx: &Ctx, mailbox: &Mailbox, seen: &Facts, plan: &Ensure) -> Step<Written> {
     let mut data = data(&seen.settings);
-    let generated = plan.source == Source::Generated;
+    let mut notes = notes(mailbox, seen, plan);
+    let generated = plan.source == Source::Generated && plan.secret != SecretAction::CreateWithoutPassword;
+    if plan.secret == SecretAction::CreateWithoutPassword {
+        notes.insert(WITHOUT_PASSWORD.into(), "true".into());
+    }
     if generated {
         data.insert("password".into(), generate(ctx.random.as_ref(), length(mailbox)).expose().to_owned());
     }
@@ -174,7 +185,7 @@ async fn create(ctx: &Ctx, mailbox: &Mailbox, seen: &Facts, plan: &Ensure) -> St
             name: Some(credentials_secret(mailbox)),
             namespace: mailbox.namespace(),
             owner_references: Some(vec![owner(mailbox)]),
-            annotations: Some(notes(mailbox, seen, plan)),
+            annotations: Some(notes),
             ..ObjectMeta::default()
         },
         type_: Some(CREDENTIALS_TYPE.into()),
@@ -222,10 +233,32 @@ async fn own(ctx: &Ctx, mailbox: &Mailbox) -> Step<Secret> {
     Ok(secret)
 }
 
+/// Makes a predecessor's Secret ours, as it was read: its password goes on. Its access data are looked at by the next pass.
+async fn take_over(ctx: &Ctx, mailbox: &Mailbox, seen: &Facts) -> Step<Written> {
+    let name = credentials_secret(mailbox);
+    let api = ctx.api::<Secret>(&namespace(mailbox));
+    let have = api.get_opt(&name).await?;
+    let have = have.ok_or_else(|| NotReady::retry(Reason::SecretNotFound, format!("Secret {name} went away")))?;
+    let username = have.data.as_ref().and_then(|d| d.get("username")).map(|v| v.0.as_slice());
+    let ours = have.type_.as_deref() == Some(CREDENTIALS_TYPE) && username == Some(seen.address.as_bytes());
+    if !ours || !is_predecessors(&have, mailbox) {
+        return Err(not_owned(&name).into());
+    }
+    let patch = json!({
+        "metadata": {
+            "uid": have.uid(), "resourceVersion": have.resource_version(), "ownerReferences": [owner(mailbox)],
+        },
+    });
+    let params = PatchParams { field_manager: Some(FIELD_MANAGER.into()), ..PatchParams::default() };
+    let written: Secret = api.patch(&name, &params, &Patch::Merge(&patch)).await.map_err(unquoted)?;
+    ctx.event(mailbox, EventReason::TakenOver, format!("Secret {name} with its password is of this Mailbox now"));
+    Ok(Written::before(written))
+}
+
 /// Remembers that a Secret's access data are as they should be. Of one with a generated password the server knows it: the
 /// version comes with the password.
 fn is_right(ctx: &Ctx, plan: &Ensure, secret: &Secret) {
-    if plan.source != Source::Generated {
+    if plan.source != Source::Generated || secret.annotations().contains_key(WITHOUT_PASSWORD) {
         ctx.secret_is_right(secret);
     }
 }
@@ -247,7 +280,8 @@ async fn update(ctx: &Ctx, mailbox: &Mailbox, seen: &Facts, plan: &Ensure) -> St
         have.data.iter().flatten().filter(|(k, _)| *k != "password").map(|(k, _)| (k.clone(), None)).collect();
     data.extend(self::data(&seen.settings).into_iter().map(|(k, v)| (k, Some(ByteString(v.into_bytes())))));
     let mut generated = false;
-    let lacks = !have.data.iter().flatten().any(|(k, v)| k == "password" && !v.0.is_empty());
+    let without = have.annotations().contains_key(WITHOUT_PASSWORD);
+    let lacks = !without && !have.data.iter().flatten().any(|(k, v)| k == "password" && !v.0.is_empty());
     if plan.source != Source::Generated {
         data.insert("password".into(), None);
     } else if lacks
@@ -259,11 +293,12 @@ async fn update(ctx: &Ctx, mailbox: &Mailbox, seen: &Facts, plan: &Ensure) -> St
         let text = generate(ctx.random.as_ref(), length(mailbox));
         data.insert("password".into(), Some(ByteString(text.expose().as_bytes().to_vec())));
     }
+    let mut notes = json!(notes(mailbox, seen, plan));
+    if without && (generated || plan.source != Source::Generated) {
+        notes[WITHOUT_PASSWORD] = json!(null);
+    }
     let patch = json!({
-        "metadata": {
-            "uid": have.uid(), "resourceVersion": have.resource_version(),
-            "annotations": notes(mailbox, seen, plan),
-        },
+        "metadata": {"uid": have.uid(), "resourceVersion": have.resource_version(), "annotations": notes},
         "data": data,
     });
     let api = ctx.api::<Secret>(&namespace(mailbox));

@@ -68,6 +68,20 @@ pub fn events(ctx: &Ctx, draft: &Draft<Mailbox>, done: &Done) {
         let note = format!("{} starts empty as {id}: what was in {was} is not brought back", done.address);
         ctx.event(mailbox, EventReason::Recreated, note);
     }
+    if done.made == Some(Made::TakenOver) {
+        let mut note = format!(
+            "{} was of a Mailbox of this name that no longer exists, and is taken over with its mail and its password",
+            done.address
+        );
+        if done.password_unknown {
+            let secret = credentials_secret(mailbox);
+            note += &format!(
+                ". The password is not in Secret {secret}: set the annotation {} to have a new one made",
+                annotations::ROTATE_PASSWORD
+            );
+        }
+        ctx.event(mailbox, EventReason::TakenOver, note);
+    }
     if done.made == Some(Made::Adopted) {
         ctx.event(mailbox, EventReason::Adopted, format!("{} was at the backend and is taken over", done.address));
     }

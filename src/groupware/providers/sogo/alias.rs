@@ -19,7 +19,7 @@ fn columns(f: Features) -> String {
     let send_as = if f.send_as { "a.send_as" } else { "true" };
     let name = if f.display_name { "a.display_name" } else { "''" };
     format!(
-        "a.address, a.owner, a.adopted, a.goto, {send_as} AS send_as, {name} AS display_name, a.active, a.effects_due"
+        "a.address, a.owner, a.origin, a.cluster, a.adopted, a.goto, {send_as} AS send_as, {name} AS display_name, a.active, a.effects_due"
     )
 }
 
@@ -28,6 +28,7 @@ pub(super) fn row(r: &Row) -> AliasRow {
     AliasRow {
         address: columns::address(r, "address"),
         owner: columns::owner(r, "owner"),
+        origin: columns::origin(r),
         adopted: r.get("adopted"),
         settings: AliasSettings {
             targets: goto_list(r.get("goto")),
@@ -95,19 +96,23 @@ impl Sogo {
         let state = read(&mut conn, f, &want.address, &domain).await?;
         check_tenant(&domain, state.domain_there, state.tenant.as_ref(), &want.tenant)?;
         if let Some(owner) = state.mailbox {
-            return Err(BackendError::Exists { what: format!("mailbox {}", want.address), owner });
+            return Err(exists(format!("mailbox {}", want.address), owner.as_ref(), None));
         }
         let made = match &state.row {
             None => Made::Created,
-            Some(r) => claim(format!("alias {}", want.address), r.owner.as_ref(), &want.owner)?,
+            Some(r) => claim(format!("alias {}", want.address), r.owner.as_ref(), r.origin.as_ref(), &want.owner)?,
         };
         let settings = AliasSettings { targets, ..s.clone() };
         let mut affected = state.pending;
         if let (Made::Unchanged, Some(r)) = (made, &state.row)
             && r.settings == settings
         {
+            if r.origin.as_ref() != Some(&want.owner.origin) {
+                self.alias_note_origin(&mut conn, want).await?;
+            }
             if !r.effects_due {
-                return Ok((r.clone(), Made::Unchanged));
+                let row = AliasRow { origin: Some(want.owner.origin.clone()), ..r.clone() };
+                return Ok((row, Made::Unchanged));
             }
             affected.extend(settings.targets.iter().cloned());
         } else {
@@ -130,6 +135,13 @@ impl Sogo {
             Some(r) => Ok((r, if made == Made::Unchanged { Made::Changed } else { made })),
             None => Err(BackendError::Conflict(format!("alias {} went away while it was made", want.address))),
         }
+    }
+
+    /// Where its owner stands, of a row of before it was noted. Nothing follows from it.
+    async fn alias_note_origin(&self, conn: &mut Conn, want: &AliasWant) -> Result<()> {
+        let o = &want.owner.origin;
+        let sql = "UPDATE alias SET origin = $3, cluster = $4 WHERE address = $1 AND owner = $2";
+        conn.execute(sql, &[&want.address, &want.owner.uid, &o.to_string(), &o.cluster]).await.map(|_| ())
     }
 
     /// SOGo forgets what it cached of the mailboxes among `targets`.
@@ -207,6 +219,7 @@ async fn write(
     affected: &[Address],
 ) -> Result<()> {
     let (goto, affected) = (joined(&s.targets), joined(affected));
+    let (place, cluster) = (want.owner.origin.to_string(), &want.owner.origin.cluster);
     // A mailbox on its way out gets no new alias: this and the last step of its removal lock the same row, so that one
     // of the two sees the other (I1). A mailbox of another tenant is any address outside: its removal does not wait for
     // this alias, and whether it is there or leaving is not told (I11).
@@ -222,17 +235,28 @@ async fn write(
     let rows = match have {
         None => {
             conn.execute(
-                "INSERT INTO alias (address, goto, domain, active, owner, effects_due, effects_for) \
-                 VALUES ($1, $2, $3, $4, $5, true, $6) ON CONFLICT DO NOTHING",
-                &[&want.address, &goto, &domain, &s.active, &want.owner.uid, &affected],
+                "INSERT INTO alias (address, goto, domain, active, owner, effects_due, effects_for, origin, cluster) \
+                 VALUES ($1, $2, $3, $4, $5, true, $6, $7, $8) ON CONFLICT DO NOTHING",
+                &[&want.address, &goto, &domain, &s.active, &want.owner.uid, &affected, &place, cluster],
             )
             .await?
         }
         Some(have) => {
             conn.execute(
                 "UPDATE alias SET goto = $2, active = $3, owner = $4, adopted = adopted OR $5, effects_due = true, \
-                 effects_for = $6, modified = now() WHERE address = $1 AND owner IS NOT DISTINCT FROM $7",
-                &[&want.address, &goto, &s.active, &want.owner.uid, &(made == Made::Adopted), &affected, &have.owner],
+                 effects_for = $6, origin = $8, cluster = $9, modified = now() \
+                 WHERE address = $1 AND owner IS NOT DISTINCT FROM $7",
+                &[
+                    &want.address,
+                    &goto,
+                    &s.active,
+                    &want.owner.uid,
+                    &(made == Made::Adopted),
+                    &affected,
+                    &have.owner,
+                    &place,
+                    cluster,
+                ],
             )
             .await?
         }

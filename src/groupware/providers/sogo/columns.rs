@@ -1,6 +1,6 @@
 //! Values as the columns hold them.
 
-use crate::{Address, BackendError, DomainName, Result, TenantId, Uid};
+use crate::{Address, BackendError, DomainName, Origin, Result, TenantId, Uid};
 use std::collections::BTreeSet;
 use tokio_postgres::Row;
 
@@ -24,6 +24,12 @@ pub(super) fn goto_list(goto: &str) -> Vec<Address> {
 /// Who owns a row, or none.
 pub(super) fn owner(row: &Row, column: &str) -> Option<Uid> {
     row.get::<_, Option<String>>(column).map(Uid::new)
+}
+
+/// Where the owner of a row stands, or did last, from its columns `origin` and `cluster`.
+pub(super) fn origin(row: &Row) -> Option<Origin> {
+    let place: Option<&str> = row.get("origin");
+    Origin::parse(row.get("cluster"), place?)
 }
 
 /// A tenant's `name`, or none.

@@ -119,9 +119,7 @@ impl DkimSigner for Sogo {
             if let Some(there) = rows(&mut conn, f, domain).await?.into_iter().find(|r| r.selector == *selector) {
                 return match there.owner.as_ref() == Some(owner) {
                     true => Ok(()),
-                    false => {
-                        Err(BackendError::Exists { what: format!("key {selector} of {domain}"), owner: there.owner })
-                    }
+                    false => Err(exists(format!("key {selector} of {domain}"), there.owner.as_ref(), None)),
                 };
             }
             conn.execute(
@@ -183,7 +181,7 @@ impl DkimSigner for Sogo {
                 let sql = format!("SELECT k.selector, k.owner FROM {t} s JOIN dkim k ON k.id = s.dkim_id WHERE s.author = $1 LIMIT 1");
                 if let Some(other) = conn.row(&sql, &[&domain]).await? {
                     let what = format!("a key that signs for {domain} ({})", other.get::<_, &str>("selector"));
-                    return Err(BackendError::Exists { what, owner: columns::owner(&other, "owner") });
+                    return Err(exists(what, columns::owner(&other, "owner").as_ref(), None));
                 }
                 let sql = format!(
                     "INSERT INTO {t} (author, dkim_id) SELECT domain_name, id FROM dkim \

@@ -7,13 +7,14 @@ use super::ownership::{hold_domain, lock_domain};
 use super::*;
 use tokio_postgres::Row;
 
-const SELECT: &str = "SELECT d.domain, d.owner, d.adopted, d.tenant, d.active, x.target_domain FROM domain d \
+const SELECT: &str = "SELECT d.domain, d.owner, d.origin, d.cluster, d.adopted, d.tenant, d.active, x.target_domain FROM domain d \
     LEFT JOIN alias_domain x ON x.alias_domain = d.domain AND x.active WHERE d.domain = $1";
 
 fn row(r: &Row) -> DomainRow {
     DomainRow {
         name: DomainName::from_server(r.get::<_, String>("domain")),
         owner: columns::owner(r, "owner"),
+        origin: columns::origin(r),
         adopted: r.get("adopted"),
         tenant: columns::tenant(r, "tenant"),
         active: r.get("active"),
@@ -51,13 +52,17 @@ impl Sogo {
         let have = read(&mut conn, &want.name).await?;
         let made = check(want, have.as_ref())?;
         let same = |d: &DomainRow| d.active && d.tenant.as_ref() == Some(&want.tenant) && d.alias_of == want.alias_of;
-        if let (Made::Unchanged, Some(d)) = (made, have.as_ref().filter(|d| same(d))) {
+        let noted = |d: &&DomainRow| d.origin.as_ref() == Some(&want.owner.origin);
+        if let (Made::Unchanged, Some(d)) = (made, have.as_ref().filter(|d| same(d)).filter(noted)) {
             return Ok((d.clone(), made));
         }
+        let f = self.features(&mut conn).await?;
         conn.begin().await?;
-        let done = put(&mut conn, want, have.as_ref(), made).await;
+        let done = put(&mut conn, f, want, have.as_ref(), made).await;
         conn.end(done).await?;
         match read(&mut conn, &want.name).await? {
+            // Where its owner stands was noted, and nothing else.
+            Some(d) if made == Made::Unchanged && have.as_ref().is_some_and(same) => Ok((d, made)),
             Some(d) => Ok((d, if made == Made::Unchanged { Made::Changed } else { made })),
             None => Err(BackendError::Conflict(format!("domain {} went away while it was made", want.name))),
         }
@@ -75,16 +80,19 @@ impl Sogo {
 fn check(want: &DomainWant, have: Option<&DomainRow>) -> Result<Made> {
     let what = format!("domain {}", want.name);
     let Some(d) = have else { return Ok(Made::Created) };
-    let made = claim(&what, d.owner.as_ref(), &want.owner)?;
+    let made = claim(&what, d.owner.as_ref(), d.origin.as_ref(), &want.owner)?;
     match &d.tenant {
-        Some(t) if *t != want.tenant && made == Made::Adopted => Err(BackendError::Exists { what, owner: None }),
+        Some(t) if *t != want.tenant && made != Made::Unchanged => {
+            Err(exists(format!("{what} of tenant {t}"), d.owner.as_ref(), None))
+        }
         Some(t) if *t != want.tenant => Err(BackendError::Conflict(format!("{what} is in another tenant"))),
         _ => Ok(made),
     }
 }
 
-async fn put(conn: &mut Conn, want: &DomainWant, have: Option<&DomainRow>, made: Made) -> Result<()> {
+async fn put(conn: &mut Conn, f: Features, want: &DomainWant, have: Option<&DomainRow>, made: Made) -> Result<()> {
     let (name, uid, tenant) = (&want.name, &want.owner.uid, &want.tenant);
+    let (place, cluster) = (want.owner.origin.to_string(), &want.owner.origin.cluster);
     let held = conn.row("SELECT owner FROM tenant WHERE name = $1 FOR KEY SHARE", &[tenant]).await?;
     let held = held.ok_or_else(|| BackendError::NotFound(format!("tenant {tenant}")))?;
     let holders = Holders { tenant: want.holders.tenant.clone(), domain: None };
@@ -96,22 +104,29 @@ async fn put(conn: &mut Conn, want: &DomainWant, have: Option<&DomainRow>, made:
     let rows = match have {
         None => {
             conn.execute(
-                "INSERT INTO domain (domain, active, tenant, owner) VALUES ($1, true, $2, $3) ON CONFLICT DO NOTHING",
-                &[name, tenant, uid],
+                "INSERT INTO domain (domain, active, tenant, owner, origin, cluster) VALUES ($1, true, $2, $3, $4, $5) \
+                 ON CONFLICT DO NOTHING",
+                &[name, tenant, uid, &place, cluster],
             )
             .await?
         }
         Some(d) => {
             conn.execute(
-                "UPDATE domain SET active = true, tenant = $2, owner = $3, adopted = adopted OR $4, modified = now() \
+                "UPDATE domain SET active = true, tenant = $2, owner = $3, adopted = adopted OR $4, modified = now(), \
+                 origin = $6, cluster = $7 \
                  WHERE domain = $1 AND owner IS NOT DISTINCT FROM $5 AND (tenant IS NULL OR tenant = $2)",
-                &[name, tenant, uid, &(made == Made::Adopted), &d.owner],
+                &[name, tenant, uid, &(made == Made::Adopted), &d.owner, &place, cluster],
             )
             .await?
         }
     };
     if rows != 1 {
         return Err(conflict());
+    }
+    if made == Made::TakenOver && f.dkim {
+        // Mail is signed as before, by keys whose records are in the DNS.
+        let old = have.and_then(|d| d.owner.clone());
+        conn.execute("UPDATE dkim SET owner = $2 WHERE domain_name = $1 AND owner = $3", &[name, uid, &old]).await?;
     }
     if have.and_then(|d| d.alias_of.as_ref()) != want.alias_of.as_ref() {
         match &want.alias_of {

@@ -26,7 +26,7 @@ pub use connect::{Database, DatabaseTls, DoveadmSettings, Settings, connect};
 
 use crate::dovecot::doveadm::Doveadm;
 use crate::dovecot::hasher::Hasher;
-use crate::ownership::claim;
+use crate::ownership::{claim, exists};
 use crate::*;
 use db::Conn;
 use mailtenant_backend::limit::Limit;

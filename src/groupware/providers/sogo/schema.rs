@@ -46,8 +46,8 @@ const FILLED: (&str, &str) = ("mailbox", "store_uid");
 
 /// What nothing works without.
 const NEEDED: &[(&str, &[&str])] = &[
-    ("tenant", &["name", "quota", "active", "owner", "origin", "adopted", "address_book", "redirects"]),
-    ("domain", &["domain", "active", "backupmx", "modified", "tenant", "owner", "adopted"]),
+    ("tenant", &["name", "quota", "active", "owner", "origin", "cluster", "adopted", "address_book", "redirects"]),
+    ("domain", &["domain", "active", "backupmx", "modified", "tenant", "owner", "origin", "cluster", "adopted"]),
     ("alias_domain", &["alias_domain", "target_domain", "active"]),
     (
         "mailbox",
@@ -63,6 +63,8 @@ const NEEDED: &[(&str, &[&str])] = &[
             "modified",
             "store_uid",
             "owner",
+            "origin",
+            "cluster",
             "adopted",
             "password_version",
             "password_applied",
@@ -71,7 +73,22 @@ const NEEDED: &[(&str, &[&str])] = &[
             "home_path",
         ],
     ),
-    ("alias", &["address", "goto", "domain", "active", "modified", "owner", "adopted", "effects_due", "effects_for"]),
+    (
+        "alias",
+        &[
+            "address",
+            "goto",
+            "domain",
+            "active",
+            "modified",
+            "owner",
+            "origin",
+            "cluster",
+            "adopted",
+            "effects_due",
+            "effects_for",
+        ],
+    ),
     ("quota2", &["username", "bytes"]),
 ];
 /// What can be done without.

@@ -15,7 +15,7 @@ fn select(f: Features) -> String {
         }
     };
     format!(
-        "SELECT t.name, t.owner, t.adopted, t.quota, t.active, t.address_book, t.redirects, COALESCE(({used}), 0)::bigint AS used \
+        "SELECT t.name, t.owner, t.origin, t.cluster, t.adopted, t.quota, t.active, t.address_book, t.redirects, COALESCE(({used}), 0)::bigint AS used \
          FROM tenant t"
     )
 }
@@ -40,6 +40,7 @@ fn row(r: &Row) -> TenantRow {
     TenantRow {
         id: TenantId::new(r.get::<_, String>("name")),
         owner: columns::owner(r, "owner"),
+        origin: columns::origin(r),
         adopted: r.get("adopted"),
         storage: bytes(r.get("quota")),
         active: r.get("active"),
@@ -62,14 +63,20 @@ impl Sogo {
         let have = by_owner(&mut conn, f, &want.owner.uid).await?;
         let as_wanted = |t: &TenantRow| {
             let have = (t.storage, t.address_book, t.redirects);
-            t.active && have == (want.storage, want.address_book, want.redirects)
+            let noted = t.origin.as_ref() == Some(&want.owner.origin);
+            noted && t.active && have == (want.storage, want.address_book, want.redirects)
         };
         if let Some(t) = have.as_ref().filter(|t| as_wanted(t)) {
             return Ok((t.clone(), Made::Unchanged));
         }
         conn.begin().await?;
         let done = put(&mut conn, want, quota, have.is_some()).await;
-        let made = conn.end(done).await?;
+        let mut made = conn.end(done).await?;
+        let noted = |t: &TenantRow| as_wanted(&TenantRow { origin: Some(want.owner.origin.clone()), ..t.clone() });
+        if have.as_ref().is_some_and(noted) {
+            // Where its owner stands was noted, and nothing else.
+            made = Made::Unchanged;
+        }
         match by_owner(&mut conn, f, &want.owner.uid).await? {
             Some(t) => Ok((t, made)),
             None => Err(BackendError::Conflict("the tenant went away while it was made".into())),
@@ -87,11 +94,13 @@ impl Sogo {
 async fn put(conn: &mut Conn, want: &TenantWant, quota: i64, there: bool) -> Result<Made> {
     let uid = &want.owner.uid;
     let word = address_book_word(want.address_book);
+    let (place, cluster) = (want.owner.origin.to_string(), &want.owner.origin.cluster);
     if there {
         let changed = conn
             .execute(
-                "UPDATE tenant SET quota = $2, address_book = $3, redirects = $4, active = true WHERE owner = $1",
-                &[uid, &quota, &word, &want.redirects],
+                "UPDATE tenant SET quota = $2, address_book = $3, redirects = $4, active = true, origin = $5, cluster = $6 \
+                 WHERE owner = $1",
+                &[uid, &quota, &word, &want.redirects, &place, &cluster],
             )
             .await?;
         return match changed {
@@ -99,20 +108,23 @@ async fn put(conn: &mut Conn, want: &TenantWant, quota: i64, there: bool) -> Res
             _ => Err(BackendError::Conflict("the tenant went away meanwhile".into())),
         };
     }
+    if let Some(made) = take_over(conn, want, quota).await? {
+        return Ok(made);
+    }
     if want.owner.adopt {
         // What was kept (or restored) for the same namespace and name, and for no other.
         let kept = conn
             .row(
                 "SELECT name FROM tenant WHERE owner IS NULL AND origin = $1 ORDER BY name LIMIT 1 FOR UPDATE",
-                &[&want.origin],
+                &[&place],
             )
             .await?;
         if let Some(kept) = kept {
             let name: String = kept.get("name");
             conn.execute(
-                "UPDATE tenant SET owner = $2, adopted = true, quota = $3, address_book = $4, redirects = $5, active = true \
-                 WHERE name = $1",
-                &[&name, uid, &quota, &word, &want.redirects],
+                "UPDATE tenant SET owner = $2, adopted = true, quota = $3, address_book = $4, redirects = $5, active = true, \
+                 cluster = $6 WHERE name = $1",
+                &[&name, uid, &quota, &word, &want.redirects, cluster],
             )
             .await?;
             return Ok(Made::Adopted);
@@ -121,16 +133,43 @@ async fn put(conn: &mut Conn, want: &TenantWant, quota: i64, there: bool) -> Res
     for id in &want.ids {
         let made = conn
             .execute(
-                "INSERT INTO tenant (name, quota, active, owner, origin, address_book, redirects) \
-                 VALUES ($1, $2, true, $3, $4, $5, $6) ON CONFLICT DO NOTHING",
-                &[id, &quota, uid, &want.origin, &word, &want.redirects],
+                "INSERT INTO tenant (name, quota, active, owner, origin, address_book, redirects, cluster) \
+                 VALUES ($1, $2, true, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING",
+                &[id, &quota, uid, &place, &word, &want.redirects, cluster],
             )
             .await?;
         if made == 1 {
             return Ok(Made::Created);
         }
     }
-    Err(BackendError::Exists { what: format!("each of the ids {}", want.ids.join(", ")), owner: None })
+    Err(exists(format!("each of the ids {}", want.ids.join(", ")), None, None))
+}
+
+/// A tenant of the same place that another uid owns: no second, empty one is made beside it. It is taken over, or is the
+/// answer. Where there are more, the one with most in it comes first.
+async fn take_over(conn: &mut Conn, want: &TenantWant, quota: i64) -> Result<Option<Made>> {
+    let there = conn
+        .row(
+            "SELECT t.name, t.owner, t.origin, t.cluster FROM tenant t WHERE t.owner IS NOT NULL AND t.origin = $1 \
+             ORDER BY (SELECT count(*) FROM domain d WHERE d.tenant = t.name) DESC, t.name LIMIT 1 FOR UPDATE OF t",
+            &[&want.owner.origin.to_string()],
+        )
+        .await?;
+    let Some(there) = there else { return Ok(None) };
+    let name: String = there.get("name");
+    let made = claim(
+        format!("tenant {name}"),
+        columns::owner(&there, "owner").as_ref(),
+        columns::origin(&there).as_ref(),
+        &want.owner,
+    )?;
+    let word = address_book_word(want.address_book);
+    conn.execute(
+        "UPDATE tenant SET owner = $2, quota = $3, address_book = $4, redirects = $5, active = true, cluster = $6 WHERE name = $1",
+        &[&name, &want.owner.uid, &quota, &word, &want.redirects, &want.owner.origin.cluster],
+    )
+    .await?;
+    Ok(Some(made))
 }
 
 async fn remove(conn: &mut Conn, owner: &Uid) -> Result<Left> {

@@ -5,7 +5,7 @@ use super::super::params::Param;
 use super::super::schema::Features;
 use super::password::{NewPassword, forced};
 use super::rows::State;
-use crate::ownership::claim;
+use crate::ownership::{claim, exists};
 use crate::{Access, Address, BackendError, DomainName, Made, MailboxWant, Result};
 use std::collections::BTreeSet;
 
@@ -39,6 +39,11 @@ impl Change {
         self.columns.is_empty() && self.own_goto.is_none()
     }
 
+    /// Where the owner stands is noted, and nothing else.
+    pub(crate) fn only_notes(&self) -> bool {
+        self.own_goto.is_none() && self.columns.iter().all(|(name, _)| ["origin", "cluster"].contains(name))
+    }
+
     pub(crate) fn set(&mut self, column: &'static str, value: impl Param + Send + 'static, follows: Effects) {
         self.columns.push((column, Box::new(value)));
         self.effects = self.effects.max(follows);
@@ -51,13 +56,18 @@ impl Change {
         }
     }
 
-    fn ownership(&mut self, want: &MailboxWant, made: Made) {
+    fn ownership(&mut self, want: &MailboxWant, state: &State, made: Made) {
         if made != Made::Unchanged {
             // Also at creation: somebody may have tried to sign in before, and "unknown user" is cached too.
             self.set("owner", want.owner.uid.clone(), Effects::Flush);
         }
         if made == Made::Adopted {
             self.set("adopted", true, Effects::Flush);
+        }
+        let origin = &want.owner.origin;
+        if state.row.as_ref().is_none_or(|r| r.origin.as_ref() != Some(origin)) {
+            self.set("origin", origin.to_string(), Effects::None);
+            self.set("cluster", origin.cluster.clone(), Effects::None);
         }
     }
 
@@ -123,7 +133,7 @@ pub(crate) fn difference(
     password: &NewPassword,
 ) -> Result<Change> {
     let mut change = Change::default();
-    change.ownership(want, made);
+    change.ownership(want, state, made);
     change.settings(want, state, f)?;
     change.password(want, state, password);
     change.own_alias(want, state);
@@ -173,7 +183,7 @@ pub(crate) fn check(want: &MailboxWant, state: &State) -> Result<Made> {
     let what = format!("mailbox {}", want.address);
     match (&state.row, &state.own) {
         (Some(row), _) => {
-            let made = claim(&what, row.owner.as_ref(), &want.owner)?;
+            let made = claim(&what, row.owner.as_ref(), row.origin.as_ref(), &want.owner)?;
             if row.removing {
                 return Err(BackendError::Conflict(format!("{what} is being removed")));
             }
@@ -183,10 +193,10 @@ pub(crate) fn check(want: &MailboxWant, state: &State) -> Result<Made> {
         // An alias of that address: ours only when it is the leftover of a mailbox.
         (None, Some(alias)) => {
             let what = format!("alias {}", want.address);
-            claim(&what, alias.owner.as_ref(), &want.owner)?;
+            claim(&what, alias.owner.as_ref(), None, &want.owner)?;
             match goto_list(&alias.goto).contains(&want.address) {
                 true => Ok(Made::Created),
-                false => Err(BackendError::Exists { what, owner: alias.owner.clone() }),
+                false => Err(exists(what, alias.owner.as_ref(), None)),
             }
         }
     }
@@ -206,12 +216,12 @@ mod tests {
     use super::super::super::schema::Catalog;
     use super::super::rows::OwnAlias;
     use super::*;
-    use crate::{Holders, MailboxRow, MailboxSettings, Owner, PasswordWant, TenantId, Uid};
+    use crate::{Holders, MailboxRow, MailboxSettings, Origin, Owner, PasswordWant, TenantId, Uid};
     use mailtenant_backend::SecretText;
 
     fn want() -> MailboxWant {
         MailboxWant {
-            owner: Owner { uid: Uid::new("uid-1"), adopt: false },
+            owner: Owner { uid: Uid::new("uid-1"), adopt: false, origin: Origin::default(), replaces: None },
             tenant: TenantId::new("acme"),
             holders: Holders::default(),
             address: Address::from_server("a@x.test"),
@@ -238,6 +248,7 @@ mod tests {
                 address: want.address.clone(),
                 id: "store".into(),
                 owner: Some(want.owner.uid.clone()),
+                origin: Some(want.owner.origin.clone()),
                 adopted: false,
                 settings: want.settings.clone(),
                 password_version: None,
@@ -297,7 +308,7 @@ mod tests {
         let switches = "active login_enabled access_imap access_pop3 access_submission access_sieve access_groupware";
         assert_eq!(
             line(&want, &nothing, Made::Created, &new),
-            format!("owner name quota {switches} {password} | a@x.test | Flush")
+            format!("owner origin cluster name quota {switches} {password} | a@x.test | Flush")
         );
         assert_eq!(line(&want, &as_wanted(&want), Made::Adopted, &none), "owner adopted |  | Flush");
         assert_eq!(line(&want, &as_wanted(&want), Made::Unchanged, &new), format!("{password} |  | Kick"));

@@ -23,8 +23,13 @@ impl Sogo {
         let state = read(&mut conn, f, &want.address, &domain).await?;
         check_tenant(&domain, state.domain_there, state.tenant.as_ref(), &want.tenant)?;
         let made = check(want, &state)?;
-        let password = password::decide(&self.hasher, &want.password, &state).await?;
+        let password = match made {
+            // Nobody's password changes by a take-over: what was declared is noted as what stands there.
+            Made::TakenOver => password::kept(&want.password),
+            _ => password::decide(&self.hasher, &want.password, &state).await?,
+        };
         let mut change = difference(want, &state, made, f, &password)?;
+        let only_notes = change.only_notes() && !state.due;
         let effects = if state.due { Effects::Kick } else { change.effects };
         if let (Made::Unchanged, Some(row), true) = (made, &state.row, change.is_empty()) {
             if !state.due {
@@ -48,6 +53,7 @@ impl Sogo {
             .await?;
         }
         match read(&mut conn, f, &want.address, &domain).await?.row {
+            Some(row) if made == Made::Unchanged && only_notes => Ok((row, made)),
             Some(row) => Ok((row, if made == Made::Unchanged { Made::Changed } else { made })),
             None => Err(BackendError::Conflict(format!("mailbox {} went away while it was made", want.address))),
         }

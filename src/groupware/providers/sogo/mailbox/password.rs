@@ -64,6 +64,16 @@ pub(crate) async fn decide(hasher: &Hasher, want: &PasswordWant, state: &State) 
     }
 }
 
+/// The password that stands there stays, whatever was declared: its token alone is noted, so that it is compared with from
+/// now on.
+pub(crate) fn kept(want: &PasswordWant) -> NewPassword {
+    let version = match want {
+        PasswordWant::Keep => None,
+        PasswordWant::Plain { version, .. } | PasswordWant::Hash { version, .. } => Some(version.clone()),
+    };
+    NewPassword { hash: None, version, noted: false }
+}
+
 /// Whether what a user changed is put back.
 pub(crate) fn forced(want: &PasswordWant) -> bool {
     match want {

@@ -16,7 +16,7 @@ fn columns(f: Features) -> String {
         }
     };
     format!(
-        "m.username, m.store_uid, m.owner, m.adopted, m.name, m.quota, m.active, {login} AS login_enabled, {access}, m.password_version, \
+        "m.username, m.store_uid, m.owner, m.origin, m.cluster, m.adopted, m.name, m.quota, m.active, {login} AS login_enabled, {access}, m.password_version, \
          (m.password_applied IS NOT NULL AND m.password <> m.password_applied) AS drifted, m.effects_due, \
          m.removing, COALESCE(q.bytes, 0) AS used, s.goto, \
          (m.owner IS NOT NULL AND (s.address IS NULL OR s.active <> m.active OR s.owner IS DISTINCT FROM m.owner)) \
@@ -41,6 +41,7 @@ pub(crate) fn row(r: &Row) -> MailboxRow {
     MailboxRow {
         id: r.get("store_uid"),
         owner: columns::owner(r, "owner"),
+        origin: columns::origin(r),
         adopted: r.get("adopted"),
         settings: MailboxSettings {
             display_name: r.get("name"),

@@ -75,9 +75,11 @@ async fn write_own_alias(
     let sql = format!(
         "INSERT INTO alias (address, goto, domain, active, owner{send_as}) VALUES ($1, $2, $3, $4, $5{send_as_value}) \
          ON CONFLICT (address) DO UPDATE SET goto = $2, active = $4, owner = $5, modified = now() \
-         WHERE alias.owner IS NULL OR alias.owner = $5"
+         WHERE alias.owner IS NULL OR alias.owner = $5 OR alias.owner = $6"
     );
-    let rows = conn.execute(&sql, &[&want.address, &goto, &domain, &want.settings.receive, &want.owner.uid]).await?;
+    let w = &want.owner;
+    let params: [&dyn Param; 6] = [&want.address, &goto, &domain, &want.settings.receive, &w.uid, &w.replaces];
+    let rows = conn.execute(&sql, &params).await?;
     changed_one(want, rows)
 }
 
