@@ -28,6 +28,7 @@ mod states;
 mod storage;
 mod strangers;
 mod tenancy;
+mod undeclared;
 mod upkeep;
 mod vanished;
 mod whole_run;

@@ -8,7 +8,7 @@ use super::server_time::ServerTime;
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use http::header::DATE;
-use http::{Method, Request, Response, Uri};
+use http::{Method, Request, Response, StatusCode, Uri};
 use http_body_util::{BodyExt, Either, Full};
 use kube::client::{Body, ClientBuilder};
 use kube::{Client, Config};
@@ -92,7 +92,7 @@ where
         let RequestLayer { metrics, timeout: limit, server_time } = self.layer.clone();
         let answer = self.inner.call(request);
         Box::pin(async move {
-            let start = Instant::now();
+            let (start, mut is_proof) = (Instant::now(), true);
             let answer = timeout(limit, async {
                 let (parts, body) = answer.await.map_err(Into::into)?.into_parts();
                 server_time.saw(parts.headers.get(DATE));
@@ -101,7 +101,9 @@ where
                     return Ok::<_, BoxError>(Response::from_parts(parts, Either::Right(body)));
                 }
                 let body = body.collect().await.map_err(Into::into)?.to_bytes();
-                Ok(Response::from_parts(parts, Either::Left(Full::new(body))))
+                is_proof = parts.status != StatusCode::NOT_FOUND || !is_about_one(verb) || names_an_object(&body);
+                let response = Response::from_parts(parts, Either::Left(Full::new(body)));
+                Ok(response)
             })
             .await;
             let code = match &answer {
@@ -110,9 +112,31 @@ where
                 Err(_) => "timeout".to_string(),
             };
             metrics.kubernetes_request(verb, resource.clone(), code, start.elapsed());
+            if !is_proof {
+                let mut response = Response::new(Either::Left(Full::new(Bytes::from_static(NOT_AN_ANSWER))));
+                *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+                return Ok(response);
+            }
             answer.unwrap_or_else(|_| Err(Box::new(RequestTimeout { verb, resource, limit })))
         })
     }
+}
+
+/// What a 404 becomes that says nothing of the object that was asked for.
+const NOT_AN_ANSWER: &[u8] = br#"{"apiVersion":"v1","kind":"Status","metadata":{},"status":"Failure","reason":"ServiceUnavailable","code":503,"message":"the API server answered 404 without naming the object: that is no proof that it is gone"}"#;
+
+/// Whether a request is about one object that has a name.
+fn is_about_one(verb: &str) -> bool {
+    ["get", "update", "patch", "delete"].contains(&verb)
+}
+
+/// Whether the Status of a 404 names the object that is not there, as an API server says it of one. A proxy, a path that is
+/// not served (the CRD is gone) or an aggregated server that is away says 404 too, and means something else: only the
+/// former is proof that an object is gone (I2).
+fn names_an_object(body: &[u8]) -> bool {
+    let status: serde_json::Value = serde_json::from_slice(body).unwrap_or_default();
+    let named = status["details"]["name"].as_str().is_some_and(|name| !name.is_empty());
+    status["kind"] == "Status" && status["reason"] == "NotFound" && named
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -156,4 +180,27 @@ fn target(method: &Method, uri: &Uri) -> Target {
         _ => "other",
     };
     Target { verb, resource }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_404_that_names_the_object_is_proof() {
+        for (body, proof) in [
+            (r#"{"kind":"Status","reason":"NotFound","details":{"name":"alice","kind":"mailboxes"},"code":404}"#, true),
+            (r#"{"kind":"Status","reason":"NotFound","details":{"kind":"mailboxes"},"code":404}"#, false),
+            (r#"{"kind":"Status","reason":"NotFound","details":{"name":""},"code":404}"#, false),
+            (r#"{"kind":"Status","reason":"NotFound","details":{},"code":404}"#, false),
+            (r#"{"kind":"Status","details":{"name":"alice"},"code":404}"#, false),
+            (r#"{"error":"not found"}"#, false),
+            ("404 page not found\n", false),
+            ("<html>Not Found</html>", false),
+            ("", false),
+        ] {
+            assert_eq!(names_an_object(body.as_bytes()), proof, "{body}");
+        }
+        assert!(serde_json::from_slice::<serde_json::Value>(NOT_AN_ANSWER).is_ok_and(|s| s["code"] == 503));
+    }
 }

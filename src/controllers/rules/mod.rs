@@ -6,3 +6,4 @@ pub mod ignored_fields;
 pub mod loss;
 pub mod mass_loss;
 pub mod recovery;
+pub mod undeclared;

@@ -12,6 +12,7 @@ use crate::kinds::mail_domain_claim as claim;
 use crate::not_ready::NotReady;
 use crate::pass::above::Above;
 use crate::pass::deletion::{self, removal};
+use crate::rules::undeclared;
 use crate::state::derived::{a_label, owner_uid};
 use crate::state::parents::{self as above, Instance};
 use kube::ResourceExt;
@@ -89,7 +90,14 @@ pub async fn remove(ctx: &Ctx, p: &mut Progress, instance: &Instance, server: &G
     let domain = p.object.clone();
     let (name, own) = (a_label(&domain), owner_uid(domain.as_ref()));
     let removal = removal(domain.spec.deletion_policy);
-    let result = server.server.remove_domain(&own, &name, removal).await;
+    let mut result = server.server.remove_domain(&own, &name, removal).await;
+    if matches!(result, Err(BackendError::Conflict(_))) {
+        let released = undeclared::release(ctx, server, &name).await?;
+        if !released.is_empty() {
+            ctx.event(domain.as_ref(), EventReason::Retained, undeclared::words(&released));
+            result = server.server.remove_domain(&own, &name, removal).await;
+        }
+    }
     if matches!(result, Err(BackendError::NotFound(_))) && !never_made(p.status.ownership) {
         deletion::not_there(ctx, server, instance).await?;
     }

@@ -13,6 +13,9 @@ use std::collections::BTreeMap;
 /// How long the record of a key stays after it signed the last time: mail can be on its way for days (RFC 5321, 4.5.4.1
 /// gives a queue 4 to 5), and is verified once more wherever it is moved to.
 const KEPT: jiff::SignedDuration = jiff::SignedDuration::from_hours(14 * 24);
+/// Keys of one algorithm that a domain may have. Each that was replaced stays for [`KEPT`], with its record and its entry in the
+/// status: whoever asks for new ones without a pause would fill both.
+const MOST: usize = 6;
 
 /// Our own keys, and those of others: they are neither published nor signed with, and their names are taken.
 pub fn ours(keys: &[DkimRow], uid: &str) -> (Vec<DkimRow>, Vec<DkimRow>) {
@@ -93,6 +96,8 @@ pub struct KeyPlan {
     pub keys: Vec<DkimRow>,
     /// Keys that have to be made first.
     pub make: Vec<DkimAlgorithm>,
+    /// New keys are asked for, or due, and wait until one of [`MOST`] is over.
+    pub postponed: bool,
     /// Selectors of the newest of each algorithm: those that are to sign.
     pub newest: Vec<Selector>,
     /// Selectors that no mail on its way needs any more: they get no record.
@@ -124,11 +129,15 @@ pub fn plan(domain: &MailDomain, all: &[DkimRow], algorithms: &[DkimAlgorithm], 
     let asked = wish.is_some() && wish.as_ref() != handled && !known.is_empty();
     let every = &domain.spec.dkim.rotate_every;
     let before = |k: &DkimRow| known.iter().any(|s| s.selector == k.selector);
-    let make = missing(&keys, algorithms, |k| (asked && before(k)) || aged(k, known, every, now));
+    // A new one that does not sign yet answers a further wish too: nobody has seen a signature of it.
+    let signed = |k: &DkimRow| k.active || known.iter().any(|s| s.selector == k.selector && s.retired_at.is_some());
+    let replaced = |k: &DkimRow| (asked && before(k) && signed(k)) || aged(k, known, every, now);
+    let full = |a: &DkimAlgorithm| keys.iter().filter(|k| k.algorithm == *a).count() >= MOST;
+    let (full, make): (Vec<_>, Vec<_>) = missing(&keys, algorithms, replaced).into_iter().partition(full);
     let newest = newest(&keys, algorithms);
     let over = keys.iter().filter(|k| !newest.contains(&k.selector) && done_with(k, known, now));
     let over = over.map(|k| k.selector.clone()).collect();
-    KeyPlan { keys, make, newest, over }
+    KeyPlan { keys, make, postponed: !full.is_empty(), newest, over }
 }
 
 /// A selector that no key has or had lately.

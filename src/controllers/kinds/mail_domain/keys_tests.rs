@@ -115,6 +115,7 @@ fn a_wish_for_new_keys_replaces_those_that_were_there_once() {
     let now = at("2026-11-26T12:00:00Z");
     let a = key("a", RSA2048, true);
     let b = key("b", RSA2048, false);
+    let signing_b = key("b", RSA2048, true);
     for (keys, known, wish, handled, make, newest) in [
         (vec![], vec![], None, None, true, ""),
         (vec![a.clone()], vec![active("a")], None, None, false, "a"),
@@ -122,7 +123,9 @@ fn a_wish_for_new_keys_replaces_those_that_were_there_once() {
         // The pass made the new one, or a crash left it there.
         (vec![a.clone(), b.clone()], vec![active("a")], Some("1"), None, false, "b"),
         (vec![a.clone(), b.clone()], vec![active("a"), active("b")], Some("1"), Some("1"), false, "b"),
-        (vec![a.clone(), b.clone()], vec![active("a"), active("b")], Some("2"), Some("1"), true, "b"),
+        (vec![a.clone(), signing_b.clone()], vec![active("a"), active("b")], Some("2"), Some("1"), true, "b"),
+        // It does not sign yet: it answers the next wish as well.
+        (vec![a.clone(), b.clone()], vec![active("a"), active("b")], Some("2"), Some("1"), false, "b"),
         // The first keys of a domain answer a wish that came before them.
         (vec![a.clone()], vec![], Some("1"), None, false, "a"),
     ] {
@@ -133,6 +136,34 @@ fn a_wish_for_new_keys_replaces_those_that_were_there_once() {
             "{keys:?} {wish:?} {handled:?}"
         );
     }
+}
+
+#[test]
+fn whoever_asks_without_a_pause_gets_no_more_keys_than_there_may_be() {
+    use DkimAlgorithm::RSA2048;
+    let now = at("2026-11-26T12:00:00Z");
+    let (mut keys, mut known) = (vec![key("k0", RSA2048, true)], vec![active("k0")]);
+    for wish in 1..20 {
+        let seen = domain(&known, Some(&wish.to_string()), Some(&(wish - 1).to_string()));
+        let made = plan(&seen, &keys, &[RSA2048], now);
+        assert_eq!(made.postponed, keys.len() == MOST, "wish {wish}: {keys:?}");
+        assert_eq!(made.make.is_empty(), made.postponed);
+        if made.make.is_empty() {
+            continue;
+        }
+        // It is made, shown, signs, and the former one is retired.
+        let name = format!("k{wish}");
+        keys.iter_mut().for_each(|k| k.active = false);
+        for k in &mut known {
+            k.retired_at.get_or_insert_with(|| "2026-11-26T12:00:00Z".into());
+        }
+        keys.push(key(&name, RSA2048, true));
+        known.push(active(&name));
+    }
+    assert_eq!(keys.len(), MOST);
+    let later = at("2026-12-11T12:00:00Z");
+    let over = plan(&domain(&known, Some("x"), None), &keys, &[RSA2048], later).over;
+    assert_eq!(over.len(), MOST - 1, "they go, and there is room again");
 }
 
 #[test]
@@ -187,7 +218,7 @@ fn nothing_signs_before_its_record_shows() {
         (vec![old.clone(), new.clone()], vec![record("a", Shown), record("b", Shown)], Some("b"), "and then it ends"),
     ] {
         let newest = newest(&keys, &[RSA2048, Ed25519]);
-        let plan = KeyPlan { keys, make: vec![], newest, over: vec![] };
+        let plan = KeyPlan { keys, make: vec![], postponed: false, newest, over: vec![] };
         assert_eq!(signs(&plan, &journal, "acme.test").map(|s| s.join(" ")).as_deref(), want, "{why}");
     }
 }

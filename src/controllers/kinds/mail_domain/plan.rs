@@ -58,7 +58,8 @@ fn life(seen: &Seen<'_>, notes: &mut Vec<Note>) -> Stage<String> {
     sign(seen, &name, &keys)?;
     let message = cut_over(seen, &name, notes)?;
     clear(&keys)?;
-    Ok(message)
+    let wait = "; new DKIM keys wait until one of the former ones is over: each stays 14 days after its last signature";
+    Ok(if keys.postponed { message + wait } else { message })
 }
 
 /// The regular look at what the server has of the domain. It comes before all that may stand in the domain's own way, its
@@ -215,7 +216,7 @@ fn signing_keys(seen: &Seen<'_>, notes: &mut Vec<Note>) -> Stage<KeyPlan> {
     if !plan.make.is_empty() {
         return Err(Next::Do(Action::MakeKeys(plan.make)));
     }
-    if let Some(wish) = annotation(seen.domain, annotations::ROTATE_DKIM) {
+    if let Some(wish) = annotation(seen.domain, annotations::ROTATE_DKIM).filter(|_| !plan.postponed) {
         notes.push(Note::Rotated(wish));
     }
     let (own, _) = keys::ours(seen.facts.signing.as_ref().unwrap_or(all), &uid(seen.domain));
