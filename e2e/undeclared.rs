@@ -32,7 +32,8 @@ async fn a_finalizer_that_was_taken_off_by_hand_does_not_wedge_the_namespace() {
     for kind in ["MailInstance", "MailDomain", "Mailbox"] {
         w.k.delete_all(kind).await;
     }
-    w.k.event("MailDomain", "main", "Retained", &["alice@", "info@", "no longer exist"], secs(60)).await;
+    w.k.event("Mailbox", "bob", "Retained", &["info@", "no longer exist"], secs(60)).await;
+    w.k.event("MailDomain", "main", "Retained", &["alice@", "no longer exist"], secs(60)).await;
     w.empty(secs(120)).await;
     let row = w.sql.row("mailbox", &format!("username = '{alice}'")).await.expect("it is kept");
     assert_eq!((&row["owner"], &row["active"], &row["store_uid"]), (&json!(null), &json!(false), &store));

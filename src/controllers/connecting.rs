@@ -48,7 +48,6 @@ async fn read_secrets(ctx: &Ctx, refs: &[SecretKeyRef]) -> Step<Secrets> {
 }
 
 impl Ctx {
-    /// A groupware server.
     pub async fn groupware(&self, name: &str) -> Step<Groupware> {
         let object = self.world().groupware.get(&NamespacedName::new("", name)).ok_or_else(|| {
             NotReady::waiting(
@@ -82,7 +81,6 @@ impl Ctx {
         Ok(connection)
     }
 
-    /// A DNS server.
     pub async fn dns(&self, name: &str) -> Step<Dns> {
         let object = self.world().dns.get(&NamespacedName::new("", name)).ok_or_else(|| {
             NotReady::waiting(

@@ -10,41 +10,32 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use tokio::sync::Mutex as AsyncMutex;
 
-/// A groupware server.
 #[derive(Clone)]
 pub struct Groupware {
     /// Name of the object.
     pub name: String,
-    /// Its uid.
     pub uid: Uid,
-    /// The object.
     pub object: Arc<GroupwareBackend>,
-    /// The server.
     pub server: Arc<dyn GroupwareServer>,
 }
 
 impl Groupware {
-    /// For messages.
     pub fn label(&self) -> String {
         format!("GroupwareBackend {}", self.name)
     }
 }
 
-/// A DNS server.
 #[derive(Clone)]
 pub struct Dns {
     /// Name of the object.
     pub name: String,
-    /// The object.
     pub object: Arc<DNSBackend>,
-    /// The server.
     pub server: Arc<dyn DnsServer>,
     /// What the world sees.
     pub resolver: Arc<dyn Resolver>,
 }
 
 impl Dns {
-    /// For messages.
     pub fn label(&self) -> String {
         format!("DNSBackend {}", self.name)
     }
@@ -53,7 +44,6 @@ impl Dns {
 /// What a connection was made from: the object and its Secrets, by uid and version.
 pub(crate) type Fingerprint = Vec<(String, String)>;
 
-/// All servers.
 pub struct Connections {
     pub(crate) groupware: Arc<dyn ConnectGroupware>,
     pub(crate) dns: Arc<dyn ConnectDns>,
@@ -63,7 +53,6 @@ pub struct Connections {
 }
 
 impl Connections {
-    /// None open yet.
     pub fn new(groupware: Arc<dyn ConnectGroupware>, dns: Arc<dyn ConnectDns>, metrics: RequestMetrics) -> Self {
         Connections { groupware, dns, metrics, open_groupware: AsyncMutex::default(), open_dns: AsyncMutex::default() }
     }

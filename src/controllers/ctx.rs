@@ -61,7 +61,6 @@ pub type Pass = Result<Next, kube::Error>;
 
 /// What every pass has at hand.
 pub struct Ctx {
-    /// Kubernetes.
     pub client: Client,
     /// All that the watches have told.
     world: RwLock<World>,
@@ -69,22 +68,16 @@ pub struct Ctx {
     pub queue: Dispatcher<ObjectId>,
     /// What the groupware servers were last seen to hold.
     pub snapshots: Snapshots,
-    /// The servers.
     pub connections: Connections,
     /// Asks mail servers about recipients.
     pub probe: Arc<dyn RecipientProbe>,
-    /// What they said.
     pub answers: Answers,
-    /// Makes signing keys.
     pub keys: Arc<dyn KeyMaker>,
     /// The time of this machine, for stamps.
     pub clock: Arc<dyn Clock>,
     server_time: Arc<ServerTime>,
-    /// Randomness.
     pub random: Arc<dyn Random>,
-    /// Events.
     pub events: Events,
-    /// Metrics.
     pub metrics: Metrics,
     /// Namespace of the platform's Secrets.
     pub operator_namespace: String,
@@ -122,7 +115,6 @@ pub struct Parts {
 }
 
 impl Ctx {
-    /// From its parts.
     pub fn new(p: Parts) -> Self {
         Ctx {
             client: p.client,
@@ -175,7 +167,6 @@ impl Ctx {
         self.world.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Asks for passes.
     pub fn wake(&self, wakes: Wakeups) {
         for id in &wakes.gone {
             self.queue.forget(id);
@@ -272,7 +263,6 @@ impl Ctx {
         Api::namespaced(self.client.clone(), namespace)
     }
 
-    /// Publishes an Event.
     pub fn event<K: Resource<DynamicType = ()>>(&self, about: &K, reason: EventReason, note: impl Into<String>) {
         let type_ = if reason.is_warning() { EventType::Warning } else { EventType::Normal };
         let regarding: ObjectReference = about.object_ref(&());
@@ -359,7 +349,6 @@ impl Ctx {
 /// Pause before passes that take in many changes at once.
 const SOON: Duration = Duration::from_secs(1);
 
-/// `uid/resourceVersion`.
 fn version(meta: &ObjectMeta) -> String {
     format!("{}/{}", meta.uid.as_deref().unwrap_or_default(), meta.resource_version.as_deref().unwrap_or_default())
 }

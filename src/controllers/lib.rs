@@ -4,6 +4,7 @@
 //! decide alike, `kinds` a folder per kind: gather -> plan (pure) -> apply -> status, and the way out. `operator` puts them
 //! together.
 #![forbid(unsafe_code)]
+#![allow(missing_docs, reason = "read by those who change it: a name that says it all has no comment beside it")]
 
 /// Hands the kinds that the operator manages to a macro, with the name of their store. A new kind is one line here.
 macro_rules! with_kinds {

@@ -11,7 +11,6 @@ pub const MISSING: &str = "missing";
 /// Why an object cannot be ready now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NotReady {
-    /// For the condition.
     pub reason: Reason,
     /// For a person: names the object that is waited for and the step that helps.
     pub message: String,

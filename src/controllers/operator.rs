@@ -47,7 +47,6 @@ pub struct Environment {
     pub clock: Arc<dyn Clock>,
     /// The time of the API server.
     pub server_time: Arc<ServerTime>,
-    /// Randomness.
     pub random: Arc<dyn Random>,
     /// How groupware servers are reached.
     pub groupware: Arc<dyn ConnectGroupware>,
@@ -55,15 +54,12 @@ pub struct Environment {
     pub dns: Arc<dyn ConnectDns>,
     /// Asks mail servers about recipients.
     pub probe: Arc<dyn RecipientProbe>,
-    /// Makes signing keys.
     pub keys: Arc<dyn KeyMaker>,
-    /// What is counted.
     pub metrics: Metrics,
     /// Requests to backends, counted.
     pub requests: RequestMetrics,
     /// Whether it is ready.
     pub health: Health,
-    /// When to stop.
     pub shutdown: Shutdown,
 }
 
@@ -73,7 +69,6 @@ pub enum Error {
     /// A watch ended, which it never does.
     #[error("the watch of {0} ended")]
     Watch(&'static str),
-    /// A task panicked.
     #[error("a task of the operator failed: {0}")]
     Task(#[from] tokio::task::JoinError),
 }

@@ -89,6 +89,7 @@ where
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         let Target { verb, resource } = target(request.method(), request.uri());
+        let named = named(request.uri());
         let RequestLayer { metrics, timeout: limit, server_time } = self.layer.clone();
         let answer = self.inner.call(request);
         Box::pin(async move {
@@ -101,7 +102,7 @@ where
                     return Ok::<_, BoxError>(Response::from_parts(parts, Either::Right(body)));
                 }
                 let body = body.collect().await.map_err(Into::into)?.to_bytes();
-                is_proof = parts.status != StatusCode::NOT_FOUND || !is_about_one(verb) || names_an_object(&body);
+                is_proof = parts.status != StatusCode::NOT_FOUND || !is_about_one(verb) || is_not_there(&body, &named);
                 let response = Response::from_parts(parts, Either::Left(Full::new(body)));
                 Ok(response)
             })
@@ -130,13 +131,28 @@ fn is_about_one(verb: &str) -> bool {
     ["get", "update", "patch", "delete"].contains(&verb)
 }
 
-/// Whether the Status of a 404 names the object that is not there, as an API server says it of one. A proxy, a path that is
-/// not served (the CRD is gone) or an aggregated server that is away says 404 too, and means something else: only the
-/// former is proof that an object is gone (I2).
-fn names_an_object(body: &[u8]) -> bool {
+/// Plural and name of the object that a request is about; empty: it names none.
+fn named(uri: &Uri) -> (String, String) {
+    let parts: Vec<&str> = uri.path().split('/').filter(|part| !part.is_empty()).collect();
+    let rest = match parts.as_slice() {
+        ["api", _version, rest @ ..] | ["apis", _, _version, rest @ ..] => rest,
+        _ => &[],
+    };
+    match rest {
+        ["namespaces", _, plural, name, ..] => ((*plural).to_owned(), (*name).to_owned()),
+        [plural, name, ..] => ((*plural).to_owned(), (*name).to_owned()),
+        _ => Default::default(),
+    }
+}
+
+/// Whether the Status of a 404 says of the very object that it is not there, as an API server says it. A proxy, a path that is
+/// not served (the CRD is gone), an aggregated server that is away, a webhook that misses something of its own say 404 too,
+/// and mean something else: only the former is proof that an object is gone (I2).
+fn is_not_there(body: &[u8], (plural, name): &(String, String)) -> bool {
     let status: serde_json::Value = serde_json::from_slice(body).unwrap_or_default();
-    let named = status["details"]["name"].as_str().is_some_and(|name| !name.is_empty());
-    status["kind"] == "Status" && status["reason"] == "NotFound" && named
+    let details = &status["details"];
+    let same = !name.is_empty() && details["name"] == name.as_str() && details["kind"] == plural.as_str();
+    status["kind"] == "Status" && status["reason"] == "NotFound" && same
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -190,6 +206,8 @@ mod tests {
     fn only_a_404_that_names_the_object_is_proof() {
         for (body, proof) in [
             (r#"{"kind":"Status","reason":"NotFound","details":{"name":"alice","kind":"mailboxes"},"code":404}"#, true),
+            (r#"{"kind":"Status","reason":"NotFound","details":{"name":"bob","kind":"mailboxes"},"code":404}"#, false),
+            (r#"{"kind":"Status","reason":"NotFound","details":{"name":"alice","kind":"secrets"},"code":404}"#, false),
             (r#"{"kind":"Status","reason":"NotFound","details":{"kind":"mailboxes"},"code":404}"#, false),
             (r#"{"kind":"Status","reason":"NotFound","details":{"name":""},"code":404}"#, false),
             (r#"{"kind":"Status","reason":"NotFound","details":{},"code":404}"#, false),
@@ -199,7 +217,17 @@ mod tests {
             ("<html>Not Found</html>", false),
             ("", false),
         ] {
-            assert_eq!(names_an_object(body.as_bytes()), proof, "{body}");
+            let asked = named(&"/apis/mailtenant.dev/v1alpha1/namespaces/t/mailboxes/alice/status".parse().unwrap());
+            assert_eq!(is_not_there(body.as_bytes(), &asked), proof, "{body}");
+        }
+        for (path, plural, name) in [
+            ("/api/v1/namespaces/t", "namespaces", "t"),
+            ("/api/v1/namespaces/t/secrets/x?a=b", "secrets", "x"),
+            ("/apis/mailtenant.dev/v1alpha1/dnsbackends/pdns/status", "dnsbackends", "pdns"),
+            ("/apis/mailtenant.dev/v1alpha1/mailboxes", "", ""),
+            ("/version", "", ""),
+        ] {
+            assert_eq!(named(&path.parse().unwrap()), (plural.to_owned(), name.to_owned()), "{path}");
         }
         assert!(serde_json::from_slice::<serde_json::Value>(NOT_AN_ANSWER).is_ok_and(|s| s["code"] == 503));
     }

@@ -132,7 +132,7 @@ impl Fake {
             _ => "InternalError",
         };
         let body = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "message": "no", "reason": reason,
-            "code": code, "details": {"name": path.rsplit('/').next()}});
+            "code": code, "details": {"name": path.rsplit('/').next(), "kind": path.rsplit('/').nth(1)}});
         Response::builder().status(code).body(Full::from(body.to_string())).unwrap()
     }
 

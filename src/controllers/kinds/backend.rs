@@ -54,7 +54,6 @@ pub async fn examine<K: Backend>(ctx: &Ctx, draft: &mut Draft<K>) -> Result<Next
     }
 }
 
-/// See [`crate::pass::lifecycle::Lifecycle::orphaned`].
 pub async fn orphaned<K: Backend>(ctx: &Ctx, draft: &Draft<K>) -> Step<Cleanup<NotReady>> {
     if !draft.object.users(ctx).await?.is_empty() {
         let text = "it goes although it is still used: what is on it cannot be reached any more";
@@ -63,7 +62,6 @@ pub async fn orphaned<K: Backend>(ctx: &Ctx, draft: &Draft<K>) -> Step<Cleanup<N
     Ok(Cleanup::Done)
 }
 
-/// See [`crate::pass::lifecycle::Lifecycle::needed_by`].
 pub async fn needed_by<K: Backend>(ctx: &Ctx, draft: &Draft<K>) -> Step<Option<NotReady>> {
     let (names, (reason, kind)) = (draft.object.users(ctx).await?, K::USED_BY);
     Ok((!names.is_empty()).then(|| deletion::blocked(reason, kind, &names)))

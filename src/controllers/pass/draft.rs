@@ -22,7 +22,6 @@ pub struct Draft<K: WithStatus> {
     pub object: Arc<K>,
     /// All but the conditions.
     pub status: K::Status,
-    /// The conditions.
     pub conditions: Conditions,
     /// The conditions as the pass found them.
     pub before: Vec<Condition>,

@@ -33,7 +33,6 @@ pub enum Guard {
     WithdrawFirst,
     /// Children, by a live list, and whoever refers to the object.
     NeededBy,
-    /// `managementPolicy: Observe`.
     Observed,
     /// A mass loss is held: "not there" is no proof.
     MassLoss,

@@ -27,10 +27,8 @@ pub trait InDomain: WithStatus {
     /// Whether its own row is among those of its domain.
     fn is_among(&self, rows: &DomainSnapshot, domain: &DomainName) -> bool;
 
-    /// See [`Lifecycle::up`].
     fn up(ctx: &Ctx, id: &ObjectId, draft: &mut Draft<Self>) -> impl Future<Output = Step<Reached>> + Send;
 
-    /// See [`Lifecycle::stopped`].
     fn stopped(draft: &mut Draft<Self>, not_ready: &NotReady) {
         let _ = (draft, not_ready);
     }
@@ -41,7 +39,6 @@ pub trait InDomain: WithStatus {
         None
     }
 
-    /// See [`Lifecycle::remove`].
     fn remove(
         ctx: &Ctx,
         draft: &Draft<Self>,

@@ -30,7 +30,6 @@ pub const BACKEND_PASS: Duration = Duration::from_secs(300);
 
 /// A kind that has passes: any with a [`lifecycle::Lifecycle`], and the claims, which have neither status nor finalizer.
 pub trait HasPass {
-    /// One pass.
     fn pass(ctx: &Ctx, key: &NamespacedName) -> impl Future<Output = Next> + Send;
 }
 
@@ -51,7 +50,6 @@ macro_rules! by_kind {
 }
 with_kinds!(by_kind);
 
-/// All passes.
 pub struct Passes(pub Arc<Ctx>);
 
 impl Work<ObjectId> for Passes {

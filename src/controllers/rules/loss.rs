@@ -4,7 +4,6 @@ use crate::not_ready::NotReady;
 use mailtenant_api::mail_instance::MassLossState;
 use mailtenant_api::*;
 
-/// What is missing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Loss {
     /// Mailboxes that we made or took over and that are not there.

@@ -38,6 +38,24 @@ pub async fn release(ctx: &Ctx, server: &Groupware, domain: &DomainName) -> Step
     Ok(released)
 }
 
+/// The same of aliases that deliver to a mailbox that goes: those of objects that exist stay, and the mailbox waits for them.
+pub async fn release_aliases(ctx: &Ctx, server: &Groupware, aliases: &[Address]) -> Step<Vec<Address>> {
+    let failed = |error: BackendError| deletion::with_way_out(NotReady::backend(&server.label(), &error));
+    let domains: BTreeSet<&str> = aliases.iter().map(Address::domain).collect();
+    let mut released = vec![];
+    for domain in domains.into_iter().map(DomainName::from_server) {
+        let rows = server.server.read_domain(&domain).await.map_err(failed)?;
+        for (address, row) in rows.aliases.into_iter().filter(|(address, _)| aliases.contains(address)) {
+            if let Some(owner) = dead::<MailAlias>(ctx, row.owner, row.origin).await? {
+                kept(server.server.remove_alias(&owner, &address, Removal::Keep).await).map_err(failed)?;
+                released.push(address);
+            }
+        }
+        ctx.snapshots.stale(&server.uid, &domain).await;
+    }
+    Ok(released)
+}
+
 /// Whoever came first has done it.
 fn kept(done: Result<(), BackendError>) -> Result<(), BackendError> {
     match done {

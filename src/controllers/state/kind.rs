@@ -26,14 +26,11 @@ with_kinds!(kind_enum);
 /// One object: what a pass is about.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ObjectId {
-    /// Its kind.
     pub kind: Kind,
-    /// Its name.
     pub key: NamespacedName,
 }
 
 impl ObjectId {
-    /// From its parts.
     pub fn new(kind: Kind, key: NamespacedName) -> Self {
         ObjectId { kind, key }
     }

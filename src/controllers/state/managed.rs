@@ -13,9 +13,7 @@ use std::sync::Arc;
 
 /// Where the objects of a kind are kept. Made by the registration.
 pub trait Stored: Sized {
-    /// The kind.
     const KIND: Kind;
-    /// Its objects.
     fn store(world: &World) -> &Store<Self>;
     /// Its objects, to be changed.
     fn store_mut(world: &mut World) -> &mut Store<Self>;
@@ -44,7 +42,6 @@ pub trait Managed:
 }
 
 impl World {
-    /// An object.
     pub fn get<K: Managed>(&self, key: &NamespacedName) -> Option<Arc<K>> {
         K::store(self).get(key)
     }

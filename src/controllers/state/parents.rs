@@ -13,26 +13,21 @@ use std::sync::Arc;
 /// Instance and backend of a tenant object, checked.
 #[derive(Debug, Clone)]
 pub struct Instance {
-    /// The object.
     pub object: Arc<MailInstance>,
-    /// Its name.
     pub key: NamespacedName,
     /// Id at the backend; none while it is not provisioned.
     pub id: Option<TenantId>,
-    /// The backend.
     pub backend: Arc<GroupwareBackend>,
 }
 
 /// A domain with its instance, checked.
 #[derive(Debug, Clone)]
 pub struct Domain {
-    /// The object.
     pub object: Arc<MailDomain>,
     /// Key of the MailDomain.
     pub key: NamespacedName,
     /// The domain, in A-labels.
     pub name: DomainName,
-    /// Its instance.
     pub instance: Instance,
 }
 

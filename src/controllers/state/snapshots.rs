@@ -32,11 +32,9 @@ pub enum Since {
 }
 
 impl Since {
-    /// From now on.
     pub fn now() -> Self {
         Since::At(Instant::now())
     }
-    /// Now, if so.
     pub fn now_if(asked: bool) -> Self {
         if asked { Since::now() } else { Since::Ever }
     }

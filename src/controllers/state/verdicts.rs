@@ -8,11 +8,9 @@ use std::sync::Arc;
 /// What stands against an object.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
-    /// Nothing.
     Fits,
     /// The number that the instance allows is reached.
     Number {
-        /// What is counted.
         what: &'static str,
         /// How many are allowed.
         limit: u64,

@@ -24,7 +24,6 @@ pub struct Wakeups {
 }
 
 impl Wakeups {
-    /// Adds objects.
     pub fn add(&mut self, ids: impl IntoIterator<Item = ObjectId>, priority: Priority) {
         self.now.extend(ids.into_iter().map(|id| (id, priority)));
     }
@@ -102,19 +101,15 @@ pub fn domains_of(world: &World, instance: &NamespacedName) -> Vec<ObjectId> {
 
 /// What a child's parents and neighbours must hear of it, the same for mailboxes and aliases.
 pub struct Child<'a> {
-    /// Its domain.
     pub domain: NamespacedName,
-    /// Its local part.
     pub local_part: &'a str,
     /// It came, went, or became (un)ready.
     pub stands: bool,
     /// It came or went, or takes another part of what was booked.
     pub counts: bool,
-    /// It is gone.
     pub gone: bool,
 }
 
-/// Puts them in.
 pub fn child(world: &World, wakes: &mut Wakeups, own: &ObjectId, c: Child) {
     let domain = world.domains.get(&c.domain);
     if c.stands

@@ -15,9 +15,7 @@ use std::sync::Arc;
 /// Numbers of one domain, kept up with every change, so that a limit is looked up and not counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
-    /// Mailbox objects.
     pub mailboxes: u64,
-    /// Alias objects.
     pub aliases: u64,
     /// Sum of the quotas that mailboxes declare, in bytes. Wider than a quota: a sum that stops at its largest value is
     /// wrong for good once something is taken off it again.

@@ -60,14 +60,14 @@ impl Backend for GroupwareBackend {
 
 /// Tables and views that could not be brought up to date hold nothing up: what needs them is a missing capability.
 fn schema(conditions: &mut Conditions, behind: Option<&BackendError>) {
-    let type_ = ConditionType::SchemaUpToDate;
-    match behind {
-        None => conditions.set(type_, true, Reason::Succeeded, "tables and views are those of this release"),
+    let (good, reason, message) = match behind {
+        None => (true, Reason::Succeeded, "tables and views are those of this release".to_owned()),
         Some(error) => {
             let NotReady { reason, message, .. } = NotReady::backend("the database is not up to date", error);
-            conditions.set(type_, false, reason, format!("{message} Until then capabilities are missing."));
+            (false, reason, format!("{message} Until then capabilities are missing."))
         }
-    }
+    };
+    conditions.set(ConditionType::SchemaUpToDate, good, reason, message);
 }
 
 impl Lifecycle for GroupwareBackend {

@@ -33,18 +33,13 @@ pub enum Target {
 
 /// What is known, and the server to go to.
 pub struct Gathered {
-    /// What is known.
     pub facts: Facts,
-    /// The server.
     pub server: Groupware,
 }
 
-/// What is known.
 #[derive(Debug, Clone)]
 pub struct Facts {
-    /// The parents.
     pub domain: Domain,
-    /// The tenant.
     pub tenant: TenantId,
     /// The server's name for messages.
     pub label: String,
@@ -54,9 +49,7 @@ pub struct Facts {
     pub address: Address,
     /// Whether the numbers allow it.
     pub verdict: Verdict,
-    /// Its targets.
     pub targets: Vec<Target>,
-    /// Its row.
     pub row: Option<AliasRow>,
     /// Domains that the instance holds.
     pub own_domains: BTreeSet<DomainName>,
@@ -95,7 +88,6 @@ fn target(world: &World, own: &Domain, key: &NamespacedName, target: &mail_alias
     Target::Mailbox(Address::in_domain(&mailbox.spec.local_part, &a_label(&domain)))
 }
 
-/// Gathers.
 pub async fn gather(ctx: &Ctx, id: &ObjectId, alias: &MailAlias) -> Step<Gathered> {
     let domain_key = id.key.sibling(&alias.spec.domain_ref.name);
     let (domain, verdict, targets, own_domains, undeclared) = {

@@ -20,7 +20,6 @@ pub struct Plan {
     pub recreates: bool,
     /// Nothing may be written.
     pub observe: bool,
-    /// What differs.
     pub drift: Vec<String>,
     /// All that can be is done, and still it is not as declared.
     pub not_ready: Option<NotReady>,

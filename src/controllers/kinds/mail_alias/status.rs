@@ -28,7 +28,6 @@ pub fn fill(draft: &mut Draft<MailAlias>, done: Done) -> Reached {
     Reached::settled(message, done.not_ready)
 }
 
-/// Events of transitions.
 pub fn events(ctx: &Ctx, draft: &Draft<MailAlias>, done: &Done) {
     let (alias, old) = (draft.object.as_ref(), draft.object.status.clone().unwrap_or_default());
     if done.made == Some(Made::TakenOver) {

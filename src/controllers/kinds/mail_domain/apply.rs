@@ -19,7 +19,6 @@ use mailtenant_dns::converge::Converged;
 use mailtenant_groupware::{BackendError, DomainSnapshot, DomainWant, Holders, Made, Selector};
 use mailtenant_mail::merge;
 
-/// Does one thing.
 pub async fn act(pass: &mut Pass<'_>, action: Action) -> Step<()> {
     match action {
         Action::Claim => {

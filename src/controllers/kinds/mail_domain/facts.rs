@@ -84,7 +84,6 @@ pub struct Regular {
     pub label: String,
 }
 
-/// A groupware server.
 #[derive(Debug, Clone)]
 pub struct Server {
     /// Its name for messages.
@@ -111,9 +110,7 @@ pub struct Published {
 /// Records against what is declared, where nothing is written.
 #[derive(Debug, Clone, Default)]
 pub struct Compared {
-    /// For the status.
     pub records: Vec<RecordStatus>,
-    /// What differs.
     pub differing: BTreeSet<(Purpose, String)>,
 }
 

@@ -33,11 +33,9 @@ use mailtenant_runtime::store::NamespacedName;
 pub struct Pass<'a> {
     /// All that a pass has at hand.
     pub ctx: &'a Ctx,
-    /// The domain.
     pub id: &'a ObjectId,
     /// Its status under construction.
     pub p: &'a mut Progress,
-    /// Its name.
     pub name: DomainName,
     /// When it began. Whether a key is too old, or over, does not change on the way.
     pub now: Timestamp,
@@ -66,7 +64,6 @@ impl<'a> Pass<'a> {
         Seen { domain: &self.p.object, status: &self.p.status, now: self.now, facts: &self.facts }
     }
 
-    /// What comes next.
     pub fn plan(&self) -> Planned {
         plan::next(&self.seen())
     }
@@ -87,7 +84,6 @@ impl<'a> Pass<'a> {
         Ok(server.server.dkim().ok_or_else(|| keys::cannot_sign(&server.label()))?)
     }
 
-    /// The groupware server.
     pub fn server(&self) -> Step<&Groupware> {
         there(self.server.as_ref())
     }
@@ -97,7 +93,6 @@ impl<'a> Pass<'a> {
         there(self.zone.as_ref())
     }
 
-    /// The parents, checked.
     pub fn parents(&self) -> Step<Parents<'_>> {
         Ok(parents::check(&self.p.object, &self.name, there(self.facts.known.as_ref())?)?)
     }
@@ -129,7 +124,6 @@ impl<'a> Pass<'a> {
     }
 }
 
-/// Learns one thing.
 pub async fn learn(pass: &mut Pass<'_>, what: Observation) -> Step<()> {
     let ctx = pass.ctx;
     match what {

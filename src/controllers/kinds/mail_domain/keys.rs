@@ -105,7 +105,6 @@ pub struct KeyPlan {
 }
 
 impl KeyPlan {
-    /// For the records.
     pub fn public(&self) -> Vec<DkimPublic> {
         public(self.keys.iter().filter(|k| !self.over.contains(&k.selector)))
     }
@@ -131,13 +130,19 @@ pub fn plan(domain: &MailDomain, all: &[DkimRow], algorithms: &[DkimAlgorithm], 
     let before = |k: &DkimRow| known.iter().any(|s| s.selector == k.selector);
     // A new one that does not sign yet answers a further wish too: nobody has seen a signature of it.
     let signed = |k: &DkimRow| k.active || known.iter().any(|s| s.selector == k.selector && s.retired_at.is_some());
-    let replaced = |k: &DkimRow| (asked && before(k) && signed(k)) || aged(k, known, every, now);
+    let old = |k: &DkimRow| aged(k, known, every, now);
     let full = |a: &DkimAlgorithm| keys.iter().filter(|k| k.algorithm == *a).count() >= MOST;
-    let (full, make): (Vec<_>, Vec<_>) = missing(&keys, algorithms, replaced).into_iter().partition(full);
+    let mut make = missing(&keys, algorithms, |k| (asked && before(k) && signed(k)) || old(k));
+    let postponed = make.iter().any(full);
+    if postponed {
+        // The wish is for all of them at once: one algorithm alone would be replaced again and again while it waits.
+        make = missing(&keys, algorithms, old);
+        make.retain(|a| !full(a));
+    }
     let newest = newest(&keys, algorithms);
     let over = keys.iter().filter(|k| !newest.contains(&k.selector) && done_with(k, known, now));
     let over = over.map(|k| k.selector.clone()).collect();
-    KeyPlan { keys, make, postponed: !full.is_empty(), newest, over }
+    KeyPlan { keys, make, postponed, newest, over }
 }
 
 /// A selector that no key has or had lately.

@@ -167,6 +167,20 @@ fn whoever_asks_without_a_pause_gets_no_more_keys_than_there_may_be() {
 }
 
 #[test]
+fn a_wish_that_waits_for_one_algorithm_replaces_no_other() {
+    use DkimAlgorithm::{Ed25519, RSA2048};
+    let now = at("2026-11-26T12:00:00Z");
+    let mut keys: Vec<DkimRow> = (0..MOST).map(|n| key(&format!("r{n}"), RSA2048, n + 1 == MOST)).collect();
+    let known: Vec<DkimKeyStatus> = keys.iter().map(|k| active(&k.selector)).chain([active("e")]).collect();
+    let both = [RSA2048, Ed25519];
+    let made = plan(&domain(&known, Some("1"), None), &keys, &both, now);
+    assert_eq!((made.make, made.postponed), (vec![Ed25519], true), "an algorithm that has none gets one");
+    keys.push(key("e", Ed25519, true));
+    let made = plan(&domain(&known, Some("1"), None), &keys, &both, now);
+    assert_eq!((made.make, made.postponed), (vec![], true));
+}
+
+#[test]
 fn a_key_that_is_over_gets_no_record_and_one_that_is_the_newest_is_never_over() {
     use DkimAlgorithm::RSA2048;
     let now = at("2026-11-26T12:00:00Z");

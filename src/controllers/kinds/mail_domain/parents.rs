@@ -28,7 +28,6 @@ pub struct Known {
 }
 
 impl Known {
-    /// From the world.
     pub fn of(world: &World, id: &ObjectId, domain: &MailDomain) -> Self {
         let instance = parents::instance(world, &id.key.sibling(&domain.spec.instance_ref.name), false);
         let limit = instance.as_ref().map_or(Verdict::Fits, |i| limits::domain(world, &i.object, id));
@@ -41,11 +40,8 @@ impl Known {
 /// Parents that may be used.
 #[derive(Debug, Clone, Copy)]
 pub struct Parents<'a> {
-    /// The instance.
     pub instance: &'a Instance,
-    /// The tenant.
     pub tenant: &'a TenantId,
-    /// The DNSBackend.
     pub dns: &'a DNSBackend,
 }
 

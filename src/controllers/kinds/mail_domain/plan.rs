@@ -26,7 +26,6 @@ const PROOF: Duration = Duration::from_secs(30);
 /// Pause before DNS servers are asked again.
 const PROPAGATION: Duration = Duration::from_secs(5);
 
-/// What comes next.
 pub fn next(seen: &Seen<'_>) -> Planned {
     let mut notes = vec![];
     let next = life(seen, &mut notes).map_or_else(|next| next, Next::Ready);

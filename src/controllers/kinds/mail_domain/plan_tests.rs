@@ -145,7 +145,6 @@ fn prepared() -> Case {
     case
 }
 
-/// In short words.
 fn said(next: &Next) -> String {
     match next {
         Next::Learn(what) => format!("learn {what:?}"),

@@ -10,7 +10,6 @@ use mailtenant_dns::{RecordType, RrSet};
 use mailtenant_mail::merge::{Conflict, PreviousMx};
 use mailtenant_mail::records::{self, Dav, Discovery, DkimPublic, Dmarc, Input, Record};
 
-/// The wanted records.
 pub fn desired(domain: &MailDomain, name: &str, parents: &Parents<'_>, dkim: Vec<DkimPublic>) -> Vec<Record> {
     let spec = &domain.spec;
     let backend = &parents.instance.backend.spec;
@@ -74,13 +73,11 @@ pub fn visible(published: &Published) -> impl Iterator<Item = &(String, RecordTy
 pub struct Written<'a> {
     /// Name of the set.
     pub name: &'a str,
-    /// Its type.
     pub rtype: RecordType,
     /// All sets of the domain as the server has them.
     pub live: &'a [RrSet],
     /// Where they should come to.
     pub aim: &'a Aim<'a>,
-    /// The journal.
     pub journal: &'a [RecordStatus],
     /// The MX set to put back on deletion.
     pub previous: &'a Option<PreviousMx>,

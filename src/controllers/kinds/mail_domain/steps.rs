@@ -11,11 +11,9 @@ use mailtenant_groupware::Selector;
 pub struct Planned {
     /// For the status. They are given again each time.
     pub notes: Vec<Note>,
-    /// What comes next.
     pub next: Next,
 }
 
-/// What comes next.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Next {
     /// Something must be known first.
@@ -28,7 +26,6 @@ pub enum Next {
     Ready(String),
 }
 
-/// Something to learn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Observation {
     /// Whether the regular look at the rows is due.
@@ -56,7 +53,6 @@ pub enum Observation {
     },
     /// Whether what is missing may be made again.
     Loss,
-    /// The signing keys.
     Keys,
     /// Whether every authoritative server shows what was written.
     Shown(Part),
@@ -68,7 +64,6 @@ pub enum Observation {
     Compared,
 }
 
-/// Something to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
     /// Takes the name, and looks who else holds one above or below.
@@ -77,11 +72,8 @@ pub enum Action {
     NoteVerified,
     /// Makes the domain at the groupware server.
     Provision,
-    /// Makes signing keys.
     MakeKeys(Vec<DkimAlgorithm>),
-    /// Writes records.
     Publish {
-        /// Which.
         part: Part,
         /// Whether MX may be made ours.
         switch_mx: bool,
@@ -94,12 +86,10 @@ pub enum Action {
     RemoveKey(Selector),
 }
 
-/// Which records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Part {
     /// All but MX; MX too where it is ours already.
     Records,
-    /// MX too.
     Mx,
 }
 
@@ -144,13 +134,10 @@ pub enum Note {
     Handled(Option<String>),
     /// Where the domain is on its way.
     State(DomainState),
-    /// A condition.
     Condition(ConditionType, bool, Reason, String),
-    /// What differs.
     Drift(Vec<String>),
     /// How the domain came to be ours.
     Ownership(Ownership),
-    /// Signing keys.
     Keys(Vec<DkimKeyStatus>),
     /// The wish for new keys that is handled.
     Rotated(String),

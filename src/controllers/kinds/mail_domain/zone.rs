@@ -10,7 +10,6 @@ use std::sync::Arc;
 pub enum Zone {
     /// By us, at a DNS server.
     Managed {
-        /// The server.
         dns: Dns,
         /// The zone that holds the name.
         name: String,
@@ -31,7 +30,6 @@ impl Zone {
         }
     }
 
-    /// For messages.
     pub fn label(&self) -> String {
         match self {
             Zone::Managed { dns, .. } => dns.label(),

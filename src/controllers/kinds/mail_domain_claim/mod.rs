@@ -54,7 +54,6 @@ async fn drop_claim(ctx: &Ctx, claim: &MailDomainClaim) -> Result<(), kube::Erro
 pub enum Holder {
     /// The one who asks.
     Us,
-    /// Somebody else.
     Other(ClaimOwner),
 }
 

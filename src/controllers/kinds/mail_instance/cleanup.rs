@@ -34,7 +34,6 @@ pub async fn domains(ctx: &Ctx, instance: &MailInstance) -> Result<Option<NotRea
     Ok((!names.is_empty()).then(blocked))
 }
 
-/// `managementPolicy: Observe`.
 pub async fn observed(ctx: &Ctx, draft: &Draft<MailInstance>, above: &Above) -> Step<Option<Cleanup<NotReady>>> {
     let instance = draft.object.as_ref();
     if instance.spec.management_policy != ManagementPolicy::Observe {

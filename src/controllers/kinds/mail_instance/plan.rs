@@ -7,7 +7,6 @@ use mailtenant_api::*;
 use mailtenant_groupware::{Capability, TenantRow};
 use std::collections::BTreeSet;
 
-/// What is known.
 #[derive(Debug, Clone)]
 pub struct Facts {
     /// The tenant as the server has it.
@@ -27,7 +26,6 @@ pub struct Facts {
 /// What is to be done.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plan {
-    /// At the server.
     pub action: Action,
     /// What differs, of an instance that is only looked at.
     pub drift: Vec<String>,
@@ -49,7 +47,6 @@ pub enum Action {
     },
 }
 
-/// Plans.
 pub fn plan(instance: &MailInstance, seen: &Facts) -> Result<Plan, NotReady> {
     let booked = crate::state::derived::bytes(&instance.spec.storage);
     // Lowered below what mailboxes were given: what they have stays theirs until their quotas are lowered.

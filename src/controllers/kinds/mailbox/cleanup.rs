@@ -6,6 +6,7 @@ use crate::ctx::{Ctx, Step};
 use crate::not_ready::NotReady;
 use crate::pass::deletion;
 use crate::pass::draft::Draft;
+use crate::rules::undeclared;
 use crate::state::derived::{declared_local_part, owner_uid};
 use crate::state::kind::{Kind, ObjectId};
 use crate::state::parents::Domain;
@@ -46,11 +47,8 @@ pub async fn remove(ctx: &Ctx, draft: &Draft<Mailbox>, domain: &Domain, server: 
     let ours = |rows: &DomainSnapshot| rows.mailbox_is_of(&address, &own);
     let ours = ctx.rows(server, &domain.key, &domain.name, Since::Ever, ours);
     let ours = ours.await.map_err(|e| deletion::with_way_out(NotReady::backend(&server.label(), &e)))?;
-    let referenced = if ours { referenced(ctx, server, &domain.key, &address).await } else { Ok(None) };
-    match referenced {
-        Ok(None) => {}
-        Ok(Some(not_ready)) => return Ok(Cleanup::Waiting(not_ready)),
-        Err(error) => return Ok(deletion::failed(ctx, server, &error)),
+    if ours && let Some(waiting) = referenced(ctx, mailbox, server, &domain.key, &address).await? {
+        return Ok(waiting);
     }
     let policy = mailbox.spec.deletion_policy.unwrap_or(domain.instance.object.spec.deletion_policy);
     let result = match policy {
@@ -80,13 +78,24 @@ pub async fn remove(ctx: &Ctx, draft: &Draft<Mailbox>, domain: &Domain, server: 
 /// Aliases that deliver to the mailbox at the backend: their passes come first, whether it is destroyed or kept (I1).
 async fn referenced(
     ctx: &Ctx,
+    mailbox: &Mailbox,
     server: &Groupware,
     domain: &NamespacedName,
     address: &Address,
-) -> Result<Option<NotReady>, BackendError> {
+) -> Step<Option<Cleanup<NotReady>>> {
     // An alias that was pointed elsewhere still names the mailbox at the backend until its own pass: the backend's
     // word counts, else its mail bounces.
-    let aliases = server.server.aliases_to(address).await?;
+    let mut aliases = match server.server.aliases_to(address).await {
+        Ok(aliases) => aliases,
+        Err(error) => return Ok(Some(deletion::failed(ctx, server, &error))),
+    };
+    if !aliases.is_empty() {
+        let released = undeclared::release_aliases(ctx, server, &aliases).await?;
+        if !released.is_empty() {
+            ctx.event(mailbox, EventReason::Retained, undeclared::words(&released));
+            aliases.retain(|a| !released.contains(a));
+        }
+    }
     if !aliases.is_empty() {
         let mut wakes = wakeups::Wakeups::default();
         {
@@ -104,7 +113,7 @@ async fn referenced(
         }
         ctx.wake(wakes);
         let not_ready = deletion::blocked(Reason::ReferencedByAlias, "at the backend, the alias", &aliases);
-        return Ok(Some(NotReady { next: Next::Retry, ..not_ready }));
+        return Ok(Some(Cleanup::Waiting(NotReady { next: Next::Retry, ..not_ready })));
     }
     Ok(None)
 }

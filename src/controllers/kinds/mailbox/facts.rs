@@ -14,18 +14,14 @@ use mailtenant_groupware::{Address, Capability, DomainName, MailboxRow, TenantId
 use serde_json::json;
 use std::collections::BTreeSet;
 
-/// What is known.
 #[derive(Debug, Clone)]
 pub struct Facts {
-    /// The parents.
     pub domain: Domain,
-    /// The tenant.
     pub tenant: TenantId,
     /// The server's name for messages.
     pub label: String,
     /// What the server can do.
     pub capabilities: BTreeSet<Capability>,
-    /// Its address.
     pub address: Address,
     /// How to reach the services.
     pub settings: ClientSettings,
@@ -35,11 +31,9 @@ pub struct Facts {
     pub within_storage: bool,
     /// Quota that is asked for, in bytes.
     pub quota: u64,
-    /// Its row.
     pub row: Option<MailboxRow>,
     /// Whether what a predecessor had is taken over.
     pub recovery: Recovery,
-    /// The credentials Secret.
     pub credentials: SecretSeen,
     /// [`declared`] of the Secret that is named as source of the password; none if it is not there.
     pub source: Option<String>,
@@ -63,7 +57,6 @@ pub struct Recovery {
 /// Where the password comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Source {
-    /// The credentials Secret.
     Generated,
     /// A key of a Secret, plain.
     Plain(SecretKeyRef),
@@ -88,9 +81,7 @@ pub enum SecretSeen {
     /// The operator wrote it for a Mailbox of this name, and no longer existing: it was restored, or its owner was removed
     /// by force.
     Predecessor,
-    /// It is ours.
     Own {
-        /// `uid/resourceVersion`.
         version: String,
         /// Which access data it holds.
         mark: Option<String>,

@@ -23,9 +23,7 @@ use std::collections::BTreeSet;
 
 /// What is known, and the server to go to.
 pub struct Gathered {
-    /// What is known.
     pub facts: Facts,
-    /// The server.
     pub server: Groupware,
 }
 
@@ -81,7 +79,6 @@ fn known(world: &mut World, id: &ObjectId, mailbox: &Mailbox, right: Option<&str
     })
 }
 
-/// Gathers.
 pub async fn gather(ctx: &Ctx, id: &ObjectId, mailbox: &Mailbox) -> Step<Gathered> {
     let right = ctx.right_secret(&id.key.sibling(credentials_secret(mailbox)));
     let Known { domain, verdict, within_storage, quota, credentials, source, own_domains, undeclared } =

@@ -84,7 +84,6 @@ pub struct Done {
     pub password_unknown: bool,
     /// What differs, where nothing may be written.
     pub drift: Vec<String>,
-    /// Its address.
     pub address: Address,
     /// How to reach the services.
     pub settings: ClientSettings,

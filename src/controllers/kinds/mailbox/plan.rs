@@ -17,7 +17,6 @@ pub enum SecretAction {
     Keep,
     /// Somebody else may have written it: read it, and put the access data back if they differ.
     Check,
-    /// Make it.
     Create,
     /// Make it without a password: the mailbox is taken over with the one that it has, and nobody can read that.
     CreateWithoutPassword,
@@ -56,7 +55,6 @@ pub struct Ensure {
     pub settings: MailboxSettings,
     /// What the server has now.
     pub row: RowPlan,
-    /// The credentials Secret.
     pub secret: SecretAction,
     /// Where the password comes from.
     pub source: Source,
