@@ -79,7 +79,7 @@ fn input(dmarc: DmarcPolicy, selector: &str, include: &str) -> Input {
             public: selector.to_uppercase(),
         }],
         dmarc: Some(Dmarc { policy: dmarc, report_to: vec![] }),
-        tls_rpt: vec!["mailto:t@p.example".into()],
+        tls_rpt: vec![],
         discovery: None,
     }
 }
@@ -616,7 +616,8 @@ fn whoever_only_looks_owns_nothing_and_forgets_nothing() {
 /// Records of others in the place of those for client discovery are reported and stay, and hold nothing up.
 #[test]
 fn client_discovery_of_others_holds_nothing_up() {
-    let input = Input { discovery: Some(Discovery::default()), ..input(DmarcPolicy::Reject, "s1", "_spf.p.example") };
+    let discovery = Some(Discovery::default());
+    let input = Input { discovery, ..input(DmarcPolicy::Reject, "s1", "_spf.p.example") };
     let mut dns = Dns::default();
     let (imaps, pop3) = (format!("_imaps._tcp.{Z}"), format!("_pop3._tcp.{Z}"));
     dns.put(&imaps, RecordType::SRV, 60, vec!["0 1 993 imap.old.example.".into()]);

@@ -171,7 +171,9 @@ fn a_wish_that_waits_for_one_algorithm_replaces_no_other() {
     use DkimAlgorithm::{Ed25519, RSA2048};
     let now = at("2026-11-26T12:00:00Z");
     let mut keys: Vec<DkimRow> = (0..MOST).map(|n| key(&format!("r{n}"), RSA2048, n + 1 == MOST)).collect();
-    let known: Vec<DkimKeyStatus> = keys.iter().map(|k| active(&k.selector)).chain([active("e")]).collect();
+    let retired = |k: &DkimRow| (!k.active).then(|| "2026-11-26T11:00:00Z".to_owned());
+    let status = |k: &DkimRow| DkimKeyStatus { retired_at: retired(k), ..active(&k.selector) };
+    let known: Vec<DkimKeyStatus> = keys.iter().map(status).chain([active("e")]).collect();
     let both = [RSA2048, Ed25519];
     let made = plan(&domain(&known, Some("1"), None), &keys, &both, now);
     assert_eq!((made.make, made.postponed), (vec![Ed25519], true), "an algorithm that has none gets one");

@@ -113,10 +113,39 @@ impl Draft<MailDomain> {
 
     /// Until when resolvers may send mail here, once MX is seen to have left now.
     pub fn mx_is_cached_until(&self, now: jiff::Timestamp) -> String {
-        let dns = self.status.dns.clone().unwrap_or_default();
-        let ttl = dns.mx_ttl.unwrap_or(i64::from(self.object.spec.dns.ttl)).max(1);
-        let until = stamp_after(now + jiff::SignedDuration::from_secs(ttl));
-        let readable = |old: &String| old.parse::<jiff::Timestamp>().is_ok();
-        dns.mx_cached_until.filter(readable).filter(|old| *old > until).unwrap_or(until)
+        cached_until(&self.status.dns.clone().unwrap_or_default(), self.object.spec.dns.ttl, now)
+    }
+}
+
+/// The longest TTL counts, not the last: what a resolver took while MX had a longer one is there until that is over.
+fn cached_until(dns: &DomainDnsStatus, declared: i32, now: jiff::Timestamp) -> String {
+    let ttl = dns.mx_ttl.unwrap_or(i64::from(declared)).max(1);
+    let until = stamp_after(now + jiff::SignedDuration::from_secs(ttl));
+    let at = |text: &str| text.parse::<jiff::Timestamp>().ok();
+    dns.mx_cached_until.clone().filter(|old| at(old).is_some() && at(old) > at(&until)).unwrap_or(until)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn draining_lasts_for_the_longest_ttl() {
+        let now: jiff::Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
+        for (ttl, known, until, why) in [
+            (Some(60), None, "2026-01-01T00:01:00Z", "the TTL that MX had last"),
+            (None, None, "2026-01-01T01:00:00Z", "the declared one, where none was noted"),
+            (Some(60), Some("2026-01-02T00:00:00Z"), "2026-01-02T00:00:00Z", "it had a longer one before"),
+            (Some(60), Some("2025-12-31T00:00:00Z"), "2026-01-01T00:01:00Z", "that one is over"),
+            (Some(60), Some("soon"), "2026-01-01T00:01:00Z", "nobody can read it"),
+            (Some(-5), None, "2026-01-01T00:00:01Z", "never at once"),
+        ] {
+            let dns = DomainDnsStatus {
+                mx_ttl: ttl,
+                mx_cached_until: known.map(str::to_owned),
+                ..DomainDnsStatus::default()
+            };
+            assert_eq!(cached_until(&dns, 3600, now), until, "{why}");
+        }
     }
 }

@@ -183,3 +183,47 @@ pub fn not_there(from: &SecretKeyRef) -> NotReady {
     let text = format!("Secret {} is not there: create it with the key {}", from.name, from.key);
     NotReady::waiting(Reason::SecretNotFound, text)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixtures;
+    use serde_json::Value;
+
+    #[test]
+    fn only_a_secret_that_this_very_mailbox_owns_is_its_own() {
+        let mailbox = fixtures::mailbox(json!({}), json!({}));
+        let owner = |kind: &str, name: &str, uid: &str| {
+            let api = if kind == "Mailbox" { API_VERSION } else { "v1" };
+            json!({"apiVersion": api, "kind": kind, "name": name, "uid": uid})
+        };
+        let secret = |owners: Value, marked: bool| -> SecretMeta {
+            let notes = if marked { json!({MARK: "m"}) } else { json!({}) };
+            let meta = json!({"name": "alice-mail", "uid": "s", "resourceVersion": "7", "ownerReferences": owners, "annotations": notes});
+            serde_json::from_value(json!({"metadata": meta})).unwrap()
+        };
+        let own = || owner("Mailbox", "alice", "uid-alice");
+        let old = || owner("Mailbox", "alice", "uid-of-before");
+        for (owners, marked, seen, why) in [
+            (json!([own()]), true, "own", "ours"),
+            (json!([own()]), false, "own", "ours, whatever became of its annotations"),
+            (json!([owner("Secret", "x", "u"), own()]), true, "own", "one of two owners"),
+            (json!([]), false, "foreign", "somebody made it"),
+            (json!([owner("Mailbox", "bob", "uid-bob")]), true, "foreign", "of another Mailbox"),
+            (json!([owner("Secret", "alice", "u")]), true, "foreign", "of another kind"),
+            (json!([old(), owner("Secret", "x", "u")]), true, "foreign", "somebody else owns it too"),
+            (json!([old()]), false, "foreign", "nothing says that the operator wrote it"),
+            (json!([old()]), true, "predecessor", "of a Mailbox of this name"),
+            (json!([]), true, "predecessor", "a backup has lost its owner"),
+        ] {
+            let is = match SecretSeen::of(Some(&secret(owners, marked)), &mailbox, None) {
+                SecretSeen::Missing => "missing",
+                SecretSeen::Foreign => "foreign",
+                SecretSeen::Predecessor => "predecessor",
+                SecretSeen::Own { .. } => "own",
+            };
+            assert_eq!(is, seen, "{why}");
+        }
+        assert_eq!(SecretSeen::of(None, &mailbox, None), SecretSeen::Missing);
+    }
+}
