@@ -4,7 +4,7 @@
 
 use super::table::{Row, WIRES, Wire, carried_out, optional, reasons};
 use super::wired::{TENANT, Wired};
-use crate::harness::kubectl::{conditions, is_ready};
+use crate::harness::kubectl::{condition_of, conditions, is_ready};
 use crate::harness::proxy::Fault;
 use crate::harness::world::groupware_backend;
 use crate::harness::{dns, eventually, mail, secs};
@@ -333,8 +333,8 @@ impl Life {
         self.until(Step::Creation, |t| {
             Box::pin(async {
                 let object = t.w.k.get("GroupwareBackend", &format!("{}-new", t.w.ns)).await.ok_or("gone")?;
-                let can = object["status"]["capabilities"].as_array().map_or(0, Vec::len);
-                if is_ready(&object) && can > 8 { Ok(()) } else { Err(conditions(&object)) }
+                let all = condition_of(&object, "SchemaUpToDate").is_some_and(|c| c["status"] == "True");
+                if is_ready(&object) && all { Ok(()) } else { Err(conditions(&object)) }
             })
         })
         .await;
