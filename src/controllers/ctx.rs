@@ -5,6 +5,7 @@ use crate::connections::Connections;
 use crate::not_ready::NotReady;
 use crate::rules::loss;
 use crate::state::answers::Answers;
+use crate::state::blocked::Blocked;
 use crate::state::derived::declared_local_part;
 use crate::state::kind::{Kind, ObjectId};
 use crate::state::managed::Managed;
@@ -72,6 +73,7 @@ pub struct Ctx {
     /// Asks mail servers about recipients.
     pub probe: Arc<dyn RecipientProbe>,
     pub answers: Answers,
+    pub blocked: Blocked,
     pub keys: Arc<dyn KeyMaker>,
     /// The time of this machine, for stamps.
     pub clock: Arc<dyn Clock>,
@@ -124,6 +126,7 @@ impl Ctx {
             connections: p.connections,
             probe: p.probe,
             answers: Answers::default(),
+            blocked: Blocked::default(),
             keys: p.keys,
             clock: p.clock,
             server_time: p.server_time,

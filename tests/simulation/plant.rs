@@ -35,11 +35,13 @@ pub enum Bug {
     TakesNothingOver,
     /// Of the authoritative servers only the primary is asked (I7, signatures).
     AsksPrimaryOnly,
+    /// The annotation `orphan` lets go what no backend blocks (I2).
+    OrphansAtOnce,
 }
 
 impl Bug {
     /// Each, and the properties by which it is seen.
-    pub const ALL: [(Bug, &str); 12] = [
+    pub const ALL: [(Bug, &str); 13] = [
         (Bug::CleanupErrorIsDone, "I1 I2 I3 I9 I10"),
         (Bug::EnsureErrorIsDone, "I3 I4 I9 I10 end"),
         (Bug::AlwaysAdopts, "I3"),
@@ -52,6 +54,7 @@ impl Bug {
         (Bug::OwnClockOnly, "I7"),
         (Bug::TakesNothingOver, "end"),
         (Bug::AsksPrimaryOnly, "I7 signature"),
+        (Bug::OrphansAtOnce, "I1 I2 I8 I9"),
     ];
 }
 
