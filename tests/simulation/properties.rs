@@ -421,6 +421,8 @@ impl Properties {
                 let near = holders.iter().find(|(n, other)| {
                     (n.ends_with(&format!(".{}", d.row.name)) || d.row.name.ends_with(&format!(".{n}")))
                         && tenant(other) != tenant(owner)
+                        // Left at a server that another one stood in for while its object went.
+                        && ![owner, *other].iter().any(|o| w.notes.forced.contains(*o))
                 });
                 if let Some((name, _)) = near {
                     return Err(format!("I9: {} and {name} are provisioned for two tenants", d.row.name));
