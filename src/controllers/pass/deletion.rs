@@ -57,8 +57,8 @@ pub fn failed(ctx: &Ctx, server: &Groupware, error: &BackendError) -> Cleanup<No
 /// The server keeps a domain or a tenant because of rows below it, and no object for them is here.
 pub fn left_below(label: &str, what: &str) -> NotReady {
     let text = format!(
-        "{label}: {what}, and their objects are not here: it is looked at again. If they no longer exist anywhere the platform \
-         team has to remove what they left there (docs/operations.md, \"Freeing a name\")."
+        "{label}: {what}. It is looked at again. Where objects that no longer exist left it there, the platform team has to \
+         remove it (docs/operations.md, \"Freeing a name\")."
     );
     with_way_out(NotReady::retry(Reason::ExistsAtBackend, text))
 }
