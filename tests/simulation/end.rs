@@ -80,7 +80,15 @@ pub fn blocked(d: &Declared) -> bool {
     let bad = |backend: Option<&serde_json::Value>| backend.is_none_or(|b| condition(b, "Ready").0 != "True");
     let parents = d.instance().is_none() || (d.key.res != "mailinstances" && d.domain().is_none());
     let dns = d.key.res == "maildomains" && (bad(d.dns_backend()) || no_dns(d));
-    parents || !reachable(d) || bad(d.backend()) || dns || held_by_mass_loss(d)
+    parents || !reachable(d) || bad(d.backend()) || dns || held_by_mass_loss(d) || left_below(d)
+}
+
+/// Whether the tenant of an instance has domains at the server whose objects were taken away by force.
+fn left_below(d: &Declared) -> bool {
+    let Some(s) = d.server().filter(|_| d.key.res == "mailinstances") else { return false };
+    let tenant = s.tenant(uid(d.object)).map(|t| t.id);
+    let dead = |owner: Option<&str>| owner.is_some_and(|o| d.world.by_uid(o).is_none());
+    tenant.is_some() && s.domains.values().any(|x| x.row.tenant == tenant && dead(x.row.owner.as_deref()))
 }
 
 /// Whether the DNS server of a domain cannot be used, whatever is in it.
