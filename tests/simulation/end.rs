@@ -330,9 +330,10 @@ fn causes(d: &Declared) -> BTreeSet<&'static str> {
             match text(t, "/mailboxRef/name") {
                 "" => drop(why.insert("ExternalForwardingDenied")),
                 name => match d.mailbox_named(name) {
-                    None => drop(why.insert("MailboxNotFound")),
+                    // A catch-all takes its address, so that mail would loop.
+                    None => why.extend(["MailboxNotFound", "InvalidSpec"]),
                     Some(m) if condition(m.object, "Ready").0 != "True" || deleting(m.object) => {
-                        why.extend(["MailboxNotReady", "MailboxNotFound"])
+                        why.extend(["MailboxNotReady", "MailboxNotFound", "InvalidSpec"])
                     }
                     _ => {}
                 },
@@ -561,6 +562,8 @@ fn gone(d: &Declared) -> Result<(), String> {
         .chain(if late { vec!["Draining"] } else { vec![] })
         .chain(if held { vec!["MassLossHeld", "Draining"] } else { vec![] })
         .chain(above.then_some("Draining"))
+        // It was held, and nobody can count anew.
+        .chain(d.instance().filter(|i| text(i.object, "/status/massLoss") == "Held").map(|_| "MassLossHeld"))
         .chain(d.domain().is_none().then_some("DomainNotFound"))
         .chain(d.instance().is_none().then_some("InstanceNotFound"))
         .collect();
