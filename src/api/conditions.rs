@@ -160,6 +160,65 @@ words! {
     }
 }
 
+impl Reason {
+    /// Whether the cause lies at a backend, or at what leads to it. A deletion that waits for such a reason may wait for
+    /// ever: there, and nowhere else, the annotation `mailtenant.dev/orphan` counts. All else ends by itself, or by a change
+    /// of an object, for which the message of the reason asks.
+    pub fn lies_at_a_backend(self) -> bool {
+        match self {
+            // The backend, its object, its Secret, or what is on it.
+            Reason::BackendNotFound
+            | Reason::BackendNotAllowed
+            | Reason::BackendUnreachable
+            | Reason::BackendUnauthorized
+            | Reason::BackendRejected
+            | Reason::Unsupported
+            | Reason::ZoneNotFound
+            | Reason::ExistsAtBackend
+            | Reason::SecretNotFound
+            | Reason::SecretInvalid
+            | Reason::MassLossHeld => true,
+            // A parent that was removed by force: nothing says any more where the object is.
+            Reason::InstanceNotFound | Reason::DomainNotFound => true,
+            // Others go first, or resolvers may still send mail here.
+            Reason::HasInstances
+            | Reason::HasDomains
+            | Reason::HasMailboxes
+            | Reason::HasAliases
+            | Reason::ReferencedByAlias
+            | Reason::Draining => false,
+            // Somebody said that nothing is to be done, and can take that back.
+            Reason::Paused | Reason::Drifted => false,
+            // It is tried again, or somebody corrects an object.
+            Reason::Succeeded
+            | Reason::Progressing
+            | Reason::Deleting
+            | Reason::Undecodable
+            | Reason::InvalidSpec
+            | Reason::KubernetesError
+            | Reason::TimedOut
+            | Reason::InternalError => false,
+            // Nothing that a deletion waits for.
+            Reason::MailboxNotFound
+            | Reason::InstanceNotReady
+            | Reason::DomainNotReady
+            | Reason::MailboxNotReady
+            | Reason::QuotaExceeded
+            | Reason::LimitExceeded
+            | Reason::AddressInUse
+            | Reason::DomainClaimed
+            | Reason::OwnershipUnproven
+            | Reason::DNSConflict
+            | Reason::AwaitingApproval
+            | Reason::AwaitingFirstAddress
+            | Reason::AwaitingAcceptance
+            | Reason::DNSPropagating
+            | Reason::SecretNotOwned
+            | Reason::ExternalForwardingDenied => false,
+        }
+    }
+}
+
 impl ConditionType {
     /// All types, in the order of the documentation.
     pub const ALL: &'static [ConditionType] = &[

@@ -5,6 +5,7 @@ use crate::connections::Connections;
 use crate::not_ready::NotReady;
 use crate::rules::loss;
 use crate::state::answers::Answers;
+use crate::state::blocked::Blocked;
 use crate::state::derived::declared_local_part;
 use crate::state::kind::{Kind, ObjectId};
 use crate::state::lookups::Lookups;
@@ -75,6 +76,7 @@ pub struct Ctx {
     pub answers: Answers,
     /// What DNS servers said a moment ago.
     pub lookups: Lookups,
+    pub blocked: Blocked,
     pub keys: Arc<dyn KeyMaker>,
     /// The time of this machine, for stamps.
     pub clock: Arc<dyn Clock>,
@@ -128,6 +130,7 @@ impl Ctx {
             probe: p.probe,
             answers: Answers::default(),
             lookups: Lookups::default(),
+            blocked: Blocked::default(),
             keys: p.keys,
             clock: p.clock,
             server_time: p.server_time,

@@ -74,6 +74,28 @@ fn idle(w: &World) -> Result<(), String> {
     Ok(())
 }
 
+/// Whether a backend may block the deletion of an object: it cannot be reached, its object says so, a parent is gone, or a
+/// mass loss is held.
+pub fn blocked(d: &Declared) -> bool {
+    let bad = |backend: Option<&serde_json::Value>| backend.is_none_or(|b| condition(b, "Ready").0 != "True");
+    let parents = d.instance().is_none() || (d.key.res != "mailinstances" && d.domain().is_none());
+    let dns = d.key.res == "maildomains" && (bad(d.dns_backend()) || no_dns(d));
+    parents || !reachable(d) || bad(d.backend()) || dns || held_by_mass_loss(d) || left_below(d)
+}
+
+/// Whether the tenant of an instance has domains at the server whose objects were taken away by force.
+fn left_below(d: &Declared) -> bool {
+    let Some(s) = d.server().filter(|_| d.key.res == "mailinstances") else { return false };
+    let tenant = s.tenant(uid(d.object)).map(|t| t.id);
+    let dead = |owner: Option<&str>| owner.is_some_and(|o| d.world.by_uid(o).is_none());
+    tenant.is_some() && s.domains.values().any(|x| x.row.tenant == tenant && dead(x.row.owner.as_deref()))
+}
+
+/// Whether the DNS server of a domain cannot be used, whatever is in it.
+fn no_dns(d: &Declared) -> bool {
+    causes_of_dns(d).iter().any(|why| *why != "DNSConflict")
+}
+
 /// Whether the operator can reach what the object is on.
 pub fn reachable(d: &Declared) -> bool {
     causes_of_backend(d).is_empty()
@@ -316,9 +338,10 @@ fn causes(d: &Declared) -> BTreeSet<&'static str> {
             match text(t, "/mailboxRef/name") {
                 "" => drop(why.insert("ExternalForwardingDenied")),
                 name => match d.mailbox_named(name) {
-                    None => drop(why.insert("MailboxNotFound")),
+                    // A catch-all takes its address, so that mail would loop.
+                    None => why.extend(["MailboxNotFound", "InvalidSpec"]),
                     Some(m) if condition(m.object, "Ready").0 != "True" || deleting(m.object) => {
-                        why.extend(["MailboxNotReady", "MailboxNotFound"])
+                        why.extend(["MailboxNotReady", "MailboxNotFound", "InvalidSpec"])
                     }
                     _ => {}
                 },
@@ -336,8 +359,17 @@ fn booked(i: &Declared) -> u64 {
 }
 
 fn mailbox(d: &Declared, why: &mut BTreeSet<&'static str>) {
-    if at(d.object, "/spec/forwarding/to").is_some() {
+    if let Some(to) = at(d.object, "/spec/forwarding/to").and_then(serde_json::Value::as_array) {
         why.insert("ExternalForwardingDenied");
+        // An address of an own domain that nobody has any more.
+        let w = d.world;
+        let had = |a: &serde_json::Value| {
+            let mut all = Declared::all(w, "mailboxes").chain(Declared::all(w, "mailaliases"));
+            all.any(|o| o.address().as_deref() == a.as_str())
+        };
+        if !to.iter().all(had) {
+            why.insert("InvalidSpec");
+        }
     }
     let name = match text(d.object, "/spec/credentialsSecret") {
         "" => format!("{}-mail", d.key.name),
@@ -363,9 +395,6 @@ fn mailbox(d: &Declared, why: &mut BTreeSet<&'static str>) {
 }
 
 fn there(d: &Declared) -> Result<(), String> {
-    if w_forgotten(d) {
-        return Ok(());
-    }
     let (status, reason) = condition(d.object, "Ready");
     let mut why = causes(d);
     // What is below an instance that is only observed is only observed too.
@@ -445,11 +474,6 @@ fn signs(d: &Declared) -> Result<(), String> {
     Ok(())
 }
 
-/// Objects that a person took out of the operator's hands, and put nothing back.
-fn w_forgotten(d: &Declared) -> bool {
-    annotation(d.object, "orphan") == "true"
-}
-
 fn password(d: &Declared) -> Result<(), String> {
     let address = d.address().unwrap_or_default();
     let own = (format!("{}-mail", d.key.name), "password".to_string());
@@ -511,9 +535,11 @@ fn gone(d: &Declared) -> Result<(), String> {
     let unreachable = !reachable(d) || dns;
     // While much is missing at the backend nothing that is not there is taken for deleted.
     let held = held_by_mass_loss(d);
-    // One that is told to forget the backend waits for its children all the same: they need it.
+    // Who is told to go without a backend goes without it, and waits for all else: for its domain too, while MX leads here.
+    let kept = |p: &Declared| deleting(p.object) && annotation(p.object, "orphan") != "true" && blocked(p);
+    let above = d.key.res != "maildomains" && d.domain().is_some_and(|p| kept(&p));
     let late = w.notes.clock_ahead;
-    if blockers.is_empty() && (orphan || !(unreachable || held || paused || late)) {
+    if blockers.is_empty() && !(paused || late || above || ((unreachable || held) && !orphan)) {
         return Err(format!(
             "stuck: {d} is still terminating; status {}; finalizers {}",
             d.object["status"], d.object["metadata"]["finalizers"]
@@ -547,6 +573,9 @@ fn gone(d: &Declared) -> Result<(), String> {
         // What began while the clock was ahead ends by that clock.
         .chain(if late { vec!["Draining"] } else { vec![] })
         .chain(if held { vec!["MassLossHeld", "Draining"] } else { vec![] })
+        .chain(above.then_some("Draining"))
+        // It was held, and nobody can count anew.
+        .chain(d.instance().filter(|i| text(i.object, "/status/massLoss") == "Held").map(|_| "MassLossHeld"))
         .chain(d.domain().is_none().then_some("DomainNotFound"))
         .chain(d.instance().is_none().then_some("InstanceNotFound"))
         .collect();

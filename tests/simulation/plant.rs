@@ -37,6 +37,8 @@ pub enum Bug {
     TakesNothingOver,
     /// Of the authoritative servers only the primary is asked (I7, signatures).
     AsksPrimaryOnly,
+    /// The annotation `orphan` lets go what no backend blocks (I2).
+    OrphansAtOnce,
 }
 
 impl Bug {
@@ -55,6 +57,7 @@ impl Bug {
         (Bug::OwnClockOnly, "I7"),
         (Bug::TakesNothingOver, "end"),
         (Bug::AsksPrimaryOnly, "I7 signature"),
+        (Bug::OrphansAtOnce, "I1 I2 I8 I9"),
     ];
 }
 

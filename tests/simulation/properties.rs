@@ -99,6 +99,7 @@ impl Properties {
             Authority::change(w, c, &self.forgotten)?;
             if c.actor == Actor::Operator && c.new.is_none() {
                 self.parent_left(w, c)?;
+                Self::off_first(w, c)?;
             }
             if let Some(new) = c.new.as_ref().filter(|_| c.actor == Actor::Operator) {
                 Self::own_words(w, c, new)?;
@@ -124,6 +125,27 @@ impl Properties {
             return Err(format!("I3: {} says {}, and nothing was made for it", c.key, text(new, "/status/ownership")));
         }
         Ok(())
+    }
+
+    /// Who goes without a backend is switched off there, if it can be reached.
+    fn off_first(w: &World, c: &Change) -> Verdict {
+        let Some(old) = c.old.as_ref().filter(|o| w.notes.orphaned.contains(uid(o))) else { return Ok(()) };
+        let d = Declared { world: w, key: &c.key, object: old };
+        let (Some(server), Some(address)) = (d.server(), d.address()) else { return Ok(()) };
+        // What a held watch has not told is not known to be there again.
+        let calm = w.ms >= w.notes.trouble && w.held.values().all(|(until, _)| w.ms >= *until);
+        if !calm || !crate::end::reachable(&d) || d.is_observed() {
+            return Ok(());
+        }
+        let owned = |owner: &Option<mailtenant_groupware::Uid>| owner.as_deref() == Some(uid(old));
+        let mailbox = server.mailboxes.get(address.as_str()).filter(|m| owned(&m.row.owner));
+        let alias = server.aliases.get(address.as_str()).filter(|a| owned(&a.owner));
+        let on = mailbox.is_some_and(|m| m.row.settings.login || m.row.settings.receive) || alias.is_some();
+        if on {
+            Err(format!("I2: {} went by orphan, its server can be reached, and {address} is on", c.key))
+        } else {
+            Ok(())
+        }
     }
 
     /// A parent's finalizer stays until a live list, asked for after its deletion began, finds no child.
@@ -413,6 +435,8 @@ impl Properties {
                 let near = holders.iter().find(|(n, other)| {
                     (n.ends_with(&format!(".{}", d.row.name)) || d.row.name.ends_with(&format!(".{n}")))
                         && tenant(other) != tenant(owner)
+                        // Left at a server that another one stood in for while its object went.
+                        && ![owner, *other].iter().any(|o| w.notes.forced.contains(*o))
                 });
                 if let Some((name, _)) = near {
                     return Err(format!("I9: {} and {name} are provisioned for two tenants", d.row.name));

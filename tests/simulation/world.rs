@@ -29,8 +29,12 @@ pub struct Notes {
     pub forced: BTreeSet<String>,
     /// Addresses whose passwords somebody changed by way of a Secret.
     pub rekeyed: BTreeSet<String>,
-    /// Uids that were told to forget the backend.
+    /// Uids that were told to go without a backend that blocks them.
+    pub told: BTreeSet<String>,
+    /// Those of them that were blocked by a backend while they were being deleted.
     pub orphaned: BTreeSet<String>,
+    /// Until when (ms) a call of a backend that was made to fail may keep somebody waiting.
+    pub trouble: u64,
     /// Uids whose finalizer a user took away, until it was put back.
     pub bare: BTreeSet<String>,
     /// By resource, namespace ("" = all) and field selector: the newest revision that the operator was shown by a live list.
@@ -153,7 +157,7 @@ impl World {
                 if answer.code < 300 {
                     self.passwords(r);
                     self.forgeries(r);
-                    self.notes.orphaned.extend(orphaned);
+                    self.notes.told.extend(orphaned);
                     self.notes.forced.extend(below);
                     self.notes.bare.extend(bare);
                 }
@@ -292,6 +296,29 @@ impl World {
         let hits: Vec<String> =
             self.api.objs.iter().filter(|(k, _)| here(k)).map(|(_, v)| text(v, "/metadata/uid").to_string()).collect();
         if orphan { (hits, vec![]) } else { (vec![], hits) }
+    }
+
+    /// Notes who is blocked by a backend, of those that were told to go without it. What heals is not heard of at once: the
+    /// object of a backend that is not `Ready` is as good as the backend.
+    pub fn blocked(&mut self) {
+        if self.notes.told.is_empty() {
+            return;
+        }
+        let all = crate::declared::KINDS.iter().flat_map(|kind| crate::declared::Declared::all(self, kind));
+        let told = all.filter(|d| {
+            let uid = text(d.object, "/metadata/uid");
+            self.notes.told.contains(uid) && !self.notes.orphaned.contains(uid) && crate::api::deleting(d.object)
+        });
+        let hit = told.filter(|d| self.ms < self.notes.trouble || crate::end::blocked(d));
+        let hit: Vec<String> = hit.map(|d| text(d.object, "/metadata/uid").to_string()).collect();
+        self.notes.orphaned.extend(hit);
+    }
+
+    /// Whether a path is that of an object that is being deleted and was told to go without its backend.
+    pub fn is_told(&self, path: &str) -> bool {
+        let here = |k: &&Key| path.ends_with(&format!("/namespaces/{}/{}/{}", k.ns, k.res, k.name));
+        let object = self.api.objs.iter().find(|(k, _)| here(k)).map(|(_, v)| v);
+        object.is_some_and(|v| crate::api::deleting(v) && self.notes.told.contains(text(v, "/metadata/uid")))
     }
 
     /// A finalizer that was put back makes its object whole again, and a status that the operator wrote is its own.

@@ -4,14 +4,16 @@
 use super::above::Above;
 use super::deletion;
 use super::draft::{Draft, WithStatus};
+use super::give_up;
 use super::lifecycle::{Lifecycle, Reached};
 use crate::connections::Groupware;
 use crate::ctx::{Ctx, Step};
 use crate::not_ready::NotReady;
+use crate::state::blocked::Side;
 use crate::state::kind::ObjectId;
 use crate::state::parents::{self, Domain};
 use crate::state::world::World;
-use mailtenant_api::{LocalRef, ManagementPolicy, ObjectStatus};
+use mailtenant_api::{LocalRef, ManagementPolicy, ObjectStatus, orphan, uid};
 use mailtenant_groupware::{DomainName, DomainSnapshot};
 use mailtenant_runtime::finalizer::Cleanup;
 use mailtenant_runtime::store::NamespacedName;
@@ -45,6 +47,14 @@ pub trait InDomain: WithStatus {
         domain: &Domain,
         server: &Groupware,
     ) -> impl Future<Output = Step<Cleanup<NotReady>>> + Send;
+
+    /// Its server is given up and can be reached all the same. Returned is what is left there.
+    fn switch_off(
+        ctx: &Ctx,
+        draft: &Draft<Self>,
+        domain: &Domain,
+        server: &Groupware,
+    ) -> impl Future<Output = String> + Send;
 }
 
 impl<K: InDomain> Lifecycle for K {
@@ -58,10 +68,6 @@ impl<K: InDomain> Lifecycle for K {
 
     fn above(world: &World, object: &Self) -> Above {
         Above::in_domain(world, &NamespacedName::of(object).sibling(&object.domain_ref().name))
-    }
-
-    async fn orphaned(ctx: &Ctx, draft: &mut Draft<Self>) -> Step<Cleanup<NotReady>> {
-        Ok(deletion::orphaned(ctx, draft.object.as_ref()))
     }
 
     async fn nothing_made(ctx: &Ctx, draft: &mut Draft<Self>) -> Step<Option<Cleanup<NotReady>>> {
@@ -87,7 +93,9 @@ impl<K: InDomain> Lifecycle for K {
     async fn draining(ctx: &Ctx, _: &Draft<Self>, above: &Above) -> Step<Option<NotReady>> {
         let Some(domain) = above.domain() else { return Ok(None) };
         let leaving = ctx.world().namespace_leaves(&domain.key.namespace);
-        Ok(deletion::draining(&domain.object, leaving, ctx.earliest_now()))
+        let object = domain.object.as_ref();
+        let given_up = orphan(object) && ctx.blocked.is_given_up(&uid(object), Side::Dns);
+        Ok(deletion::draining(object, leaving, given_up, ctx.earliest_now()))
     }
 
     fn without_parents(draft: &Draft<Self>, not_ready: NotReady) -> Cleanup<NotReady> {
@@ -99,5 +107,14 @@ impl<K: InDomain> Lifecycle for K {
             Some(domain) => <Self as InDomain>::remove(ctx, draft, domain, server).await,
             None => Ok(Cleanup::Done),
         }
+    }
+
+    async fn switch_off(ctx: &Ctx, draft: &mut Draft<Self>, above: &Above) -> Step<String> {
+        let server = give_up::reached(ctx, above).await?;
+        Ok(match (server, above.domain()) {
+            (Ok(server), Some(domain)) => <Self as InDomain>::switch_off(ctx, draft, domain, &server).await,
+            (Ok(server), None) => format!("what is at {} stays there", server.label()),
+            (Err(why), _) => why,
+        })
     }
 }

@@ -5,6 +5,7 @@ pub mod above;
 pub mod deletion;
 pub mod draft;
 pub mod fallback_status;
+pub mod give_up;
 pub mod guards;
 pub mod in_domain;
 pub mod life;

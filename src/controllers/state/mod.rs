@@ -2,6 +2,7 @@
 //! last seen to hold ([`snapshots`]). A replica that only watches needs no more than this.
 
 pub mod answers;
+pub mod blocked;
 pub mod derived;
 pub mod kind;
 pub mod lane;

@@ -6,11 +6,22 @@ use crate::ctx::{Ctx, Step};
 use crate::not_ready::NotReady;
 use crate::pass::deletion::{self, removal};
 use crate::pass::draft::Draft;
+use crate::pass::give_up;
 use crate::state::derived::owner_uid;
 use crate::state::parents::Domain;
 use mailtenant_api::*;
 use mailtenant_groupware::{BackendError, DomainSnapshot, Removal};
 use mailtenant_runtime::finalizer::Cleanup;
+
+/// What an alias is goes with it, so it is removed if that is possible.
+pub async fn switch_off(ctx: &Ctx, draft: &Draft<MailAlias>, domain: &Domain, server: &Groupware) -> String {
+    let alias = draft.object.as_ref();
+    let address = address(alias, &domain.name);
+    let removal = removal(alias.spec.deletion_policy);
+    let result = server.server.remove_alias(&owner_uid(alias), &address, removal).await;
+    ctx.snapshots.stale(&server.uid, &domain.name).await;
+    give_up::off(address.as_str(), &server.label(), result)
+}
 
 /// Takes the alias down at the server.
 pub async fn remove(

@@ -6,6 +6,7 @@ use crate::not_ready::NotReady;
 use crate::pass::above::Above;
 use crate::pass::deletion;
 use crate::pass::draft::Draft;
+use crate::pass::give_up;
 use crate::rules::backend_ready;
 use crate::state::derived::owner_uid;
 use kube::ResourceExt;
@@ -64,7 +65,17 @@ pub async fn remove(ctx: &Ctx, draft: &Draft<MailInstance>, server: &Groupware) 
             ctx.event(instance, EventReason::Retained, note);
         }
         Ok(Left::Gone) | Err(BackendError::NotFound(_) | BackendError::Exists { .. }) => {}
+        // A live list has said that it has no MailDomain.
+        Err(BackendError::Conflict(what)) => {
+            return Ok(Cleanup::Waiting(deletion::left_below(&server.label(), &what)));
+        }
         Err(error) => return Ok(deletion::failed(ctx, server, &error)),
     }
     Ok(Cleanup::Done)
+}
+
+/// A tenant is no more than its domains, so it is removed if that is possible.
+pub async fn switch_off(draft: &Draft<MailInstance>, server: &Groupware) -> String {
+    let result = server.server.remove_tenant(&owner_uid(draft.object.as_ref())).await;
+    give_up::off("its tenant", &server.label(), result.map(drop))
 }

@@ -6,6 +6,7 @@ use crate::ctx::{Ctx, Step};
 use crate::not_ready::NotReady;
 use crate::pass::deletion;
 use crate::pass::draft::Draft;
+use crate::pass::give_up;
 use crate::rules::undeclared;
 use crate::state::derived::{declared_local_part, owner_uid};
 use crate::state::kind::{Kind, ObjectId};
@@ -73,6 +74,15 @@ pub async fn remove(ctx: &Ctx, draft: &Draft<Mailbox>, domain: &Domain, server: 
             Ok(deletion::failed(ctx, server, &error))
         }
     }
+}
+
+/// Step 1 of a removal alone: nobody signs in, no mail is taken, and its data stay.
+pub async fn switch_off(ctx: &Ctx, draft: &Draft<Mailbox>, domain: &Domain, server: &Groupware) -> String {
+    let mailbox = draft.object.as_ref();
+    let address = address(mailbox, &domain.name);
+    let result = server.server.disable_mailbox(&owner_uid(mailbox), &address).await;
+    ctx.snapshots.stale(&server.uid, &domain.name).await;
+    give_up::off(address.as_str(), &server.label(), result)
 }
 
 /// Aliases that deliver to the mailbox at the backend: their passes come first, whether it is destroyed or kept (I1).

@@ -67,6 +67,10 @@ impl InDomain for Mailbox {
     async fn remove(ctx: &Ctx, draft: &Draft<Self>, domain: &Domain, server: &Groupware) -> Step<Cleanup<NotReady>> {
         cleanup::remove(ctx, draft, domain, server).await
     }
+
+    async fn switch_off(ctx: &Ctx, draft: &Draft<Self>, domain: &Domain, server: &Groupware) -> String {
+        cleanup::switch_off(ctx, draft, domain, server).await
+    }
 }
 
 /// What a pass that came through has to tell.
