@@ -42,6 +42,7 @@ pub enum ConditionType {
     WithinLimits,
     FieldsIgnored,
     SchemaUpToDate,
+    Undeclared,
     DeletionBlocked,
 }
 
@@ -172,6 +173,7 @@ impl ConditionType {
         ConditionType::WithinLimits,
         ConditionType::FieldsIgnored,
         ConditionType::SchemaUpToDate,
+        ConditionType::Undeclared,
         ConditionType::DeletionBlocked,
     ];
 
@@ -189,6 +191,7 @@ impl ConditionType {
             ConditionType::WithinLimits => "WithinLimits",
             ConditionType::FieldsIgnored => "FieldsIgnored",
             ConditionType::SchemaUpToDate => "SchemaUpToDate",
+            ConditionType::Undeclared => "Undeclared",
             ConditionType::DeletionBlocked => "DeletionBlocked",
         }
     }

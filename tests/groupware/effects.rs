@@ -380,7 +380,7 @@ async fn those_of_others_go_on() {
     let mut held = out.imap(ALICE, "alice-1").await.unwrap();
     b.release_mailbox(&uid("bob"), &at(BOB)).await.unwrap();
     assert_eq!(b.remove_domain(&uid("d"), &name("acme.test"), Removal::Destroy).await, Ok(Left::Used(1)));
-    assert_eq!(b.remove_tenant(&uid("t")).await, Ok(Left::Used(1)));
+    assert_eq!(b.remove_tenant(&uid("t")).await, Ok(TenantRemoval::Left(Left::Used(1))));
     assert_eq!(out.signs_in(ALICE, "alice-1").await, [true; 3]);
     assert!(held.noop().await, "a session of somebody else was ended");
     assert_eq!(out.mail(ALICE, "still-comes").await, 250);
@@ -398,7 +398,7 @@ async fn those_of_others_go_on() {
     b.ensure_domain(&DomainWant { owner: adopting("d3"), ..domain("d3", "acme.test", "acme") }).await.unwrap();
     sql.run(&format!("UPDATE mailbox SET active = false WHERE username = '{ALICE}'")).await;
     assert_eq!(b.remove_domain(&uid("d3"), &name("acme.test"), Removal::Destroy).await, Ok(Left::Kept(2)));
-    assert_eq!(b.remove_tenant(&uid("t3")).await, Ok(Left::Kept(1)));
+    assert_eq!(b.remove_tenant(&uid("t3")).await, Ok(TenantRemoval::Left(Left::Kept(1))));
     assert_eq!(out.mail("nobody@acme.test", "off").await / 100, 5);
 }
 

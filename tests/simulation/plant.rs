@@ -93,8 +93,8 @@ impl GroupwareServer for Planted {
     async fn tenant(&self, owner: &Uid) -> Result<Option<TenantRow>> {
         self.inner.tenant(owner).await
     }
-    async fn remove_tenant(&self, owner: &Uid) -> Result<Left> {
-        self.cleanup(self.inner.remove_tenant(owner).await, Left::Gone)
+    async fn remove_tenant(&self, owner: &Uid) -> Result<TenantRemoval> {
+        self.cleanup(self.inner.remove_tenant(owner).await, TenantRemoval::Left(Left::Gone))
     }
     async fn read_domain(&self, name: &DomainName) -> Result<DomainSnapshot> {
         let mut rows = self.inner.read_domain(name).await?;

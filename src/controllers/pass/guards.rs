@@ -125,7 +125,10 @@ const ROUNDS: usize = 3;
 /// Asks the guards, connects, and takes the object down.
 pub async fn take_down<K: Lifecycle>(ctx: &Ctx, draft: &mut Draft<K>) -> Step<Cleanup<NotReady>> {
     for _ in 0..ROUNDS {
-        let above = K::above(&ctx.world(), &draft.object);
+        let mut above = K::above(&ctx.world(), &draft.object);
+        if let Some(found) = K::found(ctx, draft, &above).await? {
+            above = found;
+        }
         if let Some(end) = walk(&mut Guards { ctx, draft: &mut *draft, above: &above }).await? {
             return Ok(end);
         }

@@ -56,6 +56,12 @@ pub trait Lifecycle: WithStatus {
         Above::default()
     }
 
+    /// The same where a parent is gone and servers know what it was. None: it is as [`Lifecycle::above`] has it.
+    fn found(ctx: &Ctx, draft: &Draft<Self>, above: &Above) -> impl Future<Output = Step<Option<Above>>> + Send {
+        let _ = (ctx, draft, above);
+        async { Ok(None) }
+    }
+
     /// The annotation `orphan` is set: what it leaves behind, or why it may not go yet.
     fn orphaned(ctx: &Ctx, draft: &mut Draft<Self>) -> impl Future<Output = Step<Cleanup<NotReady>>> + Send;
 

@@ -19,7 +19,7 @@ use crate::rules::mass_loss;
 use crate::rules::recovery;
 use crate::state::derived::{owner, owner_uid};
 use crate::state::kind::ObjectId;
-use crate::state::parents::{self, Domain};
+use crate::state::parents::{self, Place};
 use kube::Api;
 use mailtenant_api::*;
 use mailtenant_groupware::{Address, AliasRow, AliasWant, DomainName, DomainSnapshot, Made};
@@ -34,6 +34,10 @@ impl WithStatus for MailAlias {
 impl InDomain for MailAlias {
     fn domain_ref(&self) -> &LocalRef {
         &self.spec.domain_ref
+    }
+
+    fn last_address(&self) -> Option<&str> {
+        self.status.as_ref()?.address.as_deref()
     }
 
     fn management_policy(&self) -> ManagementPolicy {
@@ -51,8 +55,8 @@ impl InDomain for MailAlias {
         Ok(status::fill(draft, done))
     }
 
-    async fn remove(ctx: &Ctx, draft: &Draft<Self>, domain: &Domain, server: &Groupware) -> Step<Cleanup<NotReady>> {
-        cleanup::remove(ctx, draft, domain, server).await
+    async fn remove(ctx: &Ctx, draft: &Draft<Self>, place: &Place, server: &Groupware) -> Step<Cleanup<NotReady>> {
+        cleanup::remove(ctx, draft, place, server).await
     }
 }
 

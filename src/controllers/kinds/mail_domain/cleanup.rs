@@ -12,7 +12,7 @@ use crate::kinds::mail_domain_claim as claim;
 use crate::not_ready::NotReady;
 use crate::pass::above::Above;
 use crate::pass::deletion::{self, removal};
-use crate::rules::undeclared;
+use crate::rules::release;
 use crate::state::derived::{a_label, owner_uid};
 use crate::state::parents::{self as above, Instance};
 use kube::ResourceExt;
@@ -92,9 +92,13 @@ pub async fn remove(ctx: &Ctx, p: &mut Progress, instance: &Instance, server: &G
     let removal = removal(domain.spec.deletion_policy);
     let mut result = server.server.remove_domain(&own, &name, removal).await;
     if matches!(result, Err(BackendError::Conflict(_))) {
-        let released = undeclared::release(ctx, server, &name).await?;
-        if !released.is_empty() {
-            ctx.event(domain.as_ref(), EventReason::Retained, undeclared::words(&released));
+        let mut kept = vec![];
+        let done = release::release(ctx, server, &name, &mut kept).await;
+        if !kept.is_empty() {
+            ctx.event(domain.as_ref(), EventReason::Retained, release::words(&kept));
+        }
+        done?;
+        if !kept.is_empty() {
             result = server.server.remove_domain(&own, &name, removal).await;
         }
     }
