@@ -195,20 +195,27 @@ fn late_word(rng: &mut Rng, when: When) -> Vec<User> {
 /// Some objects go without the operator: held by a pause, so that it takes nothing down, then without their finalizer. In the
 /// end one of them is declared again, or the instance or its whole namespace goes, or nothing more happens.
 fn forced(rng: &mut Rng, when: When) -> Vec<User> {
-    let all = [MAIN, ALICE, ("a", "mailboxes", "bob"), INFO, ALL, ("a", "maildomains", "shared")];
+    const CAROL: Object = ("a", "mailboxes", "carol");
+    const SHARED: Object = ("a", "maildomains", "shared");
+    let all = [MAIN, ALICE, ("a", "mailboxes", "bob"), CAROL, INFO, ALL, SHARED];
     let some: Vec<Object> = all.into_iter().filter(|_| rng.chance(350)).collect();
     let paused = rng.chance(700);
     let mut out = vec![];
+    if rng.chance(300) {
+        // An alias of one domain for a mailbox of another one.
+        out.extend(at(when, vec![patch(INFO, json!({"spec": {"targets": [{"mailboxRef": {"name": "carol"}}]}}))]));
+    }
     if paused {
         out.extend(at(when, some.iter().map(|o| annotate(*o, "paused", json!("true"))).collect()));
     }
     let off = |o: &Object| [delete(*o), patch(*o, json!({"metadata": {"finalizers": null}}))];
     out.extend(at(When::Settled, some.iter().flat_map(off).collect()));
     let (ns, soon) = ("/api/v1/namespaces/a", if rng.chance(700) { When::Settled } else { When::Now });
-    let then = match rng.below(4) {
+    let then = match rng.below(5) {
         0 => vec![Step::Api(req("DELETE", ns))],
         1 => OBJECTS.iter().filter(|o| o.0 == "a").map(|o| delete(*o)).collect(),
-        2 => some.iter().take(2).map(|o| crate::user::again(*o)).collect(),
+        2 => [MAIN, SHARED].into_iter().filter(|_| rng.chance(600)).map(delete).collect(),
+        3 => some.iter().take(2).map(|o| crate::user::again(*o)).collect(),
         _ => vec![],
     };
     out.extend(at(soon, then));
