@@ -178,9 +178,11 @@ async fn dns_away(w: &World, reason: &str, lose: impl AsyncFn(), bring_back: imp
         w.k.gone(kind, name, secs(60)).await;
     }
     w.k.event("MailDomain", "main1", "Orphaned", &["stays there"], secs(30)).await;
-    // What the domain left at the groupware keeps the tenant there: that is said, and has the same way out.
-    w.k.blocked("MailInstance", "acme1", "Progressing", &["still has 1 domains"], secs(60)).await;
-    pair.orphan("MailInstance", "acme1", "Progressing").await;
+    // What the domain left at the groupware has no object any more: it is kept, switched off, and holds nothing up.
+    w.k.gone("MailInstance", "acme1", secs(60)).await;
+    w.k.event("MailInstance", "acme1", "Retained", &[&pair.zones[0], "no longer exist"], secs(30)).await;
+    let domain = w.sql.row("domain", &format!("domain = '{}'", pair.zones[0])).await.expect("it is kept");
+    assert_eq!((&domain["owner"], &domain["active"]), (&json!(null), &json!(false)));
     let address = format!("user1@{}", pair.zones[0]);
     assert_eq!(w.sql.row("mailbox", &format!("username = '{address}'")).await, None, "its mailbox was removed");
     assert_eq!(w.k.get("MailDomainClaim", &pair.zones[0]).await, None, "the claim is given back");
