@@ -42,6 +42,7 @@ pub enum ConditionType {
     WithinLimits,
     FieldsIgnored,
     SchemaUpToDate,
+    Undeclared,
     DeletionBlocked,
 }
 
@@ -214,6 +215,7 @@ impl Reason {
             | Reason::AwaitingAcceptance
             | Reason::DNSPropagating
             | Reason::SecretNotOwned
+            | Reason::NotEntitled
             | Reason::ExternalForwardingDenied => false,
         }
     }
@@ -233,6 +235,7 @@ impl ConditionType {
         ConditionType::WithinLimits,
         ConditionType::FieldsIgnored,
         ConditionType::SchemaUpToDate,
+        ConditionType::Undeclared,
         ConditionType::DeletionBlocked,
     ];
 
@@ -250,6 +253,7 @@ impl ConditionType {
             ConditionType::WithinLimits => "WithinLimits",
             ConditionType::FieldsIgnored => "FieldsIgnored",
             ConditionType::SchemaUpToDate => "SchemaUpToDate",
+            ConditionType::Undeclared => "Undeclared",
             ConditionType::DeletionBlocked => "DeletionBlocked",
         }
     }

@@ -288,7 +288,7 @@ pub struct MailDomainStatus {
     /// `MX acme.example`, or `missing`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub drift: Vec<String>,
-    /// `Ready`, `Reconciling` or `Stalled`, `OwnershipVerified`, `Provisioned`, `DNSPublished`, `CutOver`,
+    /// `Ready`, `Reconciling` or `Stalled`, `OwnershipVerified`, `Provisioned`, `DNSPublished`, `CutOver`, `Undeclared`,
     /// `FieldsIgnored` where a field has no effect, and `DeletionBlocked` while a deletion waits. Each has
     /// a reason and a message.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

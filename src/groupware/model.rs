@@ -389,3 +389,12 @@ pub enum Left {
     /// It is owned by nobody now and goes on as it is: so many objects of others below it are in use.
     Used(u64),
 }
+
+/// What became of the removal of a tenant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TenantRemoval {
+    /// It left.
+    Left(Left),
+    /// It is as it was: these domains in it have owners.
+    Holds(Vec<DomainRow>),
+}

@@ -237,7 +237,7 @@ async fn tenants(b: &dyn GroupwareServer, hooks: &dyn Hooks) {
     assert_eq!(other.id, "acme-2");
     b.ensure_tenant(&tenant("t3", "acme")).await.unwrap();
     exists(b.ensure_tenant(&tenant("t4", "acme")).await, None);
-    assert_eq!(b.remove_tenant(&uid("t3")).await, Ok(Left::Gone));
+    assert_eq!(b.remove_tenant(&uid("t3")).await, Ok(TenantRemoval::Left(Left::Gone)));
     not_found(b.remove_tenant(&uid("t3")).await);
 }
 
@@ -418,7 +418,15 @@ async fn keys(b: &dyn GroupwareServer, signer: &dyn DkimSigner, hooks: &dyn Hook
 }
 
 async fn removal(b: &dyn GroupwareServer, hooks: &dyn Hooks) {
-    conflict(b.remove_tenant(&uid("t1")).await);
+    match b.remove_tenant(&uid("t1")).await {
+        Ok(TenantRemoval::Holds(domains)) => {
+            let named: Vec<_> = domains.iter().map(|d| (d.name.as_str(), d.owner.clone(), d.origin.clone())).collect();
+            let of = |name, owner| (name, Some(uid(owner)), Some(origin(owner)));
+            assert_eq!(named, [of("one.test", "d1"), of("two.test", "d2")], "the domains that hold it");
+        }
+        other => panic!("{other:?}"),
+    }
+    assert!(b.tenant(&uid("t1")).await.unwrap().is_some_and(|t| t.active), "it is as it was");
     conflict(b.remove_domain(&uid("d1"), &name("one.test"), Removal::Destroy).await);
     not_found(b.remove_alias(&uid("a9"), &at("info@one.test"), Removal::Destroy).await);
     not_found(b.disable_mailbox(&uid("m9"), &at("alice@one.test")).await);
@@ -458,7 +466,7 @@ async fn removal(b: &dyn GroupwareServer, hooks: &dyn Hooks) {
     }
     assert_eq!(b.read_domain(&name("one.test")).await.unwrap(), DomainSnapshot::default());
     for owner in ["t1", "t2"] {
-        assert_eq!(b.remove_tenant(&uid(owner)).await, Ok(Left::Gone));
+        assert_eq!(b.remove_tenant(&uid(owner)).await, Ok(TenantRemoval::Left(Left::Gone)));
     }
 }
 
@@ -476,7 +484,7 @@ async fn retention(b: &dyn GroupwareServer) {
     assert!(m.owner.is_none() && !m.settings.login && !m.settings.receive && m.id == row.id);
     assert!(kept.aliases["office@kept.test"].owner.is_none() && !kept.aliases["office@kept.test"].settings.active);
     assert_eq!(b.remove_domain(&uid("d5"), &name("kept.test"), Removal::Destroy).await, Ok(Left::Kept(2)));
-    assert_eq!(b.remove_tenant(&uid("t5")).await, Ok(Left::Kept(1)));
+    assert_eq!(b.remove_tenant(&uid("t5")).await, Ok(TenantRemoval::Left(Left::Kept(1))));
     not_found(b.remove_tenant(&uid("t5")).await);
     let domain_row = b.read_domain(&name("kept.test")).await.unwrap().domain.unwrap();
     assert!(domain_row.owner.is_none() && !domain_row.active);
@@ -513,8 +521,8 @@ async fn retention(b: &dyn GroupwareServer) {
     b.purge_mailbox(&uid("m7"), &at("carol@kept.test")).await.unwrap();
     b.drop_mailbox(&uid("m7"), &at("carol@kept.test")).await.unwrap();
     assert_eq!(b.remove_domain(&uid("d7"), &name("kept.test"), Removal::Destroy).await, Ok(Left::Gone));
-    assert_eq!(b.remove_tenant(&uid("t7")).await, Ok(Left::Gone));
-    assert_eq!(b.remove_tenant(&uid("t6")).await, Ok(Left::Gone));
+    assert_eq!(b.remove_tenant(&uid("t7")).await, Ok(TenantRemoval::Left(Left::Gone)));
+    assert_eq!(b.remove_tenant(&uid("t6")).await, Ok(TenantRemoval::Left(Left::Gone)));
 }
 
 /// An object of the same place with another uid takes over what a dead one had, if it is told whom it replaces (I14).
@@ -591,5 +599,5 @@ async fn taken_over(b: &dyn GroupwareServer, hooks: &dyn Hooks) {
     b.purge_mailbox(&uid("m9"), &at("dora@lost.test")).await.unwrap();
     b.drop_mailbox(&uid("m9"), &at("dora@lost.test")).await.unwrap();
     assert_eq!(b.remove_domain(&uid("d9"), &lost, Removal::Destroy).await, Ok(Left::Gone));
-    assert_eq!(b.remove_tenant(&uid("t9")).await, Ok(Left::Gone));
+    assert_eq!(b.remove_tenant(&uid("t9")).await, Ok(TenantRemoval::Left(Left::Gone)));
 }

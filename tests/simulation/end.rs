@@ -18,6 +18,7 @@ pub fn check(w: &World) -> Result<(), String> {
             if deleting(d.object) { gone(&d)? } else { there(&d)? }
         }
     }
+    undeclared(w)?;
     idle(w)?;
     let users: [(&'static str, &'static str, &str); 2] = [
         ("groupwarebackends", "mailinstances", "/spec/backendRef/name"),
@@ -42,6 +43,36 @@ pub fn check(w: &World) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// A domain says `Undeclared` exactly while rows below it have no object, of whatever it is told by its server.
+fn undeclared(w: &World) -> Result<(), String> {
+    for d in Declared::all(w, "maildomains") {
+        let leaves = w.of("namespaces").any(|(k, v)| k.name == d.key.ns && deleting(v));
+        let served = d.backend().is_some_and(|b| condition(b, "Ready").0 == "True") && allowed(&d) && reachable(&d);
+        let Some(server) = d.server().filter(|_| served && !leaves && !deleting(d.object)) else { continue };
+        let ours = server.domains.get(d.name().as_str()).is_some_and(|r| r.row.owner.as_deref() == Some(uid(d.object)));
+        if !ours || !holds(&d) {
+            continue;
+        }
+        let below = |a: &Address| a.domain() == d.name();
+        let mailboxes = server.mailboxes.values().filter(|m| below(&m.row.address)).map(|m| &m.row.owner);
+        let aliases = server.aliases.values().filter(|a| below(&a.address)).map(|a| &a.owner);
+        let ownerless: Vec<_> = mailboxes.chain(aliases).flatten().filter(|o| w.by_uid(o).is_none()).collect();
+        let right = if ownerless.is_empty() { "False" } else { "True" };
+        let said = condition(d.object, "Undeclared").0;
+        if said != right {
+            return Err(format!("end: {d} says Undeclared={said:?}, and without an object are {ownerless:?}"));
+        }
+    }
+    Ok(())
+}
+
+/// Whether the backend of an object is for its namespace.
+fn allowed(d: &Declared) -> bool {
+    let labels =
+        d.world.of("namespaces").find(|(k, _)| k.name == d.key.ns).map(|(_, v)| v["metadata"]["labels"].clone());
+    labels.is_some_and(|l| l["mail"] == "standard")
 }
 
 /// I5: while nothing changes, a backend is read by domain, and what is Ready is left alone.
@@ -498,6 +529,32 @@ fn password(d: &Declared) -> Result<(), String> {
     Ok(())
 }
 
+/// Whether a MailDomain of a name went without the operator.
+fn left_by_force(w: &World, name: &str) -> bool {
+    let gone =
+        w.api.log.iter().filter(|c| c.key.res == "maildomains" && c.new.is_none()).filter_map(|c| c.old.as_ref());
+    gone.into_iter().any(|old| w.notes.abandoned(uid(old)) && text(old, "/spec/domain").to_lowercase() == name)
+}
+
+/// Whether the server knows where something lies whose MailDomain is gone by force: in the domain of its address, in the
+/// tenant of an instance of its namespace.
+fn is_found(d: &Declared) -> bool {
+    let address = text(d.object, "/status/address");
+    let Some((_, name)) = address.rsplit_once('@') else { return false };
+    let forged = d.world.notes.was_forged.contains(uid(d.object));
+    let lies = |i: &Declared| {
+        let server = i.server().filter(|_| reachable(i) && text(i.object, "/spec/managementPolicy") != "Observe");
+        let paused = annotation(i.object, "paused") == "true" || held_by_mass_loss(i);
+        server.is_some_and(|s| {
+            let own = s.tenant(uid(i.object)).map(|t| t.id);
+            !paused && own.is_some() && s.domains.get(name).is_some_and(|r| r.row.tenant == own)
+        })
+    };
+    d.domain().is_none()
+        && !forged
+        && Declared::all(d.world, "mailinstances").filter(|i| i.key.ns == d.key.ns).any(|i| lies(&i))
+}
+
 /// A deletion that has not ended must wait for something that is there.
 fn gone(d: &Declared) -> Result<(), String> {
     let mut blockers: Vec<String> = d.children().iter().chain(&d.referenced_by()).map(|c| c.key.to_string()).collect();
@@ -519,7 +576,9 @@ fn gone(d: &Declared) -> Result<(), String> {
             .map(|x| &x.row.owner)
             .chain(s.mailboxes.values().filter(|m| below(&m.row.address)).map(|m| &m.row.owner));
         let mut owners = owners.chain(s.aliases.values().filter(|a| below(&a.address)).map(|a| &a.owner)).flatten();
-        owners.any(|o| o != me && (w.notes.abandoned(o) || w.notes.forced.contains(o.as_str())))
+        // What has no object any more is kept, and holds nothing up.
+        owners
+            .any(|o| o != me && w.by_uid(o).is_some() && (w.notes.abandoned(o) || w.notes.forced.contains(o.as_str())))
     });
     if left_behind {
         return Ok(());
@@ -532,13 +591,15 @@ fn gone(d: &Declared) -> Result<(), String> {
         || d.is_observed();
     let orphan = annotation(d.object, "orphan") == "true";
     let dns = d.key.res == "maildomains" && !causes_of_dns(d).is_empty();
-    let unreachable = !reachable(d) || dns;
+    let unreachable = (!reachable(d) && !is_found(d)) || dns;
     // While much is missing at the backend nothing that is not there is taken for deleted.
     let held = held_by_mass_loss(d);
     // Who is told to go without a backend goes without it, and waits for all else: for its domain too, while MX leads here.
     let kept = |p: &Declared| deleting(p.object) && annotation(p.object, "orphan") != "true" && blocked(p);
     let above = d.key.res != "maildomains" && d.domain().is_some_and(|p| kept(&p));
-    let late = w.notes.clock_ahead;
+    // An MX that a MailDomain of that name left behind by force is nobody's: a person has to change it.
+    let mx_left = d.domain().is_some_and(|p| left_by_force(w, &p.name()));
+    let late = w.notes.clock_ahead || mx_left;
     if blockers.is_empty() && !(paused || late || above || ((unreachable || held) && !orphan)) {
         return Err(format!(
             "stuck: {d} is still terminating; status {}; finalizers {}",

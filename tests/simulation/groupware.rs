@@ -209,24 +209,25 @@ impl Server {
         self.tenants.values().find(|t| t.row.owner.as_deref() == Some(owner)).map(|t| t.row.clone())
     }
 
-    pub fn remove_tenant(&mut self, owner: &Uid) -> Result<Left> {
+    pub fn remove_tenant(&mut self, owner: &Uid) -> Result<TenantRemoval> {
         let Some(id) = self.tenant(owner).map(|r| r.id) else { return Err(absent("tenant of", owner)) };
         let below: Vec<&Domain> = self.domains.values().filter(|d| d.row.tenant.as_ref() == Some(&id)).collect();
-        if below.iter().any(|d| d.row.owner.is_some()) {
-            return Err(BackendError::Conflict(format!("tenant {id} has domains")));
+        let owned: Vec<DomainRow> = below.iter().map(|d| d.row.clone()).filter(|r| r.owner.is_some()).collect();
+        if !owned.is_empty() {
+            return Ok(TenantRemoval::Holds(owned));
         }
         let (kept, used) = (below.len() as u64, below.iter().filter(|d| d.row.active).count() as u64);
         if kept == 0 {
             self.tenants.remove(&id);
             self.note(Verb::Deleted, "tenant", &id, Some(owner));
-            return Ok(Left::Gone);
+            return Ok(TenantRemoval::Left(Left::Gone));
         }
         if let Some(t) = self.tenants.get_mut(&id) {
             t.row.owner = None;
             t.row.active &= used > 0;
         }
         self.note(Verb::Released, "tenant", &id, Some(owner));
-        Ok(if used > 0 { Left::Used(used) } else { Left::Kept(kept) })
+        Ok(TenantRemoval::Left(if used > 0 { Left::Used(used) } else { Left::Kept(kept) }))
     }
 
     pub fn read_domain(&mut self, name: &DomainName) -> DomainSnapshot {
@@ -829,7 +830,7 @@ impl GroupwareServer for GroupwareClient {
         let owner = owner.clone();
         self.call(READ, format!("tenant of {owner}"), move |s| Ok(s.tenant(&owner))).await
     }
-    async fn remove_tenant(&self, owner: &Uid) -> Result<Left> {
+    async fn remove_tenant(&self, owner: &Uid) -> Result<TenantRemoval> {
         let owner = owner.clone();
         self.call(WRITE, format!("remove_tenant of {owner}"), move |s| s.remove_tenant(&owner)).await
     }

@@ -40,6 +40,8 @@ pub enum Plot {
     WrongServer,
     /// Left paused.
     Paused,
+    /// Objects are removed by force, and what they had stays at the server; some are declared again, or their namespace goes.
+    Forced,
 }
 
 /// What holds for a whole schedule.
@@ -77,6 +79,8 @@ impl Hostile {
         let plots =
             [LateWord, LateWord, Clock, LowerTtl, Forged, Forged, Finalizers, Secret, Zone, WrongServer, Paused];
         let plot = if rng.chance(350) { *rng.pick(&plots) } else { None };
+        // Drawn last: what the others are in a seed stays what it was.
+        let plot = if plot == None && rng.chance(120) { Forced } else { plot };
         Hostile { rng, plot }
     }
 
@@ -147,6 +151,7 @@ impl Hostile {
                 out.extend(at(When::Settled, vec![Step::Groupware { server: server(), step: AtServer::Back }]));
                 out
             }
+            Plot::Forced if last => forced(rng, when),
             Plot::Paused if last => {
                 let who = *rng.pick(&[ALICE, MAIN, ACME, INFO]);
                 at(when, vec![annotate(who, "paused", json!("true"))])
@@ -185,6 +190,36 @@ fn late_word(rng: &mut Rng, when: When) -> Vec<User> {
     steps.extend(if who == MAIN || rng.chance(300) { vec![delete(MAIN)] } else { vec![] });
     steps.extend([INFO, ALL, ALICE].map(delete));
     at(when, steps)
+}
+
+/// Some objects go without the operator: held by a pause, so that it takes nothing down, then without their finalizer. In the
+/// end one of them is declared again, or the instance or its whole namespace goes, or nothing more happens.
+fn forced(rng: &mut Rng, when: When) -> Vec<User> {
+    const CAROL: Object = ("a", "mailboxes", "carol");
+    const SHARED: Object = ("a", "maildomains", "shared");
+    let all = [MAIN, ALICE, ("a", "mailboxes", "bob"), CAROL, INFO, ALL, SHARED];
+    let some: Vec<Object> = all.into_iter().filter(|_| rng.chance(350)).collect();
+    let paused = rng.chance(700);
+    let mut out = vec![];
+    if rng.chance(300) {
+        // An alias of one domain for a mailbox of another one.
+        out.extend(at(when, vec![patch(INFO, json!({"spec": {"targets": [{"mailboxRef": {"name": "carol"}}]}}))]));
+    }
+    if paused {
+        out.extend(at(when, some.iter().map(|o| annotate(*o, "paused", json!("true"))).collect()));
+    }
+    let off = |o: &Object| [delete(*o), patch(*o, json!({"metadata": {"finalizers": null}}))];
+    out.extend(at(When::Settled, some.iter().flat_map(off).collect()));
+    let (ns, soon) = ("/api/v1/namespaces/a", if rng.chance(700) { When::Settled } else { When::Now });
+    let then = match rng.below(5) {
+        0 => vec![Step::Api(req("DELETE", ns))],
+        1 => OBJECTS.iter().filter(|o| o.0 == "a").map(|o| delete(*o)).collect(),
+        2 => [MAIN, SHARED].into_iter().filter(|_| rng.chance(600)).map(delete).collect(),
+        3 => some.iter().take(2).map(|o| crate::user::again(*o)).collect(),
+        _ => vec![],
+    };
+    out.extend(at(soon, then));
+    out
 }
 
 /// Whoever may write statuses in namespace `b` writes there what stands in those of `a`, and the other way round.

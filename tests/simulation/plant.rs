@@ -43,7 +43,7 @@ pub enum Bug {
 
 impl Bug {
     /// Each, and the properties by which it is seen.
-    pub const ALL: [(Bug, &str); 13] = [
+    pub const ALL: [(Bug, &str); 14] = [
         (Bug::CleanupErrorIsDone, "I1 I2 I3 I9 I10"),
         (Bug::EnsureErrorIsDone, "I3 I4 I9 I10 end"),
         (Bug::AlwaysAdopts, "I3"),
@@ -103,8 +103,8 @@ impl GroupwareServer for Planted {
     async fn tenant(&self, owner: &Uid) -> Result<Option<TenantRow>> {
         self.inner.tenant(owner).await
     }
-    async fn remove_tenant(&self, owner: &Uid) -> Result<Left> {
-        self.cleanup(self.inner.remove_tenant(owner).await, Left::Gone)
+    async fn remove_tenant(&self, owner: &Uid) -> Result<TenantRemoval> {
+        self.cleanup(self.inner.remove_tenant(owner).await, TenantRemoval::Left(Left::Gone))
     }
     async fn read_domain(&self, name: &DomainName) -> Result<DomainSnapshot> {
         let mut rows = self.inner.read_domain(name).await?;

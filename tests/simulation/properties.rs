@@ -103,6 +103,7 @@ impl Properties {
             }
             if let Some(new) = c.new.as_ref().filter(|_| c.actor == Actor::Operator) {
                 Self::own_words(w, c, new)?;
+                Self::undeclared(w, c, new)?;
             }
             if let Some(old) = c.old.as_ref().filter(|_| c.key.res == "maildomains" && c.new.is_none())
                 && w.notes.abandoned(uid(old))
@@ -146,6 +147,30 @@ impl Properties {
         } else {
             Ok(())
         }
+    }
+
+    /// `Undeclared` is begun to be said only where a row has no object, or had none until a moment ago.
+    fn undeclared(w: &World, c: &Change, new: &Value) -> Verdict {
+        let said = |v: &Value| condition(v, "Undeclared").0 == "True";
+        if c.key.res != "maildomains" || !said(new) || c.old.as_deref().is_some_and(said) {
+            return Ok(());
+        }
+        let name = text(new, "/spec/domain").to_lowercase();
+        let below = |address: &str| address.rsplit_once('@').is_some_and(|(_, domain)| domain == name);
+        let lacks = |owner: &Option<mailtenant_groupware::Uid>| owner.as_ref().is_some_and(|o| w.by_uid(o).is_none());
+        let is = w.groupware.values().any(|s| {
+            s.mailboxes.values().any(|m| below(&m.row.address) && lacks(&m.row.owner))
+                || s.aliases.values().any(|a| below(&a.address) && lacks(&a.owner))
+        });
+        let was = w
+            .groupware
+            .values()
+            .flat_map(|s| &s.log)
+            .any(|e| matches!(e.verb, Verb::TakenOver | Verb::Released | Verb::Deleted) && below(&e.name));
+        if is || was || w.notes.drifted.keys().any(|name| below(name)) {
+            return Ok(());
+        }
+        Err(format!("Undeclared: {} says it, and every row has its object", c.key))
     }
 
     /// A parent's finalizer stays until a live list, asked for after its deletion began, finds no child.

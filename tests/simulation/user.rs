@@ -124,6 +124,11 @@ fn create(o: Object, shape: &Shape, rng: &mut Rng) -> Step {
     )
 }
 
+/// An object as it was first declared.
+pub fn again(o: Object) -> Step {
+    create(o, &Shape { retain: false, adopt: false, manual: false }, &mut Rng::new(1))
+}
+
 /// What the platform team sets up.
 pub fn platform(rng: &mut Rng, wide: &Wide, hostile: &Hostile, legacy: &mut Legacy) -> Vec<Step> {
     let lags = [vec![], vec![500], vec![2_000, 30_000]];

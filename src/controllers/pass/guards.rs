@@ -174,7 +174,10 @@ pub async fn take_down<K: Lifecycle>(ctx: &Ctx, draft: &mut Draft<K>) -> Step<Cl
 
 async fn rounds<K: Lifecycle>(ctx: &Ctx, draft: &mut Draft<K>, blocks: &mut Blocks<'_>) -> Step<Cleanup<NotReady>> {
     for _ in 0..ROUNDS {
-        let above = K::above(&ctx.world(), &draft.object);
+        let mut above = K::above(&ctx.world(), &draft.object);
+        if let Some(found) = K::found(ctx, draft, &above).await? {
+            above = found;
+        }
         let given_up = match walk(&mut Guards { ctx, draft: &mut *draft, above: &above, blocks: &mut *blocks }).await? {
             Walked::Ends(end) => return Ok(end),
             // A platform kind has nothing anywhere.

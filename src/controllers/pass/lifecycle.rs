@@ -61,6 +61,11 @@ pub trait Lifecycle: WithStatus {
     fn given_up(ctx: &Ctx, object: &Self, side: Side) {
         let _ = (ctx, object, side);
     }
+    /// The same where a parent is gone and servers know what it was. None: it is as [`Lifecycle::above`] has it.
+    fn found(ctx: &Ctx, draft: &Draft<Self>, above: &Above) -> impl Future<Output = Step<Option<Above>>> + Send {
+        let _ = (ctx, draft, above);
+        async { Ok(None) }
+    }
 
     /// Some, if nothing of the object can be anywhere, so that no server has to be asked.
     fn nothing_made(

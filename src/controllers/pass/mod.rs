@@ -11,6 +11,7 @@ pub mod in_domain;
 pub mod life;
 pub mod lifecycle;
 pub mod live;
+pub mod lost_domain;
 pub mod report;
 pub mod write;
 

@@ -7,5 +7,6 @@ pub mod ignored_fields;
 pub mod loss;
 pub mod mass_loss;
 pub mod recovery;
+pub mod release;
 pub mod undeclared;
 pub mod zones;

@@ -18,7 +18,7 @@ use crate::pass::report::report_first;
 use crate::rules::{entitlement, mass_loss, recovery};
 use crate::state::derived::{owner, owner_uid};
 use crate::state::kind::ObjectId;
-use crate::state::parents::{self, Domain};
+use crate::state::parents::{self, Domain, Place};
 use kube::Api;
 use mailtenant_api::*;
 use mailtenant_groupware::{Address, Adopt, AliasRow, AliasWant, DomainName, DomainSnapshot, Made};
@@ -33,6 +33,10 @@ impl WithStatus for MailAlias {
 impl InDomain for MailAlias {
     fn domain_ref(&self) -> &LocalRef {
         &self.spec.domain_ref
+    }
+
+    fn last_address(&self) -> Option<&str> {
+        self.status.as_ref()?.address.as_deref()
     }
 
     fn management_policy(&self) -> ManagementPolicy {
@@ -50,12 +54,12 @@ impl InDomain for MailAlias {
         Ok(status::fill(draft, done))
     }
 
-    async fn remove(ctx: &Ctx, draft: &Draft<Self>, domain: &Domain, server: &Groupware) -> Step<Cleanup<NotReady>> {
-        cleanup::remove(ctx, draft, domain, server).await
+    async fn remove(ctx: &Ctx, draft: &Draft<Self>, place: &Place, server: &Groupware) -> Step<Cleanup<NotReady>> {
+        cleanup::remove(ctx, draft, place, server).await
     }
 
-    async fn switch_off(ctx: &Ctx, draft: &Draft<Self>, domain: &Domain, server: &Groupware) -> String {
-        cleanup::switch_off(ctx, draft, domain, server).await
+    async fn switch_off(ctx: &Ctx, draft: &Draft<Self>, place: &Place, server: &Groupware) -> String {
+        cleanup::switch_off(ctx, draft, place, server).await
     }
 }
 

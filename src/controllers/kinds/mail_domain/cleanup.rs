@@ -12,7 +12,7 @@ use crate::not_ready::NotReady;
 use crate::pass::above::Above;
 use crate::pass::deletion::{self, removal};
 use crate::pass::give_up;
-use crate::rules::undeclared;
+use crate::rules::release;
 use crate::rules::zones::{self, no_answer};
 use crate::state::derived::{a_label, owner_uid};
 use crate::state::parents::{self as above, Instance};
@@ -127,11 +127,15 @@ async fn take_down_row(
     if !matches!(result, Err(BackendError::Conflict(_))) {
         return Ok(result);
     }
-    let released = undeclared::release(ctx, server, &name).await?;
-    if released.is_empty() {
+    let mut kept = vec![];
+    let done = release::release(ctx, server, &name, &mut kept).await;
+    if !kept.is_empty() {
+        ctx.event(p.object.as_ref(), EventReason::Retained, release::words(&kept));
+    }
+    done?;
+    if kept.is_empty() {
         return Ok(result);
     }
-    ctx.event(p.object.as_ref(), EventReason::Retained, undeclared::words(&released));
     Ok(server.server.remove_domain(&own, &name, removal).await)
 }
 

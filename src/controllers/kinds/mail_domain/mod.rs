@@ -27,6 +27,7 @@ use crate::pass::give_up;
 use crate::pass::lifecycle::{Lifecycle, Reached};
 use crate::pass::live;
 use crate::rules::ignored_fields;
+use crate::rules::undeclared;
 use crate::state::blocked::Side;
 use crate::state::kind::ObjectId;
 use crate::state::wakeups::Wakeups;
@@ -53,7 +54,11 @@ impl Lifecycle for MailDomain {
         let fields = ignored_fields::of_domain(&draft.object);
         ignored_fields::event(ctx, draft.object.as_ref(), &draft.before, &fields, ignored_fields::RELEASE);
         ignored_fields::report(&mut draft.conditions, &fields, ignored_fields::RELEASE);
-        let message = steps(ctx, id, draft).await?;
+        let done = steps(ctx, id, draft).await;
+        if !matches!(done, Err(Stop::Kubernetes(_))) {
+            undeclared::report(ctx, draft).await?;
+        }
+        let message = done?;
         let next = Next::After(ctx.until_resync(id).unwrap_or_default().max(Duration::from_secs(1)));
         Ok(Reached { message: Some(message), not_ready: None, next })
     }

@@ -20,7 +20,7 @@ use crate::pass::report::report_first;
 use crate::rules::{entitlement, mass_loss};
 use crate::state::derived::{owner, owner_uid};
 use crate::state::kind::ObjectId;
-use crate::state::parents::{self, Domain};
+use crate::state::parents::{self, Domain, Place};
 use crate::state::world::World;
 use kube::Api;
 use mailtenant_api::*;
@@ -39,6 +39,10 @@ impl WithStatus for Mailbox {
 impl InDomain for Mailbox {
     fn domain_ref(&self) -> &LocalRef {
         &self.spec.domain_ref
+    }
+
+    fn last_address(&self) -> Option<&str> {
+        self.status.as_ref()?.address.as_deref()
     }
 
     fn management_policy(&self) -> ManagementPolicy {
@@ -60,16 +64,16 @@ impl InDomain for Mailbox {
         status::within_quota(&mut draft.conditions, Some(not_ready));
     }
 
-    fn needed_by(world: &World, object: &Self, domain: &Domain) -> Option<NotReady> {
-        cleanup::referring_aliases(world, object, domain)
+    fn needed_by(world: &World, object: &Self, place: &Place) -> Option<NotReady> {
+        cleanup::referring_aliases(world, object, place)
     }
 
-    async fn remove(ctx: &Ctx, draft: &Draft<Self>, domain: &Domain, server: &Groupware) -> Step<Cleanup<NotReady>> {
-        cleanup::remove(ctx, draft, domain, server).await
+    async fn remove(ctx: &Ctx, draft: &Draft<Self>, place: &Place, server: &Groupware) -> Step<Cleanup<NotReady>> {
+        cleanup::remove(ctx, draft, place, server).await
     }
 
-    async fn switch_off(ctx: &Ctx, draft: &Draft<Self>, domain: &Domain, server: &Groupware) -> String {
-        cleanup::switch_off(ctx, draft, domain, server).await
+    async fn switch_off(ctx: &Ctx, draft: &Draft<Self>, place: &Place, server: &Groupware) -> String {
+        cleanup::switch_off(ctx, draft, place, server).await
     }
 }
 
