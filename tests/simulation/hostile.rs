@@ -113,7 +113,7 @@ impl Hostile {
     pub fn before(&mut self) -> Vec<User> {
         match self.plot {
             Plot::OldMx => {
-                let ttl = *self.rng.pick(&[60, 600]);
+                let ttl = 600;
                 let (name, rtype) = ("acme.test".to_string(), "MX".to_string());
                 let values = vec!["10 mx1.mail.example.net.".to_string()];
                 at(When::Now, vec![in_dns(InDns::Add { name, rtype, ttl, values })])

@@ -210,7 +210,7 @@ impl Properties {
         authority::in_its_own(w, e, server)?;
         recovery(e, server)?;
         if e.verb == Verb::Created {
-            let lost = w.notes.drifted.get(&e.name).copied().unwrap_or(0);
+            let lost = w.notes.drifted.get(&e.name).copied().unwrap_or(0) + w.notes.restores;
             if let Some(before) = self.made.insert(owner.into(), lost) {
                 if before == lost {
                     return Err(format!("I10: {} {} was made twice for one object", e.kind, e.name));

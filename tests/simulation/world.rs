@@ -45,6 +45,8 @@ pub struct Notes {
     pub forged: BTreeSet<String>,
     /// The same, for ever: what somebody else put into it beside ours stays.
     pub was_forged: BTreeSet<String>,
+    /// How often etcd was restored.
+    pub restores: u64,
     /// Names in the DNS whose records a restored etcd does not know of.
     pub left_behind: BTreeSet<String>,
     /// Addresses that the mail server was asked for, and whether it took them when it was asked last.
@@ -259,7 +261,15 @@ impl World {
             };
             all.map(|d| (d.key.clone(), text(d.object, "/metadata/uid").to_string(), places(&d))).collect()
         };
-        let before = all(self);
+        let journal = |w: &World| -> BTreeSet<(String, String)> {
+            let records = |d: &Declared| -> Vec<(String, String)> {
+                let all = d.object["status"]["dns"]["records"].as_array().cloned().unwrap_or_default();
+                all.iter().map(|r| (d.name(), format!("{} {} {}", r["name"], r["type"], r["value"]))).collect()
+            };
+            Declared::all(w, "maildomains").flat_map(|d| records(&d)).collect()
+        };
+        self.notes.restores += 1;
+        let (before, journals) = (all(self), journal(self));
         // Nobody knows any more of what was made since.
         let lost = before.iter().filter(|(key, uid, _)| backup.uid(key) != Some(uid)).map(|(_, uid, _)| uid.clone());
         self.notes.bare.extend(lost);
@@ -270,10 +280,10 @@ impl World {
         };
         let bare: Vec<String> = all(self).into_iter().filter_map(bare).collect();
         self.notes.bare.extend(bare);
-        // Whose journal is of a time before its records: nobody knows that they are ours.
-        let blank = |d: &Declared| crate::api::at(d.object, "/status/dns/records/0").is_none();
-        let blank: Vec<String> = Declared::all(self, "maildomains").filter(blank).map(|d| d.name()).collect();
-        self.notes.left_behind.extend(blank);
+        // Records that were made since stand in no journal: nobody knows that they are ours.
+        let known = journal(self);
+        let since = journals.iter().filter(|record| !known.contains(record)).map(|(name, _)| name.clone());
+        self.notes.left_behind.extend(since);
         // A name may have changed hands since: its claim is the former holder's again, and its row at the server is not. And
         // of what was made since, nobody knows.
         self.notes.forced.extend(all(self).into_iter().map(|(_, uid, _)| uid));

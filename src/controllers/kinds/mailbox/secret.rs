@@ -295,7 +295,9 @@ async fn update(ctx: &Ctx, mailbox: &Mailbox, seen: &Facts, plan: &Ensure) -> St
     data.extend(self::data(&seen.settings).into_iter().map(|(k, v)| (k, Some(ByteString(v.into_bytes())))));
     let mut generated = false;
     let without = have.annotations().contains_key(WITHOUT_PASSWORD);
-    let lacks = !without && !have.data.iter().flatten().any(|(k, v)| k == "password" && !v.0.is_empty());
+    // A new mailbox needs one, also where that of the mailbox before could not be told.
+    let may_lack = without && seen.row.is_some();
+    let lacks = !may_lack && !have.data.iter().flatten().any(|(k, v)| k == "password" && !v.0.is_empty());
     if plan.source != Source::Generated {
         data.insert("password".into(), None);
     } else if lacks
