@@ -50,7 +50,8 @@ pub enum AdoptionPolicy {
     /// Never: the object reports `ExistsAtBackend`.
     #[default]
     Never,
-    /// Take it over when no other object owns it.
+    /// Take it over when no other object owns it, and it is the tenant's: an object of this namespace had it last, or the
+    /// domain is shown to be the tenant's. Otherwise the object reports `NotEntitled`.
     IfUnowned,
 }
 

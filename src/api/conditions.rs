@@ -117,6 +117,8 @@ words! {
         DNSPropagating,
         /// It is at the backend already and does not belong to this object.
         ExistsAtBackend,
+        /// It was at the backend before its tenant came, and the name is not shown to be the tenant's.
+        NotEntitled,
         /// The Secret that is named, or its key, does not exist.
         SecretNotFound,
         /// A Secret of that name belongs to somebody else.

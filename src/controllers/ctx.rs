@@ -7,6 +7,7 @@ use crate::rules::loss;
 use crate::state::answers::Answers;
 use crate::state::derived::declared_local_part;
 use crate::state::kind::{Kind, ObjectId};
+use crate::state::lookups::Lookups;
 use crate::state::managed::Managed;
 use crate::state::routes;
 use crate::state::snapshots::{Since, Snapshots};
@@ -72,6 +73,8 @@ pub struct Ctx {
     /// Asks mail servers about recipients.
     pub probe: Arc<dyn RecipientProbe>,
     pub answers: Answers,
+    /// What DNS servers said a moment ago.
+    pub lookups: Lookups,
     pub keys: Arc<dyn KeyMaker>,
     /// The time of this machine, for stamps.
     pub clock: Arc<dyn Clock>,
@@ -124,6 +127,7 @@ impl Ctx {
             connections: p.connections,
             probe: p.probe,
             answers: Answers::default(),
+            lookups: Lookups::default(),
             keys: p.keys,
             clock: p.clock,
             server_time: p.server_time,

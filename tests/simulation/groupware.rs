@@ -96,7 +96,13 @@ pub struct Server {
 
 fn exists(what: &str, name: &str, owner: &Option<Uid>, origin: &Option<Origin>) -> BackendError {
     let origin = origin.clone().map(Box::new);
-    BackendError::Exists { what: format!("{what} {name}"), owner: owner.clone(), origin }
+    BackendError::Exists { what: format!("{what} {name}"), owner: owner.clone(), origin, adoptable: false }
+}
+
+/// Nobody owns it, and whoever asks gets no more than what its own tenant let go.
+fn adoptable(what: &str, name: &str, origin: &Option<Origin>) -> BackendError {
+    let origin = origin.clone().map(Box::new);
+    BackendError::Exists { what: format!("{what} {name}"), owner: None, origin, adoptable: true }
 }
 
 fn absent(what: &str, name: &str) -> BackendError {
@@ -109,12 +115,17 @@ impl Server {
         self.log.push(Entry { op, verb, kind, name: name.into(), owner: owner.cloned() });
     }
 
-    /// Whether a row may be written by `owner`: its own, nobody's when adoption is asked for, or that of the one who stood
-    /// in the same place.
+    /// Whether a row may be written by `owner`: its own, nobody's when adoption is asked for (all, or what its own tenant
+    /// let go), or that of the one who stood in the same place.
     fn may(row: &Option<Uid>, origin: &Option<Origin>, owner: &Owner, what: &str, name: &str) -> Result<Made> {
+        let kept = || {
+            let place = |o: &Origin| (o.cluster.clone(), o.namespace.clone());
+            origin.as_ref().map(place) == Some(place(&owner.origin))
+        };
         match row {
             Some(uid) if *uid == owner.uid => Ok(Made::Unchanged),
-            None if owner.adopt => Ok(Made::Adopted),
+            None if owner.adopt == Adopt::All || (owner.adopt == Adopt::Kept && kept()) => Ok(Made::Adopted),
+            None => Err(adoptable(what, name, origin)),
             Some(uid)
                 if owner.replaces.as_ref() == Some(uid)
                     && origin.as_ref().is_some_and(|o| o.to_string() == owner.origin.to_string()) =>
@@ -157,7 +168,7 @@ impl Server {
                 let how = Self::may(&row.owner, &row.origin, &want.owner, "tenant", &id)?;
                 (id, how)
             }
-            (None, None) => match left().filter(|_| want.owner.adopt) {
+            (None, None) => match left().filter(|_| want.owner.adopt != Adopt::Nothing) {
                 Some(id) => (id, Made::Adopted),
                 None => {
                     let Some(id) = want.ids.iter().find(|id| !self.tenants.contains_key(*id)).cloned() else {
@@ -252,8 +263,12 @@ impl Server {
             self.note(Verb::Created, "domain", &want.name, Some(uid));
             return Ok((row, Made::Created));
         };
+        let of_another = d.row.tenant.as_ref().is_some_and(|t| *t != want.tenant);
+        if of_another && d.row.owner.is_none() {
+            return Err(exists("domain", &want.name, &None, &None));
+        }
         let how = Self::may(&d.row.owner, &d.row.origin, &want.owner, "domain", &want.name)?;
-        if d.row.tenant.as_ref().is_some_and(|t| *t != want.tenant) {
+        if of_another {
             return Err(exists("domain", &want.name, &d.row.owner, &None));
         }
         let before = d.row.clone();

@@ -19,6 +19,8 @@ pub enum Bug {
     EnsureErrorIsDone,
     /// What is at the backend already is taken over without being asked to (I3).
     AlwaysAdopts,
+    /// What nobody owns is taken over by whoever asks, whether the name is its tenant's or not (I3).
+    AdoptsUnentitled,
     /// The mailbox is dropped with its mail whatever the policy says (I3).
     ReleaseDestroys,
     /// A quota that was lowered by hand reads as if it were not (I10 after drift).
@@ -45,10 +47,11 @@ pub enum Bug {
 
 impl Bug {
     /// Each, and the properties by which it is seen.
-    pub const ALL: [(Bug, &str); 14] = [
+    pub const ALL: [(Bug, &str); 15] = [
         (Bug::CleanupErrorIsDone, "I1 I2 I3 I9 I10"),
         (Bug::EnsureErrorIsDone, "I3 I4 I9 I10 end"),
         (Bug::AlwaysAdopts, "I3"),
+        (Bug::AdoptsUnentitled, "I3"),
         (Bug::ReleaseDestroys, "I3"),
         (Bug::BlindRead, "I5 I10"),
         (Bug::NoAliasesTo, "I1"),
@@ -82,7 +85,11 @@ impl Planted {
     }
     fn owner(&self, owner: &Owner) -> Owner {
         let replaces = owner.replaces.clone().filter(|_| self.bug != Bug::TakesNothingOver);
-        Owner { adopt: owner.adopt || self.bug == Bug::AlwaysAdopts, replaces, ..owner.clone() }
+        let adopt = match (self.bug, owner.adopt) {
+            (Bug::AlwaysAdopts, _) | (Bug::AdoptsUnentitled, Adopt::Kept) => Adopt::All,
+            (_, adopt) => adopt,
+        };
+        Owner { adopt, replaces, ..owner.clone() }
     }
 }
 

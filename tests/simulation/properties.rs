@@ -22,6 +22,17 @@ enum Foreign {
     Alias(mailtenant_groupware::AliasRow),
 }
 
+impl Foreign {
+    /// Where its last owner stood.
+    fn origin(&self) -> Option<&mailtenant_groupware::Origin> {
+        match self {
+            Foreign::Domain(d) => d.row.origin.as_ref(),
+            Foreign::Mailbox(m) => m.row.origin.as_ref(),
+            Foreign::Alias(a) => a.origin.as_ref(),
+        }
+    }
+}
+
 /// The properties of one schedule.
 #[derive(Default)]
 pub struct Properties {
@@ -384,14 +395,17 @@ impl Properties {
                 "mailbox" => s.mailboxes.get(name.as_str()).and_then(|m| m.row.owner.clone()),
                 _ => s.aliases.get(name.as_str()).and_then(|a| a.owner.clone()),
             };
-            let adopter =
-                owner.as_deref().and_then(|o| w.by_uid(o)).map(|(_, v)| text(v, "/spec/adoptionPolicy").to_string());
+            let adopter = owner.as_deref().and_then(|o| w.by_uid(o));
+            let asks = adopter.is_some_and(|(_, v)| text(v, "/spec/adoptionPolicy") == "IfUnowned");
             let kept_mail = match (was, s.mailboxes.get(name.as_str())) {
                 (Foreign::Mailbox(m), Some(n)) => m.data.is_subset(&n.data),
                 _ => true,
             };
-            if adopter.as_deref() != Some("IfUnowned") || !kept_mail {
+            if !asks || !kept_mail {
                 return Err(format!("I3: {kind} {name} at {host} was nobody's and was changed (owner now {owner:?})"));
+            }
+            if !adopter.is_some_and(|(k, v)| crate::legacy::entitled(w, k, v, was.origin())) {
+                return Err(format!("I3: {kind} {name} at {host} was nobody's, and {owner:?} is not entitled to it"));
             }
         }
         let count = |name: &String| w.notes.drifted.get(name).copied().unwrap_or(0);

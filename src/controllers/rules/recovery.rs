@@ -83,7 +83,7 @@ fn not_allowed<K: WithStatus>(
 /// the same namespace (I11), and whether it still exists.
 pub async fn refused<K: WithStatus>(ctx: &Ctx, server: &Groupware, object: &K, error: &BackendError) -> Step<NotReady> {
     let label = server.label();
-    let BackendError::Exists { what, owner: Some(owner), origin: Some(origin) } = error else {
+    let BackendError::Exists { what, owner: Some(owner), origin: Some(origin), .. } = error else {
         return Ok(NotReady::backend(&label, error));
     };
     let (own, kind) = (derived::origin(ctx.world().cluster(), object), K::KIND.as_str());

@@ -6,6 +6,7 @@ pub mod derived;
 pub mod kind;
 pub mod lane;
 pub mod limits;
+pub mod lookups;
 pub mod managed;
 pub mod parents;
 pub mod registered;

@@ -9,7 +9,7 @@ mod spf;
 mod tags;
 mod tls_rpt;
 
-pub use challenge::{challenge_name, challenge_value};
+pub use challenge::{adoption_value, challenge_name, challenge_value};
 pub use discovery::{Dav, Discovery, Endpoint};
 pub use dkim::{DkimPublic, Selector, dkim_name, new_selector};
 pub use dmarc::Dmarc;

@@ -1,9 +1,8 @@
 //! The way out of a domain (I1, I7): MX leaves first, then its mailboxes and aliases are waited for and the old TTL, then
 //! the domain at the backend goes, the rest of the records, and the claim.
 
-use super::gather::{is_proof, no_answer};
+use super::gather::is_proof;
 use super::journal;
-use super::parents;
 use super::plan::never_verified;
 use super::status::Progress;
 use crate::connections::{Dns, Groupware};
@@ -13,6 +12,7 @@ use crate::not_ready::NotReady;
 use crate::pass::above::Above;
 use crate::pass::deletion::{self, removal};
 use crate::rules::undeclared;
+use crate::rules::zones::{self, no_answer};
 use crate::state::derived::{a_label, owner_uid};
 use crate::state::parents::{self as above, Instance};
 use kube::ResourceExt;
@@ -201,7 +201,7 @@ async fn take_back(ctx: &Ctx, p: &Progress) -> Step<bool> {
         let world = ctx.world();
         let dns = world.dns.get(&NamespacedName::new("", &backend));
         let labels = world.namespace_labels(&key.namespace);
-        dns.is_some_and(|dns| parents::dns_allowed(&labels, &dns, &key.namespace, &name).is_ok())
+        dns.is_some_and(|dns| zones::allowed(&labels, &dns, &key.namespace, &name).is_ok())
     };
     if !allowed || claim::relative(ctx, &name, &key.namespace).await?.is_some() {
         return Ok(false);

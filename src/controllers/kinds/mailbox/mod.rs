@@ -17,14 +17,16 @@ use crate::pass::draft::{Draft, WithStatus};
 use crate::pass::in_domain::InDomain;
 use crate::pass::lifecycle::Reached;
 use crate::pass::report::report_first;
-use crate::rules::mass_loss;
+use crate::rules::{entitlement, mass_loss};
 use crate::state::derived::{owner, owner_uid};
 use crate::state::kind::ObjectId;
 use crate::state::parents::{self, Domain};
 use crate::state::world::World;
 use kube::Api;
 use mailtenant_api::*;
-use mailtenant_groupware::{Address, DomainName, DomainSnapshot, Made, MailboxRow, MailboxWant, Owner, PasswordWant};
+use mailtenant_groupware::{
+    Address, Adopt, DomainName, DomainSnapshot, Made, MailboxRow, MailboxWant, Owner, PasswordWant,
+};
 use mailtenant_runtime::finalizer::Cleanup;
 use plan::{Ensure, Observation, Plan, RowPlan};
 
@@ -231,7 +233,16 @@ async fn ensure(
     domain: &Domain,
     want: &MailboxWant,
 ) -> Step<(MailboxRow, Made)> {
-    match server.server.ensure_mailbox(want).await {
+    let place = (&domain.name, &want.address);
+    let mut answer = server.server.ensure_mailbox(want).await;
+    if let Err(error) = &answer {
+        gather::look_again(ctx, server, place, &want.owner.uid, error).await;
+        if entitlement::adopts(ctx, server, &domain.object, mailbox.spec.adoption_policy, error).await? {
+            let owner = Owner { adopt: Adopt::All, ..want.owner.clone() };
+            answer = server.server.ensure_mailbox(&MailboxWant { owner, ..want.clone() }).await;
+        }
+    }
+    match answer {
         Ok((row, made)) => {
             let copy = row.clone();
             ctx.snapshots
@@ -241,7 +252,7 @@ async fn ensure(
         }
         Err(error) => {
             ctx.backend_failed(server, &error);
-            gather::look_again(ctx, server, (&domain.name, &want.address), &want.owner.uid, &error).await;
+            gather::look_again(ctx, server, place, &want.owner.uid, &error).await;
             Err(gather::refused(ctx, mailbox, &want.address, server, &error).await?.into())
         }
     }

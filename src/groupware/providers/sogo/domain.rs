@@ -80,6 +80,9 @@ impl Sogo {
 fn check(want: &DomainWant, have: Option<&DomainRow>) -> Result<Made> {
     let what = format!("domain {}", want.name);
     let Some(d) = have else { return Ok(Made::Created) };
+    if let Some(t) = d.tenant.as_ref().filter(|t| d.owner.is_none() && **t != want.tenant) {
+        return Err(exists(format!("{what} of tenant {t}"), None, None));
+    }
     let made = claim(&what, d.owner.as_ref(), d.origin.as_ref(), &want.owner)?;
     match &d.tenant {
         Some(t) if *t != want.tenant && made != Made::Unchanged => {

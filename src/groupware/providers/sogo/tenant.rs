@@ -111,7 +111,7 @@ async fn put(conn: &mut Conn, want: &TenantWant, quota: i64, there: bool) -> Res
     if let Some(made) = take_over(conn, want, quota).await? {
         return Ok(made);
     }
-    if want.owner.adopt {
+    if want.owner.adopt != Adopt::Nothing {
         // What was kept (or restored) for the same namespace and name, and for no other.
         let kept = conn
             .row(

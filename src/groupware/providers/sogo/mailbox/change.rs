@@ -193,9 +193,8 @@ pub(crate) fn check(want: &MailboxWant, state: &State) -> Result<Made> {
         // An alias of that address: ours only when it is the leftover of a mailbox.
         (None, Some(alias)) => {
             let what = format!("alias {}", want.address);
-            claim(&what, alias.owner.as_ref(), None, &want.owner)?;
             match goto_list(&alias.goto).contains(&want.address) {
-                true => Ok(Made::Created),
+                true => claim(&what, alias.owner.as_ref(), None, &want.owner).map(|_| Made::Created),
                 false => Err(exists(what, alias.owner.as_ref(), None)),
             }
         }
@@ -216,12 +215,12 @@ mod tests {
     use super::super::super::schema::Catalog;
     use super::super::rows::OwnAlias;
     use super::*;
-    use crate::{Holders, MailboxRow, MailboxSettings, Origin, Owner, PasswordWant, TenantId, Uid};
+    use crate::{Adopt, Holders, MailboxRow, MailboxSettings, Origin, Owner, PasswordWant, TenantId, Uid};
     use mailtenant_backend::SecretText;
 
     fn want() -> MailboxWant {
         MailboxWant {
-            owner: Owner { uid: Uid::new("uid-1"), adopt: false, origin: Origin::default(), replaces: None },
+            owner: Owner { uid: Uid::new("uid-1"), adopt: Adopt::Nothing, origin: Origin::default(), replaces: None },
             tenant: TenantId::new("acme"),
             holders: Holders::default(),
             address: Address::from_server("a@x.test"),
