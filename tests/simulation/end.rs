@@ -2,6 +2,7 @@
 //! or says why not, and is right about that; everything that was deleted is gone, or waits for what is there.
 
 use crate::api::{at, deleting, text};
+use crate::authority::holds;
 use crate::declared::*;
 use crate::properties::Properties;
 use crate::world::World;
@@ -222,12 +223,6 @@ fn not_entitled(d: &Declared) -> Option<&'static str> {
     (asks && !crate::legacy::entitled(d.world, d.key, d.object, None)).then_some("NotEntitled")
 }
 
-/// Whether a MailDomain has the claim of its name.
-fn holds(d: &Declared) -> bool {
-    let claim = d.world.of("maildomainclaims").find(|(k, _)| k.name == d.name());
-    claim.is_some_and(|(_, c)| text(c, "/spec/owner/uid") == uid(d.object))
-}
-
 /// Reasons that would be right for an object that is not Ready. None: it must be Ready.
 fn causes(d: &Declared) -> BTreeSet<&'static str> {
     let mut why = causes_of_backend(d);
@@ -237,6 +232,7 @@ fn causes(d: &Declared) -> BTreeSet<&'static str> {
     }
     let w = d.world;
     let me = uid(d.object);
+    let mut unproven = false;
     if annotation(d.object, "paused") == "true"
         || d.instance().is_some_and(|i| annotation(i.object, "paused") == "true")
     {
@@ -298,6 +294,7 @@ fn causes(d: &Declared) -> BTreeSet<&'static str> {
             }
             if claim.is_none() && d.dns_backend().is_some_and(|b| b["spec"]["requireProof"] == true) {
                 why.insert("OwnershipUnproven");
+                unproven = true;
             }
             if text(d.object, "/spec/cutover/mode") == "Manual" && d.object["spec"]["cutover"]["approved"] != true {
                 why.insert("AwaitingApproval");
@@ -324,6 +321,12 @@ fn causes(d: &Declared) -> BTreeSet<&'static str> {
             };
             if !children.iter().all(taken) {
                 why.insert("AwaitingAcceptance");
+            }
+            if unproven {
+                // Nothing of the domain is anywhere before it is proven.
+                for later in ["AwaitingApproval", "AwaitingFirstAddress", "AwaitingAcceptance", "ExistsAtBackend"] {
+                    why.remove(later);
+                }
             }
         }
         _ => {
@@ -441,6 +444,12 @@ fn there(d: &Declared) -> Result<(), String> {
         if status == "True" || why.contains(reason) {
             return Ok(());
         }
+    }
+    // A parent that cannot be used is said first.
+    let no_parent = d.key.res != "mailinstances"
+        && std::iter::successors(d.parent(), |p| p.parent()).last().is_none_or(|p| p.key.res != "mailinstances");
+    if annotation(d.object, "paused") == "true" && d.backend().is_some() && !no_parent && reason != "Paused" {
+        return Err(format!("end: {d} is paused, and says {reason:?}"));
     }
     if status != "True" {
         if why.contains(reason) && d.object["status"]["observedGeneration"] == d.object["metadata"]["generation"] {

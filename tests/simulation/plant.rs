@@ -3,10 +3,12 @@
 
 use async_trait::async_trait;
 use mailtenant_api::{DNSBackendSpec, GroupwareBackendSpec};
+use mailtenant_backend::SecretText;
 use mailtenant_controllers::connect::{ConnectDns, ConnectGroupware, Secrets};
-use mailtenant_dns::{Change, DnsCapabilities, DnsServer, RecordType, Resolver, RrSet};
+use mailtenant_dns::{Change, DnsCapabilities, DnsServer, RecipientProbe, RecordType, Resolver, RrSet, Verdict};
 use mailtenant_groupware::*;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// What is wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,11 +41,15 @@ pub enum Bug {
     AsksPrimaryOnly,
     /// The annotation `orphan` lets go what no backend blocks (I2).
     OrphansAtOnce,
+    /// What the mail server refuses is taken for accepted (I7).
+    BelievesRefused,
+    /// What is taken over gets a new password (I14).
+    NewPasswords,
 }
 
 impl Bug {
     /// Each, and the properties by which it is seen.
-    pub const ALL: [(Bug, &str); 14] = [
+    pub const ALL: [(Bug, &str); 16] = [
         (Bug::CleanupErrorIsDone, "I1 I2 I3 I9 I10"),
         (Bug::EnsureErrorIsDone, "I3 I4 I9 I10 end"),
         (Bug::AlwaysAdopts, "I3"),
@@ -58,6 +64,8 @@ impl Bug {
         (Bug::TakesNothingOver, "end"),
         (Bug::AsksPrimaryOnly, "I7 signature"),
         (Bug::OrphansAtOnce, "I1 I2 I8 I9"),
+        (Bug::BelievesRefused, "I7"),
+        (Bug::NewPasswords, "I14"),
     ];
 }
 
@@ -136,7 +144,14 @@ impl GroupwareServer for Planted {
     }
     async fn ensure_mailbox(&self, want: &MailboxWant) -> Result<(MailboxRow, Made)> {
         let want = MailboxWant { owner: self.owner(&want.owner), ..want.clone() };
-        match self.inner.ensure_mailbox(&want).await {
+        let done = self.inner.ensure_mailbox(&want).await;
+        if self.bug == Bug::NewPasswords && matches!(done, Ok((_, Made::TakenOver))) {
+            let owner = Owner { replaces: None, ..want.owner.clone() };
+            let (text, version) = (SecretText::new("made anew".to_owned()), "made anew".to_owned());
+            let password = PasswordWant::Plain { text, generated: true, version, force: true };
+            return self.inner.ensure_mailbox(&MailboxWant { owner, password, ..want }).await;
+        }
+        match done {
             Err(BackendError::Unavailable { .. }) if self.bug == Bug::EnsureErrorIsDone => {
                 let version = match &want.password {
                     PasswordWant::Keep => None,
@@ -246,6 +261,17 @@ struct PrimaryOnly(Arc<dyn Resolver>);
 impl Resolver for PrimaryOnly {
     async fn lookup(&self, name: &str, rtype: RecordType) -> Result<Vec<RrSet>> {
         Ok(self.0.lookup(name, rtype).await?.into_iter().take(1).collect())
+    }
+}
+
+/// Says that every recipient was accepted.
+pub struct BelievesRefused(pub Arc<dyn RecipientProbe>);
+
+#[async_trait]
+impl RecipientProbe for BelievesRefused {
+    async fn ask(&self, server: &(String, u16), addresses: &[String], limit: Duration) -> Result<Vec<Verdict>> {
+        let all = self.0.ask(server, addresses, limit).await?;
+        Ok(all.into_iter().map(|_| Verdict::Accepted).collect())
     }
 }
 

@@ -47,6 +47,8 @@ pub struct Properties {
     made: BTreeMap<String, u64>,
     /// Changes of each DNS server that were looked at.
     records: BTreeMap<String, usize>,
+    /// Passwords at each server, by address: whose mailbox it is, and how often somebody changed it by hand.
+    passwords: BTreeMap<(String, String), (Option<String>, String)>,
     /// Names whose records were left behind because a person said so.
     forgotten: BTreeSet<String>,
     authority: Authority,
@@ -69,6 +71,7 @@ impl Properties {
         self.logs(w)?;
         self.no_leak(w)?;
         self.strangers(w)?;
+        self.passwords(w)?;
         self.one_holder(w)?;
         self.switched(w)?;
         self.authority.servers(w, &self.forgotten)?;
@@ -88,6 +91,7 @@ impl Properties {
 
     /// I1 in the API, and that spec is never written by the operator.
     fn history(&mut self, w: &World) -> Verdict {
+        self.forgotten.extend(w.notes.left_behind.iter().cloned());
         for c in &w.api.log[self.seen.min(w.api.log.len())..] {
             if let (Some(old), Some(new)) = (&c.old, &c.new)
                 && KINDS.contains(&c.key.res)
@@ -264,7 +268,7 @@ impl Properties {
         authority::in_its_own(w, e, server)?;
         recovery(e, server)?;
         if e.verb == Verb::Created {
-            let lost = w.notes.drifted.get(&e.name).copied().unwrap_or(0);
+            let lost = w.notes.drifted.get(&e.name).copied().unwrap_or(0) + w.notes.restores;
             if let Some(before) = self.made.insert(owner.into(), lost) {
                 if before == lost {
                     return Err(format!("I10: {} {} was made twice for one object", e.kind, e.name));
@@ -299,6 +303,21 @@ impl Properties {
                         && e.name.ends_with(&format!("@{}", set.name))
                 });
                 let takes = takes || left;
+                let refused = |d: &Declared| {
+                    let mut all = d.children().into_iter().filter(|c| ready(c.object) && !deleting(c.object));
+                    // Mail for it is refused on purpose, or it takes what nobody else does.
+                    let asked = |c: &Declared| {
+                        text(c.object, "/spec/suspend") != "All" && text(c.object, "/spec/localPart") != "*"
+                    };
+                    all.find_map(|c| c.address().filter(|a| asked(&c) && w.notes.asked.get(a) == Some(&false)))
+                };
+                let holder = Declared::all(w, "maildomains").find(|d| d.name() == set.name && authority::holds(d));
+                if let Some(address) = holder.as_ref().and_then(refused) {
+                    return Err(format!(
+                        "I7: MX of {} leads here, and {address} was refused when it was asked last",
+                        set.name
+                    ));
+                }
                 let drifted = w.notes.drifted.keys().any(|n| n.ends_with(&format!("@{}", set.name)));
                 if !takes && !drifted && w.notes.emptied.is_empty() {
                     return Err(format!("I7: MX of {} leads here, and nobody there gets mail", set.name));
@@ -444,6 +463,33 @@ impl Properties {
                 (id, (row, n))
             })
             .collect();
+        Ok(())
+    }
+
+    /// I14: a password changes only by somebody's word: a wish to rotate it, a Secret, another source in the spec, or the
+    /// taking over of what nobody owned.
+    fn passwords(&mut self, w: &World) -> Verdict {
+        let mut now = BTreeMap::new();
+        for (host, s) in &w.groupware {
+            for (address, m) in &s.mailboxes {
+                let owner = m.row.owner.as_ref().map(ToString::to_string);
+                now.insert((host.clone(), address.to_string()), (owner, m.password.clone()));
+            }
+        }
+        for (id, (owner, password)) in &now {
+            let Some((before, old)) = self.passwords.get(id).filter(|(_, old)| old != password) else { continue };
+            let object = owner.as_deref().and_then(|o| w.by_uid(o));
+            let sources = |(key, _): (&crate::api::Key, &crate::api::Obj)| {
+                let of_it = w.api.log.iter().filter(|c| c.key == *key).filter_map(|c| c.new.as_ref());
+                of_it.map(|v| v["spec"]["password"].to_string()).collect::<BTreeSet<_>>().len()
+            };
+            let asked = object.is_some_and(|o| !annotation(o.1, "rotate-password").is_empty() || sources(o) > 1);
+            let told = w.notes.rekeyed.contains(&id.1) || w.notes.drifted.contains_key(&id.1);
+            if before.is_some() && !asked && !told && !old.is_empty() {
+                return Err(format!("I14: the password of {} was changed, and nobody asked for it", id.1));
+            }
+        }
+        self.passwords = now;
         Ok(())
     }
 

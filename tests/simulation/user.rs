@@ -63,7 +63,7 @@ fn at_server(step: AtServer) -> Step {
     Step::Groupware { server: GROUPWARE.into(), step }
 }
 
-fn in_dns(step: InDns) -> Step {
+pub fn in_dns(step: InDns) -> Step {
     Step::Dns { server: DNS.into(), step }
 }
 

@@ -19,6 +19,7 @@ use crate::policy::{Purpose, SpfAll};
 use crate::rr::RecordType;
 use crate::spf::own;
 use dkim::dkim_value;
+pub(crate) use dkim::is_own_selector;
 use dmarc::dmarc_value;
 use mx::mx_values;
 use spf::{all_word, spf_term};
