@@ -1,7 +1,6 @@
 //! The annotation `orphan`. It counts only while a backend blocks the deletion, and skips no more than what is blocked: all
 //! other guards keep their word, what can be reached is switched off, and an Event says what is left where.
 
-use super::guards::Guard;
 use super::lifecycle::Lifecycle;
 use crate::connections::Groupware;
 use crate::ctx::{Ctx, Step, Stop};
@@ -55,22 +54,6 @@ impl<'a> Blocks<'a> {
                 self.ctx.blocked.clear(&self.uid, side);
             }
         }
-    }
-}
-
-/// The backend that a guard asks.
-pub fn side(guard: Guard) -> Side {
-    match guard {
-        Guard::WithdrawFirst => Side::Dns,
-        Guard::Paused
-        | Guard::NothingMade
-        | Guard::PausedAbove
-        | Guard::NeededBy
-        | Guard::Observed
-        | Guard::MassLoss
-        | Guard::Draining
-        | Guard::Parents
-        | Guard::Backend => Side::Groupware,
     }
 }
 

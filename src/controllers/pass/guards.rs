@@ -5,7 +5,7 @@
 use super::above::Above;
 use super::deletion::{self, with_way_out};
 use super::draft::Draft;
-use super::give_up::{self, Blocks, side, waits};
+use super::give_up::{self, Blocks, waits};
 use super::lifecycle::Lifecycle;
 use super::live;
 use crate::connections::Groupware;
@@ -57,6 +57,22 @@ pub const ORDER: [Guard; 10] = [
     Guard::Parents,
     Guard::Backend,
 ];
+
+/// The backend that a guard asks.
+fn side(guard: Guard) -> Side {
+    match guard {
+        Guard::WithdrawFirst => Side::Dns,
+        Guard::Paused
+        | Guard::NothingMade
+        | Guard::PausedAbove
+        | Guard::NeededBy
+        | Guard::Observed
+        | Guard::MassLoss
+        | Guard::Draining
+        | Guard::Parents
+        | Guard::Backend => Side::Groupware,
+    }
+}
 
 /// Who can be asked.
 pub trait Ask {
