@@ -98,7 +98,7 @@ pub fn observed() -> Cleanup<NotReady> {
 }
 
 /// How old a read may be that serves all who are deleted together. Whoever made something lately put it in itself.
-pub(super) const JUST_NOW: Duration = Duration::from_secs(5);
+pub const JUST_NOW: Duration = Duration::from_secs(5);
 
 /// The same for what lies in a domain. One whose status says that nothing was made is looked for all the same: the status
 /// after a creation can have been lost, and nobody would come back for what was made (I2).

@@ -84,10 +84,12 @@ pub async fn reached(ctx: &Ctx, above: &Above) -> Step<Result<Groupware, String>
 pub fn off(what: &str, label: &str, result: Result<(), BackendError>) -> String {
     match result {
         Ok(()) => format!("{what} is switched off; what else is at {label} stays there"),
-        Err(BackendError::NotFound(_) | BackendError::Exists { .. }) => format!("{label} has nothing of it"),
+        Err(BackendError::NotFound(_) | BackendError::Exists { .. }) => {
+            format!("{label} has nothing that this object owns")
+        }
         Err(error) => {
             format!(
-                "{what} could not be switched off at {label} ({error}): what is there stays there and may go on working"
+                "{what} could not be switched off at {label}, or not wholly ({error}): what is there stays there and may go on working"
             )
         }
     }

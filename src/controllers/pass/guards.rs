@@ -14,7 +14,7 @@ use crate::not_ready::NotReady;
 use crate::rules::{backend_ready, loss};
 use crate::state::blocked::Side;
 use crate::state::parents;
-use mailtenant_api::{is_deleting, orphan, paused, uid};
+use mailtenant_api::{Reason, is_deleting, paused, uid};
 use mailtenant_runtime::dispatch::Next;
 use mailtenant_runtime::finalizer::Cleanup;
 use mailtenant_runtime::store::NamespacedName;
@@ -138,11 +138,13 @@ impl<K: Lifecycle> Ask for Guards<'_, '_, K> {
             Guard::PausedAbove => wait(above.instance().and_then(|i| parents::paused_by(&i.object))),
             // Nothing is taken out of the DNS for a server that may be the wrong one, unless a person gave that up. Those
             // below wait for MX, so it is said here what it waits for.
-            Guard::WithdrawFirst if held(above).is_some() && !orphan(object.as_ref()) => {
-                let held = held(above).filter(|_| K::leads_here(draft));
-                wait(held.map(|n| NotReady { next: Next::Settled, ..n }))
-            }
             Guard::WithdrawFirst => {
+                let held = held(above).map(|n| NotReady { next: Next::Settled, ..n });
+                if let Some(mut held) = held
+                    && !self.blocks.gives_up(object.as_ref(), Side::Groupware, &mut held)
+                {
+                    return wait(Some(held).filter(|_| K::leads_here(draft)));
+                }
                 K::withdraw_first(ctx, draft, above).await?;
                 ctx.blocked.take_back(&uid(object.as_ref()), Side::Dns);
                 Ok(None)
@@ -164,7 +166,8 @@ impl<K: Lifecycle> Ask for Guards<'_, '_, K> {
     }
 
     fn gives_up(&mut self, guard: Guard, not_ready: &mut NotReady) -> bool {
-        self.blocks.gives_up(self.draft.object.as_ref(), side(guard), not_ready)
+        let side = if not_ready.reason == Reason::MassLossHeld { Side::Groupware } else { side(guard) };
+        self.blocks.gives_up(self.draft.object.as_ref(), side, not_ready)
     }
 }
 
@@ -241,12 +244,15 @@ async fn remove<K: Lifecycle>(
     if !reachable {
         left.push(K::switch_off(ctx, draft, above).await?);
     }
-    if let Cleanup::Waiting(mut not_ready) = waits(K::withdraw_rest(ctx, draft).await.map(|()| Cleanup::Done))? {
+    let mx_given_up = given_up.contains(&Guard::WithdrawFirst);
+    if let Cleanup::Waiting(mut not_ready) =
+        waits(K::withdraw_rest(ctx, draft, mx_given_up).await.map(|()| Cleanup::Done))?
+    {
         if !blocks.gives_up(object.as_ref(), Side::Dns, &mut not_ready) {
             return Ok(Cleanup::Waiting(not_ready));
         }
         left.push(format!("its records stay in the DNS ({})", not_ready.message));
-    } else if given_up.contains(&Guard::WithdrawFirst) {
+    } else if mx_given_up {
         left.push("its records were withdrawn, and whether the DNS still shows its MX is not known".into());
     }
     if !left.is_empty() {

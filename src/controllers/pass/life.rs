@@ -9,8 +9,9 @@ use super::report::not_ready_event;
 use super::write::{with_finalizer, without_finalizer};
 use crate::ctx::{Ctx, Pass, Stop};
 use crate::not_ready::NotReady;
+use crate::state::blocked::Side;
 use crate::state::kind::ObjectId;
-use mailtenant_api::{has_finalizer, is_deleting};
+use mailtenant_api::{has_finalizer, is_deleting, uid};
 use mailtenant_runtime::dispatch::Next;
 use mailtenant_runtime::finalizer::Cleanup;
 use mailtenant_runtime::store::NamespacedName;
@@ -69,6 +70,8 @@ async fn down<K: Lifecycle>(ctx: &Ctx, id: &ObjectId, object: Arc<K>) -> Pass {
         Ok(Cleanup::Done) => {
             let api = K::api(ctx, &id.key.namespace);
             without_finalizer(ctx, &api, draft.judged()).await?;
+            let own = uid(draft.object.as_ref());
+            [Side::Groupware, Side::Dns].into_iter().for_each(|side| ctx.blocked.clear(&own, side));
             Ok(Next::Settled)
         }
         Ok(Cleanup::Waiting(not_ready)) | Err(Stop::NotReady(not_ready)) => {

@@ -131,9 +131,10 @@ pub trait Lifecycle: WithStatus {
         async { Ok(String::new()) }
     }
 
-    /// After the groupware server: what the object has in the DNS.
-    fn withdraw_rest(ctx: &Ctx, draft: &mut Draft<Self>) -> impl Future<Output = Step<()>> + Send {
-        let _ = (ctx, draft);
+    /// After the groupware server: what the object has in the DNS. `mx_given_up`: whether MX has left everywhere could not be
+    /// found out, and is not waited for.
+    fn withdraw_rest(ctx: &Ctx, draft: &mut Draft<Self>, mx_given_up: bool) -> impl Future<Output = Step<()>> + Send {
+        let _ = (ctx, draft, mx_given_up);
         async { Ok(()) }
     }
 

@@ -13,10 +13,10 @@ use crate::not_ready::NotReady;
 use crate::state::derived::a_label;
 use kube::ResourceExt;
 use mailtenant_api::dns_backend::Zone;
-use mailtenant_api::{AdoptionPolicy, AllowedFrom, MailDomain, Reason, uid};
+use mailtenant_api::{AdoptionPolicy, AllowedFrom, DNSBackend, MailDomain, Reason, uid};
 use mailtenant_dns::{RecordType, RrSet};
 use mailtenant_groupware::BackendError;
-use mailtenant_mail::records;
+use mailtenant_mail::{name, records};
 use mailtenant_runtime::store::NamespacedName;
 
 /// Whether a zone is for the namespaces that it names, and not for whoever comes first. That it allows the one who asks has
@@ -45,6 +45,9 @@ pub async fn adopts(
         let dns = world.dns.get(&NamespacedName::new("", backend)).ok_or_else(|| zones::not_there(backend))?;
         zones::allowed(&world.namespace_labels(&namespace), &dns, &namespace, &name)?.clone()
     };
+    if let Some(other) = more_specific(ctx.world().dns.iter().map(|(_, dns)| dns.as_ref()), &name, &zone) {
+        return Err(elsewhere(&server.label(), what, &name, &other).into());
+    }
     if is_named(&zone) {
         return Ok(true);
     }
@@ -56,12 +59,32 @@ pub async fn adopts(
     Err(not_entitled(&place, what, &value).into())
 }
 
+/// The zone that decides about a name, and its DNSBackend, if it is not `zone`: the most specific one of all DNSBackends. Else
+/// whoever may use a zone far above would choose the one that names them.
+fn more_specific<'a>(all: impl Iterator<Item = &'a DNSBackend>, name: &str, zone: &Zone) -> Option<(String, String)> {
+    let zones = all.flat_map(|dns| dns.spec.zones.iter().map(|z| (z, dns.name_any())));
+    let covering = zones.filter_map(|(z, dns)| Some((name::canonical(&z.name).ok()?, dns)));
+    let covering = covering.filter(|(z, _)| name::is_within(name, z));
+    let own = name::canonical(&zone.name).map_or(0, |z| z.len());
+    covering.max_by_key(|(z, _)| z.len()).filter(|(z, _)| z.len() > own)
+}
+
+fn elsewhere(server: &str, what: &str, name: &str, (zone, backend): &(String, String)) -> NotReady {
+    let text = format!(
+        "{server}: {what} was there before and belongs to nobody we know. Zone {zone} of DNSBackend {backend} decides whose the \
+         name {name} is: name that DNSBackend in spec.dns.backendRef of the MailDomain"
+    );
+    NotReady::retry(Reason::NotEntitled, text)
+}
+
 /// The sets of the record that proves a name, as the authoritative servers have them now.
 async fn proof(ctx: &Ctx, backend: &str, name: &str) -> Step<Vec<RrSet>> {
     let dns = ctx.dns(backend).await?;
     let record = records::challenge_name(name);
     let look = dns.resolver.lookup(&record, RecordType::TXT);
-    let seen = ctx.lookups.once((backend, &record), look).await;
+    // Other resolvers of it are asked anew.
+    let whom = format!("{backend}/{}", dns.object.metadata.generation.unwrap_or_default());
+    let seen = ctx.lookups.once((&whom, &record), look).await;
     Ok(seen.map_err(|e| NotReady::backend(&dns.label(), &zones::no_answer(&record, e)))?)
 }
 
@@ -131,6 +154,25 @@ mod tests {
             let dns = fixtures::dns_backend(json!({"allowedNamespaces": backend, "zones": zones}));
             let named = zones::allowed(&labels, &dns, "t", name).ok().map(is_named);
             assert_eq!(named, *want, "{why}");
+        }
+    }
+
+    #[test]
+    fn the_most_specific_zone_of_all_backends_decides() {
+        let dns = |zones: &[&str]| {
+            let zones: Vec<Value> = zones.iter().map(|z| json!({"name": z})).collect();
+            fixtures::dns_backend(json!({"zones": zones}))
+        };
+        let zone = |name: &str| Zone { name: name.into(), allowed_namespaces: None };
+        for (others, chosen, other) in [
+            (vec!["acme.test", "other.test"], "test", Some("acme.test")),
+            (vec!["test"], "acme.test", None),
+            (vec!["acme.test"], "acme.test", None),
+            (vec!["sub.acme.test"], "acme.test", None),
+        ] {
+            let (mine, theirs) = (dns(&[chosen]), dns(&others));
+            let seen = more_specific([&mine, &theirs].into_iter(), "acme.test", &zone(chosen));
+            assert_eq!(seen.map(|(zone, _)| zone).as_deref(), other, "{others:?} {chosen}");
         }
     }
 

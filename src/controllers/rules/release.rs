@@ -2,15 +2,16 @@
 //! it up for ever: they are kept as under `deletionPolicy: Retain`, switched off and owned by nobody, since nobody said that
 //! their mail may be destroyed.
 
-use super::undeclared::{self, dead, is_gone, listed};
+use super::undeclared::{self, Undeclared, dead, has_successor, is_gone, listed};
 use crate::connections::Groupware;
 use crate::ctx::{Ctx, Step};
 use crate::not_ready::NotReady;
 use crate::pass::deletion;
+use crate::state::derived::declared_local_part;
 use crate::state::kind::Kind;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use mailtenant_api::{MailDomain, Reason};
-use mailtenant_groupware::{Address, BackendError, DomainName, DomainRow, Removal};
+use mailtenant_groupware::{Address, BackendError, DomainName, DomainRow, Left, Removal};
 use mailtenant_runtime::dispatch::Next;
 use mailtenant_runtime::store::NamespacedName;
 use std::collections::BTreeSet;
@@ -57,25 +58,52 @@ async fn aliases_first(ctx: &Ctx, server: &Groupware, mailbox: &Address, kept: &
     if aliases.is_empty() {
         return Ok(());
     }
-    let released = release_aliases(ctx, server, &aliases).await?;
+    let released = release_aliases(ctx, server, (mailbox, &aliases)).await?;
     aliases.retain(|a| !released.contains(a));
     kept.extend(released.into_iter().map(String::from));
     if aliases.is_empty() {
         return Ok(());
     }
-    let not_ready = deletion::blocked(Reason::ReferencedByAlias, "at the backend, the alias", &aliases);
-    Err(NotReady { next: Next::Retry, ..not_ready }.into())
+    Err(referenced(ctx, server, &aliases).into())
 }
 
-/// The same of aliases that deliver to a mailbox that goes: those of objects that exist stay, and the mailbox waits for them.
-pub async fn release_aliases(ctx: &Ctx, server: &Groupware, aliases: &[Address]) -> Step<Vec<Address>> {
+/// A mailbox waits for aliases at the server that deliver to it. Where no object here declares any of them, nobody here can
+/// delete them.
+pub fn referenced(ctx: &Ctx, server: &Groupware, aliases: &[Address]) -> NotReady {
+    let declared = {
+        let world = ctx.world();
+        let is = |a: &Address| {
+            let mut domains = world.index.domains_by_name.of(a.domain());
+            domains.any(|d| !world.owner_of_address(d, declared_local_part(a)).is_empty())
+        };
+        aliases.iter().any(is)
+    };
+    if !declared {
+        let what =
+            format!("the mailbox still gets mail by {}, which no object declares", listed(aliases, aliases.len()));
+        return deletion::left_below(&server.label(), &what);
+    }
+    let not_ready = deletion::blocked(Reason::ReferencedByAlias, "at the backend, the alias", aliases);
+    NotReady { next: Next::Retry, ..not_ready }
+}
+
+/// The same of aliases that deliver to a mailbox that goes, and to nobody else: those of objects that exist stay, and the
+/// mailbox waits for them. So it does for one that others get mail by, and for one that an object of its name waits to take
+/// over.
+pub async fn release_aliases(
+    ctx: &Ctx,
+    server: &Groupware,
+    (mailbox, aliases): (&Address, &[Address]),
+) -> Step<Vec<Address>> {
     let domains: BTreeSet<&str> = aliases.iter().map(Address::domain).collect();
     let mut released = vec![];
     for domain in domains.into_iter().map(DomainName::from_server) {
         let rows = server.server.read_domain(&domain).await.map_err(|e| failed(server, &e))?;
         let unknown = undeclared::unknown_to(&ctx.world(), &rows);
-        for row in unknown.into_iter().filter(|r| r.kind == Kind::MailAlias && aliases.contains(&r.address)) {
-            if is_gone(ctx, &row).await? {
+        let alone = |a: &Address| rows.aliases.get(a).is_some_and(|r| r.settings.targets.iter().all(|t| t == mailbox));
+        let mine = |r: &Undeclared| r.kind == Kind::MailAlias && aliases.contains(&r.address) && alone(&r.address);
+        for row in unknown.into_iter().filter(mine) {
+            if is_gone(ctx, &row).await? && !has_successor(ctx, &row).await? {
                 once(server.server.remove_alias(&row.owner, &row.address, Removal::Keep).await)
                     .map_err(|e| failed(server, &e))?;
                 released.push(row.address);
@@ -100,6 +128,7 @@ pub async fn release_domains(
         let Some(owner) = owner else { continue };
         release(ctx, server, &domain.name, kept).await?;
         match server.server.remove_domain(&owner, &domain.name, Removal::Keep).await {
+            Ok(Left::Used(_)) => kept.push(format!("{} (in use by others, so it stays on)", domain.name)),
             Ok(_) => kept.push(domain.name.clone().into()),
             Err(BackendError::NotFound(_)) => {}
             Err(error @ BackendError::Conflict(_)) => {
@@ -136,7 +165,7 @@ async fn held_by(
     let (reason, what, names) = match (aliases.is_empty(), mailboxes.is_empty()) {
         (false, _) => (Reason::HasAliases, "MailAlias", aliases),
         (true, false) => (Reason::HasMailboxes, "Mailbox", mailboxes),
-        (true, true) => return Ok(failed(server, error)),
+        (true, true) => return Ok(deletion::left_below(&server.label(), &error.to_string())),
     };
     // Nobody wakes an instance for what is in no MailDomain.
     Ok(NotReady { next: Next::Retry, ..deletion::blocked(reason, what, &names) })
@@ -150,6 +179,10 @@ fn once(done: Result<(), BackendError>) -> Result<bool, BackendError> {
         Err(error) => Err(error),
     }
 }
+
+/// What it means for others that a domain stays at the server.
+pub const BURNED: &str = "the name is not free: a MailInstance of this namespace and name has it back with adoptionPolicy: IfUnowned, \
+    for any other tenant the platform team has to free it first (docs/operations.md, \"Freeing a name\")";
 
 /// What was kept, for the Event: up to five names, and how many more.
 pub fn words(kept: &[impl AsRef<str>]) -> String {

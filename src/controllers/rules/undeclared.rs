@@ -16,6 +16,9 @@ use std::collections::BTreeSet;
 /// Addresses that a message names.
 pub const NAMED: usize = 5;
 
+/// Live looks of one pass.
+const LOOKS: usize = 2 * NAMED;
+
 /// A row whose owner is no object of this cluster, as far as the watches have told.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Undeclared {
@@ -32,7 +35,9 @@ fn living(world: &World) -> impl Iterator<Item = &str> {
     let domains = world.domains.iter().map(|(_, o)| o.metadata.uid.as_deref());
     let mailboxes = world.mailboxes.iter().map(|(_, o)| o.metadata.uid.as_deref());
     let aliases = world.aliases.iter().map(|(_, o)| o.metadata.uid.as_deref());
-    domains.chain(mailboxes).chain(aliases).flatten()
+    // One that cannot be decoded is there.
+    let broken = world.broken.values().map(|o| o.metadata.uid.as_deref());
+    domains.chain(mailboxes).chain(aliases).chain(broken).flatten()
 }
 
 /// Whether an object of this cluster owns a row, as far as the watches have told.
@@ -56,6 +61,9 @@ fn unknown<'a>(rows: &DomainSnapshot, cluster: &str, living: impl Iterator<Item 
     let owned: Vec<_> = owned.collect();
     let mut owners: BTreeSet<&str> = owned.iter().map(|(_, _, owner, _)| owner.as_str()).collect();
     for uid in living {
+        if owners.is_empty() {
+            break;
+        }
         owners.remove(uid);
     }
     let unknown = owned.into_iter().filter(|(_, _, owner, _)| owners.contains(owner.as_str()));
@@ -89,6 +97,16 @@ pub async fn is_gone(ctx: &Ctx, row: &Undeclared) -> Step<bool> {
         _ => stands::<MailAlias>(ctx, &row.owner, row.origin.as_ref()).await?,
     };
     Ok(!stands)
+}
+
+/// Whether an object stands where the owner of a row stood: it waits to take the row over, or never will.
+pub async fn has_successor(ctx: &Ctx, row: &Undeclared) -> Step<bool> {
+    let Some(origin) = &row.origin else { return Ok(false) };
+    let namespace = &origin.namespace;
+    Ok(match row.kind {
+        Kind::Mailbox => ctx.api::<Mailbox>(namespace).get_metadata_opt(&origin.name).await?.is_some(),
+        _ => ctx.api::<MailAlias>(namespace).get_metadata_opt(&origin.name).await?.is_some(),
+    })
 }
 
 /// The owner, if its object does not exist: neither here nor, as far as anybody can tell, in another cluster.
@@ -125,10 +143,12 @@ pub async fn report(ctx: &Ctx, draft: &mut Draft<MailDomain>) -> Step<()> {
         Some(Some(unknown)) => {
             let mut named = vec![];
             let mut all = unknown.len();
-            for row in unknown {
-                match is_gone(ctx, &row).await? {
-                    true => named.push(row),
-                    false => all -= 1,
+            for row in unknown.into_iter().take(LOOKS) {
+                match is_gone(ctx, &row).await {
+                    Ok(true) => named.push(row),
+                    Ok(false) => all -= 1,
+                    // It says what it said until then: nothing else of the domain depends on it.
+                    Err(_) => return Ok(()),
                 }
                 if named.len() == NAMED {
                     break;

@@ -12,6 +12,9 @@ const LASTING: Duration = Duration::from_secs(10);
 /// How long the last look counts for those that depend on it: a little more than the longest pause between two passes.
 const COUNTS: Duration = Duration::from_secs(400);
 
+/// From how many on those are forgotten that nobody has looked at lately.
+const MOST: usize = 1000;
+
 /// Which of its backends blocks a deletion.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Side {
@@ -39,6 +42,10 @@ impl Blocked {
     pub fn note(&self, uid: &str, side: Side) -> Duration {
         let now = Instant::now();
         let mut all = self.all();
+        if all.len() > MOST {
+            // Of objects that went by force nobody tells.
+            all.retain(|_, block| block.last.elapsed() < COUNTS);
+        }
         let block = all.entry((uid.to_owned(), side)).or_insert(Block { since: now, last: now, given_up: false });
         block.last = now;
         LASTING.saturating_sub(now.duration_since(block.since))

@@ -100,7 +100,9 @@ impl Planner<'_> {
     /// Keeps a live value: `Created` if the journal says that we wrote it, else `Observed`. The journal can be lost (a
     /// restored etcd): a key under a selector of ours that the server has is published by nobody else.
     pub(super) fn keep(&mut self, record: &Record, value: &str) {
-        let our_key = record.purpose == Purpose::DKIM && is_own_selector(&record.name);
+        let our_key = record.purpose == Purpose::DKIM
+            && is_own_selector(&record.name)
+            && record.values.iter().any(|wanted| wanted == value);
         let ownership = if our_key || self.wrote(record, value) { Ownership::Created } else { Ownership::Observed };
         self.add_entry(record, value, RecordState::Ok, Some(ownership));
         self.edit(record, |set| {

@@ -12,7 +12,7 @@ use crate::not_ready::NotReady;
 use crate::pass::above::Above;
 use crate::pass::deletion::{self, removal};
 use crate::pass::give_up;
-use crate::rules::release;
+use crate::rules::release::{self, BURNED};
 use crate::rules::zones::{self, no_answer};
 use crate::state::derived::{a_label, owner_uid};
 use crate::state::parents::{self as above, Instance};
@@ -76,10 +76,6 @@ pub async fn observed(ctx: &Ctx, p: &mut Progress, above: &Above) -> Step<Option
     }
 }
 
-/// What it means for others that a domain stays at the server.
-const BURNED: &str = "the name is not free: a MailInstance of this namespace and name has it back with adoptionPolicy: IfUnowned, \
-    for any other tenant the platform team has to free it first (docs/operations.md, \"Freeing a name\")";
-
 /// Takes the domain down at the server.
 pub async fn remove(ctx: &Ctx, p: &mut Progress, instance: &Instance, server: &Groupware) -> Step<Cleanup<NotReady>> {
     let domain = p.object.clone();
@@ -139,7 +135,8 @@ async fn take_down_row(
     Ok(server.server.remove_domain(&own, &name, removal).await)
 }
 
-/// Off and nobody's, with what is below it. Nothing is destroyed at a server that is given up: it may be the wrong one.
+/// Off and nobody's, with what is below it. No mail is destroyed at a server that is given up: it may be the wrong one. The
+/// signing keys go, as under `Retain`.
 pub async fn switch_off(ctx: &Ctx, p: &Progress, server: &Groupware) -> Step<String> {
     let name = a_label(&p.object);
     let result = match take_down_row(ctx, p, server, Removal::Keep).await {
@@ -148,7 +145,8 @@ pub async fn switch_off(ctx: &Ctx, p: &Progress, server: &Groupware) -> Step<Str
         Err(stop) => return Err(stop),
     };
     ctx.snapshots.stale(&server.uid, &name).await;
-    Ok(give_up::off(name.as_str(), &server.label(), result))
+    let left = give_up::off(name.as_str(), &server.label(), result);
+    Ok(format!("{left}; {BURNED}"))
 }
 
 /// Who is still in the domain: by the store, and then by a live list, which has the last word.
@@ -399,12 +397,20 @@ fn shows_ours(seen: &[RrSet], journal: &[RecordStatus], put_back: &[String]) -> 
     seen.iter().any(|set| set.values.iter().any(ours))
 }
 
-/// All but MX, which has left before.
-pub async fn withdraw_rest(ctx: &Ctx, p: &mut Progress) -> Step<()> {
+/// All but MX, which has left before, or is taken out without a look at whether all servers show that.
+pub async fn withdraw_rest(ctx: &Ctx, p: &mut Progress, mx_given_up: bool) -> Step<()> {
     if p.journal().iter().any(merge::is_ours) && !holds(ctx, p).await? {
         return Ok(());
     }
     let Some((dns, zone)) = server(ctx, p).await? else { return Ok(()) };
+    if let Some(mx) = p.journal().into_iter().find(|r| mx_given_up && r.purpose == Purpose::MX) {
+        let aim = Aim::WithdrawMx { name: &mx.name, on_delete: p.object.spec.dns.on_delete };
+        match journal::carry_out(ctx, p, &dns, &zone, &aim).await? {
+            Converged::ZoneGone => return Ok(()),
+            Converged::Settled { plan, .. } => p.set_journal(plan.journal, None),
+            Converged::Contended => return Err(journal::contended(p).into()),
+        }
+    }
     match journal::carry_out(ctx, p, &dns, &zone, &Aim::WithdrawRest).await? {
         // Nothing of ours is in a zone that is gone.
         Converged::ZoneGone => return Ok(()),

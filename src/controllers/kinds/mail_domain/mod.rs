@@ -136,8 +136,8 @@ impl Lifecycle for MailDomain {
         }
     }
 
-    async fn withdraw_rest(ctx: &Ctx, draft: &mut Draft<Self>) -> Step<()> {
-        cleanup::withdraw_rest(ctx, draft).await.map_err(deletion::stop_with_way_out)
+    async fn withdraw_rest(ctx: &Ctx, draft: &mut Draft<Self>, mx_given_up: bool) -> Step<()> {
+        cleanup::withdraw_rest(ctx, draft, mx_given_up).await.map_err(deletion::stop_with_way_out)
     }
 
     async fn give_back(ctx: &Ctx, draft: &mut Draft<Self>) -> Step<()> {

@@ -62,7 +62,8 @@ pub async fn remove(ctx: &Ctx, draft: &Draft<MailInstance>, server: &Groupware) 
         let (namespace, mut kept) = (instance.namespace().unwrap_or_default(), vec![]);
         let done = release::release_domains(ctx, server, (&namespace, domains), &mut kept).await;
         if !kept.is_empty() {
-            ctx.event(instance, EventReason::Retained, release::words(&kept));
+            let text = format!("{}; of a domain among them {}", release::words(&kept), release::BURNED);
+            ctx.event(instance, EventReason::Retained, text);
         }
         done?;
         removed = server.server.remove_tenant(&own).await;

@@ -17,7 +17,6 @@ use crate::state::wakeups;
 use crate::state::world::World;
 use mailtenant_api::*;
 use mailtenant_groupware::{Address, BackendError, DomainName, DomainSnapshot, Uid};
-use mailtenant_runtime::dispatch::Next;
 use mailtenant_runtime::finalizer::Cleanup;
 use mailtenant_runtime::queue::Priority;
 use mailtenant_runtime::store::NamespacedName;
@@ -76,11 +75,18 @@ pub async fn remove(ctx: &Ctx, draft: &Draft<Mailbox>, place: &Place, server: &G
     }
 }
 
-/// Step 1 of a removal alone: nobody signs in, no mail is taken, and its data stay.
+/// As under `Retain`: nobody signs in, no mail is taken, and its data stay. One whose removal has begun may have lost some of
+/// them: it stays marked so.
 pub async fn switch_off(ctx: &Ctx, draft: &Draft<Mailbox>, place: &Place, server: &Groupware) -> String {
     let mailbox = draft.object.as_ref();
     let address = address(mailbox, &place.name);
-    let result = server.server.disable_mailbox(&owner_uid(mailbox), &address).await;
+    let own = owner_uid(mailbox);
+    let begun = |rows: &DomainSnapshot| rows.mailboxes.get(&address).is_some_and(|m| m.removing);
+    let result = match ctx.rows(server, &place.key, &place.name, Since::within(deletion::JUST_NOW), begun).await {
+        Ok(true) => server.server.disable_mailbox(&own, &address).await,
+        Ok(false) => server.server.release_mailbox(&own, &address).await,
+        Err(error) => Err(error),
+    };
     ctx.snapshots.stale(&server.uid, &place.name).await;
     give_up::off(address.as_str(), &server.label(), result)
 }
@@ -100,7 +106,7 @@ async fn referenced(
         Err(error) => return Ok(Some(deletion::failed(ctx, server, &error))),
     };
     if !aliases.is_empty() {
-        let released = release::release_aliases(ctx, server, &aliases).await?;
+        let released = release::release_aliases(ctx, server, (address, &aliases)).await?;
         if !released.is_empty() {
             ctx.event(mailbox, EventReason::Retained, release::words(&released));
             aliases.retain(|a| !released.contains(a));
@@ -122,8 +128,7 @@ async fn referenced(
             }
         }
         ctx.wake(wakes);
-        let not_ready = deletion::blocked(Reason::ReferencedByAlias, "at the backend, the alias", &aliases);
-        return Ok(Some(Cleanup::Waiting(NotReady { next: Next::Retry, ..not_ready })));
+        return Ok(Some(Cleanup::Waiting(release::referenced(ctx, server, &aliases))));
     }
     Ok(None)
 }

@@ -90,6 +90,10 @@ fn check(want: &DomainWant, have: Option<&DomainRow>) -> Result<Made> {
     if let Some(t) = d.tenant.as_ref().filter(|t| d.owner.is_none() && **t != want.tenant) {
         return Err(exists(format!("{what} of tenant {t}"), None, None));
     }
+    if let (None, Some(target), None) = (&d.owner, &d.alias_of, &want.alias_of) {
+        // All its addresses work through the other domain: as a domain of its own it would lose them.
+        return Err(exists(format!("{what}, an alias domain of {target},"), None, None));
+    }
     let made = claim(&what, d.owner.as_ref(), d.origin.as_ref(), &want.owner)?;
     match &d.tenant {
         Some(t) if *t != want.tenant && made != Made::Unchanged => {

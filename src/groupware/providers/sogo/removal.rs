@@ -56,17 +56,21 @@ impl Sogo {
         let mut conn = self.connection_within_limit().await?;
         let f = self.features(&mut conn).await?;
         let state = self.removal_state(&mut conn, owner, address).await?;
-        let off = !state.active && state.removing == removing && state.home.is_some();
+        let off = !state.active && state.removing == removing && (state.home.is_some() || !removing);
         if off && !state.effects_due {
             return Ok(());
         }
         if !off {
-            let home = self.home(address, &state).await?;
+            // Who is to stay is switched off also while Dovecot does not answer: nothing of it will be destroyed by its home.
+            let home = match self.home(address, &state).await {
+                Err(_) if !removing => None,
+                home => Some(home?),
+            };
             let login = if f.login { ", login_enabled = false" } else { "" };
             conn.begin().await?;
             let done = async {
                 let sql = format!(
-                    "UPDATE mailbox SET active = false, removing = $3, home_path = $4, effects_due = true, \
+                    "UPDATE mailbox SET active = false, removing = $3, home_path = COALESCE($4, home_path), effects_due = true, \
                      modified = now(){login} WHERE username = $1 AND owner = $2"
                 );
                 conn.execute(&sql, &[&address, &owner, &removing, &home]).await?;

@@ -196,9 +196,8 @@ pub(crate) fn check(want: &MailboxWant, state: &State) -> Result<Made> {
         // An alias of that address: ours only when it is the leftover of a mailbox.
         (None, Some(alias)) => {
             let what = alias_of(want, alias);
-            claim(&what, alias.owner.as_ref(), None, &want.owner)?;
             match goto_list(&alias.goto).contains(&want.address) {
-                true => Ok(Made::Created),
+                true => claim(&what, alias.owner.as_ref(), None, &want.owner).map(|_| Made::Created),
                 false => Err(exists(what, alias.owner.as_ref(), None)),
             }
         }
