@@ -3,6 +3,7 @@
 
 use crate::args::RunArguments;
 use crate::providers;
+use kube::core::PartialObjectMeta;
 use mailtenant_api as api;
 use mailtenant_api::crds::WriteError;
 use mailtenant_backend::metering::RequestMetrics;
@@ -14,6 +15,7 @@ use mailtenant_runtime::http::Health;
 use mailtenant_runtime::lease::{self, Election};
 use mailtenant_runtime::metrics::Metrics;
 use mailtenant_runtime::requests::RequestLayer;
+use mailtenant_runtime::revision;
 use mailtenant_runtime::shutdown::{self, Shutdown, Signals};
 use mailtenant_runtime::{crds, events, http, requests as kube_requests};
 use std::io::{self, Write};
@@ -54,6 +56,9 @@ pub enum Error {
     /// This process lost the Lease: another one may be working already.
     #[error("leadership lost: {0}")]
     Leadership(#[from] lease::Lost),
+    /// What was watched is not what there is. The next process reads everything again.
+    #[error("{0}")]
+    Restored(#[from] revision::Restored),
     /// The operator ended with an error.
     #[error("the operator: {0}")]
     Operator(#[from] operator::Error),
@@ -147,7 +152,12 @@ async fn work(
     };
     if !arguments.leader_elect {
         metrics.leader(true);
-        return operate(environment).await;
+        let few = kube::Api::<PartialObjectMeta<api::DNSBackend>>::all(environment.client.clone());
+        return tokio::select! {
+            biased;
+            restored = revision::watch(few, &*random) => Err(restored.into()),
+            ended = operate(environment) => ended,
+        };
     }
 
     // A client of its own: renewals do not queue behind the operator's requests.

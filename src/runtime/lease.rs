@@ -6,6 +6,7 @@
 //! - A leader counts its own 10 s from *before* it sent the last renewal that succeeded: others start their 15 s no
 //!   earlier than that write. So it stops, and the process exits, 5 s before anyone else may start.
 
+use crate::store::version;
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
 use kube::api::PostParams;
@@ -72,6 +73,11 @@ pub enum Lost {
     /// No renewal succeeded in time.
     #[error("the Lease could not be renewed for {0:?}")]
     Deadline(Duration),
+    /// The resourceVersion of the Lease is lower than before: the API server's storage was restored to an earlier state
+    /// (etcd without a bump of its revision). What was watched until now is not what there is, and a watch that goes on
+    /// would never report the difference.
+    #[error("the API server was restored to an earlier state: all is to be read again")]
+    Restored,
 }
 
 /// A failed request, by what is to be done.
@@ -245,6 +251,11 @@ pub struct Leadership {
 }
 
 impl Leadership {
+    /// Whether the server answers with a state before the one that it answered with last.
+    fn is_older(&self, lease: &Lease) -> bool {
+        version(lease) < version(&self.lease)
+    }
+
     /// Renews the Lease until leadership is lost, and returns why. Must be polled by a task that nothing blocks. When
     /// it returns, everything that needs the Lease must end at once.
     pub async fn hold(mut self) -> Lost {
@@ -262,6 +273,7 @@ impl Leadership {
             let mut renewed = self.lease.clone();
             renewed.spec = Some(self.election.spec_taken(&renewed.spec.unwrap_or_default()));
             match timeout_at(deadline, self.election.replace(&renewed)).await {
+                Ok(Ok(lease)) if self.is_older(&lease) => return Lost::Restored,
                 Ok(Ok(lease)) => (self.lease, self.last_good) = (lease, sent),
                 Ok(Err(Failure::NotFound)) => return Lost::Deleted,
                 // Someone wrote the Lease. It may have been ourselves (a renewal whose answer was lost) or a person who
@@ -272,6 +284,9 @@ impl Leadership {
                             let holder = lease.spec.as_ref().and_then(|spec| spec.holder_identity.clone());
                             if holder.as_deref() != Some(&config.identity) {
                                 return Lost::Taken { holder: holder.unwrap_or_default() };
+                            }
+                            if self.is_older(&lease) {
+                                return Lost::Restored;
                             }
                             self.lease = lease;
                             // At once: this was no renewal. Not in a tight loop, should conflict follow conflict.

@@ -57,6 +57,7 @@ pub mod lease;
 pub mod metrics;
 pub mod queue;
 pub mod requests;
+pub mod revision;
 pub mod server_time;
 pub mod shutdown;
 pub mod status;

@@ -5,7 +5,7 @@
 //! in the results of its own writes at once ([`Store::observe`]), so that the next pass never sees an older object.
 
 use kube::{Resource, ResourceExt};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// Namespace and name of an object.
@@ -76,8 +76,22 @@ pub enum Event<K> {
 #[derive(Debug)]
 pub struct Store<K> {
     objects: BTreeMap<NamespacedName, Arc<K>>,
-    listing: Option<BTreeMap<NamespacedName, Arc<K>>>,
+    listing: Option<Listing<K>>,
     synced: bool,
+}
+
+/// A list that is not complete yet.
+#[derive(Debug)]
+struct Listing<K> {
+    objects: BTreeMap<NamespacedName, Arc<K>>,
+    /// What the caller wrote since the list began: the list may be older.
+    observed: BTreeSet<NamespacedName>,
+}
+
+impl<K> Default for Listing<K> {
+    fn default() -> Self {
+        Listing { objects: BTreeMap::new(), observed: BTreeSet::new() }
+    }
 }
 
 impl<K> Default for Store<K> {
@@ -87,7 +101,7 @@ impl<K> Default for Store<K> {
 }
 
 /// A resourceVersion as a number: comparable since Kubernetes 1.35 (KEP-5504), and in fact ever since etcd 3.
-fn version<K: Resource>(object: &K) -> u64 {
+pub(crate) fn version<K: Resource>(object: &K) -> u64 {
     object.meta().resource_version.as_deref().and_then(|v| v.parse().ok()).unwrap_or(u64::MAX)
 }
 
@@ -100,11 +114,12 @@ impl<K: Resource> Store<K> {
     pub fn apply(&mut self, event: Event<K>) -> Vec<Delta<K>> {
         match event {
             Event::Init => {
-                self.listing = Some(BTreeMap::new());
+                self.listing = Some(Listing::default());
                 vec![]
             }
             Event::Listed(object) => {
-                self.listing.get_or_insert_default().insert(NamespacedName::of(&object), Arc::new(object));
+                let listing = self.listing.get_or_insert_default();
+                listing.objects.insert(NamespacedName::of(&object), Arc::new(object));
                 vec![]
             }
             Event::ListedDone => self.swap(),
@@ -121,9 +136,13 @@ impl<K: Resource> Store<K> {
 
     /// Takes in the result of a write; none: the object is gone, or the store has a newer version of it.
     pub fn observe(&mut self, object: K) -> Option<Delta<K>> {
-        let have = self.objects.get(&NamespacedName::of(&object))?;
+        let key = NamespacedName::of(&object);
+        let have = self.objects.get(&key)?;
         if !same_uid(have.as_ref(), &object) {
             return None;
+        }
+        if let Some(listing) = &mut self.listing {
+            listing.observed.insert(key);
         }
         self.put(object)
     }
@@ -141,8 +160,10 @@ impl<K: Resource> Store<K> {
         Some(Delta { key, old, new: Some(new) })
     }
 
+    /// The list has the word, also where it is older than what is here: the server may have been restored to an earlier
+    /// state, whose resourceVersions are lower. What was written since the list began is newer than the list.
     fn swap(&mut self) -> Vec<Delta<K>> {
-        let listed = self.listing.take().unwrap_or_default();
+        let Listing { objects: listed, observed } = self.listing.take().unwrap_or_default();
         self.synced = true;
         let gone: Vec<_> = self.objects.keys().filter(|k| !listed.contains_key(*k)).cloned().collect();
         let mut deltas = vec![];
@@ -151,9 +172,9 @@ impl<K: Resource> Store<K> {
             deltas.push(Delta { key, old, new: None });
         }
         for (key, new) in listed {
-            match self.objects.get(&key) {
-                Some(have)
-                    if same_uid(have.as_ref(), new.as_ref()) && version(have.as_ref()) >= version(new.as_ref()) => {}
+            let (keeps, listed) = (observed.contains(&key), version(new.as_ref()));
+            match self.objects.get(&key).map(|have| (same_uid(have.as_ref(), new.as_ref()), version(have.as_ref()))) {
+                Some((true, have)) if have == listed || (keeps && have > listed) => {}
                 _ => {
                     let old = self.objects.insert(key.clone(), new.clone());
                     deltas.push(Delta { key, old, new: Some(new) });
@@ -222,6 +243,31 @@ mod tests {
         s.apply(Event::Init);
         s.apply(Event::Listed(object("b", "3", 9)));
         assert_eq!(shown(&s.apply(Event::ListedDone)), ["a 1>-", "b 2>9"]);
+    }
+
+    /// An etcd that was restored without a bump of its revision: everything has lower versions than before.
+    #[test]
+    fn a_complete_list_has_the_word_but_for_what_was_written_since_it_began() {
+        let mut s = Store::default();
+        for (name, version) in [("back", 9), ("gone", 8), ("same", 3), ("written", 4)] {
+            s.apply(Event::Applied(object(name, name, version)));
+        }
+        s.observe(object("back", "back", 10));
+        s.apply(Event::Init);
+        s.observe(object("written", "written", 7));
+        for (name, version) in [("back", 2), ("same", 3), ("written", 6)] {
+            s.apply(Event::Listed(object(name, name, version)));
+        }
+        assert_eq!(shown(&s.apply(Event::ListedDone)), ["gone 8>-", "back 10>2"]);
+        // From here on events are as new as ever.
+        assert_eq!(shown(&s.apply(Event::Applied(object("back", "back", 3)))), ["back 2>3"]);
+        s.apply(Event::Init);
+        s.apply(Event::Listed(object("written", "written", 6)));
+        assert_eq!(
+            shown(&s.apply(Event::ListedDone)),
+            ["back 3>-", "same 3>-", "written 7>6"],
+            "written before this list"
+        );
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! A state-based API server for a few objects: create, get and replace with compare-and-set on `resourceVersion`.
+//! A state-based API server for a few objects: create, get, replace and merge patch with compare-and-set on
+//! `resourceVersion`.
 //! What goes wrong is decided for each request by the test.
 
 use bytes::Bytes;
@@ -36,6 +37,24 @@ struct State {
     version: u64,
     /// Method, path and status of every request that was answered.
     log: Vec<(Method, String, u16)>,
+}
+
+/// A merge patch (RFC 7386).
+fn merge(target: &mut Value, patch: &Value) {
+    let Value::Object(fields) = patch else {
+        *target = patch.clone();
+        return;
+    };
+    if !target.is_object() {
+        *target = json!({});
+    }
+    for (name, value) in fields {
+        if value.is_null() {
+            target.as_object_mut().unwrap().remove(name);
+        } else {
+            merge(&mut target[name], value);
+        }
+    }
 }
 
 /// The server.
@@ -96,12 +115,33 @@ impl Fake {
         let version = |object: &Value| object.pointer("/metadata/resourceVersion").cloned();
         let (code, key, stored) = match (method.as_str(), found) {
             ("GET", Some(object)) => (200, path.to_string(), Some(object)),
+            // A list has the version of the whole storage.
+            ("GET", None)
+                if state.objects.keys().any(|key| {
+                    key.strip_prefix(path).and_then(|k| k.strip_prefix('/')).is_some_and(|name| !name.contains('/'))
+                }) =>
+            {
+                let version = state.version.to_string();
+                let list =
+                    json!({"kind": "List", "apiVersion": "v1", "metadata": {"resourceVersion": version}, "items": []});
+                (200, path.to_string(), Some(list))
+            }
             ("GET" | "PUT", None) => (404, path.to_string(), None),
             // Without a version the write is unconditional, as the apiserver does it for most kinds.
             ("PUT", Some(object)) if version(&sent).is_some_and(|sent| Some(sent) != version(&object)) => {
                 (409, path.to_string(), None)
             }
             ("PUT", Some(_)) => (200, path.to_string(), Some(sent)),
+            ("PATCH", None) => (404, path.to_string(), None),
+            // What a merge patch says of the version and the uid must be true.
+            ("PATCH", Some(object)) => {
+                let mut merged = object.clone();
+                merge(&mut merged, &sent);
+                let same = ["/metadata/resourceVersion", "/metadata/uid"]
+                    .iter()
+                    .all(|p| merged.pointer(p) == object.pointer(p));
+                if same { (200, path.to_string(), Some(merged)) } else { (409, path.to_string(), None) }
+            }
             ("POST", _) => {
                 let key = format!("{path}/{}", sent["metadata"]["name"].as_str().unwrap());
                 if state.objects.contains_key(&key) { (409, key, None) } else { (201, key, Some(sent)) }
@@ -163,6 +203,18 @@ impl Fake {
     pub fn under(&self, path: &str) -> Vec<Value> {
         let state = self.0.lock().unwrap();
         state.objects.iter().filter(|(key, _)| key.starts_with(path)).map(|(_, object)| object.clone()).collect()
+    }
+
+    /// What is stored, as a backup of etcd has it.
+    pub fn clone_state(&self) -> (BTreeMap<String, Value>, u64) {
+        let state = self.0.lock().unwrap();
+        (state.objects.clone(), state.version)
+    }
+
+    /// Goes back to a backup; versions are given out again from there.
+    pub fn restore(&self, backup: (BTreeMap<String, Value>, u64)) {
+        let mut state = self.0.lock().unwrap();
+        (state.objects, state.version) = backup;
     }
 
     pub fn log(&self) -> Vec<(Method, String, u16)> {

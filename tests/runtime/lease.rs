@@ -163,6 +163,19 @@ async fn a_label_put_on_the_lease_ends_nothing() {
     assert_eq!(fake.get(PATH).unwrap()["metadata"]["labels"]["n"], "19", "and the label stays");
 }
 
+/// An etcd that was restored without a bump of its revision: the Lease is ours, as it was some time ago.
+#[tokio::test(start_paused = true)]
+async fn a_server_that_was_restored_to_an_earlier_state_ends_leadership() {
+    let fake = Fake::default();
+    let leadership = healthy(&fake, "a").acquire().await;
+    let mut hold = Box::pin(leadership.hold());
+    assert!(timeout(secs(21), &mut hold).await.is_err());
+    let backup = fake.clone_state();
+    assert!(timeout(secs(20), &mut hold).await.is_err());
+    fake.restore(backup);
+    assert_eq!(timeout(secs(3), hold).await, Ok(Lost::Restored));
+}
+
 #[tokio::test(start_paused = true)]
 async fn renewals_that_fail_in_any_way_end_leadership_10_s_after_the_last_good_one() {
     for fate in [Fate::Lost, Fate::Refused(500), Fate::Refused(429), Fate::Refused(403), Fate::Late(secs(7))] {

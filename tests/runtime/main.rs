@@ -6,6 +6,8 @@ mod crds;
 mod dispatch;
 mod events;
 mod fake;
+mod finalizer;
 mod lease;
 mod queue;
 mod requests;
+mod revision;
