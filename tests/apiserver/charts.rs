@@ -2,7 +2,7 @@
 
 use crate::tools::{helm, kubectl, kustomize, objects, own_cluster, template};
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 const CHART: &str = "charts/mailtenant";
 const CRDS: &str = "charts/mailtenant-crds";
@@ -173,10 +173,25 @@ async fn every_rendering_is_accepted() {
 const OF_THE_WAY: &[&str] =
     &["helm.sh/chart", "app.kubernetes.io/managed-by", "app.kubernetes.io/version", "app.kubernetes.io/instance"];
 
+/// Kustomize writes 1.0 as 1.
+fn whole_numbers(value: &mut Value) {
+    match value {
+        Value::Number(number) => {
+            if let Some(whole) = number.as_f64().filter(|n| number.is_f64() && n.fract() == 0.0) {
+                *value = serde_json::from_str(&format!("{whole:.0}")).unwrap();
+            }
+        }
+        Value::Array(all) => all.iter_mut().for_each(whole_numbers),
+        Value::Object(all) => all.values_mut().for_each(whole_numbers),
+        _ => {}
+    }
+}
+
 /// The objects, without what may differ: labels of the way, and the word for Helm to keep CRDs.
 fn bare(yaml: &str) -> BTreeMap<String, Value> {
     let mut all = objects(yaml);
     for object in all.values_mut() {
+        whole_numbers(object);
         let metadata = object["metadata"].as_object_mut().unwrap();
         for (field, names) in [("labels", OF_THE_WAY), ("annotations", &["helm.sh/resource-policy"][..])] {
             if let Some(words) = metadata.get_mut(field).and_then(Value::as_object_mut) {
@@ -193,8 +208,26 @@ fn bare(yaml: &str) -> BTreeMap<String, Value> {
 fn same(what: &str, helm: &BTreeMap<String, Value>, kustomize: &BTreeMap<String, Value>) {
     let keys = |all: &BTreeMap<String, Value>| all.keys().cloned().collect::<Vec<_>>();
     assert_eq!(keys(helm), keys(kustomize), "{what}: objects of the chart (left) and of kustomize (right)");
+    let mut others = vec![];
     for (key, of_helm) in helm {
-        assert_eq!(*of_helm, kustomize[key], "{what}: {key} of the chart (left) and of kustomize (right)");
+        differences(key, Some(of_helm), Some(&kustomize[key]), &mut others);
+    }
+    assert!(others.is_empty(), "{what}: the chart and kustomize differ: {others:#?}");
+}
+
+/// Where two values differ, as paths: an object of thousands of lines tells nobody.
+fn differences(path: &str, one: Option<&Value>, other: Option<&Value>, all: &mut Vec<String>) {
+    match (one, other) {
+        (Some(Value::Object(a)), Some(Value::Object(b))) => {
+            let names: BTreeSet<&String> = a.keys().chain(b.keys()).collect();
+            names.into_iter().for_each(|name| differences(&format!("{path}/{name}"), a.get(name), b.get(name), all));
+        }
+        (Some(Value::Array(a)), Some(Value::Array(b))) => {
+            let length = a.len().max(b.len());
+            (0..length).for_each(|at| differences(&format!("{path}/{at}"), a.get(at), b.get(at), all));
+        }
+        _ if one == other => {}
+        _ => all.push(format!("{path}: {one:?}, {other:?}")),
     }
 }
 

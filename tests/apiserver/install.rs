@@ -50,9 +50,9 @@ impl Person {
         let cluster = Cluster::start(options).await.expect("the control plane starts");
         let folder = cluster.dir.clone().unwrap().join("repository");
         std::fs::create_dir_all(&folder).unwrap();
-        let copied =
-            Command::new("cp").arg("-r").args(["charts", "config", "crds"].map(|d| top().join(d))).arg(&folder);
-        assert!(copied.status().unwrap().success());
+        let manifests = ["charts", "config", "crds"].map(|name| top().join(name));
+        let copied = Command::new("cp").arg("-r").args(manifests).arg(&folder).status().unwrap();
+        assert!(copied.success());
         Person { cluster, folder }
     }
 
