@@ -160,6 +160,10 @@ async fn every_rendering_is_accepted() {
             accepted(kubeconfig, &what, &template(release, namespace, CHART, set)).await;
         }
     }
+    // As long as Helm lets it be. What is put behind it must not make names too long.
+    let long = "a-release-whose-name-is-as-long-as-helm-allows-abcdef";
+    assert_eq!(long.len(), 53);
+    accepted(kubeconfig, long, &template(long, "restricted", CHART, EVERYTHING)).await;
     for (what, yaml) in [
         (CRDS, template("mailtenant-crds", "restricted", CRDS, &[])),
         ("config/crd", kustomize("config/crd")),
