@@ -49,5 +49,5 @@ lint: ## Format, clippy, shellcheck, licences and sources of crates, unused depe
 	@.ci/lint
 
 .PHONY: clean-cache
-clean-cache: ## Removes the built control plane, helm and the tools of `make lint`; the next run builds them again (10 minutes)
+clean-cache: ## Removes the built control plane, helm and the tools of `make lint`; the next run builds them again (11 minutes)
 	@cache="$${MAILTENANT_CACHE:-$$HOME/.cache/mailtenant}"; rm -rf "$$cache/bin" "$$cache"/*.lock "$$cache/tools"; echo "removed $$cache/bin and $$cache/tools"
