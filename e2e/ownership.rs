@@ -124,6 +124,79 @@ async fn what_is_retained_is_switched_off_and_comes_back_with_its_mail() {
     mail::arrives(w.stack, (&alice, &password), "again").await;
 }
 
+/// A block of SQL out of docs/operations.md, for a name.
+fn documented(step: &str, name: &str) -> String {
+    let page = include_str!("../docs/operations.md");
+    let (_, after) = page.split_once(&format!("-- free: {step}\n")).expect("the block is there");
+    let (sql, _) = after.split_once("```").expect("it ends");
+    sql.replace("acme.test", name)
+}
+
+#[tokio::test]
+async fn a_name_that_was_retained_is_freed_for_another_tenant_as_the_docs_say() {
+    let w = World::new("burned").await;
+    let zone = w.zone();
+    let mut instance = w.instance("acme");
+    instance["spec"]["deletionPolicy"] = json!("Retain");
+    for object in [instance, w.domain("main", "acme", &zone), w.mailbox("alice", "main")] {
+        w.k.apply(object).await;
+    }
+    w.k.ready("MailDomain", "main", secs(120)).await;
+    let alice = w.address("alice");
+    mail::send(w.stack, OUTSIDER, &alice, "old", None).await.expect("mail is taken");
+    mail::arrives(w.stack, (&alice, &w.password("alice").await), "old").await;
+    for kind in TENANT_KINDS {
+        w.k.delete_all(kind).await;
+    }
+    w.empty(secs(60)).await;
+    w.k.event("MailDomain", "main", "Retained", &["Freeing a name", "IfUnowned"], secs(30)).await;
+    // What SOGo keeps of a user that has signed in.
+    let known = format!("FROM sogo.sogo_user_profile WHERE c_uid = '{alice}'");
+    w.sql.run(&format!("DELETE {known}; INSERT INTO sogo.sogo_user_profile (c_uid) VALUES ('{alice}')")).await;
+
+    // Whatever another tenant says, it does not get the name; somebody else's row below it is no obstacle to be removed.
+    w.k.apply(w.instance("other")).await;
+    let mut domain = w.domain("again", "other", &zone);
+    domain["spec"]["adoptionPolicy"] = json!("IfUnowned");
+    w.k.apply(domain).await;
+    w.k.not_ready("MailDomain", "again", "ExistsAtBackend", secs(60)).await;
+    let foreign = format!("INSERT INTO alias (address, goto, domain) VALUES ('x@{zone}', 'x@y.example', '{zone}')");
+    w.sql.run(&foreign).await;
+    let rows = documented("rows", &zone);
+    let refused = w.sql.0.batch_execute(&rows).await.expect_err("somebody else's alias is on");
+    assert!(format!("{refused:?}").contains("foreign key"), "{refused:?}");
+    w.sql.run("ROLLBACK").await;
+    assert!(w.sql.row("mailbox", &format!("username = '{alice}'")).await.is_some(), "nothing is changed");
+    w.sql.run(&format!("DELETE FROM alias WHERE address = 'x@{zone}'")).await;
+
+    assert_eq!(w.sql.column(&documented("others", &zone)).await, Vec::<String>::new());
+    assert_eq!(w.sql.column(&documented("folders", &zone)).await, std::slice::from_ref(&alice));
+    w.sql.run("SET ROLE sogo").await;
+    w.sql.run(&documented("sogo", &zone)).await;
+    w.sql.run("RESET ROLE").await;
+    assert_eq!(w.sql.one(&format!("SELECT count(*) {known}")).await, "0");
+    w.sql.run(&rows).await;
+    assert_eq!(w.sql.snapshot(&format!("%@{zone}%")).await, Vec::<String>::new());
+    assert_eq!(w.sql.row("tenant", &format!("origin = '{}/acme'", w.ns)).await, None);
+    w.k.annotate("MailDomain", "again", "mailtenant.dev/reconcile-requested-at", "freed").await;
+    w.k.apply(w.mailbox("alice", "again")).await;
+    w.k.ready("MailDomain", "again", secs(120)).await;
+    let password = w.password("alice").await;
+    mail::send(w.stack, OUTSIDER, &alice, "new", None).await.expect("mail is taken");
+    mail::arrives(w.stack, (&alice, &password), "new").await;
+    let inbox = mail::inbox(w.stack, (&alice, &password)).await.expect("the sign-in works");
+    assert_eq!(inbox.len(), 1, "the mail of the tenant before: {inbox:?}");
+
+    // Orphaned rows have an owner: the first block is for them.
+    let tables = ["alias", "mailbox", "domain"];
+    w.sql.run(&format!("BEGIN; {}", documented("orphaned", &zone))).await;
+    for table in tables {
+        let on = format!("SELECT count(*) FROM {table} WHERE domain = '{zone}' AND (active OR owner IS NOT NULL)");
+        assert_eq!(w.sql.one(&on).await, "0", "{table}");
+    }
+    w.sql.run("ROLLBACK").await;
+}
+
 /// A backend of this test's own, with Secrets of its own.
 async fn own_backend(w: &World) -> (Kubectl, String) {
     let system = w.k.within(SYSTEM);

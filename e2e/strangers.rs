@@ -1,6 +1,7 @@
 //! I3: what is there already is neither taken over nor deleted unless adopted, and who lost owns nothing.
 
-use crate::harness::world::World;
+use crate::harness::kubectl::condition_of;
+use crate::harness::world::{World, dns_backend};
 use crate::harness::{dns, mail, secs};
 use serde_json::{Value, json};
 
@@ -31,9 +32,20 @@ async fn a_mailbox_that_is_there_stays_as_it_is_until_it_is_adopted() {
     w.k.gone("Mailbox", "alice", secs(60)).await;
     assert_eq!(row(&w, "alice").await, was, "the loser's deletion touched it");
 
+    // The zone is for whoever comes first, and what the operator published in it entitles nobody.
     let mut adopts = w.mailbox("alice", "main");
     adopts["spec"]["adoptionPolicy"] = json!("IfUnowned");
     w.k.apply(adopts).await;
+    let refused = w.k.not_ready("Mailbox", "alice", "NotEntitled", secs(60)).await;
+    let said = condition_of(&refused, "Ready").expect("Ready")["message"].to_string();
+    for word in [&format!("_mailtenant-challenge.{}", w.zone()), &format!("name namespace {}", w.ns)] {
+        assert!(said.contains(word), "{said}");
+    }
+    assert_eq!(row(&w, "alice").await, was);
+    // The platform names the namespace: the mailbox hears of it.
+    let mut backend = dns_backend(w.stack, &w.ns, &[&w.ns], &[w.zone()]);
+    backend["spec"]["zones"][0]["allowedNamespaces"] = json!({"from": "Names", "names": [w.ns]});
+    w.k.apply(backend).await;
     let object = w.k.ready("Mailbox", "alice", secs(60)).await;
     assert_eq!(object["status"]["ownership"], "Adopted");
     let now = row(&w, "alice").await;
@@ -41,6 +53,56 @@ async fn a_mailbox_that_is_there_stays_as_it_is_until_it_is_adopted() {
     w.k.delete("Mailbox", "alice").await;
     w.k.gone("Mailbox", "alice", secs(60)).await;
     assert_eq!(row(&w, "alice").await, Value::Null, "what was adopted is ours to delete");
+}
+
+/// A server that served the domain before mailtenant came, and a tenant who was the first to ask for it.
+#[tokio::test]
+async fn mail_of_before_is_for_whoever_the_name_belongs_to() {
+    const OLD: &str = "the-password-of-before";
+    let w = World::new("legacy").await;
+    let (zone, alice, info) = (w.zone(), w.address("alice"), w.address("info"));
+    w.sql
+        .run(&format!(
+            "INSERT INTO domain(domain) VALUES ('{zone}');
+             INSERT INTO mailbox(username, password, local_part, domain) VALUES ('{alice}', '{{PLAIN}}{OLD}', 'alice', '{zone}');
+             INSERT INTO alias(address, goto, domain) VALUES ('{alice}', '{alice}', '{zone}'), ('{info}', '{alice}', '{zone}')"
+        ))
+        .await;
+    mail::send(w.stack, "x@elsewhere.example", &info, "of before", None).await.expect("mail is taken");
+    mail::arrives(w.stack, (&alice, OLD), "of before").await;
+    let rows = w.sql.snapshot(&format!("%{zone}%")).await;
+    let records = dns::snapshot(w.stack, &zone).await;
+
+    w.k.put_secret("chosen", &[("password", "a-password-of-his-choice")]).await;
+    let mut mailbox = w.mailbox("alice", "main");
+    mailbox["spec"]["password"] = json!({"secretRef": {"name": "chosen", "key": "password"}});
+    w.k.apply(w.instance("acme")).await;
+    for mut object in [w.domain("main", "acme", &zone), mailbox, w.alias("info", "main", "info", &["alice"])] {
+        object["spec"]["adoptionPolicy"] = json!("IfUnowned");
+        w.k.apply(object).await;
+    }
+    let refused = w.k.not_ready("MailDomain", "main", "NotEntitled", secs(60)).await;
+    let challenge = |key: &str| refused["status"]["challenge"][key].as_str().expect("a challenge").to_owned();
+    let (record, value) = (challenge("name"), challenge("value"));
+    let said = condition_of(&refused, "Provisioned").expect("Provisioned")["message"].to_string();
+    assert!(said.contains(&record) && said.contains(&value) && said.contains(&format!("zone {zone}")), "{said}");
+    w.k.not_ready("Mailbox", "alice", "DomainNotReady", secs(60)).await;
+    w.k.not_ready("MailAlias", "info", "DomainNotReady", secs(60)).await;
+    assert_eq!(w.sql.snapshot(&format!("%{zone}%")).await, rows);
+    assert_eq!(dns::snapshot(w.stack, &zone).await, records);
+    let signs_in = |password: &'static str| mail::imap_login(w.stack, (&alice, password));
+    assert!(signs_in(OLD).await && !signs_in("a-password-of-his-choice").await);
+
+    // Somebody who may write the zone says that it is his.
+    dns::put(w.stack, &zone, &record, "TXT", 1, &[&format!("\"{value}\"")]).await;
+    w.k.annotate("MailDomain", "main", "mailtenant.dev/reconcile-requested-at", "now").await;
+    for (kind, name) in [("MailDomain", "main"), ("Mailbox", "alice"), ("MailAlias", "info")] {
+        let object = w.k.ready(kind, name, secs(120)).await;
+        assert_eq!(object["status"]["ownership"], "Adopted", "{kind}");
+        w.k.event(kind, name, "Adopted", &[], secs(30)).await;
+    }
+    mail::arrives(w.stack, (&alice, "a-password-of-his-choice"), "of before").await;
+    assert!(!signs_in(OLD).await);
 }
 
 #[tokio::test]

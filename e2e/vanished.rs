@@ -136,6 +136,11 @@ async fn of_a_groupware_backend_that_vanished_tenants_go_orphaned_or_when_it_is_
     }
     assert_eq!(w.k.get("MailDomainClaim", &pair.zones[0]).await, None, "the claim is given back");
     assert_eq!(pair.rows(0).await, rows, "who was not asked was not changed");
+    assert_eq!(
+        dns::snapshot(w.stack, &pair.zones[0]).await,
+        pair.before[0],
+        "the DNS answers: its records are withdrawn"
+    );
     pair.stand(&waits).await;
 
     w.k.apply(own_groupware(&w)).await;
@@ -172,17 +177,13 @@ async fn dns_away(w: &World, reason: &str, lose: impl AsyncFn(), bring_back: imp
     pair.gets_mail("while all are asked to go").await;
     let records = dns::snapshot(w.stack, &pair.zones[0]).await;
 
-    // Given up, the domain lets its children go: of these the groupware has the last word, and they are removed there.
+    // Given up, the domain lets its children go. The groupware answers: all is removed there, and the tenant can end.
     w.k.annotate("MailDomain", "main1", "mailtenant.dev/orphan", "true").await;
-    for (kind, name) in &PARTS[0][..3] {
+    for (kind, name) in PARTS[0] {
         w.k.gone(kind, name, secs(60)).await;
     }
-    w.k.event("MailDomain", "main1", "Orphaned", &["stays there"], secs(30)).await;
-    // What the domain left at the groupware keeps the tenant there: that is said, and has the same way out.
-    w.k.blocked("MailInstance", "acme1", "Progressing", &["still has 1 domains"], secs(60)).await;
-    pair.orphan("MailInstance", "acme1", "Progressing").await;
-    let address = format!("user1@{}", pair.zones[0]);
-    assert_eq!(w.sql.row("mailbox", &format!("username = '{address}'")).await, None, "its mailbox was removed");
+    w.k.event("MailDomain", "main1", "Orphaned", &["stay in the DNS"], secs(30)).await;
+    assert_eq!(pair.rows(0).await, Vec::<String>::new(), "what can be reached is taken down");
     assert_eq!(w.k.get("MailDomainClaim", &pair.zones[0]).await, None, "the claim is given back");
     assert_eq!(dns::snapshot(w.stack, &pair.zones[0]).await, records, "who was not asked was not changed");
     pair.stand(&PARTS[1]).await;
@@ -255,4 +256,56 @@ async fn backends_in_use_go_when_they_are_orphaned_and_take_nobody_along() {
         w.k.ready(kind, name, secs(60)).await;
     }
     assert_eq!([pair.rows(0).await, pair.rows(1).await], rows);
+}
+
+#[tokio::test]
+async fn orphan_takes_nothing_out_of_the_limits_that_no_backend_blocks() {
+    let w = World::new("healthy").await;
+    let mut instance = w.instance("acme");
+    instance["spec"]["limits"] = json!({"mailboxes": 1});
+    w.k.apply(instance).await;
+    w.k.apply(w.domain("main", "acme", &w.zone())).await;
+    w.k.apply(w.mailbox("alice", "main")).await;
+    w.k.ready("Mailbox", "alice", secs(120)).await;
+    w.k.ready("MailDomain", "main", secs(120)).await;
+    let row = format!("username = '{}'", w.address("alice"));
+    assert!(w.sql.row("mailbox", &row).await.is_some());
+
+    // Said before and while it is deleted, it is removed like any other.
+    w.k.annotate("Mailbox", "alice", "mailtenant.dev/orphan", "true").await;
+    w.k.delete("Mailbox", "alice").await;
+    w.k.gone("Mailbox", "alice", secs(60)).await;
+    assert_eq!(w.sql.row("mailbox", &row).await, None, "a mailbox that works has left the limits");
+    w.k.apply(w.mailbox("bob", "main")).await;
+    w.k.ready("Mailbox", "bob", secs(60)).await;
+
+    // Nor does it help against a pause, or against looking only.
+    for (patch, reason) in [
+        (json!({"metadata": {"annotations": {"mailtenant.dev/paused": "true"}}}), "Paused"),
+        (
+            json!({"metadata": {"annotations": {"mailtenant.dev/paused": null}}, "spec": {"managementPolicy": "Observe"}}),
+            "Paused",
+        ),
+    ] {
+        w.k.patch("Mailbox", "bob", patch).await;
+        w.k.annotate("Mailbox", "bob", "mailtenant.dev/orphan", "true").await;
+        w.k.delete("Mailbox", "bob").await;
+        w.k.blocked("Mailbox", "bob", reason, &[], secs(60)).await;
+        tokio::time::sleep(secs(15)).await;
+        assert!(w.k.get("Mailbox", "bob").await.is_some(), "{reason}: it went with what works");
+    }
+    w.k.blocked("Mailbox", "bob", "Paused", &["set Full"], secs(60)).await;
+    w.k.patch("Mailbox", "bob", json!({"spec": {"managementPolicy": "Full"}})).await;
+    w.k.gone("Mailbox", "bob", secs(60)).await;
+    assert_eq!(w.sql.row("mailbox", &format!("username = '{}'", w.address("bob"))).await, None);
+
+    // A domain lets its MX leave and its TTL run out, whatever it is told.
+    w.k.annotate("MailDomain", "main", "mailtenant.dev/orphan", "true").await;
+    w.k.annotate("MailInstance", "acme", "mailtenant.dev/orphan", "true").await;
+    for kind in TENANT_KINDS {
+        w.k.delete_all(kind).await;
+    }
+    w.empty(secs(60)).await;
+    assert_eq!(w.sql.snapshot(&format!("%{}%", w.zone())).await, Vec::<String>::new());
+    assert!(dns::contents(w.stack, &w.zone(), &w.zone(), "MX").await.is_empty());
 }

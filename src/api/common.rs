@@ -50,7 +50,8 @@ pub enum AdoptionPolicy {
     /// Never: the object reports `ExistsAtBackend`.
     #[default]
     Never,
-    /// Take it over when no other object owns it.
+    /// Take it over when no other object owns it, and it is the tenant's: an object of this namespace had it last, or the
+    /// domain is shown to be the tenant's. Otherwise the object reports `NotEntitled`.
     IfUnowned,
 }
 
@@ -109,7 +110,7 @@ pub mod annotations {
     pub const PAUSED: &str = "mailtenant.dev/paused";
     /// Any new value: one full pass now. `status.lastHandledReconcileAt` shows the value once that pass is done.
     pub const RECONCILE: &str = "mailtenant.dev/reconcile-requested-at";
-    /// `"true"` on an object that is being deleted: forget the backend, drop the finalizer.
+    /// `"true"` on an object whose deletion a backend blocks: go without that backend. Else it means nothing.
     pub const ORPHAN: &str = "mailtenant.dev/orphan";
     /// Any new value: a new generated password (Mailbox with `generate`).
     pub const ROTATE_PASSWORD: &str = "mailtenant.dev/rotate-password";

@@ -42,6 +42,7 @@ pub enum ConditionType {
     WithinLimits,
     FieldsIgnored,
     SchemaUpToDate,
+    Undeclared,
     DeletionBlocked,
 }
 
@@ -117,6 +118,8 @@ words! {
         DNSPropagating,
         /// It is at the backend already and does not belong to this object.
         ExistsAtBackend,
+        /// It was at the backend before its tenant came, and the name is not shown to be the tenant's.
+        NotEntitled,
         /// The Secret that is named, or its key, does not exist.
         SecretNotFound,
         /// A Secret of that name belongs to somebody else.
@@ -158,6 +161,66 @@ words! {
     }
 }
 
+impl Reason {
+    /// Whether the cause lies at a backend, or at what leads to it. A deletion that waits for such a reason may wait for
+    /// ever: there, and nowhere else, the annotation `mailtenant.dev/orphan` counts. All else ends by itself, or by a change
+    /// of an object, for which the message of the reason asks.
+    pub fn lies_at_a_backend(self) -> bool {
+        match self {
+            // The backend, its object, its Secret, or what is on it.
+            Reason::BackendNotFound
+            | Reason::BackendNotAllowed
+            | Reason::BackendUnreachable
+            | Reason::BackendUnauthorized
+            | Reason::BackendRejected
+            | Reason::Unsupported
+            | Reason::ZoneNotFound
+            | Reason::ExistsAtBackend
+            | Reason::SecretNotFound
+            | Reason::SecretInvalid
+            | Reason::MassLossHeld => true,
+            // A parent that was removed by force: nothing says any more where the object is.
+            Reason::InstanceNotFound | Reason::DomainNotFound => true,
+            // Others go first, or resolvers may still send mail here.
+            Reason::HasInstances
+            | Reason::HasDomains
+            | Reason::HasMailboxes
+            | Reason::HasAliases
+            | Reason::ReferencedByAlias
+            | Reason::Draining => false,
+            // Somebody said that nothing is to be done, and can take that back.
+            Reason::Paused | Reason::Drifted => false,
+            // It is tried again, or somebody corrects an object.
+            Reason::Succeeded
+            | Reason::Progressing
+            | Reason::Deleting
+            | Reason::Undecodable
+            | Reason::InvalidSpec
+            | Reason::KubernetesError
+            | Reason::TimedOut
+            | Reason::InternalError => false,
+            // Nothing that a deletion waits for.
+            Reason::MailboxNotFound
+            | Reason::InstanceNotReady
+            | Reason::DomainNotReady
+            | Reason::MailboxNotReady
+            | Reason::QuotaExceeded
+            | Reason::LimitExceeded
+            | Reason::AddressInUse
+            | Reason::DomainClaimed
+            | Reason::OwnershipUnproven
+            | Reason::DNSConflict
+            | Reason::AwaitingApproval
+            | Reason::AwaitingFirstAddress
+            | Reason::AwaitingAcceptance
+            | Reason::DNSPropagating
+            | Reason::SecretNotOwned
+            | Reason::NotEntitled
+            | Reason::ExternalForwardingDenied => false,
+        }
+    }
+}
+
 impl ConditionType {
     /// All types, in the order of the documentation.
     pub const ALL: &'static [ConditionType] = &[
@@ -172,6 +235,7 @@ impl ConditionType {
         ConditionType::WithinLimits,
         ConditionType::FieldsIgnored,
         ConditionType::SchemaUpToDate,
+        ConditionType::Undeclared,
         ConditionType::DeletionBlocked,
     ];
 
@@ -189,6 +253,7 @@ impl ConditionType {
             ConditionType::WithinLimits => "WithinLimits",
             ConditionType::FieldsIgnored => "FieldsIgnored",
             ConditionType::SchemaUpToDate => "SchemaUpToDate",
+            ConditionType::Undeclared => "Undeclared",
             ConditionType::DeletionBlocked => "DeletionBlocked",
         }
     }

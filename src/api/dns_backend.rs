@@ -53,7 +53,8 @@ pub struct Zone {
     #[schemars(transform = rules::zone)]
     pub name: String,
     /// Which namespaces may claim names in this zone. Left out: all that may use the
-    /// DNSBackend, first come, first served.
+    /// DNSBackend, first come, first served. Namespaces that are chosen here by `Names` or `Selector` are also entitled
+    /// to what nobody owns at the groupware server under names of this zone (`adoptionPolicy: IfUnowned`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub allowed_namespaces: Option<AllowedNamespaces>,
 }

@@ -15,7 +15,7 @@ pub enum EventReason {
     DriftCorrected,
     /// Fields have no effect, or other fields than before.
     FieldsIgnored,
-    /// The annotation `mailtenant.dev/orphan` released the object without asking the backend.
+    /// The annotation `mailtenant.dev/orphan` let the object go although a backend blocked its deletion.
     Orphaned,
     /// A generated password took the place of one that the mailbox had, without a wish for it.
     PasswordReplaced,

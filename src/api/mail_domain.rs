@@ -63,7 +63,10 @@ pub struct MailDomainSpec {
     #[serde(default)]
     pub management_policy: ManagementPolicy,
     /// What happens if the backend has this domain already. `Never` (default): it is left alone, and this object
-    /// reports `ExistsAtBackend`. `IfUnowned`: it is taken over unless another object owns it.
+    /// reports `ExistsAtBackend`. `IfUnowned`: it is taken over if no object owns it, and either an object of this
+    /// namespace had it last (`deletionPolicy: Retain`) or the name is shown to be the tenant's: the zone's own
+    /// `allowedNamespaces` names the namespace, or the zone shows the TXT record of `status.challenge`. Otherwise
+    /// this object reports `NotEntitled`.
     #[serde(default)]
     pub adoption_policy: AdoptionPolicy,
 }
@@ -267,7 +270,8 @@ pub struct MailDomainStatus {
     /// created or adopted is ever deleted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ownership: Option<Ownership>,
-    /// The TXT record to publish as proof of ownership, where the DNSBackend asks for it (`requireProof`).
+    /// The TXT record to publish as proof of ownership, where the DNSBackend asks for it (`requireProof`). With
+    /// `adoptionPolicy: IfUnowned` its value is another one, which also entitles to take over what was there before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub challenge: Option<Challenge>,
     /// The DNS records of the domain, as declared and as seen at the authoritative servers.
@@ -284,7 +288,7 @@ pub struct MailDomainStatus {
     /// `MX acme.example`, or `missing`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub drift: Vec<String>,
-    /// `Ready`, `Reconciling` or `Stalled`, `OwnershipVerified`, `Provisioned`, `DNSPublished`, `CutOver`,
+    /// `Ready`, `Reconciling` or `Stalled`, `OwnershipVerified`, `Provisioned`, `DNSPublished`, `CutOver`, `Undeclared`,
     /// `FieldsIgnored` where a field has no effect, and `DeletionBlocked` while a deletion waits. Each has
     /// a reason and a message.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

@@ -90,7 +90,10 @@ pub struct MailboxSpec {
     #[serde(default)]
     pub management_policy: ManagementPolicy,
     /// What happens if the backend has a mailbox of this address already. `Never` (default): it is left alone, and this
-    /// object reports `ExistsAtBackend`. `IfUnowned`: it is taken over unless another object owns it.
+    /// object reports `ExistsAtBackend`. `IfUnowned`: it is taken over if no object owns it, and either an object of this
+    /// namespace had it last (`deletionPolicy: Retain`) or the domain is shown to be the tenant's: the zone's own
+    /// `allowedNamespaces` names the namespace, or the zone shows the TXT record that the message names. Otherwise this
+    /// object reports `NotEntitled`.
     #[serde(default)]
     pub adoption_policy: AdoptionPolicy,
 }

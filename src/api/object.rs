@@ -14,7 +14,8 @@ pub fn paused<K: Resource>(object: &K) -> bool {
     annotation(object, annotations::PAUSED).as_deref() == Some("true")
 }
 
-/// Whether the object has the annotation `mailtenant.dev/orphan: "true"`.
+/// Whether the object has the annotation `mailtenant.dev/orphan: "true"`. Of a tenant kind it counts only while a backend
+/// blocks the deletion: see [`crate::Reason::lies_at_a_backend`].
 pub fn orphan<K: Resource>(object: &K) -> bool {
     annotation(object, annotations::ORPHAN).as_deref() == Some("true")
 }

@@ -19,6 +19,8 @@ pub enum BackendError {
         owner: Option<Uid>,
         /// Where the object of that owner stood; none: nobody noted it, or no object of this kind owns it.
         origin: Option<Box<Origin>>,
+        /// Nobody owns it, and whoever is entitled to it may take it over.
+        adoptable: bool,
     },
     /// Somebody else changed it between our read and our write, or it is still in use: read again and retry.
     #[error("{0}")]

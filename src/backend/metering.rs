@@ -5,6 +5,7 @@ use crate::{BackendError, Result};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 use std::time::Duration;
@@ -18,6 +19,11 @@ struct Request {
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Backend {
+    backend: String,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct Operation {
     backend: String,
     operation: &'static str,
@@ -28,24 +34,40 @@ fn seconds() -> Histogram {
     Histogram::new(exponential_buckets(0.002, 2.0, 16))
 }
 
-/// Metrics of the requests to all backends. Cheap to clone; clones share their counters.
+/// Metrics of the requests to all backends, and of what they were last seen to hold. Cheap to clone; clones share their counters.
 #[derive(Clone)]
 pub struct RequestMetrics {
     requests: Family<Request, Counter>,
     seconds: Family<Operation, Histogram, fn() -> Histogram>,
+    undeclared: Family<Backend, Gauge>,
 }
 
 impl Default for RequestMetrics {
     fn default() -> Self {
-        RequestMetrics { requests: Family::default(), seconds: Family::new_with_constructor(seconds) }
+        RequestMetrics {
+            requests: Family::default(),
+            seconds: Family::new_with_constructor(seconds),
+            undeclared: Family::default(),
+        }
     }
 }
 
 impl RequestMetrics {
-    /// Puts `backend_requests` and `backend_request_duration_seconds` into a registry.
+    /// Puts `backend_requests`, `backend_request_duration_seconds` and `undeclared_objects` into a registry.
     pub fn register(&self, registry: &mut Registry) {
         registry.register("backend_requests", "Requests to a backend by operation and outcome", self.requests.clone());
         registry.register("backend_request_duration_seconds", "Time a request to a backend took", self.seconds.clone());
+        let help = "Mailboxes and aliases at a backend whose object no longer exists";
+        registry.register("undeclared_objects", help, self.undeclared.clone());
+    }
+
+    /// Sets how many mailboxes and aliases of each backend belong to objects that no longer exist. A backend that is not
+    /// among them is left out from now on.
+    pub fn undeclared_objects(&self, by_backend: impl IntoIterator<Item = (String, usize)>) {
+        self.undeclared.clear();
+        for (backend, n) in by_backend {
+            self.undeclared.get_or_create(&Backend { backend }).set(i64::try_from(n).unwrap_or(i64::MAX));
+        }
     }
 
     fn request(&self, backend: &str, operation: &'static str, outcome: &'static str, duration: Duration) {
@@ -91,13 +113,17 @@ mod tests {
         let (mut registry, metrics) = (Registry::with_prefix("demo"), RequestMetrics::default());
         metrics.register(&mut registry);
         metrics.request("berlin", "list", "ok", Duration::from_millis(1));
+        metrics.undeclared_objects([("gone".to_owned(), 1)]);
+        metrics.undeclared_objects([("berlin".to_owned(), 2)]);
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
         for line in [
             r#"demo_backend_requests_total{backend="berlin",operation="list",outcome="ok"} 1"#,
             r#"demo_backend_request_duration_seconds_count{backend="berlin",operation="list"} 1"#,
+            r#"demo_undeclared_objects{backend="berlin"} 2"#,
         ] {
             assert!(text.lines().any(|l| l == line), "{line} is not in\n{text}");
         }
+        assert!(!text.contains("gone"), "{text}");
     }
 }

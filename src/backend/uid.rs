@@ -37,6 +37,12 @@ impl Origin {
     pub fn same_place(&self, other: &Origin) -> bool {
         (&self.namespace, &self.name) == (&other.namespace, &other.name)
     }
+
+    /// Whether both are of one tenant: of the same namespace in the same cluster. A namespace of that name in another
+    /// cluster may be somebody else's.
+    pub fn same_tenant(&self, other: &Origin) -> bool {
+        (&self.cluster, &self.namespace) == (&other.cluster, &other.namespace)
+    }
 }
 
 /// `namespace/name`.
@@ -57,5 +63,8 @@ mod tests {
         assert_eq!(Origin::parse(None, "nothing"), None);
         assert!(origin.same_place(&Origin::parse(None, "ns/a").unwrap()));
         assert!(!origin.same_place(&Origin::parse(Some("c"), "ns/b").unwrap()));
+        for (cluster, place, same) in [("c", "ns/b", true), ("c", "n/a", false), ("d", "ns/a", false)] {
+            assert_eq!(origin.same_tenant(&Origin::parse(Some(cluster), place).unwrap()), same, "{cluster} {place}");
+        }
     }
 }

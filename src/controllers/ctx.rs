@@ -5,8 +5,10 @@ use crate::connections::Connections;
 use crate::not_ready::NotReady;
 use crate::rules::loss;
 use crate::state::answers::Answers;
+use crate::state::blocked::Blocked;
 use crate::state::derived::declared_local_part;
 use crate::state::kind::{Kind, ObjectId};
+use crate::state::lookups::Lookups;
 use crate::state::managed::Managed;
 use crate::state::routes;
 use crate::state::snapshots::{Since, Snapshots};
@@ -72,6 +74,9 @@ pub struct Ctx {
     /// Asks mail servers about recipients.
     pub probe: Arc<dyn RecipientProbe>,
     pub answers: Answers,
+    /// What DNS servers said a moment ago.
+    pub lookups: Lookups,
+    pub blocked: Blocked,
     pub keys: Arc<dyn KeyMaker>,
     /// The time of this machine, for stamps.
     pub clock: Arc<dyn Clock>,
@@ -88,6 +93,8 @@ pub struct Ctx {
     /// Credentials Secrets, each with the version (`uid/resourceVersion`) whose access data are known to be right.
     right_secrets: Mutex<BTreeMap<NamespacedName, String>>,
     mass_loss: Mutex<BTreeMap<String, LossSlot>>,
+    /// Of each MailDomain the name of its GroupwareBackend, and how many rows below it have no object.
+    undeclared: Mutex<BTreeMap<NamespacedName, (String, usize)>>,
     /// Uids of objects whose last status write had no answer, or a bad one: it may have been carried out all the same.
     unsure: Mutex<BTreeSet<String>>,
 }
@@ -124,6 +131,8 @@ impl Ctx {
             connections: p.connections,
             probe: p.probe,
             answers: Answers::default(),
+            lookups: Lookups::default(),
+            blocked: Blocked::default(),
             keys: p.keys,
             clock: p.clock,
             server_time: p.server_time,
@@ -136,6 +145,7 @@ impl Ctx {
             written: Mutex::default(),
             right_secrets: Mutex::default(),
             mass_loss: Mutex::default(),
+            undeclared: Mutex::default(),
             unsure: Mutex::default(),
         }
     }
@@ -172,6 +182,9 @@ impl Ctx {
             self.queue.forget(id);
             if id.kind == Kind::GroupwareBackend {
                 self.queue.set_limits(&crate::state::lane::groupware(&id.key.name), None);
+            }
+            if id.kind == Kind::MailDomain {
+                self.undeclared.lock().unwrap_or_else(PoisonError::into_inner).remove(&id.key);
             }
             self.resync.lock().unwrap_or_else(PoisonError::into_inner).remove(id);
         }
@@ -221,6 +234,25 @@ impl Ctx {
     /// Where the last count of an instance's missing mailboxes is kept.
     pub fn mass_loss_of(&self, uid: &str) -> LossSlot {
         self.mass_loss.lock().unwrap_or_else(PoisonError::into_inner).entry(uid.to_owned()).or_default().clone()
+    }
+
+    /// Notes how many rows below a domain have no object.
+    pub fn note_undeclared(&self, domain: &NamespacedName, backend: &str, rows: usize) {
+        let mut all = self.undeclared.lock().unwrap_or_else(PoisonError::into_inner);
+        match rows {
+            0 => drop(all.remove(domain)),
+            rows => drop(all.insert(domain.clone(), (backend.to_owned(), rows))),
+        }
+    }
+
+    /// Rows without an object by the name of the GroupwareBackend, also of those that have none.
+    pub fn undeclared(&self) -> BTreeMap<String, usize> {
+        let mut sums: BTreeMap<String, usize> =
+            self.world().groupware.iter().map(|(key, _)| (key.name.clone(), 0)).collect();
+        for (backend, rows) in self.undeclared.lock().unwrap_or_else(PoisonError::into_inner).values() {
+            *sums.entry(backend.clone()).or_default() += rows;
+        }
+        sums
     }
 
     pub(crate) fn is_unsure<K: Resource>(&self, object: &K) -> bool {

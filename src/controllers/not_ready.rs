@@ -56,8 +56,11 @@ impl NotReady {
                 Reason::ExistsAtBackend,
                 text("Delete the object that it belongs to, or ask the platform team to remove it there."),
             ),
-            BackendError::Exists { owner: None, .. } => {
+            BackendError::Exists { owner: None, adoptable: true, .. } => {
                 NotReady::stalled(Reason::ExistsAtBackend, text("Remove it there, or set adoptionPolicy: IfUnowned."))
+            }
+            BackendError::Exists { owner: None, adoptable: false, .. } => {
+                NotReady::stalled(Reason::ExistsAtBackend, text("Remove it there, or choose another name."))
             }
             BackendError::Rejected(_) => NotReady::stalled(Reason::BackendRejected, text("Change what is declared.")),
             BackendError::Unsupported(_) => NotReady::stalled(Reason::Unsupported, text("Change what is declared.")),

@@ -137,6 +137,7 @@ async fn gauges(ctx: &Ctx) {
         let depths = ctx.queue.depths();
         ctx.metrics.queue_depths(depths.iter().map(|(lane, n)| (lane.as_str(), *n)));
         ctx.metrics.objects_in_backoff("all", ctx.queue.failing());
+        ctx.connections.metrics.undeclared_objects(ctx.undeclared());
         let world = ctx.world();
         for (kind, n) in world.sizes() {
             ctx.metrics.cache_objects(kind.as_str(), n);

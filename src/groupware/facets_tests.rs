@@ -29,7 +29,7 @@ impl GroupwareServer for Bare {
     async fn tenant(&self, _: &Uid) -> Result<Option<TenantRow>> {
         no()
     }
-    async fn remove_tenant(&self, _: &Uid) -> Result<Left> {
+    async fn remove_tenant(&self, _: &Uid) -> Result<TenantRemoval> {
         no()
     }
     async fn read_domain(&self, _: &DomainName) -> Result<DomainSnapshot> {

@@ -37,8 +37,8 @@ pub trait GroupwareServer: Send + Sync {
     /// The tenant of an owner.
     async fn tenant(&self, owner: &Uid) -> Result<Option<TenantRow>>;
     /// Ends the tenant of an owner; keeps it while something retained is below, switched off if no domain of others is on.
-    /// [`BackendError::NotFound`]: the owner has none. [`BackendError::Conflict`]: owned domains are below.
-    async fn remove_tenant(&self, owner: &Uid) -> Result<Left>;
+    /// With owned domains below nothing is done, and they are named. [`BackendError::NotFound`]: the owner has none.
+    async fn remove_tenant(&self, owner: &Uid) -> Result<TenantRemoval>;
 
     /// Everything of a domain in a bounded number of requests, however many mailboxes it has.
     async fn read_domain(&self, name: &DomainName) -> Result<DomainSnapshot>;

@@ -43,7 +43,7 @@ impl GroupwareServer for Metered {
     async fn tenant(&self, owner: &Uid) -> Result<Option<TenantRow>> {
         self.count("tenant", self.inner.tenant(owner)).await
     }
-    async fn remove_tenant(&self, owner: &Uid) -> Result<Left> {
+    async fn remove_tenant(&self, owner: &Uid) -> Result<TenantRemoval> {
         self.count("remove_tenant", self.inner.remove_tenant(owner)).await
     }
     async fn read_domain(&self, name: &DomainName) -> Result<DomainSnapshot> {

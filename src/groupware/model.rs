@@ -35,12 +35,35 @@ pub struct ServerInfo {
 pub struct Owner {
     /// `metadata.uid` of the Kubernetes object.
     pub uid: Uid,
-    /// Take over what nobody owns (`adoptionPolicy: IfUnowned`).
-    pub adopt: bool,
+    /// What it takes over of that which nobody owns.
+    pub adopt: Adopt,
     /// Where the object stands; noted with the uid.
     pub origin: Origin,
     /// Take over what this uid owns: an object of the same place that is no more (I14). The caller has made sure of that.
     pub replaces: Option<Uid>,
+}
+
+/// What an object takes over of that which nobody owns.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Adopt {
+    /// Nothing (`adoptionPolicy: Never`).
+    #[default]
+    Nothing,
+    /// What an object of the same tenant had and let go (`deletionPolicy: Retain`).
+    Kept,
+    /// All of it, also what was there before its tenant came. The caller has made sure that it is entitled to the name.
+    All,
+}
+
+impl Owner {
+    /// Whether it takes over what nobody owns; `origin`: where the last owner stood.
+    pub fn adopts(&self, origin: Option<&Origin>) -> bool {
+        match self.adopt {
+            Adopt::Nothing => false,
+            Adopt::Kept => origin.is_some_and(|o| o.same_tenant(&self.origin)),
+            Adopt::All => true,
+        }
+    }
 }
 
 /// How something came to be in the state that was asked for.
@@ -365,4 +388,13 @@ pub enum Left {
     Kept(u64),
     /// It is owned by nobody now and goes on as it is: so many objects of others below it are in use.
     Used(u64),
+}
+
+/// What became of the removal of a tenant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TenantRemoval {
+    /// It left.
+    Left(Left),
+    /// It is as it was: these domains in it have owners.
+    Holds(Vec<DomainRow>),
 }

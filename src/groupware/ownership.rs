@@ -18,14 +18,22 @@ pub fn claim(what: impl fmt::Display, have: Option<&Uid>, origin: Option<&Origin
         Some(uid) if want.replaces.as_ref() == Some(uid) && origin.is_some_and(|o| o.same_place(&want.origin)) => {
             Ok(Made::TakenOver)
         }
-        None if want.adopt => Ok(Made::Adopted),
+        None if want.adopts(origin) => Ok(Made::Adopted),
+        None => Err(adoptable(what, origin)),
         other => Err(exists(what, other, origin)),
     }
 }
 
-/// What is said of something that is another's, or nobody's.
+/// What is said of something that is another's, or that nobody gets.
 pub fn exists(what: impl fmt::Display, owner: Option<&Uid>, origin: Option<&Origin>) -> BackendError {
-    BackendError::Exists { what: what.to_string(), owner: owner.cloned(), origin: origin.cloned().map(Box::new) }
+    let (what, owner, origin) = (what.to_string(), owner.cloned(), origin.cloned().map(Box::new));
+    BackendError::Exists { what, owner, origin, adoptable: false }
+}
+
+/// What is said of something that nobody owns, to whoever may not take it over so.
+pub fn adoptable(what: impl fmt::Display, origin: Option<&Origin>) -> BackendError {
+    let (what, origin) = (what.to_string(), origin.cloned().map(Box::new));
+    BackendError::Exists { what, owner: None, origin, adoptable: true }
 }
 
 /// Whether what carries `have` may be removed in the name of `owner`. What is another's, or nobody's, is not there for it.
@@ -204,10 +212,39 @@ mod tests {
 
     fn exists(owner: Option<&str>) -> Result<Made> {
         let origin = owner.and_then(|owner| entry(owner, false).origin);
-        Err(super::exists("mailbox a@x.test", owner.map(Uid::new).as_ref(), origin.as_ref()))
+        Err(match owner.map(Uid::new) {
+            None => adoptable("mailbox a@x.test", None),
+            owner => super::exists("mailbox a@x.test", owner.as_ref(), origin.as_ref()),
+        })
     }
 
-    fn want(uid: &str, adopt: bool, replaces: Option<&str>) -> Owner {
+    #[test]
+    fn what_nobody_owns_is_for_who_is_entitled_and_what_was_kept_for_its_tenant() {
+        let here = || Origin::parse(Some("c"), "ns/a");
+        for (adopt, origin, taken) in [
+            (Adopt::Nothing, here(), false),
+            (Adopt::Nothing, None, false),
+            (Adopt::Kept, here(), true),
+            (Adopt::Kept, Origin::parse(Some("c"), "ns/another"), true),
+            (Adopt::Kept, Origin::parse(Some("c"), "stranger/a"), false),
+            (Adopt::Kept, Origin::parse(Some("another"), "ns/a"), false),
+            // It was there before anything was noted.
+            (Adopt::Kept, None, false),
+            (Adopt::All, None, true),
+            (Adopt::All, Origin::parse(Some("c"), "stranger/a"), true),
+        ] {
+            let owner = Owner { adopt, ..want("me", adopt, None) };
+            let said = claim("mailbox a@x.test", None, origin.as_ref(), &owner);
+            match taken {
+                true => assert_eq!(said, Ok(Made::Adopted), "{adopt:?} {origin:?}"),
+                false => assert_eq!(said, Err(adoptable("mailbox a@x.test", origin.as_ref())), "{adopt:?} {origin:?}"),
+            }
+            let of_another = claim("mailbox a@x.test", Some(&Uid::new("other")), origin.as_ref(), &owner);
+            assert!(matches!(of_another, Err(BackendError::Exists { owner: Some(_), adoptable: false, .. })));
+        }
+    }
+
+    fn want(uid: &str, adopt: Adopt, replaces: Option<&str>) -> Owner {
         let origin = entry(uid, false).origin.unwrap_or_default();
         Owner { uid: Uid::new(uid), adopt, origin, replaces: replaces.map(Uid::new) }
     }
@@ -235,7 +272,7 @@ mod tests {
             (other.clone(), false, true, exists(Some("other")), &other),
         ] {
             let register = InMemory(Mutex::new(noted.clone().map(|e| (alice(), e)).into_iter().collect()));
-            let want = want("me", adopt, None);
+            let want = want("me", if adopt { Adopt::All } else { Adopt::Nothing }, None);
             assert_eq!(take(&register, &alice(), there, &want).await, said, "{noted:?} {there} {adopt}");
             assert_eq!(register.entries(&[alice()]).await.unwrap().get(&alice()), after.as_ref());
             if said.is_ok() {
@@ -262,7 +299,7 @@ mod tests {
         ] {
             let noted = Entry { owner: Uid::new(have), adopted: true, origin: origin.clone() };
             let register = InMemory(Mutex::new([(alice(), noted.clone())].into()));
-            let said = take(&register, &alice(), true, &want("me", true, replaces)).await;
+            let said = take(&register, &alice(), true, &want("me", Adopt::All, replaces)).await;
             let after = register.entries(&[alice()]).await.unwrap().remove(&alice()).unwrap();
             match taken {
                 true => {

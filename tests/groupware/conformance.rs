@@ -44,11 +44,22 @@ pub fn origin(name: &str) -> Origin {
 }
 
 pub fn owner(owner: &str) -> Owner {
-    Owner { uid: uid(owner), adopt: false, origin: origin(owner), replaces: None }
+    Owner { uid: uid(owner), adopt: Adopt::Nothing, origin: origin(owner), replaces: None }
 }
 
+/// Entitled to all that nobody owns.
 pub fn adopting(owner: &str) -> Owner {
-    Owner { adopt: true, ..self::owner(owner) }
+    Owner { adopt: Adopt::All, ..self::owner(owner) }
+}
+
+/// Gets back what its own tenant let go.
+pub fn keeping(owner: &str) -> Owner {
+    Owner { adopt: Adopt::Kept, ..self::owner(owner) }
+}
+
+/// The same, of another tenant.
+pub fn stranger(owner: &str) -> Owner {
+    Owner { origin: Origin { namespace: "elsewhere".into(), ..origin(owner) }, ..keeping(owner) }
 }
 
 pub fn tenant(uid: &str, id: &str) -> TenantWant {
@@ -160,6 +171,11 @@ fn exists<T: std::fmt::Debug>(r: Result<T>, of: Option<&str>) {
     }
 }
 
+/// Nobody owns it, and whoever asks is not entitled.
+pub fn adoptable<T: std::fmt::Debug>(r: Result<T>) {
+    assert!(matches!(r, Err(BackendError::Exists { owner: None, adoptable: true, .. })), "{r:?}");
+}
+
 /// All of it. Uses the domains one.test, two.test and kept.test and tenants of their own.
 pub async fn conformance(b: &dyn GroupwareServer, hooks: &dyn Hooks) {
     let info = facets::examine(b).await.unwrap();
@@ -221,7 +237,7 @@ async fn tenants(b: &dyn GroupwareServer, hooks: &dyn Hooks) {
     assert_eq!(other.id, "acme-2");
     b.ensure_tenant(&tenant("t3", "acme")).await.unwrap();
     exists(b.ensure_tenant(&tenant("t4", "acme")).await, None);
-    assert_eq!(b.remove_tenant(&uid("t3")).await, Ok(Left::Gone));
+    assert_eq!(b.remove_tenant(&uid("t3")).await, Ok(TenantRemoval::Left(Left::Gone)));
     not_found(b.remove_tenant(&uid("t3")).await);
 }
 
@@ -402,7 +418,15 @@ async fn keys(b: &dyn GroupwareServer, signer: &dyn DkimSigner, hooks: &dyn Hook
 }
 
 async fn removal(b: &dyn GroupwareServer, hooks: &dyn Hooks) {
-    conflict(b.remove_tenant(&uid("t1")).await);
+    match b.remove_tenant(&uid("t1")).await {
+        Ok(TenantRemoval::Holds(domains)) => {
+            let named: Vec<_> = domains.iter().map(|d| (d.name.as_str(), d.owner.clone(), d.origin.clone())).collect();
+            let of = |name, owner| (name, Some(uid(owner)), Some(origin(owner)));
+            assert_eq!(named, [of("one.test", "d1"), of("two.test", "d2")], "the domains that hold it");
+        }
+        other => panic!("{other:?}"),
+    }
+    assert!(b.tenant(&uid("t1")).await.unwrap().is_some_and(|t| t.active), "it is as it was");
     conflict(b.remove_domain(&uid("d1"), &name("one.test"), Removal::Destroy).await);
     not_found(b.remove_alias(&uid("a9"), &at("info@one.test"), Removal::Destroy).await);
     not_found(b.disable_mailbox(&uid("m9"), &at("alice@one.test")).await);
@@ -442,7 +466,7 @@ async fn removal(b: &dyn GroupwareServer, hooks: &dyn Hooks) {
     }
     assert_eq!(b.read_domain(&name("one.test")).await.unwrap(), DomainSnapshot::default());
     for owner in ["t1", "t2"] {
-        assert_eq!(b.remove_tenant(&uid(owner)).await, Ok(Left::Gone));
+        assert_eq!(b.remove_tenant(&uid(owner)).await, Ok(TenantRemoval::Left(Left::Gone)));
     }
 }
 
@@ -460,36 +484,45 @@ async fn retention(b: &dyn GroupwareServer) {
     assert!(m.owner.is_none() && !m.settings.login && !m.settings.receive && m.id == row.id);
     assert!(kept.aliases["office@kept.test"].owner.is_none() && !kept.aliases["office@kept.test"].settings.active);
     assert_eq!(b.remove_domain(&uid("d5"), &name("kept.test"), Removal::Destroy).await, Ok(Left::Kept(2)));
-    assert_eq!(b.remove_tenant(&uid("t5")).await, Ok(Left::Kept(1)));
+    assert_eq!(b.remove_tenant(&uid("t5")).await, Ok(TenantRemoval::Left(Left::Kept(1))));
     not_found(b.remove_tenant(&uid("t5")).await);
     let domain_row = b.read_domain(&name("kept.test")).await.unwrap().domain.unwrap();
     assert!(domain_row.owner.is_none() && !domain_row.active);
     // a tenant of another place does not get it, and neither does one that does not ask
-    let stranger = TenantWant { owner: adopting("t6"), ..tenant("t6", "kept") };
-    assert_eq!(b.ensure_tenant(&stranger).await.unwrap().0.id, "kept-2");
-    exists(b.ensure_domain(&DomainWant { owner: adopting("d6"), ..domain("d6", "kept.test", "kept-2") }).await, None);
+    let another = TenantWant { owner: adopting("t6"), ..tenant("t6", "kept") };
+    assert_eq!(b.ensure_tenant(&another).await.unwrap().0.id, "kept-2");
+    for owner in [adopting("d6"), keeping("d6")] {
+        // Nobody who asks in another tenant is told that it could be had.
+        let stolen = b.ensure_domain(&DomainWant { owner, ..domain("d6", "kept.test", "kept-2") }).await;
+        assert!(matches!(stolen, Err(BackendError::Exists { owner: None, adoptable: false, .. })), "{stolen:?}");
+    }
     // the same place, asking, gets all of it back
-    let back = TenantWant { owner: Owner { origin: origin("t5"), ..adopting("t7") }, ..tenant("t7", "kept") };
+    let back = TenantWant { owner: Owner { origin: origin("t5"), ..keeping("t7") }, ..tenant("t7", "kept") };
     let (t, made) = b.ensure_tenant(&back).await.unwrap();
     assert_eq!((made, t.id.as_str(), t.adopted, t.active), (Made::Adopted, "kept", true, true));
     exists(b.ensure_domain(&domain("d7", "kept.test", "kept")).await, None);
+    adoptable(b.ensure_domain(&DomainWant { owner: stranger("d7"), ..domain("d7", "kept.test", "kept") }).await);
     let (d, made) =
-        b.ensure_domain(&DomainWant { owner: adopting("d7"), ..domain("d7", "kept.test", "kept") }).await.unwrap();
+        b.ensure_domain(&DomainWant { owner: keeping("d7"), ..domain("d7", "kept.test", "kept") }).await.unwrap();
     assert_eq!((made, d.adopted, d.active), (Made::Adopted, true, true));
     exists(b.ensure_mailbox(&mailbox("m7", "carol@kept.test", "kept", "pw2")).await, None);
-    let want = MailboxWant { owner: adopting("m7"), ..mailbox("m7", "carol@kept.test", "kept", "pw2") };
+    let want = MailboxWant { owner: stranger("m7"), ..mailbox("m7", "carol@kept.test", "kept", "pw2") };
+    adoptable(b.ensure_mailbox(&want).await);
+    let want = MailboxWant { owner: keeping("m7"), ..want };
     let (m, made) = b.ensure_mailbox(&want).await.unwrap();
     assert_eq!((made, m.adopted, &m.id, &m.settings), (Made::Adopted, true, &row.id, &settings()));
     exists(b.ensure_alias(&alias("a7", "office@kept.test", "kept", &["carol@kept.test"])).await, None);
-    let want = AliasWant { owner: adopting("a7"), ..alias("a7", "office@kept.test", "kept", &["carol@kept.test"]) };
+    let want = AliasWant { owner: stranger("a7"), ..alias("a7", "office@kept.test", "kept", &["carol@kept.test"]) };
+    adoptable(b.ensure_alias(&want).await);
+    let want = AliasWant { owner: keeping("a7"), ..want };
     assert_eq!(b.ensure_alias(&want).await.unwrap().1, Made::Adopted);
     b.remove_alias(&uid("a7"), &at("office@kept.test"), Removal::Destroy).await.unwrap();
     b.disable_mailbox(&uid("m7"), &at("carol@kept.test")).await.unwrap();
     b.purge_mailbox(&uid("m7"), &at("carol@kept.test")).await.unwrap();
     b.drop_mailbox(&uid("m7"), &at("carol@kept.test")).await.unwrap();
     assert_eq!(b.remove_domain(&uid("d7"), &name("kept.test"), Removal::Destroy).await, Ok(Left::Gone));
-    assert_eq!(b.remove_tenant(&uid("t7")).await, Ok(Left::Gone));
-    assert_eq!(b.remove_tenant(&uid("t6")).await, Ok(Left::Gone));
+    assert_eq!(b.remove_tenant(&uid("t7")).await, Ok(TenantRemoval::Left(Left::Gone)));
+    assert_eq!(b.remove_tenant(&uid("t6")).await, Ok(TenantRemoval::Left(Left::Gone)));
 }
 
 /// An object of the same place with another uid takes over what a dead one had, if it is told whom it replaces (I14).
@@ -566,5 +599,5 @@ async fn taken_over(b: &dyn GroupwareServer, hooks: &dyn Hooks) {
     b.purge_mailbox(&uid("m9"), &at("dora@lost.test")).await.unwrap();
     b.drop_mailbox(&uid("m9"), &at("dora@lost.test")).await.unwrap();
     assert_eq!(b.remove_domain(&uid("d9"), &lost, Removal::Destroy).await, Ok(Left::Gone));
-    assert_eq!(b.remove_tenant(&uid("t9")).await, Ok(Left::Gone));
+    assert_eq!(b.remove_tenant(&uid("t9")).await, Ok(TenantRemoval::Left(Left::Gone)));
 }

@@ -277,6 +277,43 @@ async fn the_row_that_mail_comes_by_is_put_back() {
     assert!(!seen().await);
 }
 
+/// The row under the address of a mailbox that is adopted, or is ours already, belongs to another one: that is said by name, and
+/// nothing is written, until somebody takes the owner away.
+#[tokio::test]
+async fn the_row_that_mail_comes_by_is_another_ones() {
+    let stack = Stack::up();
+    let b = stack.backend();
+    let sql = stack.sql("groupware").await;
+    acme(&*b).await;
+    let place = "origin = 'ns/info', cluster = 'cluster'";
+    let elsewhere = "origin = 'other/info', cluster = 'cluster'";
+    for (owner, origin, named) in
+        [("NULL", place, true), ("'alice'", place, true), ("NULL", elsewhere, false), ("NULL", "origin = NULL", false)]
+    {
+        sql.run(&format!(
+            "UPDATE mailbox SET owner = {owner} WHERE username = '{ALICE}'; \
+             UPDATE alias SET owner = 'gone', {origin} WHERE address = '{ALICE}'"
+        ))
+        .await;
+        let want = MailboxWant { owner: adopting("alice"), ..mailbox("alice", ALICE, "acme", "alice-1") };
+        let whose = if named { " of MailAlias info" } else { "" };
+        match b.ensure_mailbox(&want).await {
+            Err(BackendError::Exists { what, owner, origin: None, .. }) => {
+                assert_eq!((what, owner), (format!("alias {ALICE}{whose}"), Some(uid("gone"))), "{origin}");
+            }
+            other => panic!("{owner} {origin}: {other:?}"),
+        }
+        let rows = format!("SELECT count(*) FROM alias WHERE address = '{ALICE}' AND owner = 'gone'");
+        assert_eq!(sql.count(&rows).await, 1, "it is as it was");
+    }
+    // The way out that docs/groupware-sogo.md tells.
+    sql.run(&format!("UPDATE alias SET owner = NULL WHERE address = '{ALICE}'")).await;
+    let want = MailboxWant { owner: adopting("alice"), ..mailbox("alice", ALICE, "acme", "alice-1") };
+    assert_eq!(b.ensure_mailbox(&want).await.unwrap().1, Made::Adopted);
+    let rows = format!("SELECT count(*) FROM alias WHERE address = '{ALICE}' AND owner = 'alice'");
+    assert_eq!(sql.count(&rows).await, 1);
+}
+
 /// Somebody deletes the rows of a mailbox; its mail and calendars lie there still. Made again under its id it has them.
 #[tokio::test]
 async fn a_row_that_vanished_comes_back_with_its_mail() {
@@ -380,7 +417,7 @@ async fn those_of_others_go_on() {
     let mut held = out.imap(ALICE, "alice-1").await.unwrap();
     b.release_mailbox(&uid("bob"), &at(BOB)).await.unwrap();
     assert_eq!(b.remove_domain(&uid("d"), &name("acme.test"), Removal::Destroy).await, Ok(Left::Used(1)));
-    assert_eq!(b.remove_tenant(&uid("t")).await, Ok(Left::Used(1)));
+    assert_eq!(b.remove_tenant(&uid("t")).await, Ok(TenantRemoval::Left(Left::Used(1))));
     assert_eq!(out.signs_in(ALICE, "alice-1").await, [true; 3]);
     assert!(held.noop().await, "a session of somebody else was ended");
     assert_eq!(out.mail(ALICE, "still-comes").await, 250);
@@ -398,7 +435,7 @@ async fn those_of_others_go_on() {
     b.ensure_domain(&DomainWant { owner: adopting("d3"), ..domain("d3", "acme.test", "acme") }).await.unwrap();
     sql.run(&format!("UPDATE mailbox SET active = false WHERE username = '{ALICE}'")).await;
     assert_eq!(b.remove_domain(&uid("d3"), &name("acme.test"), Removal::Destroy).await, Ok(Left::Kept(2)));
-    assert_eq!(b.remove_tenant(&uid("t3")).await, Ok(Left::Kept(1)));
+    assert_eq!(b.remove_tenant(&uid("t3")).await, Ok(TenantRemoval::Left(Left::Kept(1))));
     assert_eq!(out.mail("nobody@acme.test", "off").await / 100, 5);
 }
 

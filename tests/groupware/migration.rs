@@ -90,7 +90,15 @@ async fn beside_postfixadmin() {
         assert!(refused.is_err());
     }
     assert_eq!(sql.text(THEIRS).await, theirs, "a refused call changed rows of others");
+    // what was there before anybody noted an owner is no tenant's own
+    adoptable(b.ensure_domain(&DomainWant { owner: keeping("d"), ..domain("d", "old.test", "acme") }).await);
+    assert_eq!(sql.text(THEIRS).await, theirs, "a refused call changed rows of others");
     b.ensure_domain(&DomainWant { owner: adopting("d"), ..domain("d", "old.test", "acme") }).await.unwrap();
+    let below = sql.text(THEIRS).await;
+    adoptable(b.ensure_mailbox(&MailboxWant { owner: keeping("m"), ..mailbox("m", "a@old.test", "acme", "pw") }).await);
+    let info_alias = alias("x", "info@old.test", "acme", &["a@old.test"]);
+    adoptable(b.ensure_alias(&AliasWant { owner: keeping("x"), ..info_alias }).await);
+    assert_eq!(sql.text(THEIRS).await, below, "a refused call changed rows of others");
     let want =
         MailboxWant { owner: adopting("m"), password: PasswordWant::Keep, ..mailbox("m", "a@old.test", "acme", "") };
     let (row, made) = b.ensure_mailbox(&want).await.unwrap();

@@ -16,6 +16,12 @@ pub fn leads_here(value: &str) -> bool {
     value.contains("mail.example.net")
 }
 
+/// Whether a MailDomain has the claim of its name.
+pub fn holds(d: &Declared) -> bool {
+    let claim = d.world.of("maildomainclaims").find(|(k, _)| k.name == d.name());
+    claim.is_some_and(|(_, c)| text(c, "/spec/owner/uid") == uid(d.object))
+}
+
 fn within(name: &str, domain: &str) -> bool {
     name == domain || name.ends_with(&format!(".{domain}"))
 }
@@ -29,10 +35,13 @@ pub struct Authority {
     signings: BTreeMap<String, usize>,
 }
 
-/// Revision at which a deletion was asked for.
+/// Revision at which a deletion was asked for, unless a restored etcd has forgotten it.
 fn asked(w: &World, key: &Key, uid_of: &str) -> Option<u64> {
-    let marked = |c: &&Change| c.key == *key && c.new.as_ref().is_some_and(|n| deleting(n) && uid(n) == uid_of);
-    w.api.log.iter().find(marked).map(|c| c.rv)
+    let marked = |v: Option<&Obj>| v.is_some_and(|v| deleting(v) && uid(v) == uid_of);
+    let begins = |c: &&Change| c.key == *key && marked(c.new.as_ref()) && !marked(c.old.as_ref());
+    let last = w.api.log.iter().rfind(|c| c.key == *key && c.new.as_ref().is_none_or(|v| uid(v) == uid_of))?;
+    let forgotten = last.new.is_some() && !marked(last.new.as_ref());
+    w.api.log.iter().rfind(begins).filter(|_| !forgotten).map(|c| c.rv)
 }
 
 /// Whether something was so of an object at a revision, and ever since.

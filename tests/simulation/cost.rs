@@ -2,6 +2,7 @@
 //! here, so the bounds are those of the code.
 
 use crate::hostile::{Hostile, Plot};
+use crate::legacy::Legacy;
 use crate::operator;
 use crate::schedule::{Plan, Policy, Rng, Subject, run};
 use crate::user::{GROUP, namespace, platform, post};
@@ -23,7 +24,7 @@ fn tenant() -> Vec<User> {
     let object = |kind: &str, name: &str, spec| {
         post(&format!("{GROUP}/namespaces/a/{kind}"), json!({"metadata": {"name": name}, "spec": spec}))
     };
-    let mut steps = platform(&mut rng, &wide, &hostile);
+    let mut steps = platform(&mut rng, &wide, &hostile, &mut Legacy::none());
     steps.push(namespace("a"));
     steps.push(object("mailinstances", "acme", json!({"backendRef": {"name": "berlin"}, "storage": "100Gi"})));
     let dns = json!({"mode": "Managed", "backendRef": {"name": "pdns"}});

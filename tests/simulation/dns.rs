@@ -124,6 +124,8 @@ pub enum ByHand {
     Add { name: String, rtype: String, ttl: u32, values: Vec<String> },
     /// The values that the operator put into the set are removed.
     DropOurs { name: String, rtype: String },
+    /// The values that others put into the set are removed.
+    DropTheirs { name: String, rtype: String },
 }
 
 impl Server {
@@ -150,6 +152,16 @@ impl Server {
                 set.values.extend(values.iter().cloned());
                 self.put(ms, &set);
                 return Some(format!("dns:{name}"));
+            }
+            ByHand::DropTheirs { name, rtype: t } => {
+                let key = (name.clone(), rtype(t));
+                let theirs = self.foreign.remove(&key).map(|s| s.values).unwrap_or_default();
+                let mut set = self.set(name, key.1);
+                if set.values.iter().any(|v| theirs.contains(v)) {
+                    set.values.retain(|v| !theirs.contains(v));
+                    self.put(ms, &set);
+                    return Some(format!("dns:{name}"));
+                }
             }
             ByHand::DropOurs { name, rtype: t } => {
                 let key = (name.clone(), rtype(t));
@@ -292,10 +304,13 @@ impl RecipientProbe for Probe {
         self.0
             .backend(Lane::Lookup, what, move |w, _| {
                 let server = w.groupware.entry(host).or_default();
-                let verdict = |a: &String| {
-                    if server.accepts(a) { Verdict::Accepted } else { Verdict::Refused("550 5.1.1".into()) }
-                };
-                Ok(addresses.iter().map(verdict).collect())
+                let takes: Vec<(String, bool)> =
+                    addresses.into_iter().map(|a| (a.clone(), server.accepts(&a))).collect();
+                let verdict =
+                    |t: &(String, bool)| if t.1 { Verdict::Accepted } else { Verdict::Refused("550 5.1.1".into()) };
+                let verdicts = takes.iter().map(verdict).collect();
+                w.notes.asked.extend(takes);
+                Ok(verdicts)
             })
             .await
     }

@@ -2,6 +2,7 @@
 //! or says why not, and is right about that; everything that was deleted is gone, or waits for what is there.
 
 use crate::api::{at, deleting, text};
+use crate::authority::holds;
 use crate::declared::*;
 use crate::properties::Properties;
 use crate::world::World;
@@ -18,6 +19,7 @@ pub fn check(w: &World) -> Result<(), String> {
             if deleting(d.object) { gone(&d)? } else { there(&d)? }
         }
     }
+    undeclared(w)?;
     idle(w)?;
     let users: [(&'static str, &'static str, &str); 2] = [
         ("groupwarebackends", "mailinstances", "/spec/backendRef/name"),
@@ -42,6 +44,36 @@ pub fn check(w: &World) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// A domain says `Undeclared` exactly while rows below it have no object, of whatever it is told by its server.
+fn undeclared(w: &World) -> Result<(), String> {
+    for d in Declared::all(w, "maildomains") {
+        let leaves = w.of("namespaces").any(|(k, v)| k.name == d.key.ns && deleting(v));
+        let served = d.backend().is_some_and(|b| condition(b, "Ready").0 == "True") && allowed(&d) && reachable(&d);
+        let Some(server) = d.server().filter(|_| served && !leaves && !deleting(d.object)) else { continue };
+        let ours = server.domains.get(d.name().as_str()).is_some_and(|r| r.row.owner.as_deref() == Some(uid(d.object)));
+        if !ours || !holds(&d) {
+            continue;
+        }
+        let below = |a: &Address| a.domain() == d.name();
+        let mailboxes = server.mailboxes.values().filter(|m| below(&m.row.address)).map(|m| &m.row.owner);
+        let aliases = server.aliases.values().filter(|a| below(&a.address)).map(|a| &a.owner);
+        let ownerless: Vec<_> = mailboxes.chain(aliases).flatten().filter(|o| w.by_uid(o).is_none()).collect();
+        let right = if ownerless.is_empty() { "False" } else { "True" };
+        let said = condition(d.object, "Undeclared").0;
+        if said != right {
+            return Err(format!("end: {d} says Undeclared={said:?}, and without an object are {ownerless:?}"));
+        }
+    }
+    Ok(())
+}
+
+/// Whether the backend of an object is for its namespace.
+fn allowed(d: &Declared) -> bool {
+    let labels =
+        d.world.of("namespaces").find(|(k, _)| k.name == d.key.ns).map(|(_, v)| v["metadata"]["labels"].clone());
+    labels.is_some_and(|l| l["mail"] == "standard")
 }
 
 /// I5: while nothing changes, a backend is read by domain, and what is Ready is left alone.
@@ -72,6 +104,28 @@ fn idle(w: &World) -> Result<(), String> {
         return Err(format!("I5: {reads} bulk reads of {domains} domains while nothing changes"));
     }
     Ok(())
+}
+
+/// Whether a backend may block the deletion of an object: it cannot be reached, its object says so, a parent is gone, or a
+/// mass loss is held.
+pub fn blocked(d: &Declared) -> bool {
+    let bad = |backend: Option<&serde_json::Value>| backend.is_none_or(|b| condition(b, "Ready").0 != "True");
+    let parents = d.instance().is_none() || (d.key.res != "mailinstances" && d.domain().is_none());
+    let dns = d.key.res == "maildomains" && (bad(d.dns_backend()) || no_dns(d));
+    parents || !reachable(d) || bad(d.backend()) || dns || held_by_mass_loss(d) || left_below(d)
+}
+
+/// Whether the tenant of an instance has domains at the server whose objects were taken away by force.
+fn left_below(d: &Declared) -> bool {
+    let Some(s) = d.server().filter(|_| d.key.res == "mailinstances") else { return false };
+    let tenant = s.tenant(uid(d.object)).map(|t| t.id);
+    let dead = |owner: Option<&str>| owner.is_some_and(|o| d.world.by_uid(o).is_none());
+    tenant.is_some() && s.domains.values().any(|x| x.row.tenant == tenant && dead(x.row.owner.as_deref()))
+}
+
+/// Whether the DNS server of a domain cannot be used, whatever is in it.
+fn no_dns(d: &Declared) -> bool {
+    causes_of_dns(d).iter().any(|why| *why != "DNSConflict")
 }
 
 /// Whether the operator can reach what the object is on.
@@ -163,10 +217,10 @@ fn held_by_mass_loss(d: &Declared) -> bool {
     (emptied || missing >= minimum) && spent && text(i.object, "/status/massLoss") != "Accepted"
 }
 
-/// Whether a MailDomain has the claim of its name.
-fn holds(d: &Declared) -> bool {
-    let claim = d.world.of("maildomainclaims").find(|(k, _)| k.name == d.name());
-    claim.is_some_and(|(_, c)| text(c, "/spec/owner/uid") == uid(d.object))
+/// What is said of a row that nobody owns to whoever asks for it and is not entitled.
+fn not_entitled(d: &Declared) -> Option<&'static str> {
+    let asks = text(d.object, "/spec/adoptionPolicy") == "IfUnowned";
+    (asks && !crate::legacy::entitled(d.world, d.key, d.object, None)).then_some("NotEntitled")
 }
 
 /// Reasons that would be right for an object that is not Ready. None: it must be Ready.
@@ -178,6 +232,7 @@ fn causes(d: &Declared) -> BTreeSet<&'static str> {
     }
     let w = d.world;
     let me = uid(d.object);
+    let mut unproven = false;
     if annotation(d.object, "paused") == "true"
         || d.instance().is_some_and(|i| annotation(i.object, "paused") == "true")
     {
@@ -239,6 +294,7 @@ fn causes(d: &Declared) -> BTreeSet<&'static str> {
             }
             if claim.is_none() && d.dns_backend().is_some_and(|b| b["spec"]["requireProof"] == true) {
                 why.insert("OwnershipUnproven");
+                unproven = true;
             }
             if text(d.object, "/spec/cutover/mode") == "Manual" && d.object["spec"]["cutover"]["approved"] != true {
                 why.insert("AwaitingApproval");
@@ -248,6 +304,7 @@ fn causes(d: &Declared) -> BTreeSet<&'static str> {
                 .is_some_and(|r| r.row.owner.as_deref() != Some(me))
             {
                 why.extend(["ExistsAtBackend", "DomainClaimed"]);
+                why.extend(not_entitled(d));
             }
             // Its tenant went by force and is another one now: what is in the old one is never taken over.
             let tenant = parent.as_ref().map(|i| text(i.object, "/status/instanceId").to_string());
@@ -264,6 +321,12 @@ fn causes(d: &Declared) -> BTreeSet<&'static str> {
             };
             if !children.iter().all(taken) {
                 why.insert("AwaitingAcceptance");
+            }
+            if unproven {
+                // Nothing of the domain is anywhere before it is proven.
+                for later in ["AwaitingApproval", "AwaitingFirstAddress", "AwaitingAcceptance", "ExistsAtBackend"] {
+                    why.remove(later);
+                }
             }
         }
         _ => {
@@ -295,6 +358,7 @@ fn causes(d: &Declared) -> BTreeSet<&'static str> {
                         .or(s.aliases.get(address.as_str()).map(|a| &a.owner));
                     if owner.is_some_and(|o| o.as_deref() != Some(me)) {
                         why.extend(["ExistsAtBackend", "AddressInUse"]);
+                        why.extend(not_entitled(d));
                     }
                 }
             }
@@ -308,9 +372,10 @@ fn causes(d: &Declared) -> BTreeSet<&'static str> {
             match text(t, "/mailboxRef/name") {
                 "" => drop(why.insert("ExternalForwardingDenied")),
                 name => match d.mailbox_named(name) {
-                    None => drop(why.insert("MailboxNotFound")),
+                    // A catch-all takes its address, so that mail would loop.
+                    None => why.extend(["MailboxNotFound", "InvalidSpec"]),
                     Some(m) if condition(m.object, "Ready").0 != "True" || deleting(m.object) => {
-                        why.extend(["MailboxNotReady", "MailboxNotFound"])
+                        why.extend(["MailboxNotReady", "MailboxNotFound", "InvalidSpec"])
                     }
                     _ => {}
                 },
@@ -328,8 +393,17 @@ fn booked(i: &Declared) -> u64 {
 }
 
 fn mailbox(d: &Declared, why: &mut BTreeSet<&'static str>) {
-    if at(d.object, "/spec/forwarding/to").is_some() {
+    if let Some(to) = at(d.object, "/spec/forwarding/to").and_then(serde_json::Value::as_array) {
         why.insert("ExternalForwardingDenied");
+        // An address of an own domain that nobody has any more.
+        let w = d.world;
+        let had = |a: &serde_json::Value| {
+            let mut all = Declared::all(w, "mailboxes").chain(Declared::all(w, "mailaliases"));
+            all.any(|o| o.address().as_deref() == a.as_str())
+        };
+        if !to.iter().all(had) {
+            why.insert("InvalidSpec");
+        }
     }
     let name = match text(d.object, "/spec/credentialsSecret") {
         "" => format!("{}-mail", d.key.name),
@@ -355,9 +429,6 @@ fn mailbox(d: &Declared, why: &mut BTreeSet<&'static str>) {
 }
 
 fn there(d: &Declared) -> Result<(), String> {
-    if w_forgotten(d) {
-        return Ok(());
-    }
     let (status, reason) = condition(d.object, "Ready");
     let mut why = causes(d);
     // What is below an instance that is only observed is only observed too.
@@ -373,6 +444,12 @@ fn there(d: &Declared) -> Result<(), String> {
         if status == "True" || why.contains(reason) {
             return Ok(());
         }
+    }
+    // A parent that cannot be used is said first.
+    let no_parent = d.key.res != "mailinstances"
+        && std::iter::successors(d.parent(), |p| p.parent()).last().is_none_or(|p| p.key.res != "mailinstances");
+    if annotation(d.object, "paused") == "true" && d.backend().is_some() && !no_parent && reason != "Paused" {
+        return Err(format!("end: {d} is paused, and says {reason:?}"));
     }
     if status != "True" {
         if why.contains(reason) && d.object["status"]["observedGeneration"] == d.object["metadata"]["generation"] {
@@ -437,11 +514,6 @@ fn signs(d: &Declared) -> Result<(), String> {
     Ok(())
 }
 
-/// Objects that a person took out of the operator's hands, and put nothing back.
-fn w_forgotten(d: &Declared) -> bool {
-    annotation(d.object, "orphan") == "true"
-}
-
 fn password(d: &Declared) -> Result<(), String> {
     let address = d.address().unwrap_or_default();
     let own = (format!("{}-mail", d.key.name), "password".to_string());
@@ -466,6 +538,32 @@ fn password(d: &Declared) -> Result<(), String> {
     Ok(())
 }
 
+/// Whether a MailDomain of a name went without the operator.
+fn left_by_force(w: &World, name: &str) -> bool {
+    let gone =
+        w.api.log.iter().filter(|c| c.key.res == "maildomains" && c.new.is_none()).filter_map(|c| c.old.as_ref());
+    gone.into_iter().any(|old| w.notes.abandoned(uid(old)) && text(old, "/spec/domain").to_lowercase() == name)
+}
+
+/// Whether the server knows where something lies whose MailDomain is gone by force: in the domain of its address, in the
+/// tenant of an instance of its namespace.
+fn is_found(d: &Declared) -> bool {
+    let address = text(d.object, "/status/address");
+    let Some((_, name)) = address.rsplit_once('@') else { return false };
+    let forged = d.world.notes.was_forged.contains(uid(d.object));
+    let lies = |i: &Declared| {
+        let server = i.server().filter(|_| reachable(i) && text(i.object, "/spec/managementPolicy") != "Observe");
+        let paused = annotation(i.object, "paused") == "true" || held_by_mass_loss(i);
+        server.is_some_and(|s| {
+            let own = s.tenant(uid(i.object)).map(|t| t.id);
+            !paused && own.is_some() && s.domains.get(name).is_some_and(|r| r.row.tenant == own)
+        })
+    };
+    d.domain().is_none()
+        && !forged
+        && Declared::all(d.world, "mailinstances").filter(|i| i.key.ns == d.key.ns).any(|i| lies(&i))
+}
+
 /// A deletion that has not ended must wait for something that is there.
 fn gone(d: &Declared) -> Result<(), String> {
     let mut blockers: Vec<String> = d.children().iter().chain(&d.referenced_by()).map(|c| c.key.to_string()).collect();
@@ -487,7 +585,9 @@ fn gone(d: &Declared) -> Result<(), String> {
             .map(|x| &x.row.owner)
             .chain(s.mailboxes.values().filter(|m| below(&m.row.address)).map(|m| &m.row.owner));
         let mut owners = owners.chain(s.aliases.values().filter(|a| below(&a.address)).map(|a| &a.owner)).flatten();
-        owners.any(|o| o != me && (w.notes.abandoned(o) || w.notes.forced.contains(o.as_str())))
+        // What has no object any more is kept, and holds nothing up.
+        owners
+            .any(|o| o != me && w.by_uid(o).is_some() && (w.notes.abandoned(o) || w.notes.forced.contains(o.as_str())))
     });
     if left_behind {
         return Ok(());
@@ -500,18 +600,26 @@ fn gone(d: &Declared) -> Result<(), String> {
         || d.is_observed();
     let orphan = annotation(d.object, "orphan") == "true";
     let dns = d.key.res == "maildomains" && !causes_of_dns(d).is_empty();
-    let unreachable = !reachable(d) || dns;
+    let unreachable = (!reachable(d) && !is_found(d)) || dns;
     // While much is missing at the backend nothing that is not there is taken for deleted.
     let held = held_by_mass_loss(d);
-    // One that is told to forget the backend waits for its children all the same: they need it.
-    let late = w.notes.clock_ahead;
-    if blockers.is_empty() && (orphan || !(unreachable || held || paused || late)) {
+    // Who is told to go without a backend goes without it, and waits for all else: for its domain too, while MX leads here.
+    let kept = |p: &Declared| deleting(p.object) && annotation(p.object, "orphan") != "true" && blocked(p);
+    let above = d.key.res != "maildomains" && d.domain().is_some_and(|p| kept(&p));
+    // An MX that a MailDomain of that name left behind by force is nobody's: a person has to change it.
+    let mx_left = d.domain().is_some_and(|p| left_by_force(w, &p.name()));
+    let late = w.notes.clock_ahead || mx_left;
+    if blockers.is_empty() && !(paused || late || above || ((unreachable || held) && !orphan)) {
         return Err(format!(
             "stuck: {d} is still terminating; status {}; finalizers {}",
             d.object["status"], d.object["metadata"]["finalizers"]
         ));
     }
     let (status, reason) = condition(d.object, "DeletionBlocked");
+    // What somebody else wrote into the status after the operator stays until a pass is asked for.
+    if w.notes.forged.contains(me) {
+        return Ok(());
+    }
     if status != "True" {
         return Err(format!(
             "end: {d} waits for {blockers:?} and does not say so (DeletionBlocked {status:?} {reason:?})"
@@ -535,6 +643,9 @@ fn gone(d: &Declared) -> Result<(), String> {
         // What began while the clock was ahead ends by that clock.
         .chain(if late { vec!["Draining"] } else { vec![] })
         .chain(if held { vec!["MassLossHeld", "Draining"] } else { vec![] })
+        .chain(above.then_some("Draining"))
+        // It was held, and nobody can count anew.
+        .chain(d.instance().filter(|i| text(i.object, "/status/massLoss") == "Held").map(|_| "MassLossHeld"))
         .chain(d.domain().is_none().then_some("DomainNotFound"))
         .chain(d.instance().is_none().then_some("InstanceNotFound"))
         .collect();

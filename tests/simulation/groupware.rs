@@ -96,7 +96,13 @@ pub struct Server {
 
 fn exists(what: &str, name: &str, owner: &Option<Uid>, origin: &Option<Origin>) -> BackendError {
     let origin = origin.clone().map(Box::new);
-    BackendError::Exists { what: format!("{what} {name}"), owner: owner.clone(), origin }
+    BackendError::Exists { what: format!("{what} {name}"), owner: owner.clone(), origin, adoptable: false }
+}
+
+/// Nobody owns it, and whoever asks gets no more than what its own tenant let go.
+fn adoptable(what: &str, name: &str, origin: &Option<Origin>) -> BackendError {
+    let origin = origin.clone().map(Box::new);
+    BackendError::Exists { what: format!("{what} {name}"), owner: None, origin, adoptable: true }
 }
 
 fn absent(what: &str, name: &str) -> BackendError {
@@ -109,12 +115,17 @@ impl Server {
         self.log.push(Entry { op, verb, kind, name: name.into(), owner: owner.cloned() });
     }
 
-    /// Whether a row may be written by `owner`: its own, nobody's when adoption is asked for, or that of the one who stood
-    /// in the same place.
+    /// Whether a row may be written by `owner`: its own, nobody's when adoption is asked for (all, or what its own tenant
+    /// let go), or that of the one who stood in the same place.
     fn may(row: &Option<Uid>, origin: &Option<Origin>, owner: &Owner, what: &str, name: &str) -> Result<Made> {
+        let kept = || {
+            let place = |o: &Origin| (o.cluster.clone(), o.namespace.clone());
+            origin.as_ref().map(place) == Some(place(&owner.origin))
+        };
         match row {
             Some(uid) if *uid == owner.uid => Ok(Made::Unchanged),
-            None if owner.adopt => Ok(Made::Adopted),
+            None if owner.adopt == Adopt::All || (owner.adopt == Adopt::Kept && kept()) => Ok(Made::Adopted),
+            None => Err(adoptable(what, name, origin)),
             Some(uid)
                 if owner.replaces.as_ref() == Some(uid)
                     && origin.as_ref().is_some_and(|o| o.to_string() == owner.origin.to_string()) =>
@@ -157,7 +168,7 @@ impl Server {
                 let how = Self::may(&row.owner, &row.origin, &want.owner, "tenant", &id)?;
                 (id, how)
             }
-            (None, None) => match left().filter(|_| want.owner.adopt) {
+            (None, None) => match left().filter(|_| want.owner.adopt != Adopt::Nothing) {
                 Some(id) => (id, Made::Adopted),
                 None => {
                     let Some(id) = want.ids.iter().find(|id| !self.tenants.contains_key(*id)).cloned() else {
@@ -198,24 +209,25 @@ impl Server {
         self.tenants.values().find(|t| t.row.owner.as_deref() == Some(owner)).map(|t| t.row.clone())
     }
 
-    pub fn remove_tenant(&mut self, owner: &Uid) -> Result<Left> {
+    pub fn remove_tenant(&mut self, owner: &Uid) -> Result<TenantRemoval> {
         let Some(id) = self.tenant(owner).map(|r| r.id) else { return Err(absent("tenant of", owner)) };
         let below: Vec<&Domain> = self.domains.values().filter(|d| d.row.tenant.as_ref() == Some(&id)).collect();
-        if below.iter().any(|d| d.row.owner.is_some()) {
-            return Err(BackendError::Conflict(format!("tenant {id} has domains")));
+        let owned: Vec<DomainRow> = below.iter().map(|d| d.row.clone()).filter(|r| r.owner.is_some()).collect();
+        if !owned.is_empty() {
+            return Ok(TenantRemoval::Holds(owned));
         }
         let (kept, used) = (below.len() as u64, below.iter().filter(|d| d.row.active).count() as u64);
         if kept == 0 {
             self.tenants.remove(&id);
             self.note(Verb::Deleted, "tenant", &id, Some(owner));
-            return Ok(Left::Gone);
+            return Ok(TenantRemoval::Left(Left::Gone));
         }
         if let Some(t) = self.tenants.get_mut(&id) {
             t.row.owner = None;
             t.row.active &= used > 0;
         }
         self.note(Verb::Released, "tenant", &id, Some(owner));
-        Ok(if used > 0 { Left::Used(used) } else { Left::Kept(kept) })
+        Ok(TenantRemoval::Left(if used > 0 { Left::Used(used) } else { Left::Kept(kept) }))
     }
 
     pub fn read_domain(&mut self, name: &DomainName) -> DomainSnapshot {
@@ -252,8 +264,12 @@ impl Server {
             self.note(Verb::Created, "domain", &want.name, Some(uid));
             return Ok((row, Made::Created));
         };
+        let of_another = d.row.tenant.as_ref().is_some_and(|t| *t != want.tenant);
+        if of_another && d.row.owner.is_none() {
+            return Err(exists("domain", &want.name, &None, &None));
+        }
         let how = Self::may(&d.row.owner, &d.row.origin, &want.owner, "domain", &want.name)?;
-        if d.row.tenant.as_ref().is_some_and(|t| *t != want.tenant) {
+        if of_another {
             return Err(exists("domain", &want.name, &d.row.owner, &None));
         }
         let before = d.row.clone();
@@ -814,7 +830,7 @@ impl GroupwareServer for GroupwareClient {
         let owner = owner.clone();
         self.call(READ, format!("tenant of {owner}"), move |s| Ok(s.tenant(&owner))).await
     }
-    async fn remove_tenant(&self, owner: &Uid) -> Result<Left> {
+    async fn remove_tenant(&self, owner: &Uid) -> Result<TenantRemoval> {
         let owner = owner.clone();
         self.call(WRITE, format!("remove_tenant of {owner}"), move |s| s.remove_tenant(&owner)).await
     }

@@ -2,6 +2,7 @@
 //! ahead after a restart, finalizers and Secrets of others, zones that are not for everybody, and for a while another
 //! server in the place of the right one. Drawn apart from `user` and `wider`, so that their part of a seed stays what it was.
 
+use crate::dns::ByHand as InDns;
 use crate::groupware::ByHand as AtServer;
 use crate::schedule::Rng;
 use crate::user::*;
@@ -40,6 +41,12 @@ pub enum Plot {
     WrongServer,
     /// Left paused.
     Paused,
+    /// Objects are removed by force, and what they had stays at the server; some are declared again, or their namespace goes.
+    Forced,
+    /// MX led here before the tenant came, and is changed by somebody else only when all is settled.
+    OldMx,
+    /// etcd is restored to what it was before the last edits.
+    Restored,
 }
 
 /// What holds for a whole schedule.
@@ -77,6 +84,9 @@ impl Hostile {
         let plots =
             [LateWord, LateWord, Clock, LowerTtl, Forged, Forged, Finalizers, Secret, Zone, WrongServer, Paused];
         let plot = if rng.chance(350) { *rng.pick(&plots) } else { None };
+        // Drawn last: what the others are in a seed stays what it was.
+        let plot = if plot == None && rng.chance(120) { Forced } else { plot };
+        let plot = if plot == None && rng.chance(170) { *rng.pick(&[OldMx, Restored, Restored]) } else { plot };
         Hostile { rng, plot }
     }
 
@@ -93,6 +103,12 @@ impl Hostile {
     /// Before the objects of a round.
     pub fn before(&mut self) -> Vec<User> {
         match self.plot {
+            Plot::OldMx => {
+                let ttl = 600;
+                let (name, rtype) = ("acme.test".to_string(), "MX".to_string());
+                let values = vec!["10 mx1.mail.example.net.".to_string()];
+                at(When::Now, vec![in_dns(InDns::Add { name, rtype, ttl, values })])
+            }
             Plot::Secret => at(When::Now, vec![secret("a", "alice-mail", json!({"password": "of somebody else"}))]),
             _ => vec![],
         }
@@ -147,6 +163,16 @@ impl Hostile {
                 out.extend(at(When::Settled, vec![Step::Groupware { server: server(), step: AtServer::Back }]));
                 out
             }
+            Plot::Forced if last => forced(rng, when),
+            Plot::Restored => {
+                let mut out = if first { at(When::Settled, vec![Step::Backup]) } else { vec![] };
+                if last {
+                    out.extend(at(when, since_the_backup(rng)));
+                    let when = *rng.pick(&[When::Settled, When::Idle, When::Now]);
+                    out.extend(at(when, vec![Step::Restore]));
+                }
+                out
+            }
             Plot::Paused if last => {
                 let who = *rng.pick(&[ALICE, MAIN, ACME, INFO]);
                 at(when, vec![annotate(who, "paused", json!("true"))])
@@ -158,6 +184,10 @@ impl Hostile {
     /// After everything.
     pub fn after(&mut self) -> Vec<User> {
         match self.plot {
+            Plot::OldMx => {
+                let (name, rtype) = ("acme.test".to_string(), "MX".to_string());
+                at(When::Settled, vec![in_dns(InDns::DropTheirs { name, rtype })])
+            }
             Plot::Finalizers => {
                 let off = OBJECTS.iter().map(|o| Step::Finalizer { object: named(*o), on: false });
                 at(When::Settled, off.collect())
@@ -165,6 +195,26 @@ impl Hostile {
             _ => vec![],
         }
     }
+}
+
+/// What happens between a backup and the end of what it holds.
+fn since_the_backup(rng: &mut Rng) -> Vec<Step> {
+    let carol = ("a", "mailboxes", "carol");
+    let some = [
+        delete(INFO),
+        delete(ALICE),
+        delete(MAIN),
+        delete(carol),
+        patch(ALICE, json!({"spec": {"quota": "77Mi"}})),
+        patch(INFO, json!({"spec": {"targets": [{"mailboxRef": {"name": "bob"}}]}})),
+        annotate(ALICE, "rotate-password", json!("restored")),
+        annotate(MAIN, "rotate-dkim", json!("restored")),
+        post(
+            &format!("{GROUP}/namespaces/a/mailboxes"),
+            json!({"metadata": {"name": "frank"}, "spec": {"domainRef": {"name": "main"}, "localPart": "frank", "quota": "1Gi"}}),
+        ),
+    ];
+    some.into_iter().filter(|_| rng.chance(350)).collect()
 }
 
 /// What was acknowledged must count, also while the watch that tells it is held.
@@ -187,6 +237,36 @@ fn late_word(rng: &mut Rng, when: When) -> Vec<User> {
     at(when, steps)
 }
 
+/// Some objects go without the operator: held by a pause, so that it takes nothing down, then without their finalizer. In the
+/// end one of them is declared again, or the instance or its whole namespace goes, or nothing more happens.
+fn forced(rng: &mut Rng, when: When) -> Vec<User> {
+    const CAROL: Object = ("a", "mailboxes", "carol");
+    const SHARED: Object = ("a", "maildomains", "shared");
+    let all = [MAIN, ALICE, ("a", "mailboxes", "bob"), CAROL, INFO, ALL, SHARED];
+    let some: Vec<Object> = all.into_iter().filter(|_| rng.chance(350)).collect();
+    let paused = rng.chance(700);
+    let mut out = vec![];
+    if rng.chance(300) {
+        // An alias of one domain for a mailbox of another one.
+        out.extend(at(when, vec![patch(INFO, json!({"spec": {"targets": [{"mailboxRef": {"name": "carol"}}]}}))]));
+    }
+    if paused {
+        out.extend(at(when, some.iter().map(|o| annotate(*o, "paused", json!("true"))).collect()));
+    }
+    let off = |o: &Object| [delete(*o), patch(*o, json!({"metadata": {"finalizers": null}}))];
+    out.extend(at(When::Settled, some.iter().flat_map(off).collect()));
+    let (ns, soon) = ("/api/v1/namespaces/a", if rng.chance(700) { When::Settled } else { When::Now });
+    let then = match rng.below(5) {
+        0 => vec![Step::Api(req("DELETE", ns))],
+        1 => OBJECTS.iter().filter(|o| o.0 == "a").map(|o| delete(*o)).collect(),
+        2 => [MAIN, SHARED].into_iter().filter(|_| rng.chance(600)).map(delete).collect(),
+        3 => some.iter().take(2).map(|o| crate::user::again(*o)).collect(),
+        _ => vec![],
+    };
+    out.extend(at(soon, then));
+    out
+}
+
 /// Whoever may write statuses in namespace `b` writes there what stands in those of `a`, and the other way round.
 fn forged(rng: &mut Rng, when: When) -> Vec<User> {
     let like = |object: Object, like: Object| Step::Forge { object: named(object), like: named(like) };
@@ -198,11 +278,13 @@ fn forged(rng: &mut Rng, when: When) -> Vec<User> {
     let turned = rng.chance(300);
     let [there, here] = if turned { [RIVALS[1], RIVALS[0]] } else { RIVALS };
     let child = if turned { carol } else { dave };
-    let steps = match rng.below(7) {
+    let nothing_given = json!({"usage": {"mailboxes": 0, "storageAllocated": "0", "storageUsed": "0"}});
+    let steps = match rng.below(8) {
         0 | 1 => vec![like(here, there), asked(child), asked(sales)],
         2 => vec![like(here, there), delete(here), delete(child), delete(sales)],
         3 => vec![like(BELOW, MAIN), delete(crate::wider::ERIN), delete(BELOW)],
         4 => vec![like(beta, ACME), asked(beta), asked(here), asked(child)],
+        6 => vec![status(ACME, nothing_given), patch(ALICE, json!({"spec": {"quota": "99Gi"}})), asked(MAIN)],
         5 => vec![status(child, json!({"quota": "900Gi"})), patch(child, json!({"spec": {"quota": "900Gi"}}))],
         _ => {
             let until = *rng.pick(&["soon", "", "2025-01-01T00:00:00Z"]);

@@ -15,6 +15,7 @@ mod end;
 mod groupware;
 mod hostile;
 mod hunt;
+mod legacy;
 mod operator;
 mod pin;
 mod plant;

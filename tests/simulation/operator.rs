@@ -3,7 +3,7 @@
 use crate::dns::{DnsConnect, Probe};
 use crate::end::OPERATOR_NAMESPACE;
 use crate::groupware::GroupwareConnect;
-use crate::plant::{Bug, PlantedConnect, PlantedDnsConnect};
+use crate::plant::{BelievesRefused, Bug, PlantedConnect, PlantedDnsConnect};
 use crate::properties::Properties;
 use crate::schedule::Subject;
 use crate::sim::Sim;
@@ -14,6 +14,7 @@ use mailtenant_backend::metering::RequestMetrics;
 use mailtenant_clock::Random;
 use mailtenant_controllers::connect::{ConnectDns, ConnectGroupware};
 use mailtenant_controllers::operator::Environment;
+use mailtenant_dns::RecipientProbe;
 use mailtenant_groupware::signing::KeyMaker;
 use mailtenant_groupware::{BackendError, DkimAlgorithm, DkimKey};
 use mailtenant_runtime::http::Health;
@@ -42,6 +43,7 @@ pub async fn operator(sim: Sim, bug: Option<Bug>, metrics: Metrics) {
         Some(bug) => (Arc::new(PlantedConnect(plain, bug)), Arc::new(PlantedDnsConnect(names, bug))),
         None => (plain, names),
     };
+    let probe: Arc<dyn RecipientProbe> = Arc::new(Probe(sim.clone()));
     let (_trigger, shutdown) = shutdown::channel();
     let layer = RequestLayer::new(metrics.clone());
     let environment = Environment {
@@ -53,7 +55,7 @@ pub async fn operator(sim: Sim, bug: Option<Bug>, metrics: Metrics) {
         random: Arc::new(sim.clone()),
         groupware,
         dns,
-        probe: Arc::new(Probe(sim.clone())),
+        probe: if bug == Some(Bug::BelievesRefused) { Arc::new(BelievesRefused(probe)) } else { probe },
         keys: Arc::new(CheapKeys(sim.clone())),
         metrics: metrics.clone(),
         requests: RequestMetrics::default(),

@@ -3,10 +3,12 @@
 
 use async_trait::async_trait;
 use mailtenant_api::{DNSBackendSpec, GroupwareBackendSpec};
+use mailtenant_backend::SecretText;
 use mailtenant_controllers::connect::{ConnectDns, ConnectGroupware, Secrets};
-use mailtenant_dns::{Change, DnsCapabilities, DnsServer, RecordType, Resolver, RrSet};
+use mailtenant_dns::{Change, DnsCapabilities, DnsServer, RecipientProbe, RecordType, Resolver, RrSet, Verdict};
 use mailtenant_groupware::*;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// What is wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,6 +19,8 @@ pub enum Bug {
     EnsureErrorIsDone,
     /// What is at the backend already is taken over without being asked to (I3).
     AlwaysAdopts,
+    /// What nobody owns is taken over by whoever asks, whether the name is its tenant's or not (I3).
+    AdoptsUnentitled,
     /// The mailbox is dropped with its mail whatever the policy says (I3).
     ReleaseDestroys,
     /// A quota that was lowered by hand reads as if it were not (I10 after drift).
@@ -35,14 +39,21 @@ pub enum Bug {
     TakesNothingOver,
     /// Of the authoritative servers only the primary is asked (I7, signatures).
     AsksPrimaryOnly,
+    /// The annotation `orphan` lets go what no backend blocks (I2).
+    OrphansAtOnce,
+    /// What the mail server refuses is taken for accepted (I7).
+    BelievesRefused,
+    /// What is taken over gets a new password (I14).
+    NewPasswords,
 }
 
 impl Bug {
     /// Each, and the properties by which it is seen.
-    pub const ALL: [(Bug, &str); 12] = [
+    pub const ALL: [(Bug, &str); 16] = [
         (Bug::CleanupErrorIsDone, "I1 I2 I3 I9 I10"),
         (Bug::EnsureErrorIsDone, "I3 I4 I9 I10 end"),
         (Bug::AlwaysAdopts, "I3"),
+        (Bug::AdoptsUnentitled, "I3"),
         (Bug::ReleaseDestroys, "I3"),
         (Bug::BlindRead, "I5 I10"),
         (Bug::NoAliasesTo, "I1"),
@@ -52,6 +63,9 @@ impl Bug {
         (Bug::OwnClockOnly, "I7"),
         (Bug::TakesNothingOver, "end"),
         (Bug::AsksPrimaryOnly, "I7 signature"),
+        (Bug::OrphansAtOnce, "I1 I2 I8 I9"),
+        (Bug::BelievesRefused, "I7"),
+        (Bug::NewPasswords, "I14"),
     ];
 }
 
@@ -74,7 +88,11 @@ impl Planted {
     }
     fn owner(&self, owner: &Owner) -> Owner {
         let replaces = owner.replaces.clone().filter(|_| self.bug != Bug::TakesNothingOver);
-        Owner { adopt: owner.adopt || self.bug == Bug::AlwaysAdopts, replaces, ..owner.clone() }
+        let adopt = match (self.bug, owner.adopt) {
+            (Bug::AlwaysAdopts, _) | (Bug::AdoptsUnentitled, Adopt::Kept) => Adopt::All,
+            (_, adopt) => adopt,
+        };
+        Owner { adopt, replaces, ..owner.clone() }
     }
 }
 
@@ -93,8 +111,8 @@ impl GroupwareServer for Planted {
     async fn tenant(&self, owner: &Uid) -> Result<Option<TenantRow>> {
         self.inner.tenant(owner).await
     }
-    async fn remove_tenant(&self, owner: &Uid) -> Result<Left> {
-        self.cleanup(self.inner.remove_tenant(owner).await, Left::Gone)
+    async fn remove_tenant(&self, owner: &Uid) -> Result<TenantRemoval> {
+        self.cleanup(self.inner.remove_tenant(owner).await, TenantRemoval::Left(Left::Gone))
     }
     async fn read_domain(&self, name: &DomainName) -> Result<DomainSnapshot> {
         let mut rows = self.inner.read_domain(name).await?;
@@ -126,7 +144,14 @@ impl GroupwareServer for Planted {
     }
     async fn ensure_mailbox(&self, want: &MailboxWant) -> Result<(MailboxRow, Made)> {
         let want = MailboxWant { owner: self.owner(&want.owner), ..want.clone() };
-        match self.inner.ensure_mailbox(&want).await {
+        let done = self.inner.ensure_mailbox(&want).await;
+        if self.bug == Bug::NewPasswords && matches!(done, Ok((_, Made::TakenOver))) {
+            let owner = Owner { replaces: None, ..want.owner.clone() };
+            let (text, version) = (SecretText::new("made anew".to_owned()), "made anew".to_owned());
+            let password = PasswordWant::Plain { text, generated: true, version, force: true };
+            return self.inner.ensure_mailbox(&MailboxWant { owner, password, ..want }).await;
+        }
+        match done {
             Err(BackendError::Unavailable { .. }) if self.bug == Bug::EnsureErrorIsDone => {
                 let version = match &want.password {
                     PasswordWant::Keep => None,
@@ -236,6 +261,17 @@ struct PrimaryOnly(Arc<dyn Resolver>);
 impl Resolver for PrimaryOnly {
     async fn lookup(&self, name: &str, rtype: RecordType) -> Result<Vec<RrSet>> {
         Ok(self.0.lookup(name, rtype).await?.into_iter().take(1).collect())
+    }
+}
+
+/// Says that every recipient was accepted.
+pub struct BelievesRefused(pub Arc<dyn RecipientProbe>);
+
+#[async_trait]
+impl RecipientProbe for BelievesRefused {
+    async fn ask(&self, server: &(String, u16), addresses: &[String], limit: Duration) -> Result<Vec<Verdict>> {
+        let all = self.0.ask(server, addresses, limit).await?;
+        Ok(all.into_iter().map(|_| Verdict::Accepted).collect())
     }
 }
 

@@ -22,6 +22,17 @@ enum Foreign {
     Alias(mailtenant_groupware::AliasRow),
 }
 
+impl Foreign {
+    /// Where its last owner stood.
+    fn origin(&self) -> Option<&mailtenant_groupware::Origin> {
+        match self {
+            Foreign::Domain(d) => d.row.origin.as_ref(),
+            Foreign::Mailbox(m) => m.row.origin.as_ref(),
+            Foreign::Alias(a) => a.origin.as_ref(),
+        }
+    }
+}
+
 /// The properties of one schedule.
 #[derive(Default)]
 pub struct Properties {
@@ -36,6 +47,8 @@ pub struct Properties {
     made: BTreeMap<String, u64>,
     /// Changes of each DNS server that were looked at.
     records: BTreeMap<String, usize>,
+    /// Passwords at each server, by address: whose mailbox it is, and how often somebody changed it by hand.
+    passwords: BTreeMap<(String, String), (Option<String>, String)>,
     /// Names whose records were left behind because a person said so.
     forgotten: BTreeSet<String>,
     authority: Authority,
@@ -58,6 +71,7 @@ impl Properties {
         self.logs(w)?;
         self.no_leak(w)?;
         self.strangers(w)?;
+        self.passwords(w)?;
         self.one_holder(w)?;
         self.switched(w)?;
         self.authority.servers(w, &self.forgotten)?;
@@ -77,6 +91,7 @@ impl Properties {
 
     /// I1 in the API, and that spec is never written by the operator.
     fn history(&mut self, w: &World) -> Verdict {
+        self.forgotten.extend(w.notes.left_behind.iter().cloned());
         for c in &w.api.log[self.seen.min(w.api.log.len())..] {
             if let (Some(old), Some(new)) = (&c.old, &c.new)
                 && KINDS.contains(&c.key.res)
@@ -88,9 +103,11 @@ impl Properties {
             Authority::change(w, c, &self.forgotten)?;
             if c.actor == Actor::Operator && c.new.is_none() {
                 self.parent_left(w, c)?;
+                Self::off_first(w, c)?;
             }
             if let Some(new) = c.new.as_ref().filter(|_| c.actor == Actor::Operator) {
                 Self::own_words(w, c, new)?;
+                Self::undeclared(w, c, new)?;
             }
             if let Some(old) = c.old.as_ref().filter(|_| c.key.res == "maildomains" && c.new.is_none())
                 && w.notes.abandoned(uid(old))
@@ -113,6 +130,51 @@ impl Properties {
             return Err(format!("I3: {} says {}, and nothing was made for it", c.key, text(new, "/status/ownership")));
         }
         Ok(())
+    }
+
+    /// Who goes without a backend is switched off there, if it can be reached.
+    fn off_first(w: &World, c: &Change) -> Verdict {
+        let Some(old) = c.old.as_ref().filter(|o| w.notes.orphaned.contains(uid(o))) else { return Ok(()) };
+        let d = Declared { world: w, key: &c.key, object: old };
+        let (Some(server), Some(address)) = (d.server(), d.address()) else { return Ok(()) };
+        // What a held watch has not told is not known to be there again.
+        let calm = w.ms >= w.notes.trouble && w.held.values().all(|(until, _)| w.ms >= *until);
+        if !calm || !crate::end::reachable(&d) || d.is_observed() {
+            return Ok(());
+        }
+        let owned = |owner: &Option<mailtenant_groupware::Uid>| owner.as_deref() == Some(uid(old));
+        let mailbox = server.mailboxes.get(address.as_str()).filter(|m| owned(&m.row.owner));
+        let alias = server.aliases.get(address.as_str()).filter(|a| owned(&a.owner));
+        let on = mailbox.is_some_and(|m| m.row.settings.login || m.row.settings.receive) || alias.is_some();
+        if on {
+            Err(format!("I2: {} went by orphan, its server can be reached, and {address} is on", c.key))
+        } else {
+            Ok(())
+        }
+    }
+
+    /// `Undeclared` is begun to be said only where a row has no object, or had none until a moment ago.
+    fn undeclared(w: &World, c: &Change, new: &Value) -> Verdict {
+        let said = |v: &Value| condition(v, "Undeclared").0 == "True";
+        if c.key.res != "maildomains" || !said(new) || c.old.as_deref().is_some_and(said) {
+            return Ok(());
+        }
+        let name = text(new, "/spec/domain").to_lowercase();
+        let below = |address: &str| address.rsplit_once('@').is_some_and(|(_, domain)| domain == name);
+        let lacks = |owner: &Option<mailtenant_groupware::Uid>| owner.as_ref().is_some_and(|o| w.by_uid(o).is_none());
+        let is = w.groupware.values().any(|s| {
+            s.mailboxes.values().any(|m| below(&m.row.address) && lacks(&m.row.owner))
+                || s.aliases.values().any(|a| below(&a.address) && lacks(&a.owner))
+        });
+        let was = w
+            .groupware
+            .values()
+            .flat_map(|s| &s.log)
+            .any(|e| matches!(e.verb, Verb::TakenOver | Verb::Released | Verb::Deleted) && below(&e.name));
+        if is || was || w.notes.drifted.keys().any(|name| below(name)) {
+            return Ok(());
+        }
+        Err(format!("Undeclared: {} says it, and every row has its object", c.key))
     }
 
     /// A parent's finalizer stays until a live list, asked for after its deletion began, finds no child.
@@ -206,7 +268,7 @@ impl Properties {
         authority::in_its_own(w, e, server)?;
         recovery(e, server)?;
         if e.verb == Verb::Created {
-            let lost = w.notes.drifted.get(&e.name).copied().unwrap_or(0);
+            let lost = w.notes.drifted.get(&e.name).copied().unwrap_or(0) + w.notes.restores;
             if let Some(before) = self.made.insert(owner.into(), lost) {
                 if before == lost {
                     return Err(format!("I10: {} {} was made twice for one object", e.kind, e.name));
@@ -241,6 +303,21 @@ impl Properties {
                         && e.name.ends_with(&format!("@{}", set.name))
                 });
                 let takes = takes || left;
+                let refused = |d: &Declared| {
+                    let mut all = d.children().into_iter().filter(|c| ready(c.object) && !deleting(c.object));
+                    // Mail for it is refused on purpose, or it takes what nobody else does.
+                    let asked = |c: &Declared| {
+                        text(c.object, "/spec/suspend") != "All" && text(c.object, "/spec/localPart") != "*"
+                    };
+                    all.find_map(|c| c.address().filter(|a| asked(&c) && w.notes.asked.get(a) == Some(&false)))
+                };
+                let holder = Declared::all(w, "maildomains").find(|d| d.name() == set.name && authority::holds(d));
+                if let Some(address) = holder.as_ref().and_then(refused) {
+                    return Err(format!(
+                        "I7: MX of {} leads here, and {address} was refused when it was asked last",
+                        set.name
+                    ));
+                }
                 let drifted = w.notes.drifted.keys().any(|n| n.ends_with(&format!("@{}", set.name)));
                 if !takes && !drifted && w.notes.emptied.is_empty() {
                     return Err(format!("I7: MX of {} leads here, and nobody there gets mail", set.name));
@@ -365,14 +442,17 @@ impl Properties {
                 "mailbox" => s.mailboxes.get(name.as_str()).and_then(|m| m.row.owner.clone()),
                 _ => s.aliases.get(name.as_str()).and_then(|a| a.owner.clone()),
             };
-            let adopter =
-                owner.as_deref().and_then(|o| w.by_uid(o)).map(|(_, v)| text(v, "/spec/adoptionPolicy").to_string());
+            let adopter = owner.as_deref().and_then(|o| w.by_uid(o));
+            let asks = adopter.is_some_and(|(_, v)| text(v, "/spec/adoptionPolicy") == "IfUnowned");
             let kept_mail = match (was, s.mailboxes.get(name.as_str())) {
                 (Foreign::Mailbox(m), Some(n)) => m.data.is_subset(&n.data),
                 _ => true,
             };
-            if adopter.as_deref() != Some("IfUnowned") || !kept_mail {
+            if !asks || !kept_mail {
                 return Err(format!("I3: {kind} {name} at {host} was nobody's and was changed (owner now {owner:?})"));
+            }
+            if !adopter.is_some_and(|(k, v)| crate::legacy::entitled(w, k, v, was.origin())) {
+                return Err(format!("I3: {kind} {name} at {host} was nobody's, and {owner:?} is not entitled to it"));
             }
         }
         let count = |name: &String| w.notes.drifted.get(name).copied().unwrap_or(0);
@@ -383,6 +463,33 @@ impl Properties {
                 (id, (row, n))
             })
             .collect();
+        Ok(())
+    }
+
+    /// I14: a password changes only by somebody's word: a wish to rotate it, a Secret, another source in the spec, or the
+    /// taking over of what nobody owned.
+    fn passwords(&mut self, w: &World) -> Verdict {
+        let mut now = BTreeMap::new();
+        for (host, s) in &w.groupware {
+            for (address, m) in &s.mailboxes {
+                let owner = m.row.owner.as_ref().map(ToString::to_string);
+                now.insert((host.clone(), address.to_string()), (owner, m.password.clone()));
+            }
+        }
+        for (id, (owner, password)) in &now {
+            let Some((before, old)) = self.passwords.get(id).filter(|(_, old)| old != password) else { continue };
+            let object = owner.as_deref().and_then(|o| w.by_uid(o));
+            let sources = |(key, _): (&crate::api::Key, &crate::api::Obj)| {
+                let of_it = w.api.log.iter().filter(|c| c.key == *key).filter_map(|c| c.new.as_ref());
+                of_it.map(|v| v["spec"]["password"].to_string()).collect::<BTreeSet<_>>().len()
+            };
+            let asked = object.is_some_and(|o| !annotation(o.1, "rotate-password").is_empty() || sources(o) > 1);
+            let told = w.notes.rekeyed.contains(&id.1) || w.notes.drifted.contains_key(&id.1);
+            if before.is_some() && !asked && !told && !old.is_empty() {
+                return Err(format!("I14: the password of {} was changed, and nobody asked for it", id.1));
+            }
+        }
+        self.passwords = now;
         Ok(())
     }
 
@@ -399,6 +506,8 @@ impl Properties {
                 let near = holders.iter().find(|(n, other)| {
                     (n.ends_with(&format!(".{}", d.row.name)) || d.row.name.ends_with(&format!(".{n}")))
                         && tenant(other) != tenant(owner)
+                        // Left at a server that another one stood in for while its object went.
+                        && ![owner, *other].iter().any(|o| w.notes.forced.contains(*o))
                 });
                 if let Some((name, _)) = near {
                     return Err(format!("I9: {} and {name} are provisioned for two tenants", d.row.name));

@@ -603,6 +603,9 @@ fn operation(c: &mut Core, id: u64, f: usize) -> bool {
     let rv = c.world.api.rv;
     let stale = if fault == "stale-list" { rv.saturating_sub(6).max(crate::api::FIRST_RV) } else { rv };
     let backend = matches!(op.call, Call::Backend { .. });
+    if backend && !fault.is_empty() {
+        c.world.notes.trouble = c.world.ms + 2 * HANG_MS;
+    }
     let broken = || if backend { Reply::Failed(BackendError::unavailable("connection reset")) } else { Reply::Broken };
     let read = matches!(&op.call, Call::Api(r) if r.method == "GET") || matches!(op.call, Call::Watch(_));
     let (reply, state) = match fault {

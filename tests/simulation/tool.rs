@@ -13,6 +13,7 @@ mod end;
 mod groupware;
 mod hostile;
 mod hunt;
+mod legacy;
 mod operator;
 mod pin;
 mod plant;

@@ -4,6 +4,7 @@ use crate::api::Req;
 use crate::dns::ByHand as InDns;
 use crate::groupware::ByHand as AtServer;
 use crate::hostile::Hostile;
+use crate::legacy::Legacy;
 use crate::schedule::Rng;
 use crate::wider::Wide;
 use crate::world::{Step, User, When};
@@ -62,7 +63,7 @@ fn at_server(step: AtServer) -> Step {
     Step::Groupware { server: GROUPWARE.into(), step }
 }
 
-fn in_dns(step: InDns) -> Step {
+pub fn in_dns(step: InDns) -> Step {
     Step::Dns { server: DNS.into(), step }
 }
 
@@ -123,8 +124,13 @@ fn create(o: Object, shape: &Shape, rng: &mut Rng) -> Step {
     )
 }
 
+/// An object as it was first declared.
+pub fn again(o: Object) -> Step {
+    create(o, &Shape { retain: false, adopt: false, manual: false }, &mut Rng::new(1))
+}
+
 /// What the platform team sets up.
-pub fn platform(rng: &mut Rng, wide: &Wide, hostile: &Hostile) -> Vec<Step> {
+pub fn platform(rng: &mut Rng, wide: &Wide, hostile: &Hostile, legacy: &mut Legacy) -> Vec<Step> {
     let lags = [vec![], vec![500], vec![2_000, 30_000]];
     let mut steps = vec![
         at_server(AtServer::Password { password: "pw".into() }),
@@ -149,7 +155,7 @@ pub fn platform(rng: &mut Rng, wide: &Wide, hostile: &Hostile) -> Vec<Step> {
         post(
             &format!("{GROUP}/dnsbackends"),
             json!({"metadata": {"name": "pdns"}, "spec": {"allowedNamespaces": {"from": "All"},
-            "requireProof": wide.require_proof, "zones": hostile.zones(),
+            "requireProof": wide.require_proof, "zones": legacy.zones(hostile.zones()),
             "powerdns": {"url": DNS, "apiKeySecretRef": {"name": "pdns", "key": "key"}}}}),
         ),
     ];
@@ -187,6 +193,7 @@ pub fn platform(rng: &mut Rng, wide: &Wide, hostile: &Hostile) -> Vec<Step> {
             target: "x@y.example".into(),
         }));
     }
+    steps.extend(legacy.rows());
     steps
 }
 
@@ -324,9 +331,12 @@ pub fn user(seed: u64) -> Vec<User> {
     let mut rng = Rng::new(seed ^ 0x05EE_D0FA_05E4);
     let mut wide = Wide::new(seed);
     let mut hostile = Hostile::new(seed);
+    let mut legacy = Legacy::new(seed);
     let shape = Shape { retain: rng.chance(300), adopt: rng.chance(300), manual: wide.manual };
-    let mut out: Vec<User> =
-        platform(&mut rng, &wide, &hostile).into_iter().map(|step| User { when: When::Now, step }).collect();
+    let mut out: Vec<User> = platform(&mut rng, &wide, &hostile, &mut legacy)
+        .into_iter()
+        .map(|step| User { when: When::Now, step })
+        .collect();
     out.extend(["a", "b"].map(|ns| User { when: When::Now, step: namespace(ns) }));
     let rounds = 1 + rng.below(2);
     for round in 0..rounds {
@@ -348,6 +358,7 @@ pub fn user(seed: u64) -> Vec<User> {
             out.push(User { when, step: create(o, &shape, &mut rng) });
             out.extend(hostile.made(o));
         }
+        out.extend(legacy.proofs(shape.adopt));
         for n in 0..rng.below(7) {
             let when = when(&mut rng);
             out.extend(edit(&mut rng, 10 * round + n).into_iter().map(|step| User { when, step }));

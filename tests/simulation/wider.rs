@@ -25,6 +25,7 @@ pub struct Wide {
     pub manual: bool,
     below: bool,
     backends: bool,
+    orphans: bool,
 }
 
 impl Wide {
@@ -33,7 +34,8 @@ impl Wide {
         let on = rng.chance(500);
         let mut often = |per_mille| on && rng.chance(per_mille);
         let (require_proof, manual, below, backends) = (often(200), often(200), often(250), often(150));
-        Wide { rng, on, require_proof, manual, below, backends }
+        let orphans = often(250);
+        Wide { rng, on, require_proof, manual, below, backends, orphans }
     }
 
     /// Before all else of a round.
@@ -66,6 +68,25 @@ impl Wide {
         if self.manual && self.rng.chance(800) {
             let when = when(&mut self.rng);
             out.push(User { when, step: patch(MAIN, json!({"spec": {"cutover": {"approved": true}}})) });
+        }
+        if self.orphans {
+            out.extend(self.orphaned());
+        }
+        out
+    }
+
+    /// Objects that nothing blocks are told to go without their backend, before they are deleted or while they are.
+    fn orphaned(&mut self) -> Vec<User> {
+        let mut out = vec![];
+        for _ in 0..1 + self.rng.below(3) {
+            let o = *self.rng.pick(OBJECTS);
+            let mut steps = [annotate(o, "orphan", json!("true")), delete(o)];
+            if self.rng.chance(400) {
+                steps.reverse();
+            }
+            for step in steps {
+                out.push(User { when: when(&mut self.rng), step });
+            }
         }
         out
     }

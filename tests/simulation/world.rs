@@ -16,6 +16,8 @@ pub struct World {
     pub held: BTreeMap<String, (u64, u64)>,
     /// The operator is to be restarted now, and how far its wall clock is off from then on, in ms.
     pub restart: Option<i64>,
+    /// The last backup of etcd.
+    pub backup: Option<crate::api::Backup>,
     pub notes: Notes,
 }
 
@@ -29,8 +31,12 @@ pub struct Notes {
     pub forced: BTreeSet<String>,
     /// Addresses whose passwords somebody changed by way of a Secret.
     pub rekeyed: BTreeSet<String>,
-    /// Uids that were told to forget the backend.
+    /// Uids that were told to go without a backend that blocks them.
+    pub told: BTreeSet<String>,
+    /// Those of them that were blocked by a backend while they were being deleted.
     pub orphaned: BTreeSet<String>,
+    /// Until when (ms) a call of a backend that was made to fail may keep somebody waiting.
+    pub trouble: u64,
     /// Uids whose finalizer a user took away, until it was put back.
     pub bare: BTreeSet<String>,
     /// By resource, namespace ("" = all) and field selector: the newest revision that the operator was shown by a live list.
@@ -43,6 +49,12 @@ pub struct Notes {
     pub forged: BTreeSet<String>,
     /// The same, for ever: what somebody else put into it beside ours stays.
     pub was_forged: BTreeSet<String>,
+    /// How often etcd was restored.
+    pub restores: u64,
+    /// Names in the DNS whose records a restored etcd does not know of.
+    pub left_behind: BTreeSet<String>,
+    /// Addresses that the mail server was asked for, and whether it took them when it was asked last.
+    pub asked: BTreeMap<String, bool>,
     /// The operator's wall clock was ahead of the cluster's at some time: what it began then lasts longer.
     pub clock_ahead: bool,
     /// Op at which the answer of the last complete read of each (server, domain) went out.
@@ -87,6 +99,10 @@ pub enum Step {
         object: Named,
         on: bool,
     },
+    /// A backup of etcd is made.
+    Backup,
+    /// etcd is restored from the last backup, and the operator starts anew.
+    Restore,
 }
 
 /// Namespace, resource and name.
@@ -129,6 +145,7 @@ impl World {
             ms: 0,
             held: BTreeMap::new(),
             restart: None,
+            backup: None,
             notes: Notes::default(),
         }
     }
@@ -153,7 +170,7 @@ impl World {
                 if answer.code < 300 {
                     self.passwords(r);
                     self.forgeries(r);
-                    self.notes.orphaned.extend(orphaned);
+                    self.notes.told.extend(orphaned);
                     self.notes.forced.extend(below);
                     self.notes.bare.extend(bare);
                 }
@@ -201,6 +218,14 @@ impl World {
                 self.notes.clock_ahead |= *ahead_ms > 0;
                 format!("the operator is restarted, its clock {ahead_ms} ms ahead")
             }
+            Step::Backup => {
+                self.backup = Some(self.api.backup());
+                "a backup of etcd is made".into()
+            }
+            Step::Restore => {
+                self.restore();
+                "etcd is restored from its backup".into()
+            }
             Step::Forge { object, like } => {
                 let status = self.named(like).map(|v| v["status"].clone()).filter(serde_json::Value::is_object);
                 let Some(status) = status else { return format!("{like:?} has no status to be copied") };
@@ -222,6 +247,57 @@ impl World {
                 format!("user puts finalizers {all:?} on {path} = {}", answer.code)
             }
         }
+    }
+
+    /// The API is as it was when the backup was made; the servers are not.
+    fn restore(&mut self) {
+        use crate::declared::{Declared, KINDS};
+        let Some(backup) = self.backup.clone() else { return };
+        let all = |w: &World| -> Vec<(Key, String, Vec<String>)> {
+            let all = KINDS.iter().flat_map(|k| Declared::all(w, k));
+            let places = |d: &Declared| -> Vec<String> {
+                let place = match d.key.res {
+                    "mailinstances" => Some(text(d.object, "/status/instanceId").to_string()),
+                    "maildomains" => Some(d.name()),
+                    _ => d.address(),
+                };
+                place.into_iter().collect()
+            };
+            all.map(|d| (d.key.clone(), text(d.object, "/metadata/uid").to_string(), places(&d))).collect()
+        };
+        let journal = |w: &World| -> BTreeSet<(String, String)> {
+            let records = |d: &Declared| -> Vec<(String, String)> {
+                let all = d.object["status"]["dns"]["records"].as_array().cloned().unwrap_or_default();
+                all.iter().map(|r| (d.name(), format!("{} {} {}", r["name"], r["type"], r["value"]))).collect()
+            };
+            Declared::all(w, "maildomains").flat_map(|d| records(&d)).collect()
+        };
+        self.notes.restores += 1;
+        let (before, journals) = (all(self), journal(self));
+        // Nobody knows any more of what was made since.
+        let lost = before.iter().filter(|(key, uid, _)| backup.uid(key) != Some(uid)).map(|(_, uid, _)| uid.clone());
+        self.notes.bare.extend(lost);
+        self.api.actor = Actor::Cluster;
+        self.api.restore(&backup);
+        let bare = |(key, uid, _): (Key, String, Vec<String>)| {
+            self.api.objs.get(&key).is_some_and(|v| !crate::declared::held(v)).then_some(uid)
+        };
+        let bare: Vec<String> = all(self).into_iter().filter_map(bare).collect();
+        self.notes.bare.extend(bare);
+        // Records that were made since stand in no journal: nobody knows that they are ours.
+        let known = journal(self);
+        let since = journals.iter().filter(|record| !known.contains(record)).map(|(name, _)| name.clone());
+        self.notes.left_behind.extend(since);
+        // A name may have changed hands since: its claim is the former holder's again, and its row at the server is not. And
+        // of what was made since, nobody knows.
+        self.notes.forced.extend(all(self).into_iter().map(|(_, uid, _)| uid));
+        // Statuses are of another time, until the operator has looked.
+        self.notes.forged.extend(all(self).into_iter().map(|(_, uid, _)| uid));
+        for place in before.into_iter().chain(all(self)).flat_map(|(_, _, places)| places) {
+            *self.notes.drifted.entry(place.clone()).or_default() += 1;
+            self.notes.rekeyed.insert(place);
+        }
+        self.restart = Some(0);
     }
 
     /// Another server answers in the place of one. Who has less than two mailboxes there cannot see it by that.
@@ -292,6 +368,29 @@ impl World {
         let hits: Vec<String> =
             self.api.objs.iter().filter(|(k, _)| here(k)).map(|(_, v)| text(v, "/metadata/uid").to_string()).collect();
         if orphan { (hits, vec![]) } else { (vec![], hits) }
+    }
+
+    /// Notes who is blocked by a backend, of those that were told to go without it. What heals is not heard of at once: the
+    /// object of a backend that is not `Ready` is as good as the backend.
+    pub fn blocked(&mut self) {
+        if self.notes.told.is_empty() {
+            return;
+        }
+        let all = crate::declared::KINDS.iter().flat_map(|kind| crate::declared::Declared::all(self, kind));
+        let told = all.filter(|d| {
+            let uid = text(d.object, "/metadata/uid");
+            self.notes.told.contains(uid) && !self.notes.orphaned.contains(uid) && crate::api::deleting(d.object)
+        });
+        let hit = told.filter(|d| self.ms < self.notes.trouble || crate::end::blocked(d));
+        let hit: Vec<String> = hit.map(|d| text(d.object, "/metadata/uid").to_string()).collect();
+        self.notes.orphaned.extend(hit);
+    }
+
+    /// Whether a path is that of an object that is being deleted and was told to go without its backend.
+    pub fn is_told(&self, path: &str) -> bool {
+        let here = |k: &&Key| path.ends_with(&format!("/namespaces/{}/{}/{}", k.ns, k.res, k.name));
+        let object = self.api.objs.iter().find(|(k, _)| here(k)).map(|(_, v)| v);
+        object.is_some_and(|v| crate::api::deleting(v) && self.notes.told.contains(text(v, "/metadata/uid")))
     }
 
     /// A finalizer that was put back makes its object whole again, and a status that the operator wrote is its own.

@@ -7,7 +7,6 @@ use crate::pass::draft::{Draft, WithStatus};
 use crate::pass::report::unready_event;
 use mailtenant_api::*;
 use mailtenant_runtime::dispatch::Next;
-use mailtenant_runtime::finalizer::Cleanup;
 use std::time::Duration;
 
 /// Pause between two looks at a server that answers.
@@ -54,16 +53,15 @@ pub async fn examine<K: Backend>(ctx: &Ctx, draft: &mut Draft<K>) -> Result<Next
     }
 }
 
-pub async fn orphaned<K: Backend>(ctx: &Ctx, draft: &Draft<K>) -> Step<Cleanup<NotReady>> {
-    if !draft.object.users(ctx).await?.is_empty() {
-        let text = "it goes although it is still used: what is on it cannot be reached any more";
-        ctx.event(draft.object.as_ref(), EventReason::Orphaned, text);
-    }
-    Ok(Cleanup::Done)
-}
-
+/// The annotation `orphan` on a backend is the word of the platform team, who alone can write one: it goes although it is
+/// used.
 pub async fn needed_by<K: Backend>(ctx: &Ctx, draft: &Draft<K>) -> Step<Option<NotReady>> {
     let (names, (reason, kind)) = (draft.object.users(ctx).await?, K::USED_BY);
+    if !names.is_empty() && orphan(draft.object.as_ref()) {
+        let text = "it goes although it is still used: what is on it cannot be reached any more";
+        ctx.event(draft.object.as_ref(), EventReason::Orphaned, text);
+        return Ok(None);
+    }
     Ok((!names.is_empty()).then(|| deletion::blocked(reason, kind, &names)))
 }
 

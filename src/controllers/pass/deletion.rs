@@ -40,12 +40,6 @@ pub fn blocked_conditions(conditions: &mut Conditions, not_ready: &NotReady) {
     conditions.set(ConditionType::DeletionBlocked, true, not_ready.reason, not_ready.message.clone());
 }
 
-/// The annotation `orphan` on an object without children.
-pub fn orphaned<K: Resource<DynamicType = ()>>(ctx: &Ctx, object: &K) -> Cleanup<NotReady> {
-    ctx.event(object, EventReason::Orphaned, "the backend was not asked: what is there stays there");
-    Cleanup::Done
-}
-
 /// What a `deletionPolicy` means for a server.
 pub fn removal(policy: DeletionPolicy) -> Removal {
     match policy {
@@ -58,6 +52,15 @@ pub fn removal(policy: DeletionPolicy) -> Removal {
 pub fn failed(ctx: &Ctx, server: &Groupware, error: &BackendError) -> Cleanup<NotReady> {
     ctx.backend_failed(server, error);
     Cleanup::Waiting(with_way_out(NotReady::backend(&server.label(), error)))
+}
+
+/// The server keeps a domain or a tenant because of rows below it, and no object for them is here.
+pub fn left_below(label: &str, what: &str) -> NotReady {
+    let text = format!(
+        "{label}: {what}. It is looked at again. Where objects that no longer exist left it there, the platform team has to \
+         remove it (docs/operations.md, \"Freeing a name\")."
+    );
+    with_way_out(NotReady::retry(Reason::ExistsAtBackend, text))
 }
 
 /// Something in a domain of which no pass ever said that it was made, as of its domain.
@@ -90,13 +93,12 @@ pub fn parent_never_made(world: &World, domain: &NamespacedName) -> bool {
 /// What `managementPolicy: Observe` means for a deletion: nothing is written, so what was made must be dealt with first.
 pub fn observed() -> Cleanup<NotReady> {
     let text =
-        "nothing is written (managementPolicy: Observe), and the backend still has what was made before: set Full.";
-    // A person sets it, or orphans it: both wake it.
-    Cleanup::Waiting(NotReady { next: Next::Settled, ..with_way_out(NotReady::waiting(Reason::Paused, text)) })
+        "nothing is written (managementPolicy: Observe), and the backend still has what was made before: set Full";
+    Cleanup::Waiting(NotReady::waiting(Reason::Paused, text))
 }
 
 /// How old a read may be that serves all who are deleted together. Whoever made something lately put it in itself.
-const JUST_NOW: Duration = Duration::from_secs(5);
+pub(super) const JUST_NOW: Duration = Duration::from_secs(5);
 
 /// The same for what lies in a domain. One whose status says that nothing was made is looked for all the same: the status
 /// after a creation can have been lost, and nobody would come back for what was made (I2).
@@ -132,24 +134,24 @@ fn mx_leads_here(domain: &MailDomain) -> bool {
     domain.status.iter().flat_map(|s| journal(domain, s)).any(|r| merge::is_our_mx(r) || merge::is_good_mx(r))
 }
 
-/// Adds the way out to a message. What was refused is tried again: it may be mended where nobody wakes us.
+/// Adds the way out to a message, where there is one. What was refused is tried again: it may be mended where nobody wakes us.
 pub fn with_way_out(not_ready: NotReady) -> NotReady {
     let next = if not_ready.next == Next::Settled { Next::Retry } else { not_ready.next };
+    if !not_ready.reason.lies_at_a_backend() {
+        return NotReady { stalled: false, next, ..not_ready };
+    }
     let help =
-        "If it will never come back, the annotation mailtenant.dev/orphan: \"true\" lets this object go without it.";
+        "If that will never be mended, the annotation mailtenant.dev/orphan: \"true\" lets this object go without it.";
     let stop = if not_ready.message.ends_with('.') { "" } else { "." };
     NotReady { message: format!("{}{stop} {help}", not_ready.message), stalled: false, next, ..not_ready }
 }
 
 /// While a domain is on its way out and resolvers may still send mail here, its mailboxes and aliases stay (I7).
 ///
-/// `leaving`: the namespace is being deleted, so the domain goes too, whether it knows yet or not.
-pub fn draining(domain: &MailDomain, leaving: bool, now: Timestamp) -> Option<NotReady> {
+/// `leaving`: the namespace is being deleted, so the domain goes too, whether it knows yet or not. `given_up`: its DNS, so
+/// that nobody will withdraw MX.
+pub fn draining(domain: &MailDomain, leaving: bool, given_up: bool, now: Timestamp) -> Option<NotReady> {
     if domain.metadata.deletion_timestamp.is_none() && !leaving {
-        return None;
-    }
-    // Nobody will withdraw MX: there is nothing to wait for.
-    if orphan(domain) {
         return None;
     }
     let status = domain.status.clone().unwrap_or_default();
@@ -157,9 +159,7 @@ pub fn draining(domain: &MailDomain, leaving: bool, now: Timestamp) -> Option<No
     let object = domain.metadata.name.as_deref().unwrap_or_default();
     if domain.spec.management_policy == ManagementPolicy::Observe && mx_leads_here(domain) {
         let text = format!(
-            "MX of {name} points here, and MailDomain {object} is only observed: set its managementPolicy: Full, so that MX leaves first, \
-             or let it go with the annotation {}: \"true\"",
-            annotations::ORPHAN
+            "MX of {name} points here, and MailDomain {object} is only observed: set its managementPolicy: Full, so that MX leaves first"
         );
         return Some(NotReady::waiting(Reason::Draining, text));
     }
@@ -172,7 +172,7 @@ pub fn draining(domain: &MailDomain, leaving: bool, now: Timestamp) -> Option<No
             return Some(NotReady::waiting(Reason::Draining, text));
         }
         Some(until) => remaining(until, now)?,
-        None if mx_leads_here(domain) => {
+        None if mx_leads_here(domain) && !given_up => {
             let text =
                 format!("MX of {name} still points here: it leaves first, see the conditions of MailDomain {object}");
             return Some(NotReady::waiting(Reason::Draining, text));
@@ -253,11 +253,34 @@ mod tests {
             ("leads elsewhere, observed", "Observe", missing(), Value::Null, false),
             ("withdrawn, old TTL, observed", "Observe", Value::Null, json!("2026-01-01T00:10:01Z"), true),
         ] {
-            let not_ready = draining(&domain(policy, mx, until), false, now);
+            let not_ready = draining(&domain(policy, mx, until), false, false, now);
             assert_eq!(not_ready.is_some(), waits, "{name}: {not_ready:?}");
         }
-        let mut orphaned = domain("Observe", ours(), Value::Null);
-        orphaned.metadata.annotations = Some([(annotations::ORPHAN.to_owned(), "true".to_owned())].into());
-        assert!(draining(&orphaned, false, now).is_none(), "a person gave it up");
+        // The annotation alone, and a status that says why, give nothing up.
+        for (name, policy, mx, until, given_up, waits) in [
+            ("the word alone", "Full", ours(), Value::Null, false, true),
+            ("its DNS is given up", "Full", ours(), Value::Null, true, false),
+            ("led here before us, and its DNS is given up", "Full", found(), Value::Null, true, false),
+            ("only observed", "Observe", ours(), Value::Null, true, true),
+            ("it has left, and the old TTL runs", "Full", Value::Null, json!("2026-01-01T00:10:01Z"), true, true),
+        ] {
+            let mut orphaned = domain(policy, mx, until);
+            orphaned.metadata.annotations = Some([(annotations::ORPHAN.to_owned(), "true".to_owned())].into());
+            let blocked = json!([{"type": "DeletionBlocked", "status": "True", "reason": "BackendUnreachable",
+                "lastTransitionTime": "2026-01-01T00:00:00Z"}]);
+            orphaned.status.as_mut().unwrap().conditions = serde_json::from_value(blocked).unwrap();
+            assert_eq!(draining(&orphaned, false, given_up, now).is_some(), waits, "{name}");
+        }
+    }
+
+    #[test]
+    fn the_way_out_is_said_where_it_counts() {
+        for reason in Reason::ALL.iter().copied() {
+            let said = with_way_out(NotReady::waiting(reason, "why"));
+            assert_eq!(said.message.contains(annotations::ORPHAN), reason.lies_at_a_backend(), "{reason}");
+            assert_eq!(said.next, Next::Retry, "{reason}");
+        }
+        let Cleanup::Waiting(observed) = observed() else { panic!("it waits") };
+        assert!(!observed.reason.lies_at_a_backend(), "Full is the way out: {}", observed.message);
     }
 }

@@ -6,6 +6,7 @@ use super::draft::{Draft, WithStatus};
 use crate::connections::Groupware;
 use crate::ctx::{Ctx, Step};
 use crate::not_ready::NotReady;
+use crate::state::blocked::Side;
 use crate::state::kind::ObjectId;
 use crate::state::world::World;
 use mailtenant_runtime::dispatch::Next;
@@ -56,8 +57,15 @@ pub trait Lifecycle: WithStatus {
         Above::default()
     }
 
-    /// The annotation `orphan` is set: what it leaves behind, or why it may not go yet.
-    fn orphaned(ctx: &Ctx, draft: &mut Draft<Self>) -> impl Future<Output = Step<Cleanup<NotReady>>> + Send;
+    /// The deletion goes on without a backend that blocks it, for the first time.
+    fn given_up(ctx: &Ctx, object: &Self, side: Side) {
+        let _ = (ctx, object, side);
+    }
+    /// The same where a parent is gone and servers know what it was. None: it is as [`Lifecycle::above`] has it.
+    fn found(ctx: &Ctx, draft: &Draft<Self>, above: &Above) -> impl Future<Output = Step<Option<Above>>> + Send {
+        let _ = (ctx, draft, above);
+        async { Ok(None) }
+    }
 
     /// Some, if nothing of the object can be anywhere, so that no server has to be asked.
     fn nothing_made(
@@ -66,6 +74,12 @@ pub trait Lifecycle: WithStatus {
     ) -> impl Future<Output = Step<Option<Cleanup<NotReady>>>> + Send {
         let _ = (ctx, draft);
         async { Ok(None) }
+    }
+
+    /// Whether there is something that must leave first.
+    fn leads_here(draft: &Draft<Self>) -> bool {
+        let _ = draft;
+        false
     }
 
     /// What must leave before anything else is waited for: MX of a domain.
@@ -108,6 +122,25 @@ pub trait Lifecycle: WithStatus {
     ) -> impl Future<Output = Step<Cleanup<NotReady>>> + Send {
         let _ = (ctx, draft, above, server);
         async { Ok(Cleanup::Done) }
+    }
+
+    /// The groupware server is given up: what can be reached there all the same is switched off. Returned is what is left
+    /// there. Every guard but those that speak for the server has let it through.
+    fn switch_off(ctx: &Ctx, draft: &mut Draft<Self>, above: &Above) -> impl Future<Output = Step<String>> + Send {
+        let _ = (ctx, draft, above);
+        async { Ok(String::new()) }
+    }
+
+    /// After the groupware server: what the object has in the DNS.
+    fn withdraw_rest(ctx: &Ctx, draft: &mut Draft<Self>) -> impl Future<Output = Step<()>> + Send {
+        let _ = (ctx, draft);
+        async { Ok(()) }
+    }
+
+    /// The last step: what others may have from now on.
+    fn give_back(ctx: &Ctx, draft: &mut Draft<Self>) -> impl Future<Output = Step<()>> + Send {
+        let _ = (ctx, draft);
+        async { Ok(()) }
     }
 
     /// What is reported while a deletion waits, and when the next pass is due.

@@ -5,11 +5,13 @@ pub mod above;
 pub mod deletion;
 pub mod draft;
 pub mod fallback_status;
+pub mod give_up;
 pub mod guards;
 pub mod in_domain;
 pub mod life;
 pub mod lifecycle;
 pub mod live;
+pub mod lost_domain;
 pub mod report;
 pub mod write;
 

@@ -9,6 +9,7 @@ use crate::connections::Groupware;
 use crate::ctx::{Ctx, Step};
 use crate::not_ready::NotReady;
 use crate::pass::draft::WithStatus;
+use crate::rules::undeclared;
 use crate::state::derived;
 use kube::ResourceExt;
 use mailtenant_api::{GroupwareBackend, Reason, is_deleting};
@@ -83,8 +84,12 @@ fn not_allowed<K: WithStatus>(
 /// the same namespace (I11), and whether it still exists.
 pub async fn refused<K: WithStatus>(ctx: &Ctx, server: &Groupware, object: &K, error: &BackendError) -> Step<NotReady> {
     let label = server.label();
-    let BackendError::Exists { what, owner: Some(owner), origin: Some(origin) } = error else {
+    let BackendError::Exists { what, owner: Some(owner), origin, .. } = error else {
         return Ok(NotReady::backend(&label, error));
+    };
+    let Some(origin) = origin else {
+        let lives = undeclared::is_living(&ctx.world(), owner);
+        return Ok(if lives { NotReady::backend(&label, error) } else { ownerless(&label, what, owner) });
     };
     let (own, kind) = (derived::origin(ctx.world().cluster(), object), K::KIND.as_str());
     if let Some((owner, origin)) = predecessor(&own, error) {
@@ -103,6 +108,15 @@ pub async fn refused<K: WithStatus>(ctx: &Ctx, server: &Groupware, object: &K, e
     };
     let text = format!("{label}: {what} exists at the backend and belongs to {text}: {step}");
     Ok(NotReady { next: Next::Retry, ..NotReady::stalled(Reason::ExistsAtBackend, text) })
+}
+
+/// What belongs to an object that is not there, and that no object can take over: a person has to clear it up.
+fn ownerless(server: &str, what: &str, owner: &Uid) -> NotReady {
+    let text = format!(
+        "{server}: {what} exists at the backend and belongs to an object that this cluster does not have (uid {owner}): the \
+         platform team can remove it there, or take its owner away"
+    );
+    NotReady::stalled(Reason::ExistsAtBackend, text)
 }
 
 #[cfg(test)]

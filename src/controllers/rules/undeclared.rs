@@ -1,134 +1,177 @@
-//! Rows below a domain whose object no longer exists: its finalizer was taken off by hand, or its database was restored. Nobody
-//! would ever remove them, and the domain could not go: they are kept as under `deletionPolicy: Retain`, switched off and
-//! owned by nobody, since nobody said that their mail may be destroyed.
+//! Rows below a domain whose object no longer exists: its finalizer was taken off by hand, it was orphaned, or its database
+//! was restored. Nobody would ever remove them: the condition `Undeclared` of the domain names them, and nothing is done about
+//! them while the domain stays. [`super::release`] has what becomes of them when it goes.
 
-use crate::connections::Groupware;
 use crate::ctx::{Ctx, Step};
-use crate::not_ready::NotReady;
-use crate::pass::deletion;
-use crate::pass::draft::WithStatus;
-use crate::state::derived;
+use crate::pass::draft::{Draft, WithStatus};
+use crate::state::derived::{a_label, owner_uid};
+use crate::state::kind::Kind;
+use crate::state::world::World;
 use kube::ResourceExt;
-use mailtenant_api::{MailAlias, Mailbox};
-use mailtenant_groupware::{Address, BackendError, DomainName, Origin, Removal, Uid};
+use mailtenant_api::*;
+use mailtenant_groupware::{Address, DomainSnapshot, Origin, Uid};
+use mailtenant_runtime::store::NamespacedName;
 use std::collections::BTreeSet;
 
-/// Keeps what is left in a domain. A live list must have said that no Mailbox and no MailAlias of it is there. Returns the
-/// addresses; empty: all that is owned there is of objects that exist, or of another cluster.
-pub async fn release(ctx: &Ctx, server: &Groupware, domain: &DomainName) -> Step<Vec<Address>> {
-    let failed = |error: BackendError| deletion::with_way_out(NotReady::backend(&server.label(), &error));
-    let rows = server.server.read_domain(domain).await.map_err(failed)?;
-    let mut released = vec![];
-    // Aliases first, as in every deletion (I1).
-    for (address, row) in rows.aliases {
-        if let Some(owner) = dead::<MailAlias>(ctx, row.owner, row.origin).await? {
-            kept(server.server.remove_alias(&owner, &address, Removal::Keep).await).map_err(failed)?;
-            released.push(address);
-        }
-    }
-    for (address, row) in rows.mailboxes {
-        if let Some(owner) = dead::<Mailbox>(ctx, row.owner, row.origin).await? {
-            kept(server.server.release_mailbox(&owner, &address).await).map_err(failed)?;
-            released.push(address);
-        }
-    }
-    if !released.is_empty() {
-        ctx.snapshots.stale(&server.uid, domain).await;
-    }
-    Ok(released)
+/// Addresses that a message names.
+pub const NAMED: usize = 5;
+
+/// A row whose owner is no object of this cluster, as far as the watches have told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Undeclared {
+    /// Kind of the objects that own such rows.
+    pub kind: Kind,
+    pub address: Address,
+    pub owner: Uid,
+    /// Where the owner stood.
+    pub origin: Option<Origin>,
 }
 
-/// The same of aliases that deliver to a mailbox that goes: those of objects that exist stay, and the mailbox waits for them.
-pub async fn release_aliases(ctx: &Ctx, server: &Groupware, aliases: &[Address]) -> Step<Vec<Address>> {
-    let failed = |error: BackendError| deletion::with_way_out(NotReady::backend(&server.label(), &error));
-    let domains: BTreeSet<&str> = aliases.iter().map(Address::domain).collect();
-    let mut released = vec![];
-    for domain in domains.into_iter().map(DomainName::from_server) {
-        let rows = server.server.read_domain(&domain).await.map_err(failed)?;
-        for (address, row) in rows.aliases.into_iter().filter(|(address, _)| aliases.contains(address)) {
-            if let Some(owner) = dead::<MailAlias>(ctx, row.owner, row.origin).await? {
-                kept(server.server.remove_alias(&owner, &address, Removal::Keep).await).map_err(failed)?;
-                released.push(address);
-            }
-        }
-        ctx.snapshots.stale(&server.uid, &domain).await;
-    }
-    Ok(released)
+/// Uids of all that can own a domain, or an address in one.
+fn living(world: &World) -> impl Iterator<Item = &str> {
+    let domains = world.domains.iter().map(|(_, o)| o.metadata.uid.as_deref());
+    let mailboxes = world.mailboxes.iter().map(|(_, o)| o.metadata.uid.as_deref());
+    let aliases = world.aliases.iter().map(|(_, o)| o.metadata.uid.as_deref());
+    domains.chain(mailboxes).chain(aliases).flatten()
 }
 
-/// Whoever came first has done it.
-fn kept(done: Result<(), BackendError>) -> Result<(), BackendError> {
-    match done {
-        Err(BackendError::NotFound(_)) => Ok(()),
-        other => other,
+/// Whether an object of this cluster owns a row, as far as the watches have told.
+pub fn is_living(world: &World, owner: &Uid) -> bool {
+    living(world).any(|uid| uid == owner.as_str())
+}
+
+/// Of an owner in another cluster nobody here can tell.
+fn of_another(origin: Option<&Origin>, cluster: &str) -> bool {
+    origin.is_some_and(|o| !o.cluster.is_empty() && o.cluster != cluster)
+}
+
+/// Rows of which nothing that is known says that their owner exists: aliases first, then by address.
+fn unknown<'a>(rows: &DomainSnapshot, cluster: &str, living: impl Iterator<Item = &'a str>) -> Vec<Undeclared> {
+    let aliases = rows.aliases.values().map(|r| (Kind::MailAlias, &r.address, &r.owner, &r.origin));
+    let mailboxes = rows.mailboxes.values().map(|r| (Kind::Mailbox, &r.address, &r.owner, &r.origin));
+    let owned = aliases.chain(mailboxes).filter_map(|(kind, address, owner, origin)| {
+        let owner = owner.as_ref().filter(|_| !of_another(origin.as_ref(), cluster))?;
+        Some((kind, address, owner, origin))
+    });
+    let owned: Vec<_> = owned.collect();
+    let mut owners: BTreeSet<&str> = owned.iter().map(|(_, _, owner, _)| owner.as_str()).collect();
+    for uid in living {
+        owners.remove(uid);
     }
+    let unknown = owned.into_iter().filter(|(_, _, owner, _)| owners.contains(owner.as_str()));
+    unknown
+        .map(|(kind, address, owner, origin)| Undeclared {
+            kind,
+            address: address.clone(),
+            owner: owner.clone(),
+            origin: origin.clone(),
+        })
+        .collect()
+}
+
+/// [`unknown`] by what the watches have told.
+pub fn unknown_to(world: &World, rows: &DomainSnapshot) -> Vec<Undeclared> {
+    unknown(rows, &world.cluster(), living(world))
+}
+
+/// Whether an object with this uid stands in a place: a live look, since the watch may be late. Its metadata alone: one that
+/// cannot be decoded is there.
+async fn stands<K: WithStatus>(ctx: &Ctx, owner: &Uid, origin: Option<&Origin>) -> Step<bool> {
+    let Some(origin) = origin else { return Ok(false) };
+    let there = K::api(ctx, &origin.namespace).get_metadata_opt(&origin.name).await?;
+    Ok(there.is_some_and(|o| o.uid().as_deref() == Some(owner.as_str())))
+}
+
+/// Whether the owner of a row that is [`unknown`] does not exist.
+pub async fn is_gone(ctx: &Ctx, row: &Undeclared) -> Step<bool> {
+    let stands = match row.kind {
+        Kind::Mailbox => stands::<Mailbox>(ctx, &row.owner, row.origin.as_ref()).await?,
+        _ => stands::<MailAlias>(ctx, &row.owner, row.origin.as_ref()).await?,
+    };
+    Ok(!stands)
 }
 
 /// The owner, if its object does not exist: neither here nor, as far as anybody can tell, in another cluster.
-async fn dead<K: WithStatus>(ctx: &Ctx, owner: Option<Uid>, origin: Option<Origin>) -> Step<Option<Uid>> {
+pub async fn dead<K: WithStatus>(ctx: &Ctx, owner: Option<&Uid>, origin: Option<&Origin>) -> Step<Option<Uid>> {
     let Some(owner) = owner else { return Ok(None) };
-    if !may_be_dead(&owner, origin.as_ref(), &ctx.world().cluster(), &living(ctx)) {
+    if of_another(origin, &ctx.world().cluster()) || is_living(&ctx.world(), owner) {
         return Ok(None);
     }
-    // A live look where it stood: the watch may be late.
-    if let Some(origin) = &origin {
-        let there = K::api(ctx, &origin.namespace).get_opt(&origin.name).await?;
-        if there.is_some_and(|o| o.uid().as_deref() == Some(owner.as_str())) {
-            return Ok(None);
+    Ok((!stands::<K>(ctx, owner, origin).await?).then(|| owner.clone()))
+}
+
+/// Puts into the status of a domain which rows below it are undeclared. It costs no read of the server: what was read last is
+/// judged, which each regular look makes anew. What cannot be judged now stays as it was said.
+pub async fn report(ctx: &Ctx, draft: &mut Draft<MailDomain>) -> Step<()> {
+    let domain = draft.object.clone();
+    let key = NamespacedName::of(domain.as_ref());
+    let backend = {
+        let world = ctx.world();
+        let instance = world.instances.get(&key.sibling(&domain.spec.instance_ref.name));
+        instance.and_then(|i| world.groupware.get(&NamespacedName::new("", &i.spec.backend_ref.name)))
+    };
+    let Some(backend) = backend else { return Ok(()) };
+    let own = owner_uid(domain.as_ref());
+    // What is below the domain of somebody else is none of its business.
+    let judge = |rows: &DomainSnapshot| rows.domain_is_of(&own).then(|| unknown_to(&ctx.world(), rows));
+    let seen = ctx.snapshots.last(&owner_uid(backend.as_ref()), &a_label(&domain), judge).await;
+    let name = backend.name_any();
+    match seen {
+        None => return Ok(()),
+        Some(None) => {
+            draft.conditions.remove(ConditionType::Undeclared);
+            ctx.note_undeclared(&key, &name, 0);
+        }
+        Some(Some(unknown)) => {
+            let mut named = vec![];
+            let mut all = unknown.len();
+            for row in unknown {
+                match is_gone(ctx, &row).await? {
+                    true => named.push(row),
+                    false => all -= 1,
+                }
+                if named.len() == NAMED {
+                    break;
+                }
+            }
+            ctx.note_undeclared(&key, &name, all);
+            let (there, text) = message(&named, all, &key.namespace, &name);
+            draft.conditions.set(ConditionType::Undeclared, there, Reason::Succeeded, text);
         }
     }
-    Ok(Some(owner))
+    Ok(())
 }
 
-/// Uids of all that can own an address.
-fn living(ctx: &Ctx) -> BTreeSet<Uid> {
-    let world = ctx.world();
-    let mailboxes = world.mailboxes.iter().map(|(_, m)| derived::owner_uid(m.as_ref()));
-    mailboxes.chain(world.aliases.iter().map(|(_, a)| derived::owner_uid(a.as_ref()))).collect()
+/// Whether there are any, and the words. `named`: the first of `all`.
+fn message(named: &[Undeclared], all: usize, namespace: &str, backend: &str) -> (bool, String) {
+    if named.is_empty() {
+        return (false, "every owned row below the domain has its object".into());
+    }
+    let what = |row: &Undeclared| {
+        let kind = row.kind.as_str();
+        // What stood in another namespace is not told (I11).
+        match row.origin.as_ref().filter(|o| o.namespace == namespace) {
+            Some(origin) => format!("{} ({kind} {})", row.address, origin.name),
+            None => format!("{} (a {kind})", row.address),
+        }
+    };
+    let rows: Vec<String> = named.iter().map(what).collect();
+    let text = format!(
+        "{} at the backend: the objects that own them no longer exist, and nothing is removed by itself. Create each again under \
+         its name, with spec.recovery of GroupwareBackend {backend}; to be rid of it, delete it after that",
+        listed(&rows, all)
+    );
+    (true, text)
 }
 
-/// Whether nothing that is known speaks against it.
-fn may_be_dead(owner: &Uid, origin: Option<&Origin>, cluster: &str, living: &BTreeSet<Uid>) -> bool {
-    let of_another = origin.is_some_and(|o| !o.cluster.is_empty() && o.cluster != cluster);
-    !of_another && !living.contains(owner)
-}
-
-/// What was kept, for the Event: up to five addresses, and how many more.
-pub fn words(released: &[Address]) -> String {
-    let shown: Vec<&str> = released.iter().take(5).map(|a| a.as_str()).collect();
-    let more = released.len().saturating_sub(5);
+/// Names, and how many more there are.
+pub fn listed(named: &[impl AsRef<str>], all: usize) -> String {
+    let shown: Vec<&str> = named.iter().take(NAMED).map(AsRef::as_ref).collect();
+    let more = all.saturating_sub(shown.len());
     let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-    format!(
-        "{}{more}: their objects no longer exist, so they are switched off and stay at the backend with their mail",
-        shown.join(", ")
-    )
+    format!("{}{more}", shown.join(", "))
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn who_may_be_dead() {
-        let living = BTreeSet::from([Uid::new("lives")]);
-        let at = |cluster: Option<&str>| Origin::parse(cluster, "t/alice");
-        for (owner, origin, dead) in [
-            ("gone", at(Some("c")), true),
-            ("gone", at(None), true),
-            ("gone", None, true),
-            ("lives", at(Some("c")), false),
-            ("lives", None, false),
-            // Nobody here can tell.
-            ("gone", at(Some("another")), false),
-        ] {
-            assert_eq!(may_be_dead(&Uid::new(owner), origin.as_ref(), "c", &living), dead, "{owner} {origin:?}");
-        }
-    }
-
-    #[test]
-    fn an_event_names_five() {
-        let all: Vec<Address> = (0..7).map(|n| Address::from_server(format!("m{n}@acme.test"))).collect();
-        let text = words(&all);
-        assert!(text.contains("m4@acme.test and 2 more: ") && !text.contains("m5@"), "{text}");
-    }
-}
+#[path = "undeclared_tests.rs"]
+mod tests;

@@ -3,7 +3,8 @@
 use kube::Resource;
 use mailtenant_api::mail_domain::RecordStatus;
 use mailtenant_api::*;
-use mailtenant_groupware::{Address, Capability, DomainName, Origin, Owner, Uid};
+use mailtenant_groupware::{Address, Adopt, Capability, DomainName, Origin, Owner, Uid};
+use mailtenant_mail::records;
 use std::collections::BTreeSet;
 
 /// The DNSBackends that a domain is on: the one it names, and the one that has its records. They differ when
@@ -43,10 +44,23 @@ pub fn is_noted<K: Resource>(row: Option<&Origin>, object: &K) -> bool {
     row.is_some_and(|o| o.same_place(&origin(String::new(), object)))
 }
 
-/// Who an object of the cluster of this id is to a server, and whether it takes over what nobody owns.
+/// Who an object of the cluster of this id is to a server. It takes over what its own tenant let go; for more it has to be
+/// entitled ([`crate::rules::entitlement`]).
 pub fn owner<K: Resource>(cluster: String, object: &K, policy: AdoptionPolicy) -> Owner {
-    let adopt = policy == AdoptionPolicy::IfUnowned;
+    let adopt = match policy {
+        AdoptionPolicy::Never => Adopt::Nothing,
+        AdoptionPolicy::IfUnowned => Adopt::Kept,
+    };
     Owner { uid: owner_uid(object), adopt, origin: origin(cluster, object), replaces: None }
+}
+
+/// Value of the TXT record that a domain shows for its proof. Where it is to take over what is there, that record entitles
+/// to it too, so that nobody has to publish two.
+pub fn proof_value(domain: &MailDomain, name: &str) -> String {
+    match domain.spec.adoption_policy {
+        AdoptionPolicy::Never => records::challenge_value(&uid(domain), name),
+        AdoptionPolicy::IfUnowned => records::adoption_value(&uid(domain), name),
+    }
 }
 
 /// The local part under which objects declare an address: `*` for the catch-all.

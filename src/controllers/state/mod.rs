@@ -2,10 +2,12 @@
 //! last seen to hold ([`snapshots`]). A replica that only watches needs no more than this.
 
 pub mod answers;
+pub mod blocked;
 pub mod derived;
 pub mod kind;
 pub mod lane;
 pub mod limits;
+pub mod lookups;
 pub mod managed;
 pub mod parents;
 pub mod registered;

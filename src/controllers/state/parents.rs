@@ -31,7 +31,22 @@ pub struct Domain {
     pub instance: Instance,
 }
 
+/// Where something lies at a server: all that its way out needs to know of its domain, also where the MailDomain is gone.
+#[derive(Debug, Clone)]
+pub struct Place {
+    /// Key of the MailDomain.
+    pub key: NamespacedName,
+    /// The domain, in A-labels.
+    pub name: DomainName,
+    pub instance: Instance,
+}
+
 impl Domain {
+    /// Where what is in it lies.
+    pub fn place(&self) -> Place {
+        Place { key: self.key.clone(), name: self.name.clone(), instance: self.instance.clone() }
+    }
+
     /// Whose domain and tenant something must be put into. A domain that is only observed is nobody's.
     pub fn holders(&self) -> Holders {
         let observes = self.object.spec.management_policy == ManagementPolicy::Observe;

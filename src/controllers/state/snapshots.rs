@@ -104,6 +104,18 @@ impl Snapshots {
         Ok(look(&slot.snapshot, changed))
     }
 
+    /// What was read last, without a read. None: nothing was, or it may be wrong by now.
+    pub async fn last<T>(
+        &self,
+        backend: &Uid,
+        domain: &DomainName,
+        look: impl FnOnce(&DomainSnapshot) -> T,
+    ) -> Option<T> {
+        let slot = self.slot(backend, domain);
+        let slot = slot.lock().await;
+        (slot.read.is_some() && !slot.stale).then(|| look(&slot.snapshot))
+    }
+
     /// Puts in what a call gave back.
     pub async fn update(&self, backend: &Uid, domain: &DomainName, change: impl FnOnce(&mut DomainSnapshot)) {
         let slot = self.slot(backend, domain);
@@ -125,9 +137,12 @@ impl Snapshots {
     pub async fn refused(&self, backend: &Uid, domain: &DomainName, address: &Address, uid: &Uid) {
         let slot = self.slot(backend, domain);
         let mut slot = slot.lock().await;
-        let mailbox = slot.snapshot.mailboxes.get(address).map(|r| &r.owner);
+        let mailbox = slot.snapshot.mailboxes.get(address);
         let alias = slot.snapshot.aliases.get(address).map(|r| &r.owner);
-        let known = mailbox.into_iter().chain(alias).any(|owner| owner.as_ref() != Some(uid));
+        let owners = mailbox.map(|r| &r.owner).into_iter().chain(alias);
+        let mut known = owners.into_iter().any(|owner| owner.as_ref() != Some(uid));
+        // A row beside the mailbox is somebody else's: it was read as due.
+        known |= mailbox.is_some_and(|r| r.effects_due);
         slot.stale |= !known;
     }
 

@@ -116,8 +116,10 @@ pub fn child(world: &World, wakes: &mut Wakeups, own: &ObjectId, c: Child) {
         && let Some(d) = &domain
     {
         let live = d.status.as_ref().is_some_and(|s| s.state == Some(mail_domain::DomainState::Live));
-        // Once a domain is live it has nothing to do with its addresses until it goes.
-        if !live || d.metadata.deletion_timestamp.is_some() {
+        let undeclared =
+            d.status.as_ref().is_some_and(|s| conditions::is_true(&s.conditions, ConditionType::Undeclared));
+        // Once a domain is live it has nothing to do with its addresses until it goes, but where it says that one has no object.
+        if !live || undeclared || d.metadata.deletion_timestamp.is_some() {
             wakes.soon.push(ObjectId::new(Kind::MailDomain, c.domain.clone()));
         }
     }

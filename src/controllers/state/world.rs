@@ -164,6 +164,15 @@ impl World {
         self.index.domains_by_instance.of(instance).flat_map(|d| self.children_of_domain(d)).collect()
     }
 
+    /// Whether nothing was ever made of a mailbox or alias, by its own status.
+    pub fn was_never_made(&self, id: &ObjectId) -> bool {
+        never_made(match id.kind {
+            Kind::Mailbox => self.mailboxes.get(&id.key).and_then(|m| m.status.as_ref()?.ownership),
+            Kind::MailAlias => self.aliases.get(&id.key).and_then(|a| a.status.as_ref()?.ownership),
+            _ => None,
+        })
+    }
+
     /// Every mailbox and alias object of a domain.
     pub fn children_of_domain(&self, domain: &NamespacedName) -> Vec<ObjectId> {
         let mailboxes = self.index.mailboxes_by_domain.of(domain).map(|k| ObjectId::new(Kind::Mailbox, k.clone()));

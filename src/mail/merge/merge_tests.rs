@@ -204,6 +204,27 @@ fn a_foreign_signing_key_is_not_adopted() {
     assert_eq!(dns.get(name, RecordType::TXT).values, ["v=DKIM1; k=rsa; p=OTHER"]);
 }
 
+/// After a restored etcd the journal does not know of a key that was made since: it is withdrawn with the domain all the same.
+#[test]
+fn our_own_signing_key_is_ours_without_a_journal() {
+    for (selector, ownership, left) in
+        [("s202611r", "Created", vec![]), ("s1", "Observed", vec!["v=DKIM1; k=rsa; p=S202611R"])]
+    {
+        let name = format!("{selector}._domainkey.acme.test");
+        let mut dns = Dns::of(&[(&name, RecordType::TXT, 77, &["v=DKIM1; k=rsa; p=S202611R"])]);
+        let mut wanted = want(DmarcPolicy::None, "s202611r", "spf.p.example");
+        let key = wanted.iter_mut().find(|r| r.purpose == Purpose::DKIM).unwrap();
+        key.name.clone_from(&name);
+        let (journal, ..) = settle(&mut dns, &wanted, vec![], policy(ConflictPolicy::Refuse));
+        assert_eq!(line(&journal, Purpose::DKIM), format!("v=DKIM1; k=rsa; p=S202611R [Ok {ownership}]"));
+        let (journal, ..) = settle(&mut dns, &[], journal, policy(ConflictPolicy::Refuse));
+        assert_eq!(
+            (dns.get(&name, RecordType::TXT).values, journal.len()),
+            (left.into_iter().map(String::from).collect(), 0)
+        );
+    }
+}
+
 #[test]
 fn what_is_ours_is_changed_put_back_and_taken_away() {
     let mut dns = Dns::default();

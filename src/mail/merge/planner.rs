@@ -2,7 +2,7 @@
 
 use super::plan::{Conflict, Plan, PreviousMx};
 use crate::policy::{Ownership, Purpose, RecordState, RecordStatus};
-use crate::records::Record;
+use crate::records::{Record, is_own_selector};
 use crate::rr::{Change, RecordType, RrSet};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -97,9 +97,11 @@ impl Planner<'_> {
         &mut self.out.journal[at]
     }
 
-    /// Keeps a live value: `Created` if the journal says that we wrote it, else `Observed`.
+    /// Keeps a live value: `Created` if the journal says that we wrote it, else `Observed`. The journal can be lost (a
+    /// restored etcd): a key under a selector of ours that the server has is published by nobody else.
     pub(super) fn keep(&mut self, record: &Record, value: &str) {
-        let ownership = if self.wrote(record, value) { Ownership::Created } else { Ownership::Observed };
+        let our_key = record.purpose == Purpose::DKIM && is_own_selector(&record.name);
+        let ownership = if our_key || self.wrote(record, value) { Ownership::Created } else { Ownership::Observed };
         self.add_entry(record, value, RecordState::Ok, Some(ownership));
         self.edit(record, |set| {
             set.kept.insert(value.into());

@@ -12,8 +12,19 @@ pub fn challenge_name(domain: &str) -> String {
 ///
 /// `uid` is `metadata.uid` of the MailDomain.
 pub fn challenge_value(uid: &str, domain: &str) -> String {
+    value("challenge", uid, domain)
+}
+
+/// Value of the record that proves more: that whoever may write the zone wants this MailDomain to have what nobody owns.
+/// It is another one than [`challenge_value`], which the operator itself publishes in zones that ask for no proof.
+/// This one it never writes.
+pub fn adoption_value(uid: &str, domain: &str) -> String {
+    value("adoption", uid, domain)
+}
+
+fn value(purpose: &str, uid: &str, domain: &str) -> String {
     // Each part ends with a byte that it cannot contain: no two inputs make the same text.
-    let text = format!("mailtenant.dev/challenge/v1\0{uid}\0{domain}\0");
+    let text = format!("mailtenant.dev/{purpose}/v1\0{uid}\0{domain}\0");
     let digest = Sha256::digest(text.as_bytes());
     format!("token={} expiry=never", base32(&digest[..20]))
 }
@@ -43,6 +54,9 @@ mod tests {
         assert_eq!(value, challenge_value("uid-1", "acme.test"));
         assert_ne!(value, challenge_value("uid-2", "acme.test"));
         assert_ne!(value, challenge_value("uid-1", "acme.tes"));
+        let adoption = adoption_value("uid-1", "acme.test");
+        assert_ne!(adoption, value, "what the operator publishes entitles to nothing");
+        assert_ne!(adoption, adoption_value("uid-2", "acme.test"));
         assert_eq!(base32(b"fooba"), "mzxw6ytb");
     }
 }

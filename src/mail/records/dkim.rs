@@ -59,6 +59,16 @@ pub fn new_selector(year: i16, month: i8, algorithm: DkimAlgorithm, taken: &[Sel
     })
 }
 
+/// Whether the name of a key's record begins with a selector as [`new_selector`] makes them.
+pub(crate) fn is_own_selector(name: &str) -> bool {
+    let selector = name.split('.').next().unwrap_or_default().as_bytes();
+    let (Some(month), Some(letter)) = (selector.get(1..7), selector.get(7)) else { return false };
+    selector.starts_with(b"s")
+        && month.iter().all(u8::is_ascii_digit)
+        && matches!(letter, b'r' | b'e')
+        && selector[8..].iter().all(u8::is_ascii_digit)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -75,5 +85,11 @@ mod tests {
             "s202611r8",
             "one that went is not used again"
         );
+        for own in ["s202603r", "s202611e", "s202611r12", "s202611e._domainkey.acme.test"] {
+            assert!(is_own_selector(own), "{own}");
+        }
+        for other in ["s1", "default", "s202611", "s202611x", "s202611r2a", "x202611r", "s2026-1r", ""] {
+            assert!(!is_own_selector(other), "{other}");
+        }
     }
 }

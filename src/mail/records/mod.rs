@@ -9,7 +9,7 @@ mod spf;
 mod tags;
 mod tls_rpt;
 
-pub use challenge::{challenge_name, challenge_value};
+pub use challenge::{adoption_value, challenge_name, challenge_value};
 pub use discovery::{Dav, Discovery, Endpoint};
 pub use dkim::{DkimPublic, Selector, dkim_name, new_selector};
 pub use dmarc::Dmarc;
@@ -19,6 +19,7 @@ use crate::policy::{Purpose, SpfAll};
 use crate::rr::RecordType;
 use crate::spf::own;
 use dkim::dkim_value;
+pub(crate) use dkim::is_own_selector;
 use dmarc::dmarc_value;
 use mx::mx_values;
 use spf::{all_word, spf_term};

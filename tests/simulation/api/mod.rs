@@ -14,6 +14,7 @@ mod write;
 pub use cluster::Cluster;
 pub use read::Watch;
 pub use value::*;
+pub use write::Backup;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};

@@ -62,7 +62,48 @@ fn native(kind: &Kind, old: Option<&Value>, v: &mut Value) -> Result<(), Resp> {
     Ok(())
 }
 
+/// What is stored, as a backup of etcd has it.
+#[derive(Clone)]
+pub struct Backup {
+    objs: BTreeMap<Key, Obj>,
+    owned: BTreeMap<(Key, String, bool), Value>,
+}
+
+impl Backup {
+    /// The object of a key, by its uid.
+    pub fn uid(&self, key: &Key) -> Option<&str> {
+        self.objs.get(key).map(|v| text(v, "/metadata/uid"))
+    }
+}
+
 impl Api {
+    /// What is stored now.
+    pub fn backup(&self) -> Backup {
+        Backup { objs: self.objs.clone(), owned: self.owned.clone() }
+    }
+
+    /// All is again as it was. Revisions go on: the operator is started anew, and never compares those of before.
+    pub fn restore(&mut self, backup: &Backup) {
+        let gone: Vec<Key> = self.objs.keys().filter(|k| !backup.objs.contains_key(k)).cloned().collect();
+        gone.iter().for_each(|k| drop(self.commit(k, None)));
+        for (key, was) in &backup.objs {
+            let (uid, is) = (text(was, "/metadata/uid"), self.objs.get(key));
+            if is.is_some_and(|v| text(v, "/metadata/uid") != uid) {
+                self.commit(key, None);
+            }
+            // The revision alone is no difference.
+            let differs = self.objs.get(key).is_none_or(|v| {
+                let mut was = (**was).clone();
+                was["metadata"]["resourceVersion"] = v["metadata"]["resourceVersion"].clone();
+                was != **v
+            });
+            if differs {
+                self.commit(key, Some((**was).clone()));
+            }
+        }
+        self.owned = backup.owned.clone();
+    }
+
     /// Stores a change. One that changes nothing makes no revision, as in the real server.
     fn commit(&mut self, key: &Key, new: Option<Value>) -> Obj {
         let old = self.objs.get(key).cloned();

@@ -14,7 +14,6 @@ use kube::api::ListParams;
 use kube::{Api, ResourceExt};
 use mailtenant_api::*;
 use mailtenant_runtime::dispatch::Next;
-use mailtenant_runtime::finalizer::Cleanup;
 use mailtenant_runtime::store::NamespacedName;
 use std::collections::BTreeSet;
 
@@ -57,10 +56,6 @@ impl Backend for DNSBackend {
 impl Lifecycle for DNSBackend {
     async fn up(ctx: &Ctx, _: &ObjectId, draft: &mut Draft<Self>) -> Step<Reached> {
         Ok(Reached::reported(backend::examine(ctx, draft).await?))
-    }
-
-    async fn orphaned(ctx: &Ctx, draft: &mut Draft<Self>) -> Step<Cleanup<NotReady>> {
-        backend::orphaned(ctx, draft).await
     }
 
     async fn needed_by(ctx: &Ctx, draft: &Draft<Self>, _: &Above) -> Step<Option<NotReady>> {

@@ -30,10 +30,53 @@ impl Managed for DNSBackend {
             let domains = world.index.domains_by_dns_backend.of(&delta.key.name);
             wakes.add(domains.map(|d| ObjectId::new(Kind::MailDomain, d.clone())), Priority::Normal);
         }
+        let words = |b: &DNSBackend| (b.spec.allowed_namespaces.clone(), b.spec.zones.clone());
+        if wakeups::differs(delta, words) {
+            // Those that were there before may be theirs now.
+            let domains = world.index.domains_by_dns_backend.of(&delta.key.name);
+            let below = domains.flat_map(|d| world.children_of_domain(d)).filter(|id| world.was_never_made(id));
+            wakes.add(below, Priority::Low);
+        }
         wakes
     }
 
     fn lane(_: &World, key: &NamespacedName) -> Lane {
         lane::backend(&Self::id(key))
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may fail")]
+mod tests {
+    use super::*;
+    use crate::fixtures;
+    use mailtenant_runtime::store::Event;
+    use serde_json::{Value, json};
+
+    #[test]
+    fn whom_a_zone_names_hears_of_it_where_something_was_refused() {
+        let mut world = World::default();
+        world.apply(Event::Applied(fixtures::managed_domain(json!({}))));
+        let made = json!({"status": {"ownership": "Created"}, "metadata": {"name": "bob", "uid": "uid-bob"}});
+        world.apply(Event::Applied(fixtures::mailbox(json!({"localPart": "bob"}), made)));
+        world.apply(Event::Applied(fixtures::mailbox(json!({}), json!({}))));
+        world.apply(Event::Applied(fixtures::alias(json!({}))));
+        let mut woken = |version: &str, spec: Value| {
+            let mut backend = fixtures::dns_backend(spec);
+            backend.metadata.namespace = None;
+            backend.metadata.resource_version = Some(version.into());
+            let deltas = world.apply(Event::Applied(backend));
+            let all = deltas.iter().flat_map(|d| DNSBackend::wakeups(&world, d).now);
+            let mut names: Vec<String> =
+                all.map(|(id, _)| id.key.name).filter(|n| ["alice", "bob", "info"].contains(&n.as_str())).collect();
+            names.sort();
+            names
+        };
+        let named = json!({"from": "Names", "names": ["t"]});
+        let zones = json!({"zones": [{"name": "acme.test", "allowedNamespaces": named}]});
+        woken("2", json!({}));
+        assert_eq!(woken("3", json!({"requireProof": false})), Vec::<String>::new());
+        assert_eq!(woken("4", zones.clone()), ["alice", "info"]);
+        assert_eq!(woken("5", zones), Vec::<String>::new());
     }
 }

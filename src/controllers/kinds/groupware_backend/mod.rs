@@ -17,7 +17,6 @@ use kube::{Api, ResourceExt};
 use mailtenant_api::*;
 use mailtenant_groupware::{BackendError, facets};
 use mailtenant_runtime::dispatch::Next;
-use mailtenant_runtime::finalizer::Cleanup;
 
 /// Passes of one backend at a time, whatever its `limits.concurrency` says: half of all, so that a slow one leaves room.
 const MOST_OF_ONE: usize = crate::operator::BOUNDS.concurrency / 2;
@@ -75,10 +74,6 @@ impl Lifecycle for GroupwareBackend {
         let concurrency = (draft.object.spec.limits.concurrency.max(1) as usize).min(MOST_OF_ONE);
         ctx.queue.set_limits(&lane::groupware(&draft.object.name_any()), Some(lane::groupware_limits(concurrency)));
         Ok(Reached::reported(backend::examine(ctx, draft).await?))
-    }
-
-    async fn orphaned(ctx: &Ctx, draft: &mut Draft<Self>) -> Step<Cleanup<NotReady>> {
-        backend::orphaned(ctx, draft).await
     }
 
     async fn needed_by(ctx: &Ctx, draft: &Draft<Self>, _: &Above) -> Step<Option<NotReady>> {

@@ -15,14 +15,13 @@ use crate::pass::draft::{Draft, WithStatus};
 use crate::pass::in_domain::InDomain;
 use crate::pass::lifecycle::Reached;
 use crate::pass::report::report_first;
-use crate::rules::mass_loss;
-use crate::rules::recovery;
+use crate::rules::{entitlement, mass_loss, recovery};
 use crate::state::derived::{owner, owner_uid};
 use crate::state::kind::ObjectId;
-use crate::state::parents::{self, Domain};
+use crate::state::parents::{self, Domain, Place};
 use kube::Api;
 use mailtenant_api::*;
-use mailtenant_groupware::{Address, AliasRow, AliasWant, DomainName, DomainSnapshot, Made};
+use mailtenant_groupware::{Address, Adopt, AliasRow, AliasWant, DomainName, DomainSnapshot, Made};
 use mailtenant_runtime::finalizer::Cleanup;
 
 impl WithStatus for MailAlias {
@@ -34,6 +33,10 @@ impl WithStatus for MailAlias {
 impl InDomain for MailAlias {
     fn domain_ref(&self) -> &LocalRef {
         &self.spec.domain_ref
+    }
+
+    fn last_address(&self) -> Option<&str> {
+        self.status.as_ref()?.address.as_deref()
     }
 
     fn management_policy(&self) -> ManagementPolicy {
@@ -51,8 +54,12 @@ impl InDomain for MailAlias {
         Ok(status::fill(draft, done))
     }
 
-    async fn remove(ctx: &Ctx, draft: &Draft<Self>, domain: &Domain, server: &Groupware) -> Step<Cleanup<NotReady>> {
-        cleanup::remove(ctx, draft, domain, server).await
+    async fn remove(ctx: &Ctx, draft: &Draft<Self>, place: &Place, server: &Groupware) -> Step<Cleanup<NotReady>> {
+        cleanup::remove(ctx, draft, place, server).await
+    }
+
+    async fn switch_off(ctx: &Ctx, draft: &Draft<Self>, place: &Place, server: &Groupware) -> String {
+        cleanup::switch_off(ctx, draft, place, server).await
     }
 }
 
@@ -103,40 +110,50 @@ async fn steps(ctx: &Ctx, id: &ObjectId, alias: &MailAlias) -> Step<Done> {
     } else if seen.row.is_none() {
         mass_loss::not_held(&seen.domain.instance)?;
     }
-    let mut want = AliasWant {
+    let want = AliasWant {
         owner: owner(ctx.world().cluster(), alias, alias.spec.adoption_policy),
         tenant: seen.tenant.clone(),
         holders: seen.domain.holders(),
         address: address.clone(),
         settings: plan.settings,
     };
+    let (row, made) = ensure(ctx, &server, alias, &seen.domain, want).await?;
+    Ok(Done { row: Some(row), made: Some(made), drift: vec![], address, not_ready: plan.not_ready, ignored, label })
+}
+
+/// The server has it. What a predecessor had, or nobody, is taken over where that may be.
+async fn ensure(
+    ctx: &Ctx,
+    server: &Groupware,
+    alias: &MailAlias,
+    domain: &Domain,
+    mut want: AliasWant,
+) -> Step<(AliasRow, Made)> {
     let mut answer = server.server.ensure_alias(&want).await;
     if let Err(error) = &answer
-        && let Some(uid) = recovery::replaced(ctx, &server, alias, error).await?
+        && let Some(uid) = recovery::replaced(ctx, server, alias, error).await?
     {
         want.owner.replaces = Some(uid);
         answer = server.server.ensure_alias(&want).await;
+    }
+    if let Err(error) = &answer {
+        mailbox::gather::look_again(ctx, server, (&domain.name, &want.address), &want.owner.uid, error).await;
+        if entitlement::adopts(ctx, server, &domain.object, alias.spec.adoption_policy, error).await? {
+            want.owner.adopt = Adopt::All;
+            answer = server.server.ensure_alias(&want).await;
+        }
     }
     match answer {
         Ok((row, made)) => {
             let copy = row.clone();
             let put = |s: &mut DomainSnapshot| drop(s.aliases.insert(copy.address.clone(), copy));
-            ctx.snapshots.update(&server.uid, &seen.domain.name, put).await;
-            Ok(Done {
-                row: Some(row),
-                made: Some(made),
-                drift: vec![],
-                address,
-                not_ready: plan.not_ready,
-                ignored,
-                label,
-            })
+            ctx.snapshots.update(&server.uid, &domain.name, put).await;
+            Ok((row, made))
         }
         Err(error) => {
-            ctx.backend_failed(&server, &error);
-            let place = (&seen.domain.name, &address);
-            mailbox::gather::look_again(ctx, &server, place, &want.owner.uid, &error).await;
-            Err(mailbox::gather::refused(ctx, alias, &address, &server, &error).await?.into())
+            ctx.backend_failed(server, &error);
+            mailbox::gather::look_again(ctx, server, (&domain.name, &want.address), &want.owner.uid, &error).await;
+            Err(mailbox::gather::refused(ctx, alias, &want.address, server, &error).await?.into())
         }
     }
 }

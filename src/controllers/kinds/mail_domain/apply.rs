@@ -10,13 +10,13 @@ use super::steps::{Action, Note, Part};
 use crate::ctx::Step;
 use crate::kinds::mail_domain_claim as claim;
 use crate::not_ready::NotReady;
-use crate::rules::recovery;
+use crate::rules::{entitlement, recovery};
 use crate::state::derived::{owner, owner_uid};
 use crate::state::snapshots::Since;
 use mailtenant_api::mail_domain::{DkimAlgorithm, DomainState};
 use mailtenant_api::*;
 use mailtenant_dns::converge::Converged;
-use mailtenant_groupware::{BackendError, DomainSnapshot, DomainWant, Holders, Made, Selector};
+use mailtenant_groupware::{Adopt, BackendError, DomainSnapshot, DomainWant, Holders, Made, Selector};
 use mailtenant_mail::merge;
 
 pub async fn act(pass: &mut Pass<'_>, action: Action) -> Step<()> {
@@ -65,6 +65,12 @@ async fn provision(pass: &mut Pass<'_>) -> Step<()> {
         want.owner.replaces = Some(uid);
         done = server.server.ensure_domain(&want).await;
     }
+    if let Err(error) = &done
+        && adopts(pass, error).await?
+    {
+        want.owner.adopt = Adopt::All;
+        done = server.server.ensure_domain(&want).await;
+    }
     let (row, made) = match done {
         Ok(done) => done,
         Err(error @ BackendError::Exists { .. }) => {
@@ -87,6 +93,18 @@ async fn provision(pass: &mut Pass<'_>) -> Step<()> {
     pass.ctx.snapshots.update(&server.uid, &pass.name, |s| s.domain = Some(copy)).await;
     (pass.facts.row, pass.facts.ensured) = (Some(Some(row)), true);
     Ok(())
+}
+
+/// Whether what is there may be taken over after all.
+async fn adopts(pass: &Pass<'_>, error: &BackendError) -> Step<bool> {
+    let (server, domain) = (pass.server()?, pass.p.object.as_ref());
+    let answer = entitlement::adopts(pass.ctx, server, domain, domain.spec.adoption_policy, error).await;
+    // What is known says so too: who tries again and again must not have the domain read each time (I5).
+    let known = matches!(&pass.facts.row, Some(Some(row)) if row.owner.is_none());
+    if answer.is_err() && !known {
+        pass.ctx.snapshots.stale(&server.uid, &pass.name).await;
+    }
+    answer
 }
 
 async fn make_keys(pass: &mut Pass<'_>, algorithms: &[DkimAlgorithm]) -> Step<()> {

@@ -1,18 +1,19 @@
 //! The way out of a domain (I1, I7): MX leaves first, then its mailboxes and aliases are waited for and the old TTL, then
 //! the domain at the backend goes, the rest of the records, and the claim.
 
-use super::gather::{is_proof, no_answer};
+use super::gather::is_proof;
 use super::journal;
-use super::parents;
 use super::plan::never_verified;
 use super::status::Progress;
 use crate::connections::{Dns, Groupware};
-use crate::ctx::{Ctx, Step};
+use crate::ctx::{Ctx, Step, Stop};
 use crate::kinds::mail_domain_claim as claim;
 use crate::not_ready::NotReady;
 use crate::pass::above::Above;
 use crate::pass::deletion::{self, removal};
-use crate::rules::undeclared;
+use crate::pass::give_up;
+use crate::rules::release;
+use crate::rules::zones::{self, no_answer};
 use crate::state::derived::{a_label, owner_uid};
 use crate::state::parents::{self as above, Instance};
 use kube::ResourceExt;
@@ -21,22 +22,12 @@ use mailtenant_api::mail_domain::{DomainState, RecordStatus};
 use mailtenant_api::*;
 use mailtenant_dns::converge::{Aim, Converged};
 use mailtenant_dns::{RecordType, RrSet};
-use mailtenant_groupware::{BackendError, DomainSnapshot, Left};
+use mailtenant_groupware::{BackendError, DomainSnapshot, Left, Removal};
 use mailtenant_mail::{merge, name, records};
 use mailtenant_runtime::dispatch::Next;
 use mailtenant_runtime::finalizer::Cleanup;
 use mailtenant_runtime::store::NamespacedName;
 use std::time::Duration;
-
-/// The annotation `orphan`. Children need the domain to find what they have to take down.
-pub async fn orphaned(ctx: &Ctx, p: &mut Progress) -> Step<Cleanup<NotReady>> {
-    let domain = p.object.clone();
-    if let Some(not_ready) = children(ctx, &NamespacedName::of(domain.as_ref())).await? {
-        return Ok(Cleanup::Waiting(not_ready));
-    }
-    ctx.event(domain.as_ref(), EventReason::Orphaned, "neither backend nor DNS was asked: what is there stays there");
-    give_back(ctx, p).await
-}
 
 /// A name that was never ours: nothing was ever made of the domain. Its children go first all the same.
 pub async fn nothing_made(ctx: &Ctx, p: &mut Progress) -> Step<Option<Cleanup<NotReady>>> {
@@ -46,16 +37,16 @@ pub async fn nothing_made(ctx: &Ctx, p: &mut Progress) -> Step<Option<Cleanup<No
     }
     match children(ctx, &NamespacedName::of(p.object.as_ref())).await? {
         Some(not_ready) => Ok(Some(Cleanup::Waiting(not_ready))),
-        None => give_back(ctx, p).await.map(Some),
+        None => give_back(ctx, p).await.map(|()| Some(Cleanup::Done)),
     }
 }
 
 /// The last step: the name is free for others.
-async fn give_back(ctx: &Ctx, p: &Progress) -> Step<Cleanup<NotReady>> {
+pub async fn give_back(ctx: &Ctx, p: &Progress) -> Step<()> {
     let own = uid(p.object.as_ref());
     claim::give_back(ctx, &a_label(&p.object), &own).await?;
     ctx.answers.forget(&own);
-    Ok(Cleanup::Done)
+    Ok(())
 }
 
 /// `managementPolicy: Observe`, on the domain or its instance.
@@ -80,39 +71,40 @@ pub async fn observed(ctx: &Ctx, p: &mut Progress, above: &Above) -> Step<Option
     let ours = |rows: &DomainSnapshot| rows.domain_is_of(&own);
     let place = (&key, &a_label(&p.object));
     match deletion::observed_row(ctx, instance, place, p.status.ownership, ours).await? {
-        Cleanup::Done => give_back(ctx, p).await.map(Some),
+        Cleanup::Done => give_back(ctx, p).await.map(|()| Some(Cleanup::Done)),
         waiting => Ok(Some(waiting)),
     }
 }
 
-/// Takes the domain down at the server, then the rest of its records, then its claim.
+/// What it means for others that a domain stays at the server.
+const BURNED: &str = "the name is not free: a MailInstance of this namespace and name has it back with adoptionPolicy: IfUnowned, \
+    for any other tenant the platform team has to free it first (docs/operations.md, \"Freeing a name\")";
+
+/// Takes the domain down at the server.
 pub async fn remove(ctx: &Ctx, p: &mut Progress, instance: &Instance, server: &Groupware) -> Step<Cleanup<NotReady>> {
     let domain = p.object.clone();
     let (name, own) = (a_label(&domain), owner_uid(domain.as_ref()));
     let removal = removal(domain.spec.deletion_policy);
-    let mut result = server.server.remove_domain(&own, &name, removal).await;
-    if matches!(result, Err(BackendError::Conflict(_))) {
-        let released = undeclared::release(ctx, server, &name).await?;
-        if !released.is_empty() {
-            ctx.event(domain.as_ref(), EventReason::Retained, undeclared::words(&released));
-            result = server.server.remove_domain(&own, &name, removal).await;
-        }
-    }
+    let result = take_down_row(ctx, p, server, removal).await?;
     if matches!(result, Err(BackendError::NotFound(_))) && !never_made(p.status.ownership) {
         deletion::not_there(ctx, server, instance).await?;
     }
     match result {
         Ok(Left::Kept(n)) => {
-            let note = format!("{name} is switched off and stays at the backend, with {n} retained objects");
+            let note = format!("{name} is switched off and stays at the backend, with {n} retained objects; {BURNED}");
             ctx.event(domain.as_ref(), EventReason::Retained, note);
         }
         Ok(Left::Used(n)) => {
             let note = format!(
-                "{name} stays as it is at the backend: {n} mailboxes and aliases of others are in use below it"
+                "{name} stays as it is at the backend: {n} mailboxes and aliases of others are in use below it; {BURNED}"
             );
             ctx.event(domain.as_ref(), EventReason::Retained, note);
         }
         Ok(Left::Gone) | Err(BackendError::NotFound(_) | BackendError::Exists { .. }) => {}
+        // A live list has said that nothing is in it.
+        Err(BackendError::Conflict(what)) => {
+            return Ok(Cleanup::Waiting(deletion::left_below(&server.label(), &what)));
+        }
         Err(error) => return Ok(deletion::failed(ctx, server, &error)),
     }
     // What is known of the rows is the holder's: without it drift would have nothing to be compared with.
@@ -120,8 +112,43 @@ pub async fn remove(ctx: &Ctx, p: &mut Progress, instance: &Instance, server: &G
     if holder.is_none_or(|uid| own == *uid) {
         ctx.snapshots.forget(&server.uid, &name);
     }
-    withdraw_rest(ctx, p).await.map_err(deletion::stop_with_way_out)?;
-    give_back(ctx, p).await
+    Ok(Cleanup::Done)
+}
+
+/// Ends the domain at the server; rows below it whose objects no longer exist do not hold it up.
+async fn take_down_row(
+    ctx: &Ctx,
+    p: &Progress,
+    server: &Groupware,
+    removal: Removal,
+) -> Step<Result<Left, BackendError>> {
+    let (name, own) = (a_label(&p.object), owner_uid(p.object.as_ref()));
+    let result = server.server.remove_domain(&own, &name, removal).await;
+    if !matches!(result, Err(BackendError::Conflict(_))) {
+        return Ok(result);
+    }
+    let mut kept = vec![];
+    let done = release::release(ctx, server, &name, &mut kept).await;
+    if !kept.is_empty() {
+        ctx.event(p.object.as_ref(), EventReason::Retained, release::words(&kept));
+    }
+    done?;
+    if kept.is_empty() {
+        return Ok(result);
+    }
+    Ok(server.server.remove_domain(&own, &name, removal).await)
+}
+
+/// Off and nobody's, with what is below it. Nothing is destroyed at a server that is given up: it may be the wrong one.
+pub async fn switch_off(ctx: &Ctx, p: &Progress, server: &Groupware) -> Step<String> {
+    let name = a_label(&p.object);
+    let result = match take_down_row(ctx, p, server, Removal::Keep).await {
+        Ok(result) => result.map(drop),
+        Err(Stop::NotReady(not_ready)) => Err(BackendError::unavailable(not_ready.message)),
+        Err(stop) => return Err(stop),
+    };
+    ctx.snapshots.stale(&server.uid, &name).await;
+    Ok(give_up::off(name.as_str(), &server.label(), result))
 }
 
 /// Who is still in the domain: by the store, and then by a live list, which has the last word.
@@ -201,7 +228,7 @@ async fn take_back(ctx: &Ctx, p: &Progress) -> Step<bool> {
         let world = ctx.world();
         let dns = world.dns.get(&NamespacedName::new("", &backend));
         let labels = world.namespace_labels(&key.namespace);
-        dns.is_some_and(|dns| parents::dns_allowed(&labels, &dns, &key.namespace, &name).is_ok())
+        dns.is_some_and(|dns| zones::allowed(&labels, &dns, &key.namespace, &name).is_ok())
     };
     if !allowed || claim::relative(ctx, &name, &key.namespace).await?.is_some() {
         return Ok(false);
@@ -373,7 +400,7 @@ fn shows_ours(seen: &[RrSet], journal: &[RecordStatus], put_back: &[String]) -> 
 }
 
 /// All but MX, which has left before.
-async fn withdraw_rest(ctx: &Ctx, p: &mut Progress) -> Step<()> {
+pub async fn withdraw_rest(ctx: &Ctx, p: &mut Progress) -> Step<()> {
     if p.journal().iter().any(merge::is_ours) && !holds(ctx, p).await? {
         return Ok(());
     }

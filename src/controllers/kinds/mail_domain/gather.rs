@@ -13,6 +13,7 @@ use crate::connections::Groupware;
 use crate::ctx::{Ctx, Step};
 use crate::kinds::mail_domain_claim as claim;
 use crate::not_ready::NotReady;
+use crate::rules::zones::{self, all_show, no_answer};
 use crate::rules::{backend_ready, mass_loss};
 use crate::state::derived::{a_label, capabilities, owner_uid};
 use crate::state::kind::ObjectId;
@@ -26,7 +27,7 @@ use mailtenant_dns::{RecordType, RrSet};
 use mailtenant_groupware::{BackendError, DkimSigner, DomainName, DomainSnapshot, Uid};
 use mailtenant_mail::merge;
 use mailtenant_mail::name;
-use mailtenant_mail::records::{Record, challenge_name, challenge_value};
+use mailtenant_mail::records::{Record, adoption_value, challenge_name, challenge_value};
 use mailtenant_runtime::store::NamespacedName;
 
 /// One pass of a domain: what it knows, and the servers that it has connected.
@@ -211,7 +212,7 @@ async fn zone(pass: &Pass<'_>) -> Step<Zone> {
     if domain.spec.dns.mode == DnsMode::Manual {
         return Ok(Zone::Manual { resolver: ctx.connections.dns.default_resolver() });
     }
-    let dns = ctx.dns(parents::managed_by(domain)?).await?;
+    let dns = ctx.dns(zones::managed_by(domain)?).await?;
     let name = dns.server.find_zone(&pass.name).await.map_err(|e| match e {
         BackendError::NotFound(_) => NotReady::retry(
             Reason::ZoneNotFound,
@@ -228,24 +229,16 @@ async fn lookup(pass: &Pass<'_>, name: &str, rtype: RecordType) -> Step<Vec<RrSe
     Ok(seen.map_err(|e| NotReady::backend(&zone.label(), &no_answer(name, e)))?)
 }
 
-/// A server that refuses does not say what it has: it may answer others.
-pub fn no_answer(name: &str, error: BackendError) -> BackendError {
-    match error {
-        BackendError::NotFound(_) => BackendError::unavailable(format!("no DNS server answers for {name}")),
-        error => error,
-    }
-}
-
 /// Whether every authoritative server shows the challenge.
 async fn proven(pass: &Pass<'_>) -> Step<bool> {
     let seen = lookup(pass, &challenge_name(&pass.name), RecordType::TXT).await?;
     Ok(is_proof(&seen, &pass.uid(), &pass.name))
 }
 
-/// Whether the sets of the challenge, one per DNS server, prove that the name is of the domain with this uid.
+/// Whether the sets of the challenge, one per DNS server, prove that the name is of the domain with this uid. The value that
+/// entitles to more proves that too.
 pub fn is_proof(seen: &[RrSet], own: &str, name: &str) -> bool {
-    let value = challenge_value(own, name);
-    !seen.is_empty() && seen.iter().all(|set| set.values.contains(&value))
+    [challenge_value(own, name), adoption_value(own, name)].iter().any(|value| all_show(seen, value))
 }
 
 /// Asks the authoritative servers for what was written.

@@ -35,7 +35,7 @@ impl Model {
         for _ in 0..100 {
             let Planned { notes, next } = self.case.plan();
             let mut conditions = Conditions::new(&self.conditions, 1, jiff::Timestamp::UNIX_EPOCH);
-            notes.into_iter().for_each(|n| put(OWN, &mut self.case.status, &mut conditions, n));
+            notes.into_iter().for_each(|n| put(&mut self.case.status, &mut conditions, n));
             self.conditions = conditions.into_vec();
             match next {
                 Next::Learn(what) => self.learn(what),

@@ -23,10 +23,14 @@ use crate::not_ready::NotReady;
 use crate::pass::above::Above;
 use crate::pass::deletion;
 use crate::pass::draft::{Draft, WithStatus};
+use crate::pass::give_up;
 use crate::pass::lifecycle::{Lifecycle, Reached};
 use crate::pass::live;
 use crate::rules::ignored_fields;
+use crate::rules::undeclared;
+use crate::state::blocked::Side;
 use crate::state::kind::ObjectId;
+use crate::state::wakeups::Wakeups;
 use crate::state::world::World;
 use gather::Pass;
 use kube::Api;
@@ -34,6 +38,7 @@ use mailtenant_api::*;
 use mailtenant_mail::merge;
 use mailtenant_runtime::dispatch::Next;
 use mailtenant_runtime::finalizer::Cleanup;
+use mailtenant_runtime::queue::Priority;
 use mailtenant_runtime::store::NamespacedName;
 use std::time::Duration;
 use steps::Planned;
@@ -49,7 +54,11 @@ impl Lifecycle for MailDomain {
         let fields = ignored_fields::of_domain(&draft.object);
         ignored_fields::event(ctx, draft.object.as_ref(), &draft.before, &fields, ignored_fields::RELEASE);
         ignored_fields::report(&mut draft.conditions, &fields, ignored_fields::RELEASE);
-        let message = steps(ctx, id, draft).await?;
+        let done = steps(ctx, id, draft).await;
+        if !matches!(done, Err(Stop::Kubernetes(_))) {
+            undeclared::report(ctx, draft).await?;
+        }
+        let message = done?;
         let next = Next::After(ctx.until_resync(id).unwrap_or_default().max(Duration::from_secs(1)));
         Ok(Reached { message: Some(message), not_ready: None, next })
     }
@@ -66,12 +75,22 @@ impl Lifecycle for MailDomain {
         Above::in_instance(world, &NamespacedName::of(object).sibling(&object.spec.instance_ref.name))
     }
 
-    async fn orphaned(ctx: &Ctx, draft: &mut Draft<Self>) -> Step<Cleanup<NotReady>> {
-        cleanup::orphaned(ctx, draft).await
+    fn given_up(ctx: &Ctx, object: &Self, side: Side) {
+        // Nobody takes its MX out any more: those in it wait for that no longer.
+        if side == Side::Dns {
+            let children = ctx.world().children_of_domain(&NamespacedName::of(object));
+            let mut wakes = Wakeups::default();
+            wakes.add(children, Priority::Normal);
+            ctx.wake(wakes);
+        }
     }
 
     async fn nothing_made(ctx: &Ctx, draft: &mut Draft<Self>) -> Step<Option<Cleanup<NotReady>>> {
         cleanup::nothing_made(ctx, draft).await
+    }
+
+    fn leads_here(draft: &Draft<Self>) -> bool {
+        draft.journal().iter().any(|r| merge::is_our_mx(r) || merge::is_good_mx(r))
     }
 
     async fn withdraw_first(ctx: &Ctx, draft: &mut Draft<Self>, above: &Above) -> Step<()> {
@@ -93,9 +112,14 @@ impl Lifecycle for MailDomain {
         cleanup::observed(ctx, draft, above).await
     }
 
-    async fn draining(ctx: &Ctx, draft: &Draft<Self>, _: &Above) -> Step<Option<NotReady>> {
+    async fn draining(ctx: &Ctx, draft: &Draft<Self>, above: &Above) -> Step<Option<NotReady>> {
+        if cleanup::observes(draft, above) {
+            // Nothing is written for it, so mail is taken as before.
+            return Ok(None);
+        }
         let domain = MailDomain { status: Some(draft.status.clone()), ..draft.object.as_ref().clone() };
-        Ok(deletion::draining(&domain, false, ctx.earliest_now()))
+        let given_up = orphan(&domain) && ctx.blocked.is_given_up(&uid(&domain), Side::Dns);
+        Ok(deletion::draining(&domain, false, given_up, ctx.earliest_now()))
     }
 
     async fn remove(ctx: &Ctx, draft: &mut Draft<Self>, above: &Above, server: &Groupware) -> Step<Cleanup<NotReady>> {
@@ -103,6 +127,21 @@ impl Lifecycle for MailDomain {
             Some(instance) => cleanup::remove(ctx, draft, instance, server).await,
             None => Ok(Cleanup::Done),
         }
+    }
+
+    async fn switch_off(ctx: &Ctx, draft: &mut Draft<Self>, above: &Above) -> Step<String> {
+        match give_up::reached(ctx, above).await? {
+            Ok(server) => cleanup::switch_off(ctx, draft, &server).await,
+            Err(why) => Ok(why),
+        }
+    }
+
+    async fn withdraw_rest(ctx: &Ctx, draft: &mut Draft<Self>) -> Step<()> {
+        cleanup::withdraw_rest(ctx, draft).await.map_err(deletion::stop_with_way_out)
+    }
+
+    async fn give_back(ctx: &Ctx, draft: &mut Draft<Self>) -> Step<()> {
+        cleanup::give_back(ctx, draft).await
     }
 }
 

@@ -1,15 +1,13 @@
 //! The parents of a domain as the watches tell, and whether they may be used. Pure.
 
 use crate::not_ready::NotReady;
-use crate::rules::backend_ready;
+use crate::rules::{backend_ready, zones};
 use crate::state::kind::ObjectId;
 use crate::state::limits::{self, Verdict};
 use crate::state::parents::{self, Instance};
 use crate::state::world::World;
-use mailtenant_api::mail_domain::DnsMode;
 use mailtenant_api::*;
 use mailtenant_groupware::TenantId;
-use mailtenant_mail::name;
 use mailtenant_runtime::store::NamespacedName;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -48,14 +46,9 @@ pub struct Parents<'a> {
 /// The rules about parents, in the order in which they are reported.
 pub fn check<'a>(domain: &MailDomain, name: &str, known: &'a Known) -> Result<Parents<'a>, NotReady> {
     let (instance, tenant) = usable(known)?;
-    let dns_name = managed_by(domain)?;
-    let dns = known.dns.as_deref().ok_or_else(|| {
-        NotReady::waiting(
-            Reason::BackendNotFound,
-            format!("DNSBackend {dns_name} is not there: the platform team has to create it"),
-        )
-    })?;
-    dns_allowed(&known.labels, dns, domain.metadata.namespace.as_deref().unwrap_or_default(), name)?;
+    let dns_name = zones::managed_by(domain)?;
+    let dns = known.dns.as_deref().ok_or_else(|| zones::not_there(dns_name))?;
+    zones::allowed(&known.labels, dns, domain.metadata.namespace.as_deref().unwrap_or_default(), name)?;
     backend_ready::groupware(&instance.backend)?;
     if domain.spec.alias_of.is_some() {
         return Err(NotReady::stalled(Reason::Unsupported, "aliasOf is not supported yet: take it out of the spec"));
@@ -94,54 +87,4 @@ fn usable(known: &Known) -> Result<(&Instance, &TenantId), NotReady> {
         return Err(NotReady::stalled(Reason::LimitExceeded, text));
     }
     Ok((instance, tenant))
-}
-
-/// Name of the DNSBackend that a domain's records are written to.
-pub fn managed_by(domain: &MailDomain) -> Result<&str, NotReady> {
-    match (domain.spec.dns.mode, &domain.spec.dns.backend_ref) {
-        (DnsMode::Managed, Some(r)) => Ok(&r.name),
-        (DnsMode::Managed, None) => {
-            Err(NotReady::stalled(Reason::InvalidSpec, "dns.mode: Managed needs dns.backendRef"))
-        }
-        (DnsMode::Manual, _) => {
-            let text = "dns.mode: Manual is not supported yet: use Managed with a DNSBackend";
-            Err(NotReady::stalled(Reason::Unsupported, text))
-        }
-    }
-}
-
-/// Whether the DNS backend may be used for a name by a namespace.
-pub fn dns_allowed(
-    labels: &BTreeMap<String, String>,
-    backend: &DNSBackend,
-    namespace: &str,
-    domain: &str,
-) -> Result<(), NotReady> {
-    let label = backend.metadata.name.as_deref().unwrap_or_default();
-    let ask = "ask the platform team";
-    if !backend.spec.allowed_namespaces.allows(namespace, labels) {
-        return Err(NotReady::stalled(
-            Reason::BackendNotAllowed,
-            format!(
-                "DNSBackend {label} does not allow namespace {namespace}: {ask} to add it to spec.allowedNamespaces"
-            ),
-        ));
-    }
-    // The most specific zone decides.
-    let covers = |zone: &&dns_backend::Zone| name::canonical(&zone.name).is_ok_and(|z| name::is_within(domain, &z));
-    let length = |z: &&dns_backend::Zone| name::canonical(&z.name).map_or(0, |n| n.len());
-    let zone = backend.spec.zones.iter().filter(covers).max_by_key(length);
-    match zone {
-        None => Err(NotReady::stalled(
-            Reason::BackendNotAllowed,
-            format!("{domain} is in no zone of DNSBackend {label}: {ask} to add its zone to spec.zones"),
-        )),
-        Some(z) if z.allowed_namespaces.as_ref().is_some_and(|a| !a.allows(namespace, labels)) => {
-            Err(NotReady::stalled(
-                Reason::BackendNotAllowed,
-                format!("zone {} of DNSBackend {label} does not allow namespace {namespace}: {ask}", z.name),
-            ))
-        }
-        Some(_) => Ok(()),
-    }
 }

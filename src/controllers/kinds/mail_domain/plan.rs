@@ -13,7 +13,7 @@ use super::steps::{Action, Next, Note, Observation, Part, Planned, Stage, learne
 use crate::kinds::mail_domain_claim::Taken;
 use crate::not_ready::NotReady;
 use crate::rules::{backend_ready, mass_loss};
-use crate::state::derived::{is_noted, owner_uid};
+use crate::state::derived::{is_noted, owner_uid, proof_value};
 use crate::state::parents::{observes, paused_itself};
 use mailtenant_api::mail_domain::{CutoverMode, DomainState, RecordStatus};
 use mailtenant_api::*;
@@ -44,7 +44,7 @@ fn life(seen: &Seen<'_>, notes: &mut Vec<Note>) -> Stage<String> {
     }
     let name = name::mail_domain(&seen.domain.spec.domain)
         .map_err(|e| wait(NotReady::stalled(Reason::InvalidSpec, format!("{}: {e}", seen.domain.spec.domain))))?;
-    notes.push(Note::Name(name.clone()));
+    notes.push(Note::Name(name.clone(), proof_value(seen.domain, &name)));
     let parents = parents(seen, &name)?;
     if observes(seen.domain.spec.management_policy, &parents.instance.object) {
         return observe(seen, &name, &parents, notes);
@@ -169,7 +169,7 @@ fn unclaimed(seen: &Seen<'_>, name: &str, parents: &Parents<'_>, notes: &mut Vec
     }
     if parents.dns.spec.require_proof && !*learned(&seen.facts.proven, Observation::Proof)? {
         let challenge = records::challenge_name(name);
-        let value = records::challenge_value(&uid(seen.domain), name);
+        let value = proof_value(seen.domain, name);
         let text = format!("add the TXT record {challenge} with the value \"{value}\": then {name} is yours");
         return refused(NotReady::after(Reason::OwnershipUnproven, text, PROOF));
     }

@@ -23,14 +23,10 @@ fn stamp_after(at: jiff::Timestamp) -> String {
 }
 
 /// Puts in what the plan notes for the domain with a uid.
-pub(super) fn put(own: &str, status: &mut MailDomainStatus, conditions: &mut Conditions, note: Note) {
+pub(super) fn put(status: &mut MailDomainStatus, conditions: &mut Conditions, note: Note) {
     match note {
-        Note::Name(name) => {
-            status.challenge = Some(Challenge {
-                name: records::challenge_name(&name),
-                type_: "TXT".into(),
-                value: records::challenge_value(own, &name),
-            });
+        Note::Name(name, value) => {
+            status.challenge = Some(Challenge { name: records::challenge_name(&name), type_: "TXT".into(), value });
             status.backend_id = Some(name);
             status.state.get_or_insert(DomainState::Pending);
         }
@@ -58,7 +54,7 @@ pub type Progress = Draft<MailDomain>;
 impl Draft<MailDomain> {
     /// Puts in what the plan notes.
     pub fn note(&mut self, note: Note) {
-        put(&uid(self.object.as_ref()), &mut self.status, &mut self.conditions, note);
+        put(&mut self.status, &mut self.conditions, note);
     }
 
     /// A condition that says why the pass cannot go on, besides `Ready`.

@@ -128,8 +128,8 @@ impl Action {
 /// Something for the status.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Note {
-    /// The name as it stands in the DNS.
-    Name(String),
+    /// The name as it stands in the DNS, and the value of the record that proves it.
+    Name(String, String),
     /// The wish to be looked at that is handled.
     Handled(Option<String>),
     /// Where the domain is on its way.

@@ -42,9 +42,7 @@ impl Managed for MailDomain {
                 status.draining_until,
                 // While it lives its children do not look at the state; a wake of each at the cut-over would be for nothing.
                 d.metadata.deletion_timestamp.is_some() && status.state == Some(mail_domain::DomainState::Live),
-                // Once it is given up, or only looked at, nobody takes its MX out, and they wait for nothing any more.
-                d.metadata.deletion_timestamp.as_ref().map(|_| wakeups::flag(d, annotations::ORPHAN)),
-                // Also while it lives: whoever only looks needs no claim.
+                // While it goes: whether MX is taken out. Also while it lives: whoever only looks needs no claim.
                 d.spec.management_policy,
             )
         };

@@ -38,7 +38,7 @@ impl Managed for MailDomainClaim {
         for owner in [&delta.old, &delta.new].into_iter().flatten().map(|c| owner(c)).filter(|_| changed) {
             let owner = NamespacedName::new(&owner.namespace, &owner.name);
             // A child that was never made waits for its domain to hold its name.
-            let waits = world.children_of_domain(&owner).into_iter().filter(|id| was_never_made(world, id));
+            let waits = world.children_of_domain(&owner).into_iter().filter(|id| world.was_never_made(id));
             wakes.add(waits, Priority::Normal);
             if let Some(domain) = world.domains.get(&owner) {
                 let children = world.children_of(&owner.sibling(&domain.spec.instance_ref.name));
@@ -52,12 +52,4 @@ impl Managed for MailDomainClaim {
         let owner = world.claims.get(key).map(|c| c.spec.owner.namespace.clone());
         lane::unassigned(&owner.unwrap_or_default())
     }
-}
-
-fn was_never_made(world: &World, id: &ObjectId) -> bool {
-    never_made(match id.kind {
-        Kind::Mailbox => world.mailboxes.get(&id.key).and_then(|m| m.status.as_ref()?.ownership),
-        Kind::MailAlias => world.aliases.get(&id.key).and_then(|a| a.status.as_ref()?.ownership),
-        _ => None,
-    })
 }

@@ -11,6 +11,7 @@ use crate::not_ready::{MISSING, NotReady};
 use crate::pass::above::Above;
 use crate::pass::deletion;
 use crate::pass::draft::{Draft, WithStatus};
+use crate::pass::give_up;
 use crate::pass::lifecycle::{Lifecycle, Reached, report_blocked};
 use crate::rules::backend_ready;
 use crate::rules::loss;
@@ -69,14 +70,6 @@ impl Lifecycle for MailInstance {
         Above::in_instance(world, &NamespacedName::of(object))
     }
 
-    async fn orphaned(ctx: &Ctx, draft: &mut Draft<Self>) -> Step<Cleanup<NotReady>> {
-        // Its children need it to find what they have to take down.
-        Ok(match cleanup::domains(ctx, &draft.object).await? {
-            Some(not_ready) => Cleanup::Waiting(not_ready),
-            None => deletion::orphaned(ctx, draft.object.as_ref()),
-        })
-    }
-
     async fn needed_by(ctx: &Ctx, draft: &Draft<Self>, _: &Above) -> Step<Option<NotReady>> {
         Ok(cleanup::domains(ctx, &draft.object).await?)
     }
@@ -96,6 +89,13 @@ impl Lifecycle for MailInstance {
 
     async fn remove(ctx: &Ctx, draft: &mut Draft<Self>, _: &Above, server: &Groupware) -> Step<Cleanup<NotReady>> {
         cleanup::remove(ctx, draft, server).await
+    }
+
+    async fn switch_off(ctx: &Ctx, draft: &mut Draft<Self>, above: &Above) -> Step<String> {
+        Ok(match give_up::reached(ctx, above).await? {
+            Ok(server) => cleanup::switch_off(draft, &server).await,
+            Err(why) => why,
+        })
     }
 
     async fn waiting(

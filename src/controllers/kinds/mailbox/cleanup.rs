@@ -6,10 +6,11 @@ use crate::ctx::{Ctx, Step};
 use crate::not_ready::NotReady;
 use crate::pass::deletion;
 use crate::pass::draft::Draft;
-use crate::rules::undeclared;
+use crate::pass::give_up;
+use crate::rules::release;
 use crate::state::derived::{declared_local_part, owner_uid};
 use crate::state::kind::{Kind, ObjectId};
-use crate::state::parents::Domain;
+use crate::state::parents::Place;
 use crate::state::routes;
 use crate::state::snapshots::Since;
 use crate::state::wakeups;
@@ -27,11 +28,11 @@ pub fn address(mailbox: &Mailbox, domain: &DomainName) -> Address {
 }
 
 /// Alias objects that deliver to the mailbox.
-pub fn referring_aliases(world: &World, mailbox: &Mailbox, domain: &Domain) -> Option<NotReady> {
+pub fn referring_aliases(world: &World, mailbox: &Mailbox, place: &Place) -> Option<NotReady> {
     let key = NamespacedName::of(mailbox);
     let by_ref = world.index.aliases_by_mailbox.of(&key);
     let by_address =
-        world.index.routes_by_address.of(&routes::index_key(&key.namespace, &address(mailbox, &domain.name)));
+        world.index.routes_by_address.of(&routes::index_key(&key.namespace, &address(mailbox, &place.name)));
     let by_address = by_address.filter(|id| id.kind == Kind::MailAlias).map(|id| &id.key);
     let mut names: Vec<String> = by_ref.chain(by_address).map(|k| k.name.clone()).collect();
     names.sort();
@@ -40,17 +41,17 @@ pub fn referring_aliases(world: &World, mailbox: &Mailbox, domain: &Domain) -> O
 }
 
 /// Takes the mailbox down at the server, or switches it off under `Retain`.
-pub async fn remove(ctx: &Ctx, draft: &Draft<Mailbox>, domain: &Domain, server: &Groupware) -> Step<Cleanup<NotReady>> {
+pub async fn remove(ctx: &Ctx, draft: &Draft<Mailbox>, place: &Place, server: &Groupware) -> Step<Cleanup<NotReady>> {
     let mailbox = draft.object.as_ref();
-    let (address, own) = (address(mailbox, &domain.name), owner_uid(mailbox));
+    let (address, own) = (address(mailbox, &place.name), owner_uid(mailbox));
     // Whose row it is comes first: another tenant's address is none of our business, not even who delivers to it (I11).
     let ours = |rows: &DomainSnapshot| rows.mailbox_is_of(&address, &own);
-    let ours = ctx.rows(server, &domain.key, &domain.name, Since::Ever, ours);
+    let ours = ctx.rows(server, &place.key, &place.name, Since::Ever, ours);
     let ours = ours.await.map_err(|e| deletion::with_way_out(NotReady::backend(&server.label(), &e)))?;
-    if ours && let Some(waiting) = referenced(ctx, mailbox, server, &domain.key, &address).await? {
+    if ours && let Some(waiting) = referenced(ctx, mailbox, server, &place.key, &address).await? {
         return Ok(waiting);
     }
-    let policy = mailbox.spec.deletion_policy.unwrap_or(domain.instance.object.spec.deletion_policy);
+    let policy = mailbox.spec.deletion_policy.unwrap_or(place.instance.object.spec.deletion_policy);
     let result = match policy {
         DeletionPolicy::Delete => destroy(server, &own, &address).await,
         DeletionPolicy::Retain => server.server.release_mailbox(&own, &address).await,
@@ -60,19 +61,28 @@ pub async fn remove(ctx: &Ctx, draft: &Draft<Mailbox>, domain: &Domain, server: 
         ctx.event(mailbox, EventReason::Retained, note);
     }
     if matches!(result, Err(BackendError::NotFound(_))) && !never_made(draft.status.ownership) {
-        deletion::not_there(ctx, server, &domain.instance).await?;
+        deletion::not_there(ctx, server, &place.instance).await?;
     }
     match result {
         Ok(()) => {
-            ctx.snapshots.update(&server.uid, &domain.name, |s| left(s, &address, policy)).await;
+            ctx.snapshots.update(&server.uid, &place.name, |s| left(s, &address, policy)).await;
             Ok(Cleanup::Done)
         }
         Err(BackendError::NotFound(_) | BackendError::Exists { .. }) => Ok(Cleanup::Done),
         Err(error) => {
-            ctx.snapshots.stale(&server.uid, &domain.name).await;
+            ctx.snapshots.stale(&server.uid, &place.name).await;
             Ok(deletion::failed(ctx, server, &error))
         }
     }
+}
+
+/// Step 1 of a removal alone: nobody signs in, no mail is taken, and its data stay.
+pub async fn switch_off(ctx: &Ctx, draft: &Draft<Mailbox>, place: &Place, server: &Groupware) -> String {
+    let mailbox = draft.object.as_ref();
+    let address = address(mailbox, &place.name);
+    let result = server.server.disable_mailbox(&owner_uid(mailbox), &address).await;
+    ctx.snapshots.stale(&server.uid, &place.name).await;
+    give_up::off(address.as_str(), &server.label(), result)
 }
 
 /// Aliases that deliver to the mailbox at the backend: their passes come first, whether it is destroyed or kept (I1).
@@ -90,9 +100,9 @@ async fn referenced(
         Err(error) => return Ok(Some(deletion::failed(ctx, server, &error))),
     };
     if !aliases.is_empty() {
-        let released = undeclared::release_aliases(ctx, server, &aliases).await?;
+        let released = release::release_aliases(ctx, server, &aliases).await?;
         if !released.is_empty() {
-            ctx.event(mailbox, EventReason::Retained, undeclared::words(&released));
+            ctx.event(mailbox, EventReason::Retained, release::words(&released));
             aliases.retain(|a| !released.contains(a));
         }
     }

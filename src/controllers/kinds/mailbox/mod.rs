@@ -17,14 +17,16 @@ use crate::pass::draft::{Draft, WithStatus};
 use crate::pass::in_domain::InDomain;
 use crate::pass::lifecycle::Reached;
 use crate::pass::report::report_first;
-use crate::rules::mass_loss;
+use crate::rules::{entitlement, mass_loss};
 use crate::state::derived::{owner, owner_uid};
 use crate::state::kind::ObjectId;
-use crate::state::parents::{self, Domain};
+use crate::state::parents::{self, Domain, Place};
 use crate::state::world::World;
 use kube::Api;
 use mailtenant_api::*;
-use mailtenant_groupware::{Address, DomainName, DomainSnapshot, Made, MailboxRow, MailboxWant, Owner, PasswordWant};
+use mailtenant_groupware::{
+    Address, Adopt, DomainName, DomainSnapshot, Made, MailboxRow, MailboxWant, Owner, PasswordWant,
+};
 use mailtenant_runtime::finalizer::Cleanup;
 use plan::{Ensure, Observation, Plan, RowPlan};
 
@@ -37,6 +39,10 @@ impl WithStatus for Mailbox {
 impl InDomain for Mailbox {
     fn domain_ref(&self) -> &LocalRef {
         &self.spec.domain_ref
+    }
+
+    fn last_address(&self) -> Option<&str> {
+        self.status.as_ref()?.address.as_deref()
     }
 
     fn management_policy(&self) -> ManagementPolicy {
@@ -58,12 +64,16 @@ impl InDomain for Mailbox {
         status::within_quota(&mut draft.conditions, Some(not_ready));
     }
 
-    fn needed_by(world: &World, object: &Self, domain: &Domain) -> Option<NotReady> {
-        cleanup::referring_aliases(world, object, domain)
+    fn needed_by(world: &World, object: &Self, place: &Place) -> Option<NotReady> {
+        cleanup::referring_aliases(world, object, place)
     }
 
-    async fn remove(ctx: &Ctx, draft: &Draft<Self>, domain: &Domain, server: &Groupware) -> Step<Cleanup<NotReady>> {
-        cleanup::remove(ctx, draft, domain, server).await
+    async fn remove(ctx: &Ctx, draft: &Draft<Self>, place: &Place, server: &Groupware) -> Step<Cleanup<NotReady>> {
+        cleanup::remove(ctx, draft, place, server).await
+    }
+
+    async fn switch_off(ctx: &Ctx, draft: &Draft<Self>, place: &Place, server: &Groupware) -> String {
+        cleanup::switch_off(ctx, draft, place, server).await
     }
 }
 
@@ -231,7 +241,16 @@ async fn ensure(
     domain: &Domain,
     want: &MailboxWant,
 ) -> Step<(MailboxRow, Made)> {
-    match server.server.ensure_mailbox(want).await {
+    let place = (&domain.name, &want.address);
+    let mut answer = server.server.ensure_mailbox(want).await;
+    if let Err(error) = &answer {
+        gather::look_again(ctx, server, place, &want.owner.uid, error).await;
+        if entitlement::adopts(ctx, server, &domain.object, mailbox.spec.adoption_policy, error).await? {
+            let owner = Owner { adopt: Adopt::All, ..want.owner.clone() };
+            answer = server.server.ensure_mailbox(&MailboxWant { owner, ..want.clone() }).await;
+        }
+    }
+    match answer {
         Ok((row, made)) => {
             let copy = row.clone();
             ctx.snapshots
@@ -241,7 +260,7 @@ async fn ensure(
         }
         Err(error) => {
             ctx.backend_failed(server, &error);
-            gather::look_again(ctx, server, (&domain.name, &want.address), &want.owner.uid, &error).await;
+            gather::look_again(ctx, server, place, &want.owner.uid, &error).await;
             Err(gather::refused(ctx, mailbox, &want.address, server, &error).await?.into())
         }
     }

@@ -364,6 +364,10 @@ fn secret(
         {
             SecretAction::Rotate
         }
+        // The mailbox whose password nobody could tell was lost: there is none to keep.
+        SecretSeen::Own { without_password: true, .. } if *source == Source::Generated && seen.row.is_none() => {
+            SecretAction::Rotate
+        }
         SecretSeen::Own { mark: have, .. } if have.as_deref() != Some(mark.as_str()) => SecretAction::Update,
         SecretSeen::Own { checked: true, .. } => SecretAction::Keep,
         // The version that the server has the password of: it was read or written for that.

@@ -551,6 +551,10 @@ fn a_secret_without_a_password_gets_one_only_when_it_is_wished_for() {
     let wish = json!({"metadata": {"annotations": {annotations::ROTATE_PASSWORD: "1"}}});
     let p = plan(&fixtures::mailbox(json!({}), wish), &f).unwrap();
     assert_eq!((p.secret, p.hands_over()), (SecretAction::Rotate, true));
+    // The row went meanwhile: a new mailbox needs a password.
+    f.row = None;
+    let p = plan(&m, &f).unwrap();
+    assert_eq!((p.secret, p.hands_over()), (SecretAction::Rotate, true));
 }
 
 #[test]

@@ -170,7 +170,21 @@ fn namespace(mailbox: &Mailbox) -> String {
     mailbox.namespace().unwrap_or_default()
 }
 
+/// A Secret that is missing is made again, with a new password, only for a mailbox that is still there: the garbage collector
+/// removes the Secret of one whose finalizer was taken off by force, and the word of that may come before the mailbox's own.
+async fn is_still_there(ctx: &Ctx, mailbox: &Mailbox) -> Step<()> {
+    if never_made(mailbox.status.as_ref().and_then(|s| s.ownership)) {
+        return Ok(());
+    }
+    let live = ctx.api::<Mailbox>(&namespace(mailbox)).get_opt(&mailbox.name_any()).await?;
+    match live {
+        Some(live) if live.metadata.uid == mailbox.metadata.uid => Ok(()),
+        _ => Err(NotReady::retry(Reason::Progressing, "the Mailbox is gone: its password stays as it is").into()),
+    }
+}
+
 async fn create(ctx: &Ctx, mailbox: &Mailbox, seen: &Facts, plan: &Ensure) -> Step<Written> {
+    is_still_there(ctx, mailbox).await?;
     let mut data = data(&seen.settings);
     let mut notes = notes(mailbox, seen, plan);
     let generated = plan.source == Source::Generated && plan.secret != SecretAction::CreateWithoutPassword;
@@ -281,7 +295,9 @@ async fn update(ctx: &Ctx, mailbox: &Mailbox, seen: &Facts, plan: &Ensure) -> St
     data.extend(self::data(&seen.settings).into_iter().map(|(k, v)| (k, Some(ByteString(v.into_bytes())))));
     let mut generated = false;
     let without = have.annotations().contains_key(WITHOUT_PASSWORD);
-    let lacks = !without && !have.data.iter().flatten().any(|(k, v)| k == "password" && !v.0.is_empty());
+    // A new mailbox needs one, also where that of the mailbox before could not be told.
+    let may_lack = without && seen.row.is_some();
+    let lacks = !may_lack && !have.data.iter().flatten().any(|(k, v)| k == "password" && !v.0.is_empty());
     if plan.source != Source::Generated {
         data.insert("password".into(), None);
     } else if lacks

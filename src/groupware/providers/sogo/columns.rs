@@ -28,8 +28,13 @@ pub(super) fn owner(row: &Row, column: &str) -> Option<Uid> {
 
 /// Where the owner of a row stands, or did last, from its columns `origin` and `cluster`.
 pub(super) fn origin(row: &Row) -> Option<Origin> {
-    let place: Option<&str> = row.get("origin");
-    Origin::parse(row.get("cluster"), place?)
+    origin_in(row, "origin", "cluster")
+}
+
+/// The same from columns of these names.
+pub(super) fn origin_in(row: &Row, origin: &str, cluster: &str) -> Option<Origin> {
+    let place: Option<&str> = row.get(origin);
+    Origin::parse(row.get(cluster), place?)
 }
 
 /// A tenant's `name`, or none.

@@ -7,8 +7,9 @@ use super::ownership::{hold_domain, lock_domain};
 use super::*;
 use tokio_postgres::Row;
 
+/// Columns of [`row`], without a WHERE.
 const SELECT: &str = "SELECT d.domain, d.owner, d.origin, d.cluster, d.adopted, d.tenant, d.active, x.target_domain FROM domain d \
-    LEFT JOIN alias_domain x ON x.alias_domain = d.domain AND x.active WHERE d.domain = $1";
+    LEFT JOIN alias_domain x ON x.alias_domain = d.domain AND x.active";
 
 fn row(r: &Row) -> DomainRow {
     DomainRow {
@@ -23,7 +24,13 @@ fn row(r: &Row) -> DomainRow {
 }
 
 async fn read(conn: &mut Conn, name: &DomainName) -> Result<Option<DomainRow>> {
-    Ok(conn.row(SELECT, &[&name]).await?.as_ref().map(row))
+    Ok(conn.row(&format!("{SELECT} WHERE d.domain = $1"), &[&name]).await?.as_ref().map(row))
+}
+
+/// The owned domains of a tenant.
+pub(super) async fn owned_of(conn: &mut Conn, tenant: &str) -> Result<Vec<DomainRow>> {
+    let sql = format!("{SELECT} WHERE d.tenant = $1 AND d.owner IS NOT NULL ORDER BY d.domain");
+    Ok(conn.query(&sql, &[&tenant]).await?.iter().map(row).collect())
 }
 
 impl Sogo {
@@ -80,6 +87,9 @@ impl Sogo {
 fn check(want: &DomainWant, have: Option<&DomainRow>) -> Result<Made> {
     let what = format!("domain {}", want.name);
     let Some(d) = have else { return Ok(Made::Created) };
+    if let Some(t) = d.tenant.as_ref().filter(|t| d.owner.is_none() && **t != want.tenant) {
+        return Err(exists(format!("{what} of tenant {t}"), None, None));
+    }
     let made = claim(&what, d.owner.as_ref(), d.origin.as_ref(), &want.owner)?;
     match &d.tenant {
         Some(t) if *t != want.tenant && made != Made::Unchanged => {

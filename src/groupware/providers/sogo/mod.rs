@@ -161,7 +161,7 @@ impl GroupwareServer for Sogo {
         let f = self.features(&mut conn).await?;
         tenant::by_owner(&mut conn, f, owner).await
     }
-    async fn remove_tenant(&self, owner: &Uid) -> Result<Left> {
+    async fn remove_tenant(&self, owner: &Uid) -> Result<TenantRemoval> {
         self.tenant_remove(owner).await
     }
     async fn read_domain(&self, name: &DomainName) -> Result<DomainSnapshot> {

@@ -83,7 +83,7 @@ impl Sogo {
         }
     }
 
-    pub(super) async fn tenant_remove(&self, owner: &Uid) -> Result<Left> {
+    pub(super) async fn tenant_remove(&self, owner: &Uid) -> Result<TenantRemoval> {
         let mut conn = self.connection_within_limit().await?;
         conn.begin().await?;
         let done = remove(&mut conn, owner).await;
@@ -111,7 +111,7 @@ async fn put(conn: &mut Conn, want: &TenantWant, quota: i64, there: bool) -> Res
     if let Some(made) = take_over(conn, want, quota).await? {
         return Ok(made);
     }
-    if want.owner.adopt {
+    if want.owner.adopt != Adopt::Nothing {
         // What was kept (or restored) for the same namespace and name, and for no other.
         let kept = conn
             .row(
@@ -172,25 +172,26 @@ async fn take_over(conn: &mut Conn, want: &TenantWant, quota: i64) -> Result<Opt
     Ok(Some(made))
 }
 
-async fn remove(conn: &mut Conn, owner: &Uid) -> Result<Left> {
+async fn remove(conn: &mut Conn, owner: &Uid) -> Result<TenantRemoval> {
     let Some(tenant) = conn.row("SELECT name FROM tenant WHERE owner = $1 FOR UPDATE", &[&owner]).await? else {
         return Err(BackendError::NotFound("the tenant".into()));
     };
     let name: String = tenant.get("name");
-    let below =
-        conn.row("SELECT count(owner) AS owned, count(*) AS all FROM domain WHERE tenant = $1", &[&name]).await?;
-    let (owned, all): (i64, i64) = below.map_or((0, 0), |r| (r.get("owned"), r.get("all")));
-    if owned > 0 {
-        return Err(BackendError::Conflict(format!("tenant {name} still has {owned} domains")));
+    let owned = domain::owned_of(conn, &name).await?;
+    if !owned.is_empty() {
+        return Ok(TenantRemoval::Holds(owned));
     }
+    let all = conn.row("SELECT count(*) AS all FROM domain WHERE tenant = $1", &[&name]).await?;
+    let all = all.map_or(0, |r| r.get::<_, i64>("all"));
     if all > 0 {
         // A domain that is on was left so for those of others below it.
         let used = conn.row("SELECT count(*) AS used FROM domain WHERE tenant = $1 AND active", &[&name]).await?;
         let used = used.map_or(0, |r| r.get::<_, i64>("used"));
         let sql = "UPDATE tenant SET active = active AND $2, owner = NULL WHERE name = $1";
         conn.execute(sql, &[&name, &(used > 0)]).await?;
-        return Ok(if used > 0 { Left::Used(bytes(used)) } else { Left::Kept(bytes(all)) });
+        let left = if used > 0 { Left::Used(bytes(used)) } else { Left::Kept(bytes(all)) };
+        return Ok(TenantRemoval::Left(left));
     }
     conn.execute("DELETE FROM tenant WHERE name = $1", &[&name]).await?;
-    Ok(Left::Gone)
+    Ok(TenantRemoval::Left(Left::Gone))
 }

@@ -4,9 +4,9 @@ use super::super::columns::{goto_list, stored};
 use super::super::params::Param;
 use super::super::schema::Features;
 use super::password::{NewPassword, forced};
-use super::rows::State;
+use super::rows::{OwnAlias, State};
 use crate::ownership::{claim, exists};
-use crate::{Access, Address, BackendError, DomainName, Made, MailboxWant, Result};
+use crate::{Access, Address, BackendError, DomainName, Made, MailboxWant, Origin, Result, Uid};
 use std::collections::BTreeSet;
 
 /// What must follow a change, each with all before it.
@@ -187,18 +187,39 @@ pub(crate) fn check(want: &MailboxWant, state: &State) -> Result<Made> {
             if row.removing {
                 return Err(BackendError::Conflict(format!("{what} is being removed")));
             }
+            if let Some(alias) = state.own.as_ref().filter(|alias| is_anothers(alias, want)) {
+                return Err(exists(alias_of(want, alias), alias.owner.as_ref(), None));
+            }
             Ok(made)
         }
         (None, None) => Ok(Made::Created),
         // An alias of that address: ours only when it is the leftover of a mailbox.
         (None, Some(alias)) => {
-            let what = format!("alias {}", want.address);
+            let what = alias_of(want, alias);
             claim(&what, alias.owner.as_ref(), None, &want.owner)?;
             match goto_list(&alias.goto).contains(&want.address) {
                 true => Ok(Made::Created),
                 false => Err(exists(what, alias.owner.as_ref(), None)),
             }
         }
+    }
+}
+
+/// Whether the alias row under the mailbox' address is owned by neither the mailbox nor the one that it replaces: a mailbox
+/// is not made or adopted in part.
+fn is_anothers(alias: &OwnAlias, want: &MailboxWant) -> bool {
+    let ours = |owner: &Uid| *owner == want.owner.uid || want.owner.replaces.as_ref() == Some(owner);
+    alias.owner.as_ref().is_some_and(|owner| !ours(owner))
+}
+
+/// What the alias row under the mailbox' address is called in an error. Where its object stood is told to nobody of another
+/// namespace (I11).
+fn alias_of(want: &MailboxWant, alias: &OwnAlias) -> String {
+    let own = &want.owner.origin;
+    let near = |o: &&Origin| (&o.cluster, &o.namespace) == (&own.cluster, &own.namespace);
+    match alias.origin.as_ref().filter(near).filter(|_| alias.owner.is_some()) {
+        Some(origin) => format!("alias {} of MailAlias {}", want.address, origin.name),
+        None => format!("alias {}", want.address),
     }
 }
 
@@ -214,14 +235,13 @@ fn own_goto(want: &MailboxWant) -> String {
 #[cfg(test)]
 mod tests {
     use super::super::super::schema::Catalog;
-    use super::super::rows::OwnAlias;
     use super::*;
-    use crate::{Holders, MailboxRow, MailboxSettings, Origin, Owner, PasswordWant, TenantId, Uid};
+    use crate::{Adopt, Holders, MailboxRow, MailboxSettings, Origin, Owner, PasswordWant, TenantId, Uid};
     use mailtenant_backend::SecretText;
 
     fn want() -> MailboxWant {
         MailboxWant {
-            owner: Owner { uid: Uid::new("uid-1"), adopt: false, origin: Origin::default(), replaces: None },
+            owner: Owner { uid: Uid::new("uid-1"), adopt: Adopt::Nothing, origin: Origin::default(), replaces: None },
             tenant: TenantId::new("acme"),
             holders: Holders::default(),
             address: Address::from_server("a@x.test"),
@@ -264,6 +284,7 @@ mod tests {
             home: None,
             own: Some(OwnAlias {
                 owner: Some(want.owner.uid.clone()),
+                origin: None,
                 goto: own_goto(want),
                 active: want.settings.receive,
             }),
@@ -312,5 +333,48 @@ mod tests {
         );
         assert_eq!(line(&want, &as_wanted(&want), Made::Adopted, &none), "owner adopted |  | Flush");
         assert_eq!(line(&want, &as_wanted(&want), Made::Unchanged, &new), format!("{password} |  | Kick"));
+    }
+
+    /// Of a mailbox that is nobody's, or ours already, the alias row under its address must not be another's: it would be
+    /// ours in part.
+    #[test]
+    fn the_own_alias_of_another_is_named() {
+        let want = MailboxWant {
+            owner: Owner {
+                uid: Uid::new("me"),
+                adopt: Adopt::All,
+                origin: Origin::parse(Some("c"), "t/alice").unwrap(),
+                replaces: Some(Uid::new("old")),
+            },
+            ..want()
+        };
+        let at = |cluster, place| Origin::parse(Some(cluster), place);
+        let (plain, named) = ("alias a@x.test", "alias a@x.test of MailAlias info");
+        for (row, alias, origin, refused) in [
+            (None, None, None, None),
+            (None, Some("me"), None, None),
+            (Some("old"), Some("old"), None, None),
+            (None, Some("other"), None, Some(plain)),
+            (None, Some("other"), at("c", "t/info"), Some(named)),
+            (Some("me"), Some("other"), at("c", "t/info"), Some(named)),
+            // What stands in another namespace, or in another cluster, is not shown.
+            (None, Some("other"), at("c", "u/info"), Some(plain)),
+            (None, Some("other"), at("d", "t/info"), Some(plain)),
+        ] {
+            let mut state = as_wanted(&want);
+            state.row = state.row.map(|r| MailboxRow { owner: row.map(Uid::new), origin: at("c", "t/alice"), ..r });
+            state.own = state.own.map(|own| OwnAlias { owner: alias.map(Uid::new), origin, ..own });
+            let said = match check(&want, &state) {
+                Err(BackendError::Exists { what, owner, origin: None, .. }) => {
+                    assert_eq!(owner.as_deref(), alias);
+                    Some(what)
+                }
+                other => {
+                    assert!(other.is_ok(), "{row:?} {alias:?}: {other:?}");
+                    None
+                }
+            };
+            assert_eq!(said.as_deref(), refused, "{row:?} {alias:?}");
+        }
     }
 }

@@ -3,7 +3,7 @@
 use super::super::columns::{self, bytes, goto_list};
 use super::super::db::Conn;
 use super::super::schema::Features;
-use crate::{Access, Address, BackendError, DomainName, MailboxRow, MailboxSettings, Result, TenantId, Uid};
+use crate::{Access, Address, BackendError, DomainName, MailboxRow, MailboxSettings, Origin, Result, TenantId, Uid};
 use tokio_postgres::Row;
 
 fn columns(f: Features) -> String {
@@ -100,6 +100,8 @@ pub(crate) struct State {
 /// The alias row under the mailbox' address.
 pub(crate) struct OwnAlias {
     pub(crate) owner: Option<Uid>,
+    /// Where the alias stood that was made with this address; none of a mailbox' own row.
+    pub(crate) origin: Option<Origin>,
     pub(crate) goto: String,
     pub(crate) active: bool,
 }
@@ -107,7 +109,7 @@ pub(crate) struct OwnAlias {
 pub(crate) async fn read(conn: &mut Conn, f: Features, address: &Address, domain: &DomainName) -> Result<State> {
     let sql = format!(
         "SELECT {}, d.domain, d.tenant, m.password, m.password_applied, m.home_path, \
-         s.owner AS own_owner, s.active AS own_active \
+         s.owner AS own_owner, s.origin AS own_origin, s.cluster AS own_cluster, s.active AS own_active \
          FROM (SELECT $1::text AS address, $2::text AS domain) w LEFT JOIN domain d ON d.domain = w.domain \
          LEFT JOIN mailbox m ON m.username = w.address LEFT JOIN quota2 q ON q.username = m.username \
          LEFT JOIN alias s ON s.address = w.address",
@@ -127,6 +129,7 @@ pub(crate) async fn read(conn: &mut Conn, f: Features, address: &Address, domain
         home: r.get("home_path"),
         own: r.get::<_, Option<String>>("goto").map(|goto| OwnAlias {
             owner: columns::owner(&r, "own_owner"),
+            origin: columns::origin_in(&r, "own_origin", "own_cluster"),
             goto,
             active: r.get("own_active"),
         }),

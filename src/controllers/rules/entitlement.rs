@@ -1,0 +1,172 @@
+//! Who may take over what nobody owns (I3). At a server that served mail before mailtenant came, a domain and its mailboxes
+//! belong to somebody whom no object names: `adoptionPolicy: IfUnowned` is the word of whoever came first, and would give
+//! them somebody's mail with a password of their choice. So more is asked for: the platform has named the namespace in the
+//! zone itself, or somebody who may write the zone has put the TXT record there that is made for this MailDomain.
+//!
+//! What an object of the same namespace had and let go is its tenant's own, and needs none of this: a server gives it back
+//! to [`Adopt::Kept`](mailtenant_groupware::Adopt). So this is asked only where a server said that there is more.
+
+use super::zones;
+use crate::connections::Groupware;
+use crate::ctx::{Ctx, Step};
+use crate::not_ready::NotReady;
+use crate::state::derived::a_label;
+use kube::ResourceExt;
+use mailtenant_api::dns_backend::Zone;
+use mailtenant_api::{AdoptionPolicy, AllowedFrom, MailDomain, Reason, uid};
+use mailtenant_dns::{RecordType, RrSet};
+use mailtenant_groupware::BackendError;
+use mailtenant_mail::records;
+use mailtenant_runtime::store::NamespacedName;
+
+/// Whether a zone is for the namespaces that it names, and not for whoever comes first. That it allows the one who asks has
+/// been seen.
+fn is_named(zone: &Zone) -> bool {
+    zone.allowed_namespaces.as_ref().is_some_and(|a| a.from != AllowedFrom::All)
+}
+
+/// Whether what `error` speaks of may be taken over by an object of a MailDomain, or by itself. False: it is not asked for,
+/// or nobody gets it. An error: it could be, by whoever is entitled.
+pub async fn adopts(
+    ctx: &Ctx,
+    server: &Groupware,
+    domain: &MailDomain,
+    policy: AdoptionPolicy,
+    error: &BackendError,
+) -> Step<bool> {
+    let BackendError::Exists { what, adoptable: true, .. } = error else { return Ok(false) };
+    if policy == AdoptionPolicy::Never {
+        return Ok(false);
+    }
+    let (name, backend) = (a_label(domain), zones::managed_by(domain)?);
+    let namespace = domain.namespace().unwrap_or_default();
+    let zone = {
+        let world = ctx.world();
+        let dns = world.dns.get(&NamespacedName::new("", backend)).ok_or_else(|| zones::not_there(backend))?;
+        zones::allowed(&world.namespace_labels(&namespace), &dns, &namespace, &name)?.clone()
+    };
+    if is_named(&zone) {
+        return Ok(true);
+    }
+    let value = records::adoption_value(&uid(domain), &name);
+    if zones::all_show(&proof(ctx, backend, &name).await?, &value) {
+        return Ok(true);
+    }
+    let place = Place { server: &server.label(), namespace: &namespace, name: &name, zone: &zone.name, backend };
+    Err(not_entitled(&place, what, &value).into())
+}
+
+/// The sets of the record that proves a name, as the authoritative servers have them now.
+async fn proof(ctx: &Ctx, backend: &str, name: &str) -> Step<Vec<RrSet>> {
+    let dns = ctx.dns(backend).await?;
+    let record = records::challenge_name(name);
+    let look = dns.resolver.lookup(&record, RecordType::TXT);
+    let seen = ctx.lookups.once((backend, &record), look).await;
+    Ok(seen.map_err(|e| NotReady::backend(&dns.label(), &zones::no_answer(&record, e)))?)
+}
+
+/// Where something is that is not taken over.
+struct Place<'a> {
+    /// The groupware server, for messages.
+    server: &'a str,
+    namespace: &'a str,
+    name: &'a str,
+    zone: &'a str,
+    /// The DNSBackend that has the zone.
+    backend: &'a str,
+}
+
+fn not_entitled(place: &Place<'_>, what: &str, value: &str) -> NotReady {
+    let Place { server, namespace, name, zone, backend } = place;
+    let record = records::challenge_name(name);
+    let text = format!(
+        "{server}: {what} was there before and belongs to nobody we know. It is for whoever the name {name} belongs to: add \
+         the TXT record {record} with the value \"{value}\", or ask the platform team to name namespace {namespace} in \
+         allowedNamespaces of zone {zone} of DNSBackend {backend}"
+    );
+    NotReady::retry(Reason::NotEntitled, text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixtures;
+    use mailtenant_runtime::dispatch::Next;
+    use serde_json::{Value, json};
+    use std::collections::BTreeMap;
+
+    #[test]
+    fn only_a_zone_that_names_the_namespace_entitles() {
+        let all = json!({"from": "All"});
+        let names = |names: &[&str]| json!({"from": "Names", "names": names});
+        let labelled = json!({"from": "Selector", "selector": {"matchLabels": {"team": "acme"}}});
+        let (acme, sub) = ("acme.test", "sub.acme.test");
+        // Who may use the backend, its zones with whom they are for; the name, and whether it is named: none: not allowed.
+        let table: &[(&Value, &[(&str, Value)], &str, Option<bool>, &str)] = &[
+            (&all, &[(acme, Value::Null)], acme, Some(false), "an open zone"),
+            (&all, &[(acme, all.clone())], acme, Some(false), "open by its own word"),
+            (&names(&["t"]), &[(acme, Value::Null)], acme, Some(false), "the backend names it, for all of its zones"),
+            (&all, &[(acme, names(&["t", "u"]))], acme, Some(true), "named"),
+            (&all, &[(acme, names(&["t"]))], sub, Some(true), "a name below"),
+            (&all, &[(acme, labelled.clone())], acme, Some(true), "chosen by its labels"),
+            (&all, &[(acme, names(&["u"]))], acme, None, "for another one"),
+            (&names(&["u"]), &[(acme, names(&["t"]))], acme, None, "the backend is for others"),
+            (&all, &[(acme, names(&["t"])), (sub, Value::Null)], sub, Some(false), "the most specific zone decides"),
+            (
+                &all,
+                &[(acme, Value::Null), (sub, names(&["t"]))],
+                sub,
+                Some(true),
+                "also where it is the one that names",
+            ),
+            (&all, &[("other.test", names(&["t"]))], acme, None, "in no zone"),
+        ];
+        let labels = BTreeMap::from([("team".to_owned(), "acme".to_owned())]);
+        for (backend, zones, name, want, why) in table {
+            let zone = |(name, allowed): &(&str, Value)| match allowed {
+                Value::Null => json!({"name": name}),
+                allowed => json!({"name": name, "allowedNamespaces": allowed}),
+            };
+            let zones: Vec<Value> = zones.iter().map(zone).collect();
+            let dns = fixtures::dns_backend(json!({"allowedNamespaces": backend, "zones": zones}));
+            let named = zones::allowed(&labels, &dns, "t", name).ok().map(is_named);
+            assert_eq!(named, *want, "{why}");
+        }
+    }
+
+    #[test]
+    fn every_server_must_show_the_record_of_this_very_domain() {
+        let (ours, theirs) = (records::adoption_value("uid-d", "acme.test"), "token=x".to_owned());
+        let published = records::challenge_value("uid-d", "acme.test");
+        let set = |values: &[&String]| RrSet {
+            name: "_mailtenant-challenge.acme.test".into(),
+            rtype: RecordType::TXT,
+            ttl: 60,
+            values: values.iter().map(|v| (*v).clone()).collect(),
+        };
+        for (seen, shown, why) in [
+            (vec![], false, "nobody answers"),
+            (vec![set(&[&theirs])], false, "the token of another one"),
+            (vec![set(&[&published])], false, "what the operator publishes itself"),
+            (vec![set(&[&ours]), set(&[])], false, "one of two is behind"),
+            (vec![set(&[&theirs, &ours]), set(&[&ours])], true, "beside others"),
+        ] {
+            assert_eq!(zones::all_show(&seen, &ours), shown, "{why}");
+        }
+    }
+
+    #[test]
+    fn a_refusal_names_the_record_and_the_zone() {
+        let place =
+            Place { server: "GroupwareBackend b", namespace: "t", name: "acme.test", zone: "test", backend: "n" };
+        let refused = not_entitled(&place, "mailbox a@acme.test", "token=x expiry=never");
+        assert_eq!((refused.reason, refused.stalled, refused.next), (Reason::NotEntitled, false, Next::Retry));
+        for word in [
+            "mailbox a@acme.test",
+            "_mailtenant-challenge.acme.test with the value \"token=x expiry=never\"",
+            "namespace t in allowedNamespaces of zone test of DNSBackend n",
+        ] {
+            assert!(refused.message.contains(word), "{}", refused.message);
+        }
+    }
+}

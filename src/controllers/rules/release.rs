@@ -1,0 +1,172 @@
+//! What becomes of rows whose object no longer exists when what they are below is deleted. They could never go, and would hold
+//! it up for ever: they are kept as under `deletionPolicy: Retain`, switched off and owned by nobody, since nobody said that
+//! their mail may be destroyed.
+
+use super::undeclared::{self, dead, is_gone, listed};
+use crate::connections::Groupware;
+use crate::ctx::{Ctx, Step};
+use crate::not_ready::NotReady;
+use crate::pass::deletion;
+use crate::state::kind::Kind;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use mailtenant_api::{MailDomain, Reason};
+use mailtenant_groupware::{Address, BackendError, DomainName, DomainRow, Removal};
+use mailtenant_runtime::dispatch::Next;
+use mailtenant_runtime::store::NamespacedName;
+use std::collections::BTreeSet;
+
+fn failed(server: &Groupware, error: &BackendError) -> NotReady {
+    deletion::with_way_out(NotReady::backend(&server.label(), error))
+}
+
+/// Keeps what is left in a domain. A live list must have said that no Mailbox and no MailAlias of it is there. `kept` gets the
+/// addresses, also if it does not come to its end.
+pub async fn release(ctx: &Ctx, server: &Groupware, domain: &DomainName, kept: &mut Vec<String>) -> Step<()> {
+    let rows = server.server.read_domain(domain).await.map_err(|e| failed(server, &e))?;
+    let unknown = undeclared::unknown_to(&ctx.world(), &rows);
+    let before = kept.len();
+    // Aliases first, as in every deletion (I1).
+    let done = async {
+        for row in unknown {
+            if !is_gone(ctx, &row).await? {
+                continue;
+            }
+            if row.kind == Kind::Mailbox {
+                aliases_first(ctx, server, &row.address, kept).await?;
+            }
+            let done = match row.kind {
+                Kind::Mailbox => server.server.release_mailbox(&row.owner, &row.address).await,
+                _ => server.server.remove_alias(&row.owner, &row.address, Removal::Keep).await,
+            };
+            if once(done).map_err(|e| failed(server, &e))? {
+                kept.push(row.address.into());
+            }
+        }
+        Ok(())
+    }
+    .await;
+    if kept.len() > before {
+        ctx.snapshots.stale(&server.uid, domain).await;
+    }
+    done
+}
+
+/// Aliases of other domains too: a mailbox leaves after all that deliver to it.
+async fn aliases_first(ctx: &Ctx, server: &Groupware, mailbox: &Address, kept: &mut Vec<String>) -> Step<()> {
+    let mut aliases = server.server.aliases_to(mailbox).await.map_err(|e| failed(server, &e))?;
+    if aliases.is_empty() {
+        return Ok(());
+    }
+    let released = release_aliases(ctx, server, &aliases).await?;
+    aliases.retain(|a| !released.contains(a));
+    kept.extend(released.into_iter().map(String::from));
+    if aliases.is_empty() {
+        return Ok(());
+    }
+    let not_ready = deletion::blocked(Reason::ReferencedByAlias, "at the backend, the alias", &aliases);
+    Err(NotReady { next: Next::Retry, ..not_ready }.into())
+}
+
+/// The same of aliases that deliver to a mailbox that goes: those of objects that exist stay, and the mailbox waits for them.
+pub async fn release_aliases(ctx: &Ctx, server: &Groupware, aliases: &[Address]) -> Step<Vec<Address>> {
+    let domains: BTreeSet<&str> = aliases.iter().map(Address::domain).collect();
+    let mut released = vec![];
+    for domain in domains.into_iter().map(DomainName::from_server) {
+        let rows = server.server.read_domain(&domain).await.map_err(|e| failed(server, &e))?;
+        let unknown = undeclared::unknown_to(&ctx.world(), &rows);
+        for row in unknown.into_iter().filter(|r| r.kind == Kind::MailAlias && aliases.contains(&r.address)) {
+            if is_gone(ctx, &row).await? {
+                once(server.server.remove_alias(&row.owner, &row.address, Removal::Keep).await)
+                    .map_err(|e| failed(server, &e))?;
+                released.push(row.address);
+            }
+        }
+        ctx.snapshots.stale(&server.uid, &domain).await;
+    }
+    Ok(released)
+}
+
+/// Keeps the domains of a tenant whose MailDomain no longer exists, with what of that kind is in them. A live list must have
+/// said that no MailDomain of the instance is there. Mailboxes and aliases of objects that exist are waited for: they find
+/// their way out by themselves (`pass/lost_domain.rs`).
+pub async fn release_domains(
+    ctx: &Ctx,
+    server: &Groupware,
+    (namespace, domains): (&str, &[DomainRow]),
+    kept: &mut Vec<String>,
+) -> Step<()> {
+    for domain in domains {
+        let owner = dead::<MailDomain>(ctx, domain.owner.as_ref(), domain.origin.as_ref()).await?;
+        let Some(owner) = owner else { continue };
+        release(ctx, server, &domain.name, kept).await?;
+        match server.server.remove_domain(&owner, &domain.name, Removal::Keep).await {
+            Ok(_) => kept.push(domain.name.clone().into()),
+            Err(BackendError::NotFound(_)) => {}
+            Err(error @ BackendError::Conflict(_)) => {
+                return Err(held_by(ctx, server, (namespace, &domain.name), &error).await?.into());
+            }
+            Err(error) => {
+                ctx.backend_failed(server, &error);
+                return Err(failed(server, &error).into());
+            }
+        }
+        ctx.snapshots.forget(&server.uid, &domain.name);
+    }
+    Ok(())
+}
+
+/// Whom a domain without a MailDomain waits for, if it can be told.
+async fn held_by(
+    ctx: &Ctx,
+    server: &Groupware,
+    (namespace, domain): (&str, &DomainName),
+    error: &BackendError,
+) -> Step<NotReady> {
+    let rows = server.server.read_domain(domain).await.map_err(|e| failed(server, &e))?;
+    let aliases = rows.aliases.values().filter_map(|r| r.owner.as_deref());
+    let owners: BTreeSet<&str> = aliases.chain(rows.mailboxes.values().filter_map(|r| r.owner.as_deref())).collect();
+    let owns = |key: &NamespacedName, meta: &ObjectMeta| {
+        key.namespace == namespace && meta.uid.as_deref().is_some_and(|uid| owners.contains(uid))
+    };
+    let world = ctx.world();
+    let aliases = world.aliases.iter().filter(|(key, a)| owns(key, &a.metadata)).map(|(key, _)| &key.name);
+    let aliases: Vec<&String> = aliases.collect();
+    let mailboxes = world.mailboxes.iter().filter(|(key, m)| owns(key, &m.metadata)).map(|(key, _)| &key.name);
+    let mailboxes: Vec<&String> = mailboxes.collect();
+    let (reason, what, names) = match (aliases.is_empty(), mailboxes.is_empty()) {
+        (false, _) => (Reason::HasAliases, "MailAlias", aliases),
+        (true, false) => (Reason::HasMailboxes, "Mailbox", mailboxes),
+        (true, true) => return Ok(failed(server, error)),
+    };
+    // Nobody wakes an instance for what is in no MailDomain.
+    Ok(NotReady { next: Next::Retry, ..deletion::blocked(reason, what, &names) })
+}
+
+/// Whether this call did it: whoever came first has done it otherwise.
+fn once(done: Result<(), BackendError>) -> Result<bool, BackendError> {
+    match done {
+        Ok(()) => Ok(true),
+        Err(BackendError::NotFound(_)) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// What was kept, for the Event: up to five names, and how many more.
+pub fn words(kept: &[impl AsRef<str>]) -> String {
+    format!(
+        "{}: their objects no longer exist, so they are switched off and stay at the backend with their mail",
+        listed(kept, kept.len())
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_names_five() {
+        let all: Vec<String> = (0..7).map(|n| format!("m{n}@acme.test")).collect();
+        let text = words(&all);
+        assert!(text.contains("m4@acme.test and 2 more: ") && !text.contains("m5@"), "{text}");
+    }
+}
