@@ -607,7 +607,11 @@ fn gone(d: &Declared) -> Result<(), String> {
     let kept = |p: &Declared| deleting(p.object) && annotation(p.object, "orphan") != "true" && blocked(p);
     let above = d.key.res != "maildomains" && d.domain().is_some_and(|p| kept(&p));
     // An MX that a MailDomain of that name left behind by force is nobody's: a person has to change it.
-    let mx_left = d.domain().is_some_and(|p| left_by_force(w, &p.name()));
+    // And so is one that was put there after the backup that etcd was restored from.
+    let own = (d.key.res == "maildomains").then(|| d.name());
+    let name = d.domain().map(|p| p.name()).or(own);
+    let mx_left = d.domain().is_some_and(|p| left_by_force(w, &p.name()))
+        || name.is_some_and(|name| w.notes.left_behind.contains(&name));
     let late = w.notes.clock_ahead || mx_left;
     if blockers.is_empty() && !(paused || late || above || ((unreachable || held) && !orphan)) {
         return Err(format!(
