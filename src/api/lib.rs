@@ -19,6 +19,7 @@ pub mod mail_domain_claim;
 pub mod mail_instance;
 pub mod mailbox;
 pub mod object;
+pub mod people;
 pub mod quantity;
 pub mod rbac;
 mod rules;

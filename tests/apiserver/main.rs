@@ -2,12 +2,16 @@
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test may fail, and runs on the real clock")]
 
 mod admission;
+mod charts;
 #[path = "../common/cluster.rs"]
 mod cluster;
 mod harness;
+mod install;
 mod manifests;
+mod people;
 mod samples;
 mod shape;
+mod tools;
 
 use http::Request;
 use kube::{Client, Error};
