@@ -228,6 +228,33 @@ async fn without_the_key_of_their_dns_domains_go_orphaned_or_when_it_is_back() {
     dns_away(&w, "SecretNotFound", lose, bring_back).await;
 }
 
+/// The API of the DNS server answers, and the servers that resolvers ask do not: whether MX has left is not known. Given up,
+/// the domain takes all of its records with it.
+#[tokio::test]
+async fn where_nobody_shows_whether_mx_has_left_domains_go_orphaned_and_leave_no_record() {
+    let w = World::new("silent").await;
+    let (_, mut backend) = own_dns(&w).await;
+    let resolvers = backend["spec"]["resolvers"].clone();
+    let pair = Pair::new(&w, crate::harness::world::GROUPWARE).await;
+    backend["spec"]["resolvers"] = json!(["127.0.0.1:1"]);
+    w.k.apply(backend.clone()).await;
+    pair.delete_all().await;
+    for name in ["main1", "main2"] {
+        w.k.blocked("MailDomain", name, "BackendUnreachable", &[WAY_OUT], secs(90)).await;
+    }
+    w.k.annotate("MailDomain", "main1", "mailtenant.dev/orphan", "true").await;
+    for (kind, name) in PARTS[0] {
+        w.k.gone(kind, name, secs(60)).await;
+    }
+    w.k.event("MailDomain", "main1", "Orphaned", &["were withdrawn"], secs(30)).await;
+    pair.left_nothing(0).await;
+    pair.stand(&PARTS[1]).await;
+
+    backend["spec"]["resolvers"] = if resolvers.is_null() { json!([]) } else { resolvers };
+    w.k.apply(backend).await;
+    pair.left_nothing(1).await;
+}
+
 #[tokio::test]
 async fn backends_in_use_go_when_they_are_orphaned_and_take_nobody_along() {
     let w = World::new("forsaken").await;

@@ -213,7 +213,8 @@ fn held_by_mass_loss(d: &Declared) -> bool {
     let mine = |m: &Declared| m.instance().is_some_and(|x| x.key == i.key);
     let missing = Declared::all(d.world, "mailboxes").filter(mine).filter(absent).count() as u64;
     let word = annotation(i.object, "accept-mass-loss");
-    let spent = word.is_empty() || word == text(i.object, "/status/acceptedMassLoss");
+    // Nor is it taken while the server cannot be asked.
+    let spent = word.is_empty() || word == text(i.object, "/status/acceptedMassLoss") || !reachable(d);
     (emptied || missing >= minimum) && spent && text(i.object, "/status/massLoss") != "Accepted"
 }
 

@@ -21,6 +21,7 @@ use crate::rules::{entitlement, mass_loss};
 use crate::state::derived::{owner, owner_uid};
 use crate::state::kind::ObjectId;
 use crate::state::parents::{self, Domain, Place};
+use crate::state::snapshots::Since;
 use crate::state::world::World;
 use kube::Api;
 use mailtenant_api::*;
@@ -137,6 +138,13 @@ async fn steps(ctx: &Ctx, id: &ObjectId, mailbox: &Mailbox) -> Step<Done> {
     match &plan.row {
         RowPlan::Lost { .. } => {
             mass_loss::allow(ctx, &server, &seen.domain.instance).await?;
+            // That may have read the rows anew: of a mailbox that came back the password must not change.
+            let back = |rows: &DomainSnapshot| rows.mailboxes.contains_key(&seen.address);
+            let back = ctx.rows(&server, &seen.domain.key, &seen.domain.name, Since::Ever, back).await;
+            if back.map_err(|e| NotReady::backend(&server.label(), &e))? {
+                let text = format!("{} is at the backend again: it is looked at anew", seen.address);
+                return Err(NotReady::retry(Reason::Progressing, text).into());
+            }
             status::recreated_event(ctx, mailbox, &seen.address);
         }
         RowPlan::New => mass_loss::not_held(&seen.domain.instance)?,
