@@ -70,6 +70,10 @@ fn declare(w: &World, rng: &mut Rng) -> Tenant {
     Tenant { zones, objects }
 }
 
+/// On the same platform another test breaks every request to Kubernetes in turn (`faults::kube`): a pass that failed often is
+/// tried again after up to 6 minutes.
+const PATIENCE: std::time::Duration = secs(480);
+
 async fn take_down(w: &World, tenant: &Tenant, way: Way, rng: &mut Rng) {
     let mut all: Vec<_> = tenant.objects.iter().map(name_of).collect();
     match way {
@@ -79,7 +83,7 @@ async fn take_down(w: &World, tenant: &Tenant, way: Way, rng: &mut Rng) {
                     w.k.delete(kind, name).await;
                 }
                 for (_, name) in all.iter().filter(|(k, _)| k == kind) {
-                    w.k.gone(kind, name, secs(240)).await;
+                    w.k.gone(kind, name, PATIENCE).await;
                 }
             }
         }
@@ -184,7 +188,7 @@ async fn scenario(seed: u64) {
     }
     if patient {
         for (kind, name) in tenant.objects.iter().map(name_of) {
-            w.k.ready(kind, name, secs(240)).await;
+            w.k.ready(kind, name, PATIENCE).await;
         }
     } else {
         tokio::time::sleep(std::time::Duration::from_millis(rng.u64(0..4000))).await;
@@ -199,9 +203,9 @@ async fn scenario(seed: u64) {
     };
     tokio::join!(take_down(&w, &tenant, way, &mut rng), kill);
     if matches!(way, Way::Namespace) {
-        w.k.gone("Namespace", &w.ns, secs(300)).await;
+        w.k.gone("Namespace", &w.ns, PATIENCE).await;
     } else {
-        w.empty(secs(300)).await;
+        w.empty(PATIENCE).await;
     }
 
     let pattern = format!("%{}%", w.ns);

@@ -221,7 +221,7 @@ fn held_by_mass_loss(d: &Declared) -> bool {
 /// What is said of a row that nobody owns to whoever asks for it and is not entitled.
 fn not_entitled(d: &Declared) -> Option<&'static str> {
     let asks = text(d.object, "/spec/adoptionPolicy") == "IfUnowned";
-    (asks && !crate::legacy::entitled(d.world, d.key, d.object, None)).then_some("NotEntitled")
+    (asks && !crate::legacy::entitled_now(d.world, d.key, d.object)).then_some("NotEntitled")
 }
 
 /// Reasons that would be right for an object that is not Ready. None: it must be Ready.

@@ -97,15 +97,28 @@ pub fn entitled(w: &World, key: &Key, object: &Value, origin: Option<&Origin>) -
     names(w, &name, &key.ns) || proven(w, domain.key, &name)
 }
 
+/// The same as things are now, and not by what was seen before: a zone of before, or the record of a MailDomain that went.
+pub fn entitled_now(w: &World, key: &Key, object: &Value) -> bool {
+    let Some(domain) = (Declared { world: w, key, object }).domain() else { return false };
+    let name = domain.name();
+    let named = w.of("dnsbackends").any(|(_, backend)| zone_names(backend, &name, &key.ns));
+    let record = (challenge_name(&name), RecordType::TXT);
+    let value = adoption_value(uid(domain.object), &name);
+    named || w.dns.values().filter_map(|s| s.foreign.get(&record)).any(|set| set.values.contains(&value))
+}
+
+fn zone_names(backend: &Value, name: &str, ns: &str) -> bool {
+    let zones = backend["spec"]["zones"].as_array().into_iter().flatten();
+    let within = |z: &&Value| name == text(z, "/name") || name.ends_with(&format!(".{}", text(z, "/name")));
+    let zone = zones.filter(within).max_by_key(|z| text(z, "/name").len());
+    let names = zone.and_then(|z| z["allowedNamespaces"]["names"].as_array());
+    names.is_some_and(|all| all.iter().any(|n| n == ns))
+}
+
 /// Whether a zone names a namespace, or did: a pass that goes on with what it has seen is none too late.
 fn names(w: &World, name: &str, ns: &str) -> bool {
-    let backends = w.api.log.iter().filter(|c| c.key.res == "dnsbackends").filter_map(|c| c.new.as_ref());
-    backends.filter_map(|b| b["spec"]["zones"].as_array()).any(|zones| {
-        let within = |z: &&Value| name == text(z, "/name") || name.ends_with(&format!(".{}", text(z, "/name")));
-        let zone = zones.iter().filter(within).max_by_key(|z| text(z, "/name").len());
-        let names = zone.and_then(|z| z["allowedNamespaces"]["names"].as_array());
-        names.is_some_and(|all| all.iter().any(|n| n == ns))
-    })
+    let mut backends = w.api.log.iter().filter(|c| c.key.res == "dnsbackends").filter_map(|c| c.new.as_ref());
+    backends.any(|backend| zone_names(backend, name, ns))
 }
 
 /// Whether somebody put the record into the DNS that is made for a MailDomain of this place.
