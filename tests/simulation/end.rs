@@ -602,8 +602,11 @@ fn gone(d: &Declared) -> Result<(), String> {
     let orphan = annotation(d.object, "orphan") == "true";
     let dns = d.key.res == "maildomains" && !causes_of_dns(d).is_empty();
     let unreachable = (!reachable(d) && !is_found(d)) || dns;
-    // While much is missing at the backend nothing that is not there is taken for deleted.
-    let held = held_by_mass_loss(d);
+    // While much is missing at the backend nothing that is not there is taken for deleted. Nor while somebody else has written
+    // so into the status: an instance that is being deleted does not count any more.
+    let forged =
+        |i: &Declared| w.notes.was_forged.contains(uid(i.object)) && text(i.object, "/status/massLoss") == "Held";
+    let held = held_by_mass_loss(d) || d.instance().is_some_and(|i| forged(&i));
     // Who is told to go without a backend goes without it, and waits for all else: for its domain too, while MX leads here.
     let kept = |p: &Declared| deleting(p.object) && annotation(p.object, "orphan") != "true" && blocked(p);
     let above = d.key.res != "maildomains" && d.domain().is_some_and(|p| kept(&p));
