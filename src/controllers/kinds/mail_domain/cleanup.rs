@@ -254,8 +254,9 @@ async fn take_back(ctx: &Ctx, p: &Progress) -> Step<bool> {
 /// be changed by somebody else first: mail comes here as long.
 pub async fn withdraw_mx(ctx: &Ctx, p: &mut Progress, above: &Above) -> Step<()> {
     if p.status.draining_until.as_ref().is_some_and(|until| !deletion::may_be_the_end(&p.object, until)) {
-        // Nobody knows when it began: it begins now.
-        p.status.draining_until = Some(p.mx_is_cached_until(ctx.latest_now()));
+        // Nobody knows when it began: it begins now, or when no server shows our MX any more.
+        let ours = p.journal().iter().any(merge::is_our_mx);
+        p.status.draining_until = (!ours).then(|| p.mx_is_cached_until(ctx.latest_now()));
         p.write(ctx).await?;
     }
     // The plan of the withdrawal forgets all entries of MX.
