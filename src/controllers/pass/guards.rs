@@ -14,7 +14,7 @@ use crate::not_ready::NotReady;
 use crate::rules::{backend_ready, loss};
 use crate::state::blocked::Side;
 use crate::state::parents;
-use mailtenant_api::{Reason, is_deleting, paused, uid};
+use mailtenant_api::{is_deleting, paused, uid};
 use mailtenant_runtime::dispatch::Next;
 use mailtenant_runtime::finalizer::Cleanup;
 use mailtenant_runtime::store::NamespacedName;
@@ -29,7 +29,10 @@ pub enum Guard {
     NothingMade,
     /// The annotation `paused`, on the instance.
     PausedAbove,
-    /// MX leaves before anything is waited for; not while a mass loss is held.
+    /// A mass loss is held, and MX leads here: it is not taken out for a server that may be the wrong one. Those below wait for
+    /// MX, so it is said before they are named.
+    LossBeforeMx,
+    /// MX leaves before anything is waited for.
     WithdrawFirst,
     /// Children, by a live list, and whoever refers to the object.
     NeededBy,
@@ -45,10 +48,11 @@ pub enum Guard {
 }
 
 /// The order in which the guards are asked.
-pub const ORDER: [Guard; 10] = [
+pub const ORDER: [Guard; 11] = [
     Guard::Paused,
     Guard::NothingMade,
     Guard::PausedAbove,
+    Guard::LossBeforeMx,
     Guard::WithdrawFirst,
     Guard::NeededBy,
     Guard::Observed,
@@ -65,6 +69,7 @@ fn side(guard: Guard) -> Side {
         Guard::Paused
         | Guard::NothingMade
         | Guard::PausedAbove
+        | Guard::LossBeforeMx
         | Guard::NeededBy
         | Guard::Observed
         | Guard::MassLoss
@@ -136,15 +141,12 @@ impl<K: Lifecycle> Ask for Guards<'_, '_, K> {
             Guard::Paused => wait((tenant && paused(object.as_ref())).then(parents::paused_itself)),
             Guard::NothingMade => K::nothing_made(ctx, draft).await,
             Guard::PausedAbove => wait(above.instance().and_then(|i| parents::paused_by(&i.object))),
-            // Nothing is taken out of the DNS for a server that may be the wrong one, unless a person gave that up. Those
-            // below wait for MX, so it is said here what it waits for.
+            // The instance wakes it when the loss is accepted or over.
+            Guard::LossBeforeMx => {
+                let held = held(above).filter(|_| K::leads_here(draft));
+                wait(held.map(|n| NotReady { next: Next::Settled, ..n }))
+            }
             Guard::WithdrawFirst => {
-                let held = held(above).map(|n| NotReady { next: Next::Settled, ..n });
-                if let Some(mut held) = held
-                    && !self.blocks.gives_up(object.as_ref(), Side::Groupware, &mut held)
-                {
-                    return wait(Some(held).filter(|_| K::leads_here(draft)));
-                }
                 K::withdraw_first(ctx, draft, above).await?;
                 ctx.blocked.take_back(&uid(object.as_ref()), Side::Dns);
                 Ok(None)
@@ -166,8 +168,7 @@ impl<K: Lifecycle> Ask for Guards<'_, '_, K> {
     }
 
     fn gives_up(&mut self, guard: Guard, not_ready: &mut NotReady) -> bool {
-        let side = if not_ready.reason == Reason::MassLossHeld { Side::Groupware } else { side(guard) };
-        self.blocks.gives_up(self.draft.object.as_ref(), side, not_ready)
+        self.blocks.gives_up(self.draft.object.as_ref(), side(guard), not_ready)
     }
 }
 
@@ -336,7 +337,7 @@ mod tests {
     #[tokio::test]
     async fn what_is_given_up_lets_the_next_guard_speak() {
         use Guard::*;
-        let at_a_backend = |g| matches!(g, WithdrawFirst | Observed | MassLoss | Parents | Backend);
+        let at_a_backend = |g| matches!(g, LossBeforeMx | WithdrawFirst | Observed | MassLoss | Parents | Backend);
         let (end, asked) =
             walked(|g| if g == WithdrawFirst { Finds::Fails } else { Finds::Nothing }, at_a_backend).await;
         assert!(matches!(end, Walked::Through(given_up) if given_up == [WithdrawFirst]));
@@ -368,6 +369,7 @@ mod tests {
             (Paused, NothingMade, "paused means that nothing is done"),
             (Paused, WithdrawFirst, "nothing is written while it is paused"),
             (PausedAbove, WithdrawFirst, "nothing is written below a paused instance"),
+            (LossBeforeMx, WithdrawFirst, "MX stays while the server may be the wrong one"),
             (WithdrawFirst, NeededBy, "MX leaves first; children wait for that"),
             (NeededBy, Observed, "children first, also of what is only observed"),
             (NeededBy, MassLoss, "whoever waits for others reports those, and is woken by them"),

@@ -2,7 +2,7 @@
 //! it up for ever: they are kept as under `deletionPolicy: Retain`, switched off and owned by nobody, since nobody said that
 //! their mail may be destroyed.
 
-use super::undeclared::{self, Undeclared, dead, has_successor, is_gone, listed};
+use super::undeclared::{self, Undeclared, dead, is_gone, is_place_taken, listed};
 use crate::connections::Groupware;
 use crate::ctx::{Ctx, Step};
 use crate::not_ready::NotReady;
@@ -103,7 +103,7 @@ pub async fn release_aliases(
         let alone = |a: &Address| rows.aliases.get(a).is_some_and(|r| r.settings.targets.iter().all(|t| t == mailbox));
         let mine = |r: &Undeclared| r.kind == Kind::MailAlias && aliases.contains(&r.address) && alone(&r.address);
         for row in unknown.into_iter().filter(mine) {
-            if is_gone(ctx, &row).await? && !has_successor(ctx, &row).await? {
+            if !is_place_taken(ctx, &row).await? {
                 once(server.server.remove_alias(&row.owner, &row.address, Removal::Keep).await)
                     .map_err(|e| failed(server, &e))?;
                 released.push(row.address);

@@ -79,7 +79,16 @@ fn unknown<'a>(rows: &DomainSnapshot, cluster: &str, living: impl Iterator<Item 
 
 /// [`unknown`] by what the watches have told.
 pub fn unknown_to(world: &World, rows: &DomainSnapshot) -> Vec<Undeclared> {
-    unknown(rows, &world.cluster(), living(world))
+    // Most owners are objects of the domain, by the index: all others are gone through only for what is left.
+    let name = rows.mailboxes.keys().chain(rows.aliases.keys()).next().map(|a| a.domain());
+    let domains: Vec<_> = name.into_iter().flat_map(|name| world.index.domains_by_name.of(name)).collect();
+    let mailboxes = domains.iter().flat_map(|d| world.index.mailboxes_by_domain.of(d));
+    let mailboxes: Vec<_> = mailboxes.filter_map(|key| world.mailboxes.get(key)).collect();
+    let aliases = domains.iter().flat_map(|d| world.index.aliases_by_domain.of(d));
+    let aliases: Vec<_> = aliases.filter_map(|key| world.aliases.get(key)).collect();
+    let mailboxes = mailboxes.iter().map(|o| o.metadata.uid.as_deref());
+    let near = mailboxes.chain(aliases.iter().map(|o| o.metadata.uid.as_deref())).flatten();
+    unknown(rows, &world.cluster(), near.chain(living(world)))
 }
 
 /// Whether an object with this uid stands in a place: a live look, since the watch may be late. Its metadata alone: one that
@@ -99,8 +108,8 @@ pub async fn is_gone(ctx: &Ctx, row: &Undeclared) -> Step<bool> {
     Ok(!stands)
 }
 
-/// Whether an object stands where the owner of a row stood: it waits to take the row over, or never will.
-pub async fn has_successor(ctx: &Ctx, row: &Undeclared) -> Step<bool> {
+/// Whether an object stands where the owner of a row stood: the owner, or one that waits to take the row over.
+pub async fn is_place_taken(ctx: &Ctx, row: &Undeclared) -> Step<bool> {
     let Some(origin) = &row.origin else { return Ok(false) };
     let namespace = &origin.namespace;
     Ok(match row.kind {

@@ -136,12 +136,13 @@ async fn ensure(
         want.owner.replaces = Some(uid);
         answer = server.server.ensure_alias(&want).await;
     }
-    if let Err(error) = &answer {
-        mailbox::gather::look_again(ctx, server, (&domain.name, &want.address), &want.owner.uid, error).await;
-        if entitlement::adopts(ctx, server, &domain.object, alias.spec.adoption_policy, error).await? {
-            want.owner.adopt = Adopt::All;
-            answer = server.server.ensure_alias(&want).await;
-        }
+    let entitled = match &answer {
+        Err(error) => entitlement::adopts(ctx, server, &domain.object, alias.spec.adoption_policy, error).await,
+        Ok(_) => Ok(false),
+    };
+    if matches!(entitled, Ok(true)) {
+        want.owner.adopt = Adopt::All;
+        answer = server.server.ensure_alias(&want).await;
     }
     match answer {
         Ok((row, made)) => {
@@ -153,6 +154,7 @@ async fn ensure(
         Err(error) => {
             ctx.backend_failed(server, &error);
             mailbox::gather::look_again(ctx, server, (&domain.name, &want.address), &want.owner.uid, &error).await;
+            entitled?;
             Err(mailbox::gather::refused(ctx, alias, &want.address, server, &error).await?.into())
         }
     }

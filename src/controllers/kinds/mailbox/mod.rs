@@ -249,14 +249,14 @@ async fn ensure(
     domain: &Domain,
     want: &MailboxWant,
 ) -> Step<(MailboxRow, Made)> {
-    let place = (&domain.name, &want.address);
     let mut answer = server.server.ensure_mailbox(want).await;
-    if let Err(error) = &answer {
-        gather::look_again(ctx, server, place, &want.owner.uid, error).await;
-        if entitlement::adopts(ctx, server, &domain.object, mailbox.spec.adoption_policy, error).await? {
-            let owner = Owner { adopt: Adopt::All, ..want.owner.clone() };
-            answer = server.server.ensure_mailbox(&MailboxWant { owner, ..want.clone() }).await;
-        }
+    let entitled = match &answer {
+        Err(error) => entitlement::adopts(ctx, server, &domain.object, mailbox.spec.adoption_policy, error).await,
+        Ok(_) => Ok(false),
+    };
+    if matches!(entitled, Ok(true)) {
+        let owner = Owner { adopt: Adopt::All, ..want.owner.clone() };
+        answer = server.server.ensure_mailbox(&MailboxWant { owner, ..want.clone() }).await;
     }
     match answer {
         Ok((row, made)) => {
@@ -268,7 +268,8 @@ async fn ensure(
         }
         Err(error) => {
             ctx.backend_failed(server, &error);
-            gather::look_again(ctx, server, place, &want.owner.uid, &error).await;
+            gather::look_again(ctx, server, (&domain.name, &want.address), &want.owner.uid, &error).await;
+            entitled?;
             Err(gather::refused(ctx, mailbox, &want.address, server, &error).await?.into())
         }
     }

@@ -176,7 +176,7 @@ async fn is_still_there(ctx: &Ctx, mailbox: &Mailbox) -> Step<()> {
     if never_made(mailbox.status.as_ref().and_then(|s| s.ownership)) {
         return Ok(());
     }
-    let live = ctx.api::<Mailbox>(&namespace(mailbox)).get_opt(&mailbox.name_any()).await?;
+    let live = ctx.api::<Mailbox>(&namespace(mailbox)).get_metadata_opt(&mailbox.name_any()).await?;
     match live {
         Some(live) if live.metadata.uid == mailbox.metadata.uid => Ok(()),
         _ => Err(NotReady::retry(Reason::Progressing, "the Mailbox is gone: its password stays as it is").into()),
