@@ -242,3 +242,35 @@ async fn what_is_put_back_and_what_is_rotated_is_told_in_events() {
     let of_bob = all.iter().find(|e| e["regarding"]["name"] == "bob" && e["reason"] == "DriftCorrected");
     assert_eq!(of_bob, None);
 }
+
+#[tokio::test]
+async fn a_forward_to_a_mailbox_that_went_is_off_and_both_sides_are_told() {
+    let w = World::new("forwarded").await;
+    w.tenant(&["alice", "bob"]).await;
+    let (alice, bob) = (w.address("alice"), w.address("bob"));
+    w.k.patch("Mailbox", "bob", json!({"spec": {"forwarding": {"to": [alice], "keepCopy": false}}})).await;
+    let goto = format!("SELECT goto FROM alias WHERE address = '{bob}'");
+    let leads_to = async |address: &str| {
+        eventually(&format!("mail for bob goes to {address} alone"), secs(60), || async {
+            let is = w.sql.one(&goto).await;
+            if is == address { Ok(()) } else { Err(is) }
+        })
+        .await;
+    };
+    leads_to(&alice).await;
+    w.k.ready("Mailbox", "bob", secs(60)).await;
+
+    w.k.delete("Mailbox", "alice").await;
+    w.k.gone("Mailbox", "alice", secs(120)).await;
+    w.k.event("Mailbox", "alice", "StillForwardedTo", &["Mailbox bob", &alice, "spec.forwarding"], secs(60)).await;
+    let object = w.k.not_ready("Mailbox", "bob", "InvalidSpec", secs(60)).await;
+    let said = condition_of(&object, "Ready").expect("a condition")["message"].to_string();
+    assert!(said.contains(&format!("nobody has {alice}")), "{said}");
+    leads_to(&bob).await;
+    // As it tells him to.
+    w.k.patch("Mailbox", "bob", json!({"spec": {"forwarding": null}})).await;
+    w.k.ready("Mailbox", "bob", secs(60)).await;
+    w.k.apply(w.mailbox("alice", "main")).await;
+    w.k.ready("Mailbox", "alice", secs(60)).await;
+    leads_to(&bob).await;
+}

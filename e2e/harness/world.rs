@@ -147,6 +147,7 @@ pub fn dns_backend(stack: &Stack, name: &str, namespaces: &[&str], zones: &[Stri
         "allowedNamespaces": {"from": "Names", "names": namespaces},
         "zones": zones,
         "resolvers": [stack.get("PDNS_DNS")],
+        "requireProof": false,
         "powerdns": {"url": stack.get("PDNS_API"), "serverId": "localhost",
             "apiKeySecretRef": {"name": "pdns", "key": "apiKey"},
             "dnsAddress": stack.get("PDNS_DNS")}}})

@@ -31,9 +31,10 @@ pub struct DNSBackendSpec {
     #[schemars(transform = rules::zones)]
     pub zones: Vec<Zone>,
     /// `true`: a tenant must publish the TXT record of `status.challenge` before it gets a domain in these zones.
-    /// Default `false`: whoever may use the zone may claim any name in it.
-    #[serde(default)]
-    pub require_proof: bool,
+    /// `false`: whoever may use the zone may claim any name in it, first come, first served. Left out: `true` in a zone
+    /// without `allowedNamespaces` of its own by `Names` or `Selector`, `false` in the others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub require_proof: Option<bool>,
     /// Provider `powerdns`: PowerDNS Authoritative, 4.7 or later, by its HTTP API. Exactly one provider must be given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub powerdns: Option<PowerDns>,
@@ -53,7 +54,7 @@ pub struct Zone {
     #[schemars(transform = rules::zone)]
     pub name: String,
     /// Which namespaces may claim names in this zone. Left out: all that may use the
-    /// DNSBackend, first come, first served. Namespaces that are chosen here by `Names` or `Selector` are also entitled
+    /// DNSBackend, each with the proof that `requireProof` speaks of. Namespaces that are chosen here by `Names` or `Selector` are also entitled
     /// to what nobody owns at the groupware server under names of this zone (`adoptionPolicy: IfUnowned`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub allowed_namespaces: Option<AllowedNamespaces>,

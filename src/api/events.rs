@@ -21,6 +21,8 @@ pub enum EventReason {
     PasswordReplaced,
     /// A new value of `mailtenant.dev/rotate-password` was handled.
     PasswordRotated,
+    /// A mailbox is deleted, and others still forward to its address.
+    StillForwardedTo,
     /// Something that was created is missing at the backend and is created again.
     Recreated,
     /// The object is deleted, and something of it stays at the backend.
@@ -44,6 +46,7 @@ impl EventReason {
         EventReason::PasswordRotated,
         EventReason::Recreated,
         EventReason::Retained,
+        EventReason::StillForwardedTo,
         EventReason::TakenOver,
     ];
 
@@ -60,6 +63,7 @@ impl EventReason {
             EventReason::PasswordRotated => "PasswordRotated",
             EventReason::Recreated => "Recreated",
             EventReason::Retained => "Retained",
+            EventReason::StillForwardedTo => "StillForwardedTo",
             EventReason::TakenOver => "TakenOver",
             EventReason::NotReady(reason) => reason.as_str(),
         }

@@ -270,7 +270,7 @@ pub struct MailDomainStatus {
     /// created or adopted is ever deleted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ownership: Option<Ownership>,
-    /// The TXT record to publish as proof of ownership, where the DNSBackend asks for it (`requireProof`). With
+    /// The TXT record to publish as proof of ownership, where the zone asks for it (`requireProof` of the DNSBackend). With
     /// `adoptionPolicy: IfUnowned` its value is another one, which also entitles to take over what was there before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub challenge: Option<Challenge>,

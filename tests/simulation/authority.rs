@@ -173,6 +173,15 @@ pub fn zone_allows(w: &World, name: &str, ns: &str) -> bool {
     names.is_none_or(|all| all.iter().any(|n| n == ns))
 }
 
+/// Whether a name has to be proven in its zone: by the word of the DNSBackend, and without one where the zone names nobody.
+pub fn needs_proof(w: &World, name: &str) -> bool {
+    let zones = |b: &Obj| b["spec"]["zones"].as_array().cloned().unwrap_or_default();
+    let all =
+        w.of("dnsbackends").flat_map(|(_, b)| zones(b).into_iter().map(|z| (z, b["spec"]["requireProof"].clone())));
+    let decides = all.filter(|(z, _)| within(name, text(z, "/name"))).max_by_key(|(z, _)| text(z, "/name").len());
+    decides.is_some_and(|(z, said)| said.as_bool().unwrap_or(z["allowedNamespaces"].is_null()))
+}
+
 impl Authority {
     /// What the operator changed in Kubernetes.
     pub fn change(w: &World, c: &Change, forgotten: &BTreeSet<String>) -> Verdict {
@@ -200,7 +209,7 @@ impl Authority {
         let ns = text(claim, "/spec/owner/namespace");
         // What the platform wants shown in the DNS was shown.
         let owner = text(claim, "/spec/owner/uid");
-        let wants = w.of("dnsbackends").any(|(_, b)| b["spec"]["requireProof"] == true);
+        let wants = needs_proof(w, name);
         if let Some((k, v)) = w.by_uid(owner).filter(|_| wants && !w.notes.was_forged.contains(owner)) {
             let value = text(v, "/status/challenge/value");
             let key = (text(v, "/status/challenge/name").to_string(), RecordType::TXT);

@@ -2,7 +2,7 @@
 //! or says why not, and is right about that; everything that was deleted is gone, or waits for what is there.
 
 use crate::api::{at, deleting, text};
-use crate::authority::holds;
+use crate::authority::{holds, needs_proof};
 use crate::declared::*;
 use crate::properties::Properties;
 use crate::world::World;
@@ -295,7 +295,7 @@ fn causes(d: &Declared) -> BTreeSet<&'static str> {
             if w.of("maildomainclaims").any(|(k, c)| near(&k.name) && text(c, "/spec/owner/namespace") != d.key.ns) {
                 why.insert("DomainClaimed");
             }
-            if claim.is_none() && d.dns_backend().is_some_and(|b| b["spec"]["requireProof"] == true) {
+            if claim.is_none() && needs_proof(w, &d.name()) {
                 why.insert("OwnershipUnproven");
                 unproven = true;
             }

@@ -1,6 +1,6 @@
 //! Everything outside of the operator: the API, the servers, and what a user does to them.
 
-use crate::api::{Actor, Api, Key, Req, kind_of, text};
+use crate::api::{Actor, Api, Key, Obj, Req, kind_of, text};
 use crate::{dns, groupware};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -200,7 +200,13 @@ impl World {
             }
             Step::Prove { ns, name, server } => {
                 let key = Key { res: "maildomains", ns: ns.clone(), name: name.clone() };
-                let shown = self.api.objs.get(&key).map(|d| d["status"]["challenge"].clone()).unwrap_or_default();
+                let domain = self.api.objs.get(&key);
+                // Where no proof is asked for, the operator publishes that very value.
+                let asked = |d: &&Obj| {
+                    d["spec"]["adoptionPolicy"] == "IfUnowned"
+                        || crate::authority::needs_proof(self, &text(d, "/spec/domain").to_lowercase())
+                };
+                let shown = domain.filter(asked).map(|d| d["status"]["challenge"].clone()).unwrap_or_default();
                 let (name, value) = (text(&shown, "/name").to_string(), text(&shown, "/value").to_string());
                 let line = format!("by hand at {server}: {name} TXT {value:?}");
                 if !value.is_empty() {

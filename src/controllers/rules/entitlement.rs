@@ -13,17 +13,11 @@ use crate::not_ready::NotReady;
 use crate::state::derived::a_label;
 use kube::ResourceExt;
 use mailtenant_api::dns_backend::Zone;
-use mailtenant_api::{AdoptionPolicy, AllowedFrom, DNSBackend, MailDomain, Reason, uid};
+use mailtenant_api::{AdoptionPolicy, DNSBackend, MailDomain, Reason, uid};
 use mailtenant_dns::{RecordType, RrSet};
 use mailtenant_groupware::BackendError;
 use mailtenant_mail::{name, records};
 use mailtenant_runtime::store::NamespacedName;
-
-/// Whether a zone is for the namespaces that it names, and not for whoever comes first. That it allows the one who asks has
-/// been seen.
-fn is_named(zone: &Zone) -> bool {
-    zone.allowed_namespaces.as_ref().is_some_and(|a| a.from != AllowedFrom::All)
-}
 
 /// Whether what `error` speaks of may be taken over by an object of a MailDomain, or by itself. False: it is not asked for,
 /// or nobody gets it. An error: it could be, by whoever is entitled.
@@ -48,7 +42,7 @@ pub async fn adopts(
     if let Some(other) = more_specific(ctx.world().dns.iter().map(|(_, dns)| dns.as_ref()), &name, &zone) {
         return Err(elsewhere(&server.label(), what, &name, &other).into());
     }
-    if is_named(&zone) {
+    if zones::names_its_tenants(&zone) {
         return Ok(true);
     }
     let value = records::adoption_value(&uid(domain), &name);
@@ -152,8 +146,17 @@ mod tests {
             };
             let zones: Vec<Value> = zones.iter().map(zone).collect();
             let dns = fixtures::dns_backend(json!({"allowedNamespaces": backend, "zones": zones}));
-            let named = zones::allowed(&labels, &dns, "t", name).ok().map(is_named);
+            let named = zones::allowed(&labels, &dns, "t", name).ok().map(zones::names_its_tenants);
             assert_eq!(named, *want, "{why}");
+            // Where nobody is named, a name has to be proven, unless the platform says otherwise.
+            for (said, needed) in
+                [(None, want.map(|named| !named)), (Some(true), Some(true)), (Some(false), Some(false))]
+            {
+                let mut dns = dns.clone();
+                dns.spec.require_proof = said;
+                let proof = zones::allowed(&labels, &dns, "t", name).ok().map(|z| zones::needs_proof(&dns, z));
+                assert_eq!(proof, want.and(needed), "{why}, requireProof {said:?}");
+            }
         }
     }
 

@@ -3,7 +3,7 @@
 use crate::not_ready::NotReady;
 use mailtenant_api::dns_backend::Zone;
 use mailtenant_api::mail_domain::DnsMode;
-use mailtenant_api::{DNSBackend, MailDomain, Reason};
+use mailtenant_api::{AllowedFrom, DNSBackend, MailDomain, Reason};
 use mailtenant_dns::{BackendError, RrSet};
 use mailtenant_mail::name;
 use std::collections::BTreeMap;
@@ -61,6 +61,17 @@ pub fn allowed<'a>(
         }
         Some(zone) => Ok(zone),
     }
+}
+
+/// Whether a zone is for the namespaces that it names, and not for whoever comes first.
+pub fn names_its_tenants(zone: &Zone) -> bool {
+    zone.allowed_namespaces.as_ref().is_some_and(|a| a.from != AllowedFrom::All)
+}
+
+/// Whether a tenant has to prove a name in this zone of a DNS backend by a TXT record before it gets it. In a zone that names
+/// nobody whoever comes first would get the mail of a domain of somebody else (I9), so that has to be said.
+pub fn needs_proof(backend: &DNSBackend, zone: &Zone) -> bool {
+    backend.spec.require_proof.unwrap_or(!names_its_tenants(zone))
 }
 
 /// Whether every authoritative server shows a value, of the sets that they have; no set: nobody answers for it.

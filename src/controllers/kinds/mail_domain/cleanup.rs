@@ -222,17 +222,18 @@ async fn take_back(ctx: &Ctx, p: &Progress) -> Step<bool> {
     let (name, own, key) = (a_label(&p.object), uid(p.object.as_ref()), NamespacedName::of(p.object.as_ref()));
     let declared = p.object.spec.dns.backend_ref.as_ref().map(|r| r.name.clone());
     let Some(backend) = declared.filter(|d| backend_of(p).as_ref() == Some(d)) else { return Ok(false) };
-    let allowed = {
+    let needs_proof = {
         let world = ctx.world();
         let dns = world.dns.get(&NamespacedName::new("", &backend));
         let labels = world.namespace_labels(&key.namespace);
-        dns.is_some_and(|dns| zones::allowed(&labels, &dns, &key.namespace, &name).is_ok())
+        dns.and_then(|dns| Some(zones::needs_proof(&dns, zones::allowed(&labels, &dns, &key.namespace, &name).ok()?)))
     };
-    if !allowed || claim::relative(ctx, &name, &key.namespace).await?.is_some() {
+    let Some(needs_proof) = needs_proof else { return Ok(false) };
+    if claim::relative(ctx, &name, &key.namespace).await?.is_some() {
         return Ok(false);
     }
     let dns = ctx.dns(&backend).await?;
-    if dns.object.spec.require_proof {
+    if needs_proof {
         match dns.resolver.lookup(&records::challenge_name(&name), RecordType::TXT).await {
             Ok(seen) if is_proof(&seen, &own, &name) => {}
             Ok(_) => return Ok(false),

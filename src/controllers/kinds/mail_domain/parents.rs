@@ -41,6 +41,8 @@ pub struct Parents<'a> {
     pub instance: &'a Instance,
     pub tenant: &'a TenantId,
     pub dns: &'a DNSBackend,
+    /// Whether the name has to be proven before it is claimed.
+    pub needs_proof: bool,
 }
 
 /// The rules about parents, in the order in which they are reported.
@@ -48,7 +50,8 @@ pub fn check<'a>(domain: &MailDomain, name: &str, known: &'a Known) -> Result<Pa
     let (instance, tenant) = usable(known)?;
     let dns_name = zones::managed_by(domain)?;
     let dns = known.dns.as_deref().ok_or_else(|| zones::not_there(dns_name))?;
-    zones::allowed(&known.labels, dns, domain.metadata.namespace.as_deref().unwrap_or_default(), name)?;
+    let namespace = domain.metadata.namespace.as_deref().unwrap_or_default();
+    let needs_proof = zones::needs_proof(dns, zones::allowed(&known.labels, dns, namespace, name)?);
     backend_ready::groupware(&instance.backend)?;
     if domain.spec.alias_of.is_some() {
         return Err(NotReady::stalled(Reason::Unsupported, "aliasOf is not supported yet: take it out of the spec"));
@@ -62,7 +65,7 @@ pub fn check<'a>(domain: &MailDomain, name: &str, known: &'a Known) -> Result<Pa
         );
         return Err(NotReady::stalled(Reason::InvalidSpec, text));
     }
-    Ok(Parents { instance, tenant, dns })
+    Ok(Parents { instance, tenant, dns, needs_proof })
 }
 
 /// An instance in which something new may be made, and the id of its tenant.

@@ -167,7 +167,7 @@ fn unclaimed(seen: &Seen<'_>, name: &str, parents: &Parents<'_>, notes: &mut Vec
     if let Some(relative) = learned(&seen.facts.relative, Observation::Relative)? {
         return refused(held_by_another(relative));
     }
-    if parents.dns.spec.require_proof && !*learned(&seen.facts.proven, Observation::Proof)? {
+    if parents.needs_proof && !*learned(&seen.facts.proven, Observation::Proof)? {
         let challenge = records::challenge_name(name);
         let value = proof_value(seen.domain, name);
         let text = format!("add the TXT record {challenge} with the value \"{value}\": then {name} is yours");

@@ -13,7 +13,7 @@ use mailtenant_mail::records::{self, Dav, Discovery, DkimPublic, Dmarc, Input, R
 pub fn desired(domain: &MailDomain, name: &str, parents: &Parents<'_>, dkim: Vec<DkimPublic>) -> Vec<Record> {
     let spec = &domain.spec;
     let backend = &parents.instance.backend.spec;
-    let challenge = !parents.dns.spec.require_proof;
+    let challenge = !parents.needs_proof;
     records::desired(&Input {
         domain: name.to_owned(),
         ttl: spec.dns.ttl.max(1) as u32,

@@ -7,7 +7,7 @@ use crate::not_ready::NotReady;
 use crate::pass::deletion;
 use crate::pass::draft::Draft;
 use crate::pass::give_up;
-use crate::rules::release;
+use crate::rules::{release, undeclared};
 use crate::state::derived::{declared_local_part, owner_uid};
 use crate::state::kind::{Kind, ObjectId};
 use crate::state::parents::Place;
@@ -39,6 +39,32 @@ pub fn referring_aliases(world: &World, mailbox: &Mailbox, place: &Place) -> Opt
     (!names.is_empty()).then(|| deletion::blocked(Reason::ReferencedByAlias, "MailAlias", &names))
 }
 
+/// Mailboxes that forward to the mailbox. It does not wait for them: that is their tenant's to change, and they find out that
+/// nobody has the address by themselves.
+fn forwarding_mailboxes(world: &World, mailbox: &Mailbox, address: &Address) -> Vec<String> {
+    let key = NamespacedName::of(mailbox);
+    let by_address = world.index.routes_by_address.of(&routes::index_key(&key.namespace, address));
+    let others = by_address.filter(|id| id.kind == Kind::Mailbox && id.key != key).map(|id| &id.key);
+    let stays = |k: &&NamespacedName| world.mailboxes.get(k).is_some_and(|m| !is_deleting(m.as_ref()));
+    let mut names: Vec<String> = others.filter(stays).map(|k| k.name.clone()).collect();
+    names.sort();
+    names
+}
+
+/// Whoever gets the address next would get what others send on to it: said to those who can end it.
+fn report_forwards(ctx: &Ctx, mailbox: &Mailbox, address: &Address) {
+    let names = forwarding_mailboxes(&ctx.world(), mailbox, address);
+    if names.is_empty() {
+        return;
+    }
+    let note = format!(
+        "{address} is gone, and is still forwarded to by Mailbox {}: take it out of spec.forwarding, or whoever has the address \
+         next gets that mail",
+        undeclared::listed(&names, names.len())
+    );
+    ctx.event(mailbox, EventReason::StillForwardedTo, note);
+}
+
 /// Takes the mailbox down at the server, or switches it off under `Retain`.
 pub async fn remove(ctx: &Ctx, draft: &Draft<Mailbox>, place: &Place, server: &Groupware) -> Step<Cleanup<NotReady>> {
     let mailbox = draft.object.as_ref();
@@ -55,6 +81,9 @@ pub async fn remove(ctx: &Ctx, draft: &Draft<Mailbox>, place: &Place, server: &G
         DeletionPolicy::Delete => destroy(server, &own, &address).await,
         DeletionPolicy::Retain => server.server.release_mailbox(&own, &address).await,
     };
+    if result.is_ok() {
+        report_forwards(ctx, mailbox, &address);
+    }
     if result.is_ok() && policy == DeletionPolicy::Retain {
         let note = format!("{address} is switched off, its mail stays at the backend (deletionPolicy: Retain)");
         ctx.event(mailbox, EventReason::Retained, note);
@@ -151,4 +180,34 @@ async fn destroy(server: &Groupware, owner: &Uid, address: &Address) -> Result<(
     server.server.disable_mailbox(owner, address).await?;
     server.server.purge_mailbox(owner, address).await?;
     server.server.drop_mailbox(owner, address).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixtures;
+    use mailtenant_runtime::store::Event;
+    use serde_json::{Value, json};
+
+    #[test]
+    fn who_forwards_to_a_mailbox_that_goes_is_named_unless_it_goes_too() {
+        let mut world = World::default();
+        let mut add = |name: &str, to: &str, meta: Value| {
+            let spec = json!({"localPart": name, "forwarding": {"to": [to]}});
+            let mut all = json!({"metadata": {"name": name, "uid": name}});
+            meta.as_object().into_iter().flatten().for_each(|(k, v)| all["metadata"][k] = v.clone());
+            let mailbox = fixtures::mailbox(spec, all);
+            world.apply::<Mailbox>(Event::Applied(mailbox.clone()));
+            mailbox
+        };
+        let none = || json!({});
+        let alice = add("alice", "alice+x@acme.test", none());
+        add("carol", "alice@acme.test", none());
+        add("bob", "alice+detail@acme.test", none());
+        add("dave", "bob@acme.test", none());
+        add("erin", "alice@acme.test", json!({"deletionTimestamp": "2026-01-01T00:00:00Z"}));
+        add("elsewhere", "alice@acme.test", json!({"namespace": "another"}));
+        let address = Address::new("alice@acme.test").unwrap();
+        assert_eq!(forwarding_mailboxes(&world, &alice, &address), ["bob", "carol"]);
+    }
 }

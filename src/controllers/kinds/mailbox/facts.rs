@@ -71,6 +71,9 @@ pub(super) const WITHOUT_PASSWORD: &str = "mailtenant.dev/without-password";
 /// Annotation: the value of `rotate-password` that the password was made for.
 pub(super) const ROTATED_FOR: &str = "mailtenant.dev/rotated-for";
 
+/// Annotation: uid of the Mailbox of before whose password it is: it was taken over with that Secret.
+pub(super) const PASSWORD_OF: &str = "mailtenant.dev/password-of";
+
 /// What the metadata of the credentials Secret tells.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SecretSeen {
@@ -91,6 +94,8 @@ pub enum SecretSeen {
         checked: bool,
         /// It has no password, and gets none without a wish for it: the one that the mailbox has is a person's.
         without_password: bool,
+        /// Whose password it is, if it was taken over.
+        password_of: Option<String>,
     },
 }
 
@@ -110,6 +115,7 @@ impl SecretSeen {
             rotated_for: note(ROTATED_FOR),
             checked,
             without_password: note(WITHOUT_PASSWORD).is_some(),
+            password_of: note(PASSWORD_OF),
         }
     }
 }

@@ -172,13 +172,13 @@ async fn apply(ctx: &Ctx, mailbox: &Mailbox, server: &Groupware, seen: facts::Fa
     let rotated = annotation(mailbox, annotations::ROTATE_PASSWORD)
         .filter(|_| plan.source == facts::Source::Generated && lacking.is_none())
         .filter(|_| !matches!(seen.credentials, facts::SecretSeen::Foreign | facts::SecretSeen::Predecessor))
-        .filter(|_| plan.secret != plan::SecretAction::CreateWithoutPassword);
+        .filter(|_| !plan.secret.is_without_password());
     Ok(Done {
         row: ensured.row,
         made: ensured.made,
         rotated,
         replaced: replaces && ensured.handed_over,
-        password_unknown: plan.secret == plan::SecretAction::CreateWithoutPassword,
+        password_unknown: plan.secret.is_without_password(),
         handed_over: ensured.handed_over,
         drift: vec![],
         address: seen.address,
@@ -224,6 +224,12 @@ async fn write(
         settings: plan.settings.clone(),
         password,
     };
+    if want.owner.replaces.is_some() && matches!(want.password, PasswordWant::Plain { generated: true, .. }) {
+        // What is taken over keeps its password. A new one that was asked for is for the mailbox that is ours then.
+        let kept = MailboxWant { password: PasswordWant::Keep, ..want.clone() };
+        ensure(ctx, mailbox, server, &seen.domain, &kept).await?;
+        want.owner.replaces = None;
+    }
     match ensure(ctx, mailbox, server, &seen.domain, &want).await {
         Ok((row, made)) => Ok(Ensured { row: Some(row), made: Some(made), handed_over, refused: None }),
         // A hash that the server cannot take is no reason to leave the rest undone.

@@ -22,10 +22,19 @@ pub enum SecretAction {
     CreateWithoutPassword,
     /// It is of a predecessor, and becomes ours with its password.
     TakeOver,
+    /// Take its password out: the mailbox is taken over with another one, that nobody can read.
+    TakeOutPassword,
     /// Host names or ports changed.
     Update,
     /// A new password was asked for.
     Rotate,
+}
+
+impl SecretAction {
+    /// Whether the Secret has no password afterwards, although one was to be generated.
+    pub fn is_without_password(self) -> bool {
+        matches!(self, SecretAction::CreateWithoutPassword | SecretAction::TakeOutPassword)
+    }
 }
 
 /// What is to be done.
@@ -271,9 +280,9 @@ pub fn plan(mailbox: &Mailbox, seen: &Facts) -> Result<Plan, NotReady> {
     }
     // Before any Secret is made: nothing is begun that cannot be finished.
     let predecessor = seen.recovery.whose.clone()?;
-    let secret = match (secret, &source, predecessor.is_some()) {
-        (SecretAction::Create, Source::Generated, true) => SecretAction::CreateWithoutPassword,
-        (secret, ..) => secret,
+    let secret = match &predecessor {
+        Some(uid) if source == Source::Generated => with_its_password(secret, &seen.credentials, uid),
+        _ => secret,
     };
     let password = match refused {
         // A password that cannot be had, or not be written, is no reason to take away the one that is there.
@@ -396,6 +405,21 @@ fn secret(
     (action, version, foreign.or(missing))
 }
 
+/// What happens to the credentials Secret of a mailbox that is taken over from `uid` with the password that it has. Only a
+/// Secret that came from there too has that password. One of our own has another: an etcd restored to the time before the
+/// one of `uid` was made gives it back.
+fn with_its_password(secret: SecretAction, credentials: &SecretSeen, uid: &Uid) -> SecretAction {
+    match (secret, credentials) {
+        (SecretAction::Create, _) => SecretAction::CreateWithoutPassword,
+        // Somebody wants a new one.
+        (SecretAction::Rotate, _) => secret,
+        (_, SecretSeen::Own { password_of, without_password: false, .. }) if password_of.as_deref() != Some(uid) => {
+            SecretAction::TakeOutPassword
+        }
+        _ => secret,
+    }
+}
+
 fn password(
     mailbox: &Mailbox,
     seen: &Facts,
@@ -412,7 +436,7 @@ fn password(
         return PasswordPlan::Force;
     }
     let known = mine.and_then(|r| r.password_version.as_deref());
-    if secret == SecretAction::CreateWithoutPassword {
+    if secret.is_without_password() {
         return PasswordPlan::Keep;
     }
     let renewed = matches!(secret, SecretAction::Create | SecretAction::Rotate | SecretAction::TakeOver);

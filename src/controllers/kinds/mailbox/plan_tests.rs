@@ -65,7 +65,14 @@ impl Ensure {
 
 fn own(facts: &Facts, source: &Source) -> SecretSeen {
     let mark = Some(settings_mark(&facts.settings, source));
-    SecretSeen::Own { version: "s/1".into(), mark, rotated_for: None, checked: false, without_password: false }
+    SecretSeen::Own {
+        version: "s/1".into(),
+        mark,
+        rotated_for: None,
+        checked: false,
+        without_password: false,
+        password_of: None,
+    }
 }
 
 /// The row as a server has it after the plan was carried out.
@@ -400,8 +407,14 @@ fn rotation_is_asked_for_once() {
     let p = plan(&m, &f).unwrap();
     assert_eq!((p.secret, p.hands_over()), (SecretAction::Rotate, true));
     let SecretSeen::Own { version, mark, .. } = own(&f, &Source::Generated) else { panic!() };
-    f.credentials =
-        SecretSeen::Own { version, mark, rotated_for: Some("1".into()), checked: false, without_password: false };
+    f.credentials = SecretSeen::Own {
+        version,
+        mark,
+        rotated_for: Some("1".into()),
+        checked: false,
+        without_password: false,
+        password_of: None,
+    };
     assert_eq!(plan(&m, &f).unwrap().secret, SecretAction::Keep);
 }
 
@@ -460,8 +473,14 @@ fn a_secret_that_somebody_wrote_is_read() {
             ("s/2", true, SecretAction::Keep, SecretAction::Keep),
         ] {
             let mark = Some(settings_mark(&f.settings, &source));
-            f.credentials =
-                SecretSeen::Own { version: version.into(), mark, rotated_for: None, checked, without_password: false };
+            f.credentials = SecretSeen::Own {
+                version: version.into(),
+                mark,
+                rotated_for: None,
+                checked,
+                without_password: false,
+                password_of: None,
+            };
             let want = if source == Source::Generated { generated } else { given };
             assert_eq!(plan(&m, &f).unwrap().secret, want, "{source:?} {version} {checked}");
         }
@@ -508,6 +527,31 @@ fn what_a_predecessor_had_is_taken_over_with_the_password_that_is_there() {
     f.credentials = SecretSeen::Predecessor;
     let p = plan(&m, &f).unwrap();
     assert_eq!((p.secret, p.hands_over(), p.not_ready), (SecretAction::TakeOver, true, None));
+    // This pass ended in between: the Secret is ours, and known to hold the password of the row.
+    let mark = Some(settings_mark(&f.settings, &Source::Generated));
+    let own = |password_of: Option<&str>, rotated_for: Option<&str>| SecretSeen::Own {
+        version: "s/1".into(),
+        mark: mark.clone(),
+        rotated_for: rotated_for.map(Into::into),
+        checked: true,
+        without_password: false,
+        password_of: password_of.map(Into::into),
+    };
+    f.credentials = own(Some("old"), None);
+    let p = plan(&m, &f).unwrap();
+    assert_eq!((p.secret, p.hands_over()), (SecretAction::Keep, true));
+    // Ours all along, as after an etcd went back to before the row's owner: it holds another password than the row, which
+    // stays. What nobody can sign in with is not told.
+    for of in [None, Some("another")] {
+        f.credentials = own(of, None);
+        let p = plan(&m, &f).unwrap();
+        assert_eq!((p.secret, p.hands_over()), (SecretAction::TakeOutPassword, false), "{of:?}");
+    }
+    // A wish for a new one goes first.
+    let wishes =
+        fixtures::mailbox(json!({}), json!({"metadata": {"annotations": {annotations::ROTATE_PASSWORD: "1"}}}));
+    let p = plan(&wishes, &f).unwrap();
+    assert_eq!((p.secret, p.hands_over()), (SecretAction::Rotate, true));
     // Without consent no Secret is made or touched.
     let no = NotReady::stalled(Reason::ExistsAtBackend, "GroupwareBackend b: no");
     f.recovery = Recovery { consents: false, whose: Err(no.clone()) };
@@ -542,6 +586,7 @@ fn a_secret_without_a_password_gets_one_only_when_it_is_wished_for() {
         rotated_for: None,
         checked,
         without_password: true,
+        password_of: None,
     };
     for (checked, secret) in [(false, SecretAction::Check), (true, SecretAction::Keep)] {
         f.credentials = seen(checked);

@@ -4,7 +4,8 @@
 //! stands in the Secret. A Secret that is not ours is never written.
 
 use super::facts::{
-    Facts, MARK, ROTATED_FOR, Source, WITHOUT_PASSWORD, declared, is_predecessors, not_owned, not_there, settings_mark,
+    Facts, MARK, PASSWORD_OF, ROTATED_FOR, Source, WITHOUT_PASSWORD, declared, is_predecessors, not_owned, not_there,
+    settings_mark,
 };
 use super::plan::{Ensure, PasswordPlan, SecretAction};
 use super::secret_text;
@@ -132,6 +133,10 @@ pub async fn carry_out(ctx: &Ctx, mailbox: &Mailbox, seen: &Facts, plan: &Ensure
             return Ok(PasswordWant::Keep);
         }
         SecretAction::TakeOver => Some(take_over(ctx, mailbox, seen).await?),
+        SecretAction::TakeOutPassword => {
+            update(ctx, mailbox, seen, plan).await?;
+            return Ok(PasswordWant::Keep);
+        }
         SecretAction::Update | SecretAction::Rotate => Some(update(ctx, mailbox, seen, plan).await?),
     };
     let as_it_was = matches!(plan.secret, SecretAction::Keep | SecretAction::Check);
@@ -258,9 +263,12 @@ async fn take_over(ctx: &Ctx, mailbox: &Mailbox, seen: &Facts) -> Step<Written> 
     if !ours || !is_predecessors(&have, mailbox) {
         return Err(not_owned(&name).into());
     }
+    // Known to the next pass too, if this one ends before the mailbox is taken over.
+    let of = seen.recovery.whose.as_ref().ok().and_then(Option::as_ref).map(|uid| uid.as_str());
     let patch = json!({
         "metadata": {
             "uid": have.uid(), "resourceVersion": have.resource_version(), "ownerReferences": [owner(mailbox)],
+            "annotations": {PASSWORD_OF: of},
         },
     });
     let params = PatchParams { field_manager: Some(FIELD_MANAGER.into()), ..PatchParams::default() };
@@ -296,9 +304,10 @@ async fn update(ctx: &Ctx, mailbox: &Mailbox, seen: &Facts, plan: &Ensure) -> St
     let mut generated = false;
     let without = have.annotations().contains_key(WITHOUT_PASSWORD);
     // A new mailbox needs one, also where that of the mailbox before could not be told.
-    let may_lack = without && seen.row.is_some();
+    let taken_out = plan.secret == SecretAction::TakeOutPassword;
+    let may_lack = taken_out || (without && seen.row.is_some());
     let lacks = !may_lack && !have.data.iter().flatten().any(|(k, v)| k == "password" && !v.0.is_empty());
-    if plan.source != Source::Generated {
+    if taken_out || plan.source != Source::Generated {
         data.insert("password".into(), None);
     } else if lacks
         || (plan.secret == SecretAction::Rotate
@@ -310,8 +319,13 @@ async fn update(ctx: &Ctx, mailbox: &Mailbox, seen: &Facts, plan: &Ensure) -> St
         data.insert("password".into(), Some(ByteString(text.expose().as_bytes().to_vec())));
     }
     let mut notes = json!(notes(mailbox, seen, plan));
-    if without && (generated || plan.source != Source::Generated) {
+    if taken_out {
+        notes[WITHOUT_PASSWORD] = json!("true");
+    } else if without && (generated || plan.source != Source::Generated) {
         notes[WITHOUT_PASSWORD] = json!(null);
+    }
+    if taken_out || generated {
+        notes[PASSWORD_OF] = json!(null);
     }
     let patch = json!({
         "metadata": {"uid": have.uid(), "resourceVersion": have.resource_version(), "annotations": notes},
