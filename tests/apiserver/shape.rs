@@ -77,7 +77,7 @@ async fn defaults_are_filled_in() {
             "resync": {"interval": "15m"}, "massLoss": {"percent": 20, "minimum": 10},
             "sogo": {"schema": "Managed", "database": {"port": 5432, "tls": "VerifyFull"}}}),
         ),
-        ("DNSBackend", json!({"requireProof": false, "powerdns": {"serverId": "localhost"}})),
+        ("DNSBackend", json!({"powerdns": {"serverId": "localhost"}})),
     ];
     for (kind, spec) in expected {
         let made = create(&client, &namespace, &least(kind, "x"), true).await.unwrap();
