@@ -51,6 +51,8 @@ pub struct Properties {
     passwords: BTreeMap<(String, String), (Option<String>, String)>,
     /// Names whose records were left behind because a person said so.
     forgotten: BTreeSet<String>,
+    /// Instances, by uid, whose status says that a mass loss is held: since when (ms).
+    losses: BTreeMap<String, u64>,
     authority: Authority,
 }
 
@@ -101,6 +103,13 @@ impl Properties {
                 return Err(format!("spec: the operator changed the spec of {}", c.key));
             }
             Authority::change(w, c, &self.forgotten)?;
+            if c.key.res == "mailinstances" {
+                let held = c.new.as_deref().filter(|v| text(v, "/status/massLoss") == "Held");
+                match held {
+                    Some(v) => drop(self.losses.entry(uid(v).into()).or_insert(w.ms)),
+                    None => drop(self.losses.remove(uid(&c.last))),
+                }
+            }
             if c.actor == Actor::Operator && c.new.is_none() {
                 self.parent_left(w, c)?;
                 Self::off_first(w, c)?;
@@ -285,6 +294,9 @@ impl Properties {
             let from = self.records.insert(host.clone(), server.history.len()).unwrap_or(0);
             for (i, (_, set)) in server.history.iter().enumerate().skip(from) {
                 let ours = |v: &String| authority::leads_here(v);
+                if set.rtype == RecordType::MX && !server.by_others.contains(&i) {
+                    self.withdrawn(w, &server.history[..i], set)?;
+                }
                 // Put back where it was before: addresses may have gone meanwhile.
                 let live = |d: &Declared| d.name() == set.name && text(d.object, "/status/state") == "Live";
                 let known = self.drifted(w, &set.name) || Declared::all(w, "maildomains").any(|d| live(&d));
@@ -323,6 +335,29 @@ impl Properties {
                     return Err(format!("I7: MX of {} leads here, and nobody there gets mail", set.name));
                 }
             }
+        }
+        Ok(())
+    }
+
+    /// I12: MX is not taken out while a mass loss is held: the server may be the wrong one, and whoever comes back finds mail
+    /// lost on its way. `before`: all changes until then.
+    fn withdrawn(&self, w: &World, before: &[(u64, RrSet)], set: &RrSet) -> Verdict {
+        let led = before.iter().rev().find(|(_, s)| s.name == set.name && s.rtype == set.rtype);
+        let leads = |s: &RrSet| s.values.iter().any(|v| authority::leads_here(v));
+        if !led.is_some_and(|(_, s)| leads(s)) || leads(set) {
+            return Ok(());
+        }
+        let Some(domain) = Declared::all(w, "maildomains").find(|d| d.name() == set.name && authority::holds(d)) else {
+            return Ok(());
+        };
+        let Some(instance) = domain.instance() else { return Ok(()) };
+        // A watch that is late, or a pass that had begun before.
+        let told = |since: &u64| w.ms > since + 120_000 && w.held.is_empty();
+        let known = self.losses.get(uid(instance.object)).is_some_and(told);
+        let accepted = !annotation(instance.object, "accept-mass-loss").is_empty();
+        let given_up = !annotation(domain.object, "orphan").is_empty();
+        if known && !accepted && !given_up && !w.notes.was_forged.contains(uid(instance.object)) {
+            return Err(format!("I12: MX of {} was taken out while a mass loss of {} is held", set.name, instance.key));
         }
         Ok(())
     }

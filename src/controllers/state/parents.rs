@@ -50,10 +50,14 @@ impl Domain {
     /// Whose domain and tenant something must be put into. A domain that is only observed is nobody's.
     pub fn holders(&self) -> Holders {
         let observes = self.object.spec.management_policy == ManagementPolicy::Observe;
-        Holders {
-            tenant: Some(owner_uid(self.instance.object.as_ref())),
-            domain: (!observes).then(|| owner_uid(self.object.as_ref())),
-        }
+        Holders { domain: (!observes).then(|| owner_uid(self.object.as_ref())), ..self.instance.holders() }
+    }
+}
+
+impl Instance {
+    /// Whose tenant a domain must be put into.
+    pub fn holders(&self) -> Holders {
+        Holders { tenant: Some(owner_uid(self.object.as_ref())), domain: None }
     }
 }
 
@@ -179,6 +183,20 @@ mod tests {
     use crate::fixtures;
     use mailtenant_runtime::store::Event;
     use serde_json::{Value, json};
+
+    /// What a status says of a row is not enough (I13): the server compares whose it is.
+    #[test]
+    fn what_is_made_says_whose_tenant_and_domain_it_goes_into() {
+        let mut domain = fixtures::domain(json!({}));
+        let (tenant, own) = (owner_uid(domain.instance.object.as_ref()), owner_uid(domain.object.as_ref()));
+        let instances = Holders { tenant: Some(tenant.clone()), domain: None };
+        assert_eq!(domain.instance.holders(), instances);
+        assert_eq!(domain.holders(), Holders { tenant: Some(tenant), domain: Some(own) });
+        let mut object = (*domain.object).clone();
+        object.spec.management_policy = ManagementPolicy::Observe;
+        domain.object = Arc::new(object);
+        assert_eq!(domain.holders(), instances, "only observed, it is nobody's");
+    }
 
     /// A forged status (`Provisioned`, an id) is in none of the rows: it is not looked at.
     #[test]

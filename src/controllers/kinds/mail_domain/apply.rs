@@ -11,12 +11,12 @@ use crate::ctx::Step;
 use crate::kinds::mail_domain_claim as claim;
 use crate::not_ready::NotReady;
 use crate::rules::{entitlement, recovery};
-use crate::state::derived::{owner, owner_uid};
+use crate::state::derived::owner;
 use crate::state::snapshots::Since;
 use mailtenant_api::mail_domain::{DkimAlgorithm, DomainState};
 use mailtenant_api::*;
 use mailtenant_dns::converge::Converged;
-use mailtenant_groupware::{Adopt, BackendError, DomainSnapshot, DomainWant, Holders, Made, Selector};
+use mailtenant_groupware::{Adopt, BackendError, DomainSnapshot, DomainWant, Made, Selector};
 use mailtenant_mail::merge;
 
 pub async fn act(pass: &mut Pass<'_>, action: Action) -> Step<()> {
@@ -54,7 +54,7 @@ async fn provision(pass: &mut Pass<'_>) -> Step<()> {
         owner: owner(pass.ctx.world().cluster(), domain.as_ref(), domain.spec.adoption_policy),
         name: pass.name.clone(),
         tenant: pass.parents()?.tenant.clone(),
-        holders: Holders { tenant: Some(owner_uid(pass.parents()?.instance.object.as_ref())), domain: None },
+        holders: pass.parents()?.instance.holders(),
         alias_of: None,
     };
     let server = pass.server()?;
