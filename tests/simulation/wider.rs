@@ -4,7 +4,7 @@
 
 use crate::schedule::Rng;
 use crate::user::*;
-use crate::world::{Step, User};
+use crate::world::{Step, User, When};
 use serde_json::{Value, json};
 
 const MAIN: Object = ("a", "maildomains", "main");
@@ -26,6 +26,7 @@ pub struct Wide {
     below: bool,
     backends: bool,
     orphans: bool,
+    relabels: bool,
 }
 
 impl Wide {
@@ -35,7 +36,9 @@ impl Wide {
         let mut often = |per_mille| on && rng.chance(per_mille);
         let (require_proof, manual, below, backends) = (often(200), often(200), often(250), often(150));
         let orphans = often(250);
-        Wide { rng, on, require_proof, manual, below, backends, orphans }
+        // Drawn apart too.
+        let relabels = Rng::new(seed ^ 0x1ABE_1ABE).chance(80);
+        Wide { rng, on, require_proof, manual, below, backends, orphans, relabels }
     }
 
     /// Before all else of a round.
@@ -44,8 +47,22 @@ impl Wide {
         if below { below_of_others().into_iter().map(|step| User { when, step }).collect() } else { vec![] }
     }
 
-    /// Among the edits of a round.
+    /// Among the edits of a round. For as long as they take a namespace may have lost the label by which backends choose it.
     pub fn edits(&mut self, round: usize) -> Vec<User> {
+        let mut out = self.made_edits(round);
+        if self.relabels && round == 0 {
+            let mail = |value: &str| {
+                let body = json!({"metadata": {"labels": {"mail": value}}});
+                let step = Step::Api(crate::api::Req::new("PATCH", "/api/v1/namespaces/a", MERGE, body));
+                User { when: When::Settled, step }
+            };
+            out.insert(0, mail("none"));
+            out.push(mail("standard"));
+        }
+        out
+    }
+
+    fn made_edits(&mut self, round: usize) -> Vec<User> {
         let mut out = vec![];
         if !self.on {
             return out;
