@@ -17,7 +17,7 @@ demo: ## Shows the main job on real servers. KEEP=1 leaves everything up and say
 # The servers that tests start are installed and built beside the compilation of the tests: neither waits for the other.
 .PHONY: test
 test: ## Every test: units, simulation, kube-apiserver, real servers. SCENARIOS=, SEED= for the order scenarios
-	@log=$$(mktemp); ( e2e/stack/install.sh && e2e/stack/promtool.sh && e2e/stack/controlplane/build.sh && e2e/stack/helm/build.sh ) >"$$log" 2>&1 & servers=$$!; \
+	@log=$$(mktemp); ( e2e/stack/install.sh && e2e/stack/promtool.sh && e2e/stack/node/build.sh ) >"$$log" 2>&1 & servers=$$!; \
 	cargo test --no-run || { kill $$servers 2>/dev/null; exit 1; }; \
 	wait $$servers || { cat "$$log" >&2; exit 1; }; rm -f "$$log"
 	RUST_TEST_THREADS=4 cargo test --no-fail-fast
@@ -49,5 +49,5 @@ lint: ## Format, clippy, shellcheck, licences and sources of crates, unused depe
 	@.ci/lint
 
 .PHONY: clean-cache
-clean-cache: ## Removes the built control plane, helm and the tools of `make lint`; the next run builds them again (11 minutes)
-	@cache="$${MAILTENANT_CACHE:-$$HOME/.cache/mailtenant}"; rm -rf "$$cache/bin" "$$cache"/*.lock "$$cache/tools"; echo "removed $$cache/bin and $$cache/tools"
+clean-cache: ## Removes the built control plane, node, helm and the tools of `make lint`; the next run builds them again (11 minutes)
+	@cache="$${MAILTENANT_CACHE:-$$HOME/.cache/mailtenant}"; rm -rf "$$cache/bin" "$$cache"/*.lock "$$cache/tools"; echo "removed what was built in $$cache"

@@ -16,6 +16,7 @@ mod idle;
 mod limits;
 mod mail;
 mod neighbours;
+mod node;
 mod observed;
 mod order;
 mod ownership;

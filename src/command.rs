@@ -1,14 +1,15 @@
-//! The binary: arguments, logging, run. Everything else is in the library.
+//! What the binary does: arguments, logging, run.
 
+use crate::args::{Arguments, Command, RunArguments};
+use crate::process;
 use clap::Parser;
-use mailtenant::args::{Arguments, Command, RunArguments};
-use mailtenant::process;
 use mailtenant_runtime::{multi_threaded, telemetry};
 use std::path::Path;
 use std::process::ExitCode;
 use tracing::{error, info};
 
-fn main() -> ExitCode {
+/// The whole of `main`, for `src/main.rs` and for the test target that is linked as the image's binary is.
+pub fn main() -> ExitCode {
     match Arguments::parse().command {
         Command::Run(arguments) => run(&arguments),
         Command::Crds { dir } => crds(dir.as_deref()),

@@ -3,5 +3,6 @@
 #![forbid(unsafe_code)]
 
 pub mod args;
+pub mod command;
 pub mod process;
 pub mod providers;

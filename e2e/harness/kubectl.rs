@@ -45,6 +45,9 @@ pub fn resource(kind: &str) -> (ApiResource, bool) {
             ("admissionregistration.k8s.io", "v1", "mutatingadmissionpolicybindings", false)
         }
         "Event" => ("events.k8s.io", "v1", "events", true),
+        "Pod" => ("", "v1", "pods", true),
+        "Node" => ("", "v1", "nodes", false),
+        "Deployment" => ("apps", "v1", "deployments", true),
         "Lease" => ("coordination.k8s.io", "v1", "leases", true),
         "Namespace" => ("", "v1", "namespaces", false),
         "CustomResourceDefinition" => ("apiextensions.k8s.io", "v1", "customresourcedefinitions", false),
