@@ -238,3 +238,70 @@ fn the_image_has_one_layer_and_the_same_digest_each_time() {
     }
     assert!(files.contains("-rwxr-xr-x 0/0") && files.lines().count() <= 11, "{files}");
 }
+
+/// A value as Lua reads it.
+fn lua(value: &Value) -> String {
+    match value {
+        Value::Null => "nil".into(),
+        Value::Bool(_) | Value::Number(_) => value.to_string(),
+        Value::String(text) => format!("[==[{text}]==]"),
+        Value::Array(all) => format!("{{{}}}", all.iter().map(lua).collect::<Vec<_>>().join(", ")),
+        Value::Object(all) => {
+            let field = |(name, value): (&String, &Value)| format!("[ [==[{name}]==] ] = {}", lua(value));
+            format!("{{{}}}", all.iter().map(field).collect::<Vec<_>>().join(", "))
+        }
+    }
+}
+
+/// Argo CD runs the script of `config/argocd/health.yaml` by an interpreter of Lua 5.1, on the object that it calls `obj`.
+#[test]
+fn argo_cd_is_told_the_health_of_each_kind_with_conditions() {
+    let scripts = yaml("config/argocd/health.yaml")["data"].as_object().cloned().unwrap();
+    let with_conditions = crds::all().into_iter().filter(|crd| {
+        let conditions = "/spec/versions/0/schema/openAPIV3Schema/properties/status/properties/conditions";
+        crd.pointer(conditions).is_some()
+    });
+    let kinds: BTreeSet<String> = with_conditions
+        .map(|crd| {
+            format!("resource.customizations.health.mailtenant.dev_{}", crd["spec"]["names"]["kind"].as_str().unwrap())
+        })
+        .collect();
+    assert_eq!(scripts.keys().cloned().collect::<BTreeSet<_>>(), kinds);
+    let installed = Command::new(path("e2e/stack/install.sh")).arg("lua5.1").output().unwrap();
+    assert!(installed.status.success(), "{}", String::from_utf8_lossy(&installed.stderr));
+
+    let conditions = |ready: &str, other: &str| {
+        let mut all = vec![json!({"type": "Ready", "status": ready, "message": format!("ready: {ready}")})];
+        if !other.is_empty() {
+            all.push(json!({"type": other, "status": "True", "message": format!("said by {other}")}));
+        }
+        json!({"observedGeneration": 2, "conditions": all})
+    };
+    let older = json!({"observedGeneration": 1, "conditions": [{"type": "Ready", "status": "True", "message": "old"}]});
+    let waiting = ("Progressing", "waiting for the operator");
+    for (status, wanted) in [
+        (Value::Null, waiting),
+        (json!({"observedGeneration": -1}), waiting),
+        (older, waiting),
+        (json!({"observedGeneration": 2}), waiting),
+        (conditions("Unknown", "Reconciling"), ("Progressing", "ready: Unknown")),
+        (conditions("False", "Reconciling"), ("Progressing", "ready: False")),
+        (conditions("False", "DeletionBlocked"), ("Progressing", "ready: False")),
+        (conditions("False", "Stalled"), ("Degraded", "said by Stalled")),
+        (conditions("True", ""), ("Healthy", "ready: True")),
+        (conditions("True", "FieldsIgnored"), ("Healthy", "ready: True")),
+    ] {
+        let object = json!({"metadata": {"generation": 2}, "status": status});
+        for (kind, script) in &scripts {
+            let program = format!(
+                "local obj = {}\nlocal function health()\n{}\nend\nlocal said = health()\nio.write(said.status, '|', said.message)",
+                lua(&object),
+                script.as_str().unwrap()
+            );
+            let out = Command::new("lua5.1").args(["-e", &program]).output().unwrap();
+            assert!(out.status.success(), "{kind}: {}", String::from_utf8_lossy(&out.stderr));
+            let said = String::from_utf8(out.stdout).unwrap();
+            assert_eq!(said.split_once('|').unwrap(), wanted, "{kind}: {object}");
+        }
+    }
+}

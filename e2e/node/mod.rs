@@ -80,7 +80,7 @@ async fn life(address: String) {
     removed(node).await;
 }
 
-/// As `docs/install.md` says, word by word: only the image's repository is the default.
+/// As `docs/install.md` says, with the default for the image.
 async fn installed(node: &Node) {
     // The stack gives these to an operator outside of the cluster. Here the chart does.
     node.kubectl(&["delete", "-f", "config/rbac/operator.yaml"]).await;

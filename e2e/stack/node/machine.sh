@@ -51,7 +51,7 @@ if [ -e /sys/fs/cgroup/cgroup.controllers ]; then
     grep -qw "$c" /sys/fs/cgroup/cgroup.subtree_control || echo "+$c" >/sys/fs/cgroup/cgroup.subtree_control || die "the cgroup controller $c cannot be given to a node"
   done
 else
-  for c in cpu cpuset memory pids; do [ -d "/sys/fs/cgroup/$c" ] || die "the cgroup controller $c is not mounted on /sys/fs/cgroup/$c"; done
+  for c in cpu cpuset memory pids; do [ -e "/sys/fs/cgroup/$c/cgroup.procs" ] || die "the cgroup controller $c is not mounted on /sys/fs/cgroup/$c"; done
 fi
 for h in "${HIERARCHIES[@]}"; do
   mkdir -p "${h%/}$CGROUP" || die "no cgroup can be made in $h"
