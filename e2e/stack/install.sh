@@ -6,7 +6,7 @@ set -euo pipefail
 WANTED=(
   sogo dovecot-core dovecot-imapd dovecot-pop3d dovecot-lmtpd dovecot-managesieved dovecot-pgsql
   postfix postfix-pgsql postgresql memcached opendkim libopendbx1-pgsql
-  pdns-server pdns-backend-sqlite3 sqlite3 dnsutils gettext-base
+  pdns-server pdns-backend-sqlite3 sqlite3 bind9 knot dnsutils gettext-base
   python3 python3-dkim curl openssl ca-certificates procps util-linux gcc libc6-dev
 )
 [ $# -eq 0 ] || WANTED=("$@")

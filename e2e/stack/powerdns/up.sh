@@ -3,7 +3,8 @@
 #
 #   up.sh ROOT PORT_BASE     DNS on PORT_BASE, HTTP API on PORT_BASE+1; writes ROOT/env with PDNS_API, PDNS_DNS, PDNS_KEY
 #
-# PDNS_ADDRESS (default 127.0.0.1) is where it answers DNS, PDNS_API_PORT another port for the API. Ended by down.sh ROOT. Needs (Debian 12):
+# PDNS_ADDRESS (default 127.0.0.1) is where it answers DNS, PDNS_API_PORT another port for the API, PDNS_UPDATES=yes lets it
+# take dynamic updates (which keys for which zone is set by the API). Ended by down.sh ROOT. Needs (Debian 12):
 #   apt-get install -y pdns-server pdns-backend-sqlite3 sqlite3 curl openssl
 set -euo pipefail
 if [ $# -ne 2 ]; then echo "usage: up.sh ROOT PORT_BASE" >&2; exit 2; fi
@@ -37,6 +38,8 @@ gsqlite3-dnssec=yes
 local-address=$ADDRESS
 local-port=$DNS_PORT
 socket-dir=$ROOT
+dnsupdate=${PDNS_UPDATES:-no}
+allow-dnsupdate-from=127.0.0.0/8
 webserver=yes
 webserver-address=127.0.0.1
 webserver-port=$API_PORT
