@@ -1,15 +1,18 @@
 //! The choice of the provider: from the spec of a backend object and its Secrets to a connection. A new
 //! provider gets one arm here.
 
+use mailtenant_api::dns_backend::{Rfc2136, TsigAlgorithm};
 use mailtenant_api::groupware_backend::{DatabaseTls, SchemaPolicy, Sogo};
 use mailtenant_api::{DNSBackendSpec, GroupwareBackendSpec};
 use mailtenant_backend::{BackendError, Result};
+use mailtenant_clock::SystemClock;
 use mailtenant_controllers::connect::{ConnectDns, ConnectGroupware, Secrets};
-use mailtenant_dns::providers::powerdns;
+use mailtenant_dns::providers::{powerdns, rfc2136};
 use mailtenant_dns::resolve::{DirectResolver, RootResolver};
 use mailtenant_dns::{DnsServer, Resolver};
 use mailtenant_groupware::GroupwareServer;
 use mailtenant_groupware::providers::sogo;
+use mailtenant_mail::name;
 use std::sync::Arc;
 
 /// Connects to groupware servers: SOGo.
@@ -62,21 +65,26 @@ fn port(field: &str, port: i32) -> Result<u16> {
     u16::try_from(port).map_err(|_| BackendError::Rejected(format!("{field}: 1 to 65535")))
 }
 
-/// Connects to DNS servers: PowerDNS.
+/// Connects to DNS servers: PowerDNS, and what takes dynamic updates.
 #[derive(Default)]
 pub struct Dns(powerdns::Servers);
 
 impl ConnectDns for Dns {
     fn connect(&self, spec: &DNSBackendSpec, secrets: &Secrets) -> Result<Arc<dyn DnsServer>> {
-        let Some(powerdns) = &spec.powerdns else {
-            return Err(BackendError::Unsupported("the DNSBackend names no provider that this version knows".into()));
-        };
-        let key = &powerdns.api_key_secret_ref;
-        self.0.connect(powerdns::Settings {
-            url: powerdns.url.clone(),
-            server_id: powerdns.server_id.clone(),
-            api_key: secrets.get(&key.name, &key.key)?.clone(),
-        })
+        match spec {
+            DNSBackendSpec { powerdns: Some(powerdns), .. } => {
+                let key = &powerdns.api_key_secret_ref;
+                self.0.connect(powerdns::Settings {
+                    url: powerdns.url.clone(),
+                    server_id: powerdns.server_id.clone(),
+                    api_key: secrets.get(&key.name, &key.key)?.clone(),
+                })
+            }
+            DNSBackendSpec { rfc2136: Some(server), .. } => {
+                Ok(rfc2136::connect(rfc2136_settings(spec, server, secrets)?))
+            }
+            _ => Err(BackendError::Unsupported("the DNSBackend names no provider that this version knows".into())),
+        }
     }
 
     fn resolver(&self, spec: &DNSBackendSpec) -> Result<Arc<dyn Resolver>> {
@@ -91,4 +99,24 @@ impl ConnectDns for Dns {
     fn default_resolver(&self) -> Arc<dyn Resolver> {
         Arc::new(RootResolver::internet())
     }
+}
+
+fn rfc2136_settings(spec: &DNSBackendSpec, server: &Rfc2136, secrets: &Secrets) -> Result<rfc2136::Settings> {
+    let tsig = &server.tsig;
+    let algorithm = match tsig.algorithm {
+        TsigAlgorithm::HmacSha256 => rfc2136::Algorithm::HmacSha256,
+        TsigAlgorithm::HmacSha384 => rfc2136::Algorithm::HmacSha384,
+        TsigAlgorithm::HmacSha512 => rfc2136::Algorithm::HmacSha512,
+    };
+    let secret = secrets.get(&tsig.secret_ref.name, &tsig.secret_ref.key)?;
+    let key = rfc2136::Key::new(&tsig.name, algorithm, secret).map_err(|error| match error {
+        rfc2136::BadKey::Name => BackendError::Rejected(format!("rfc2136.tsig.name: {error}")),
+        rfc2136::BadKey::Secret => BackendError::InvalidSecret(format!(
+            "key {} of Secret {}: {error}",
+            tsig.secret_ref.key, tsig.secret_ref.name
+        )),
+    })?;
+    let zones =
+        spec.zones.iter().map(|zone| name::canonical(&zone.name).unwrap_or_else(|_| name::from_server(&zone.name)));
+    Ok(rfc2136::Settings { server: server.server.clone(), key, zones: zones.collect(), clock: Arc::new(SystemClock) })
 }

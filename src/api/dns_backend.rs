@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("[has(self.powerdns)].filter(x, x).size() == 1").message("exactly one provider block must be given: powerdns"))]
+#[x_kube(validation = Rule::new("[has(self.powerdns), has(self.rfc2136)].filter(x, x).size() == 1").message("exactly one provider block must be given: powerdns or rfc2136"))]
 pub struct DNSBackendSpec {
     /// Which namespaces may have MailDomains on this server. There is no default: a namespace that
     /// is not named is refused.
@@ -38,8 +38,12 @@ pub struct DNSBackendSpec {
     /// Provider `powerdns`: PowerDNS Authoritative, 4.7 or later, by its HTTP API. Exactly one provider must be given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub powerdns: Option<PowerDns>,
+    /// Provider `rfc2136`: any server that takes dynamic updates (RFC 2136) signed with TSIG, such as BIND, Knot and
+    /// PowerDNS. Exactly one provider must be given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rfc2136: Option<Rfc2136>,
     /// DNS servers (`host:port`) that are asked whether records are published, for split horizon and tests.
-    /// Left out: the server at `dnsAddress`, and without that the authoritative servers, found from the
+    /// Left out: the server at `powerdns.dnsAddress`, and without that the authoritative servers, found from the
     /// root servers of the Internet.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(transform = rules::sockets)]
@@ -80,6 +84,47 @@ pub struct PowerDns {
     pub dns_address: Option<String>,
 }
 
+/// A server that takes dynamic updates (RFC 2136), by TCP.
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Rfc2136 {
+    /// The primary server of the zones (`host:port`), reachable by TCP. It must let the key change records of the types
+    /// MX, TXT, SRV and CNAME in them. It is not asked whether records are published: for that, `resolvers`.
+    #[schemars(transform = rules::socket)]
+    pub server: String,
+    /// The key that messages are signed with (RFC 8945). The clocks of both sides may differ by 300 s.
+    pub tsig: Tsig,
+}
+
+/// A TSIG key.
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Tsig {
+    /// Name of the key at the server, such as `mailtenant.`; the trailing dot may be left out.
+    #[schemars(transform = rules::key_name)]
+    pub name: String,
+    /// Algorithm of the key. Default `hmac-sha256`.
+    #[serde(default)]
+    pub algorithm: TsigAlgorithm,
+    /// Key of a Secret in the operator's namespace that holds the secret in base64, as `tsig-keygen` prints it.
+    pub secret_ref: SecretKeyRef,
+}
+
+/// Algorithm of a TSIG key (RFC 8945, 6).
+#[derive(Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq, JsonSchema)]
+pub enum TsigAlgorithm {
+    /// HMAC with SHA-256.
+    #[default]
+    #[serde(rename = "hmac-sha256")]
+    HmacSha256,
+    /// HMAC with SHA-384.
+    #[serde(rename = "hmac-sha384")]
+    HmacSha384,
+    /// HMAC with SHA-512.
+    #[serde(rename = "hmac-sha512")]
+    HmacSha512,
+}
+
 fn default_server_id() -> String {
     "localhost".into()
 }
@@ -88,7 +133,8 @@ impl DNSBackendSpec {
     /// Every key of a Secret that the spec names, in the operator's namespace. A change of one asks for
     /// a pass of the backend.
     pub fn secret_refs(&self) -> Vec<SecretKeyRef> {
-        self.powerdns.iter().map(|p| p.api_key_secret_ref.clone()).collect()
+        let powerdns = self.powerdns.iter().map(|p| &p.api_key_secret_ref);
+        powerdns.chain(self.rfc2136.iter().map(|r| &r.tsig.secret_ref)).cloned().collect()
     }
 }
 
@@ -102,12 +148,17 @@ pub struct DNSBackendStatus {
     /// Value of the annotation `mailtenant.dev/reconcile-requested-at` that the last full pass answered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_handled_reconcile_at: Option<String>,
-    /// Name of the provider: `powerdns`.
+    /// Name of the provider: `powerdns` or `rfc2136`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub provider: Option<String>,
     /// Version that the server reports, for people; nothing depends on it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
+    /// What the server can do: `AtomicUpdate`, several record sets change at once or not at all; `CompareAndSet`, the
+    /// server itself sees that a set is as the operator read it. Without the second a change that somebody else makes
+    /// within the same moment can be lost; the operator writes from one process only and reads again after each write.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub capabilities: Vec<String>,
     /// `Ready`, `Reconciling` or `Stalled`, and `DeletionBlocked` while a deletion waits. Each has
     /// a reason and a message.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

@@ -31,6 +31,9 @@ pub enum BackendError {
     /// The server lacks the function.
     #[error("the backend cannot do this: {0}")]
     Unsupported(String),
+    /// A Secret has a value that can never be a credential: it is not even sent.
+    #[error("{0}")]
+    InvalidSecret(String),
     /// The server refused our credentials.
     #[error("the backend refused our credentials ({0})")]
     Unauthorized(String),

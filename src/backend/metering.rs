@@ -99,6 +99,7 @@ fn outcome<T>(result: &Result<T>) -> &'static str {
         Err(BackendError::Conflict(_)) => "conflict",
         Err(BackendError::Rejected(_)) => "rejected",
         Err(BackendError::Unsupported(_)) => "unsupported",
+        Err(BackendError::InvalidSecret(_)) => "invalid_secret",
         Err(BackendError::Unauthorized(_)) => "unauthorized",
         Err(BackendError::Unavailable { .. }) => "unavailable",
     }

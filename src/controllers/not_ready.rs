@@ -64,6 +64,10 @@ impl NotReady {
             }
             BackendError::Rejected(_) => NotReady::stalled(Reason::BackendRejected, text("Change what is declared.")),
             BackendError::Unsupported(_) => NotReady::stalled(Reason::Unsupported, text("Change what is declared.")),
+            // A change of the Secret wakes what is on the backend.
+            BackendError::InvalidSecret(_) => {
+                NotReady::waiting(Reason::SecretInvalid, text("The platform team has to correct the Secret."))
+            }
             BackendError::Unauthorized(_) => {
                 NotReady::retry(Reason::BackendUnauthorized, text("The platform team has to look at the credentials."))
             }

@@ -24,10 +24,18 @@ pub struct DnsCapabilities {
     pub compare_and_set: bool,
 }
 
+impl DnsCapabilities {
+    /// Their words for the status.
+    pub fn words(self) -> Vec<&'static str> {
+        let all = [(self.atomic, "AtomicUpdate"), (self.compare_and_set, "CompareAndSet")];
+        all.into_iter().filter_map(|(can, word)| can.then_some(word)).collect()
+    }
+}
+
 /// A DNS server that takes changes.
 #[async_trait]
 pub trait DnsServer: Send + Sync {
-    /// Word for the status: `powerdns`.
+    /// Word for the status: `powerdns`, `rfc2136`.
     fn provider(&self) -> &'static str;
     /// What it can do.
     fn capabilities(&self) -> DnsCapabilities;

@@ -35,6 +35,7 @@ async fn the_samples_are_accepted() {
     let client = cluster.client().await;
     let mut all = documents(&fill(&read("platform.yaml"), &environment()));
     all.extend(documents(&read("tenant.yaml")));
+    all.extend(documents(&read("dns-rfc2136.yaml")));
     let mut kinds = BTreeMap::<String, usize>::new();
     for object in &all {
         let (kind, name) = (object["kind"].as_str().unwrap(), object["metadata"]["name"].as_str().unwrap());
@@ -54,7 +55,7 @@ async fn the_samples_are_accepted() {
     let count = |kind: &str| kinds.get(kind).copied().unwrap_or_default();
     for (kind, least) in [
         ("GroupwareBackend", 1),
-        ("DNSBackend", 1),
+        ("DNSBackend", 2),
         ("MailInstance", 1),
         ("MailDomain", 1),
         ("Mailbox", 2),
@@ -69,6 +70,7 @@ async fn the_samples_are_accepted() {
 fn the_samples_hang_together() {
     let mut all = documents(&fill(&read("platform.yaml"), &environment()));
     all.extend(documents(&read("tenant.yaml")));
+    all.extend(documents(&read("dns-rfc2136.yaml")));
     let has = |kind: &str, name: &Value| all.iter().any(|o| o["kind"] == kind && o["metadata"]["name"] == *name);
     for object in &all {
         let spec = &object["spec"];
@@ -81,6 +83,7 @@ fn the_samples_hang_together() {
             ("Secret", &spec["sogo"]["database"]["credentialsSecretRef"]["name"]),
             ("Secret", &spec["sogo"]["doveadm"]["apiKeySecretRef"]["name"]),
             ("Secret", &spec["powerdns"]["apiKeySecretRef"]["name"]),
+            ("Secret", &spec["rfc2136"]["tsig"]["secretRef"]["name"]),
         ] {
             assert!(reference.is_null() || has(kind, reference), "{kind} {reference}");
         }
@@ -88,7 +91,9 @@ fn the_samples_hang_together() {
             assert!(has("Mailbox", &target["mailboxRef"]["name"]), "{target}");
         }
         for (key, value) in object["stringData"].as_object().into_iter().flatten() {
-            assert!(key == "username" || value.as_str().unwrap().starts_with("example-only-"), "{key}");
+            // The second is the first in base64.
+            let example = |text: &str| text.starts_with("example-only-") || text.starts_with("ZXhhbXBsZS1vbmx5L");
+            assert!(key == "username" || example(value.as_str().unwrap()), "{key}");
         }
     }
 }

@@ -91,6 +91,7 @@ fn word(e: &BackendError) -> &'static str {
         BackendError::Conflict(_) => "Conflict",
         BackendError::Rejected(_) => "Rejected",
         BackendError::Unsupported(_) => "Unsupported",
+        BackendError::InvalidSecret(_) => "InvalidSecret",
         BackendError::Unauthorized(_) => "Unauthorized",
         BackendError::Unavailable { .. } => "Unavailable",
     }

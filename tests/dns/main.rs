@@ -1,9 +1,14 @@
-//! DNS against real servers: each test starts PowerDNS in a folder of its own, on free ports, and ends it.
+//! DNS against real servers: each test starts PowerDNS, BIND or Knot in a folder of its own, on free ports, and ends it.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test may fail, and runs on the real clock")]
 
+mod conformance;
 mod faults;
+mod hostile;
+mod life;
+mod nameserver;
 mod powerdns;
 mod requests;
+mod rfc2136;
 mod roots;
 mod server;
 mod smtp;

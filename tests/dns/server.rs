@@ -14,7 +14,7 @@ use std::process::Command;
 use std::sync::Arc;
 
 pub struct Server {
-    root: PathBuf,
+    pub root: PathBuf,
     pub api: String,
     pub dns: String,
     pub key: String,
@@ -51,7 +51,7 @@ impl Server {
         let unique = format!("mailtenant-dns-{}-{port}-{address}", std::process::id());
         let root = std::env::temp_dir().join(unique);
         let mut command = Command::new(script("up.sh"));
-        command.arg(&root).arg(port.to_string()).env("PDNS_ADDRESS", address);
+        command.arg(&root).arg(port.to_string()).env("PDNS_ADDRESS", address).env("PDNS_UPDATES", "yes");
         if let Some(api_port) = api_port {
             command.env("PDNS_API_PORT", api_port.to_string());
         }

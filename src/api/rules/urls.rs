@@ -55,6 +55,16 @@ pub(crate) fn socket(s: &mut Schema) {
     );
 }
 
+/// Name of a TSIG key.
+pub(crate) fn key_name(s: &mut Schema) {
+    text(s, 1, 254);
+    rule(
+        s,
+        r"self.matches(r'^[a-z0-9_]([a-z0-9_-]{0,62})([.][a-z0-9_]([a-z0-9_-]{0,62}))*[.]?$')",
+        "must be the name of a TSIG key in lower case, such as mailtenant. or mailtenant.example.org",
+    );
+}
+
 /// DNS servers as `host:port`, each once.
 pub(crate) fn sockets(s: &mut Schema) {
     set(s, 0, 16);

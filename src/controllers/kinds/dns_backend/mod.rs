@@ -44,6 +44,7 @@ impl Backend for DNSBackend {
         let version = server.probe().await.map_err(|e| NotReady::backend("the server", &e))?;
         let message = format!("{} {version} answers and takes our credentials", server.provider());
         draft.status.provider = Some(server.provider().into());
+        draft.status.capabilities = server.capabilities().words().into_iter().map(Into::into).collect();
         draft.status.version = Some(version);
         Ok(message)
     }

@@ -401,6 +401,8 @@ impl DnsServer for PowerDns {
             }
             patch.rrsets.push(set_patch(change, &there.rrsets));
         }
+        // The server takes them one after the other: a CNAME only once what stood beside it is gone, and the reverse.
+        patch.rrsets.sort_by_key(|set| set.changetype != "DELETE");
         let (status, _) = self.send(Method::PATCH, &format!("/zones/{zone}."), &[], Some(&patch)).await?;
         match status.as_u16() {
             204 => Ok(()),

@@ -200,6 +200,7 @@ mod tests {
             BackendError::Conflict(_) => "Conflict",
             BackendError::Rejected(_) => "Rejected",
             BackendError::Unsupported(_) => "Unsupported",
+            BackendError::InvalidSecret(_) => "InvalidSecret",
             BackendError::Unauthorized(_) => "Unauthorized",
             BackendError::Unavailable { .. } => "Unavailable",
         };
