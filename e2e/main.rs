@@ -1,4 +1,4 @@
-//! The whole system on real servers: control plane, PowerDNS, SOGo, Dovecot, Postfix, and the operator's own binary.
+//! The whole system on real servers: control plane, PowerDNS, BIND, SOGo, Dovecot, Postfix, and the operator's own binary.
 //!
 //! Tests share one platform and work in namespaces of their own; those that kill the operator have another one.
 //! `cargo test --test e2e` needs root on Debian 12 and sets up the rest (`e2e/stack/up.sh`). `MAILTENANT_STACK=ROOT`
@@ -11,6 +11,7 @@ mod contract;
 mod cutover;
 mod discovery;
 mod draining;
+mod dynamic_updates;
 mod faults;
 mod idle;
 mod limits;

@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test uses a part of it")]
 
 pub mod audit;
+pub mod bind;
 pub mod book;
 pub mod dav;
 pub mod dns;
