@@ -11,6 +11,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 
+/// A zone with nothing in it.
+const EMPTY: &str =
+    "$TTL 300\n@ SOA ns1.example.net. hostmaster.example.net. 1 3600 600 604800 60\n@ NS ns1.example.net.\n";
+
 /// A server and how the operator reaches it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -56,10 +60,7 @@ impl Nameserver {
             let root = std::env::temp_dir().join(format!("mailtenant-{kind:?}-{}-{port}", std::process::id()));
             std::fs::create_dir_all(root.join("zones")).unwrap();
             for zone in zones {
-                let text = format!(
-                    "$TTL 300\n@ SOA ns1.example.net. hostmaster.example.net. 1 3600 600 604800 60\n@ NS ns1.example.net.\n"
-                );
-                std::fs::write(root.join(format!("zones/{zone}.zone")), text).unwrap();
+                std::fs::write(root.join(format!("zones/{zone}.zone")), EMPTY).unwrap();
             }
             let out = Command::new(stack(script)).arg(&root).arg(port.to_string()).output().unwrap();
             let mut server = Nameserver {
