@@ -21,6 +21,7 @@ mod node;
 mod observed;
 mod order;
 mod ownership;
+mod plugin;
 mod process;
 mod ready;
 mod recovery;
