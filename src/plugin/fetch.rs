@@ -25,6 +25,11 @@ pub async fn picture(cluster: &Cluster, namespace: Option<&str>) -> Picture {
                 picture.unread.insert(kind);
                 let gap = gap("list", &kind.resource().plural, place.unwrap_or_default(), &error);
                 picture.gaps.push(gap);
+                // Nobody answers: the next one would be waited for as long.
+                if !matches!(error, kube::Error::Api(_)) {
+                    picture.unread.extend(Kind::ALL.into_iter().filter(|k| *k >= kind));
+                    break;
+                }
             }
         }
     }

@@ -176,6 +176,9 @@ fn print_why(terminal: &mut Terminal<'_>, why: &why::Why) -> Result<()> {
     if !step.replace.is_empty() {
         writeln!(terminal.out, "\nReplace {} by what you mean.", step.replace.join(", "))?;
     }
+    if let Some(command) = &step.last_resort {
+        writeln!(terminal.out, "\nIf that will never be mended (it cannot be taken back):\n\n{command}")?;
+    }
     for command in &step.look {
         writeln!(terminal.out, "\nTo see more: {command}")?;
     }

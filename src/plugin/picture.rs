@@ -77,7 +77,7 @@ impl Picture {
     }
 
     /// The object itself and what is above it, as far as it is there.
-    fn upwards<'a>(&'a self, object: &'a Object) -> impl Iterator<Item = &'a Object> {
+    pub fn upwards<'a>(&'a self, object: &'a Object) -> impl Iterator<Item = &'a Object> {
         std::iter::successors(Some(object), |o| self.parent(o)?.object())
     }
 

@@ -4,9 +4,9 @@
 /// What stands in the place of a secret.
 pub const REDACTED: &str = "[redacted]";
 
-/// Words after which a value is a secret.
+/// Names of fields and variables whose value is a secret: as they are, or as the end of a longer one (`X-API-Key`, `DB_TOKEN`).
 const NAMES: &[&str] =
-    &["password", "passwd", "secret", "token", "apikey", "api_key", "api-key", "x-api-key", "authorization", "bearer"];
+    &["password", "passwd", "secret", "token", "apikey", "api_key", "api-key", "authorization", "bearer"];
 
 /// Prefixes of hashes as Dovecot, crypt(3) and PHC write them.
 const HASHES: &[&str] = &["$argon2", "$2a$", "$2b$", "$2y$", "$1$", "$5$", "$6$", "$y$", "$7$", "$pbkdf2", "$scrypt"];
@@ -52,7 +52,12 @@ fn redact_line(line: &str) -> String {
 fn redact_word(word: &str, hidden: bool) -> (String, bool) {
     let lower = word.to_lowercase();
     let bare = lower.trim_end_matches([':', '=']);
-    let names = |text: &str| NAMES.iter().any(|name| text.ends_with(name));
+    // `credentialsSecret` is the name of a Secret, and no secret.
+    let ends = |text: &str, name: &str| {
+        text.strip_suffix(name)
+            .is_some_and(|head| head.is_empty() || head.ends_with(['_', '-', '.']) || name == "password")
+    };
+    let names = |text: &str| NAMES.iter().any(|name| ends(text, name));
     if lower == "bearer" || lower == "basic" || (names(bare) && bare.len() < lower.len()) {
         return (word.into(), true);
     }
@@ -111,6 +116,7 @@ mod tests {
             "{\"level\":\"INFO\",\"message\":\"starting\"}\n",
             "GroupwareBackend berlin: connection refused (10.0.0.1:5432)",
             "Secret mailtenant-system/pdns is not there: create it",
+            "credentialsSecret: alice-mail\n  apiKeySecretRef: {name: pdns, key: apiKey}\n  password:\n    generate: {length: 24}\n",
             "https://webmail.example.net/SOGo alice@acme.test 10 mx1.example.net.",
             "before\nafter\n",
         ] {

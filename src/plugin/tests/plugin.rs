@@ -500,7 +500,7 @@ fn the_page_shows_every_command_as_it_is() {
         commands.lines().take_while(|line| !line.is_empty()).filter_map(|line| line.split_whitespace().next());
     for command in commands.filter(|c| *c != "help") {
         let example = |line: &&str| line.split_whitespace().next() == Some(command);
-        assert!(lines.iter().any(|line| example(&line)), "docs/plugin.md has no example of {command}");
+        assert!(lines.iter().any(example), "docs/plugin.md has no example of {command}");
     }
 }
 

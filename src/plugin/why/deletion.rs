@@ -1,7 +1,7 @@
 //! Deletions that wait: for whom, and what lets them go on.
 
-use super::Next;
 use super::step::{Shell, Step};
+use super::{Link, Next};
 use crate::kind::Kind;
 use crate::object::{Object, Readiness};
 use crate::picture::Picture;
@@ -67,17 +67,14 @@ pub fn waits(picture: &Picture, object: &Object, reason: Reason, shell: &Shell) 
     Step::tenant(text).run(commands.join(" && "))
 }
 
-/// Adds the way out where a backend blocks a deletion.
-pub fn with_way_out(step: Step, object: &Object, reason: Reason, shell: &Shell) -> Step {
-    if !object.is_deleting() || !reason.lies_at_a_backend() {
-        return step;
-    }
-    let text = format!(
-        "{}. If that will never be mended, `orphan` lets {} go without it, and says what is left where",
-        step.text,
-        object.label()
-    );
-    Step { text, ..step }.run(shell.plugin("orphan", object))
+/// Adds the way out where a backend blocks a deletion for good: of the object in the chain that waits for the backend.
+pub fn with_last_resort(picture: &Picture, step: Step, chain: &[Link], shell: &Shell) -> Step {
+    let stuck = |link: &&Link| {
+        let reason = Reason::ALL.iter().find(|r| r.as_str() == link.reason);
+        link.deleting && link.kind.is_namespaced() && reason.is_some_and(|r| r.lies_at_a_backend())
+    };
+    let found = chain.iter().rev().find(stuck).and_then(|l| picture.get(l.kind, &l.namespace, &l.name).object());
+    Step { last_resort: found.map(|object| shell.plugin("orphan", object)), ..step }
 }
 
 /// MX has left, or has to.

@@ -70,8 +70,10 @@ enum End<'a> {
 /// What an object waits for.
 enum Next<'a> {
     Object(&'a Object),
-    Absent(Kind, String),
-    Unread(Kind, String),
+    /// What the object, or one above it, names is not there.
+    Absent(&'a Object, Kind, String),
+    /// It could not be read.
+    Unread(&'a Object, Kind, String),
     /// Nothing else: it is the cause itself.
     Here,
 }
@@ -89,6 +91,7 @@ pub fn why(picture: &Picture, object: &Object, shell: &Shell) -> Why {
         End::Unseen(object) => platform::unseen(object, shell),
         End::Going { parent, asked } => parents::going(parent, asked, shell),
     };
+    let step = deletion::with_last_resort(picture, step, &chain, shell);
     Why { ready: false, chain, step: Some(step), notes: vec![] }
 }
 
@@ -119,13 +122,14 @@ fn walk<'a>(picture: &'a Picture, object: &'a Object) -> (Vec<Link>, End<'a>) {
                 at = other;
             }
             Next::Object(_) | Next::Here => return (chain, End::At(at, condition)),
-            Next::Absent(kind, name) => {
-                chain.push(absent(at, kind, &name, "Missing", "it does not exist"));
-                return (chain, End::Missing { kind, name, asked: at });
+            Next::Absent(asked, kind, name) => {
+                chain.push(absent(asked, kind, &name, "Missing", "it does not exist"));
+                return (chain, End::Missing { kind, name, asked });
             }
-            Next::Unread(kind, name) => {
-                chain.push(absent(at, kind, &name, "Unread", "it could not be read"));
-                return (chain, End::Unread { kind, name, asked: at });
+            Next::Unread(asked, kind, name) => {
+                // What waits for it has the words.
+                chain.push(absent(asked, kind, &name, "Unread", &condition.message));
+                return (chain, End::Unread { kind, name, asked });
             }
         }
     }
@@ -255,56 +259,61 @@ fn next<'a>(picture: &'a Picture, object: &'a Object, condition: &Condition) -> 
     }
 }
 
-fn toward<'a>(lookup: Lookup<'a>, kind: Kind, name: &str) -> Next<'a> {
-    match lookup {
-        Lookup::There(object) if object.is_ready() => Next::Here,
-        Lookup::There(object) => Next::Object(object),
-        Lookup::Missing => Next::Absent(kind, name.into()),
-        Lookup::Unread => Next::Unread(kind, name.into()),
-    }
-}
-
 /// Towards the parent that is missing or not ready.
 fn upwards<'a>(picture: &'a Picture, object: &'a Object, reason: Reason) -> Next<'a> {
-    if reason == Reason::BackendNotFound
-        && let Some(name) = object.dns_backend()
-        && picture.get(Kind::DNSBackend, "", name) == Lookup::Missing
-    {
-        return Next::Absent(Kind::DNSBackend, name.into());
+    if [Reason::InstanceNotReady, Reason::DomainNotReady].contains(&reason) {
+        let not_ready = picture.upwards(object).skip(1).find(|o| !o.is_ready());
+        return not_ready.map_or_else(|| missing(picture, object, reason), Next::Object);
     }
-    match (picture.parent(object), object.parent()) {
-        (Some(lookup), Some((kind, name))) => toward(lookup, kind, name),
-        _ => Next::Here,
+    let says_the_same = |o: &&Object| matches!(o.readiness(), Readiness::Not(c) if c.reason == reason.as_str());
+    let parent = picture.parent(object).and_then(Lookup::object);
+    parent.filter(says_the_same).map_or_else(|| missing(picture, object, reason), Next::Object)
+}
+
+/// The first that is named above an object and not there.
+fn missing<'a>(picture: &'a Picture, object: &'a Object, reason: Reason) -> Next<'a> {
+    for asked in picture.upwards(object) {
+        let dns = asked.dns_backend().filter(|_| reason == Reason::BackendNotFound);
+        for (kind, name) in dns.map(|name| (Kind::DNSBackend, name)).into_iter().chain(asked.parent()) {
+            match picture.get(kind, asked.namespace(), name) {
+                Lookup::There(_) => {}
+                Lookup::Missing => return Next::Absent(asked, kind, name.into()),
+                Lookup::Unread => return Next::Unread(asked, kind, name.into()),
+            }
+        }
+    }
+    Next::Here
+}
+
+/// Whether what an object says is passed down by a backend that is not ready: what is on it says the same, or that it cannot be
+/// reached.
+fn passed_down(backend: &Object, condition: &Condition) -> bool {
+    match backend.readiness() {
+        Readiness::Ready => false,
+        Readiness::Unseen => condition.reason == Reason::BackendUnreachable.as_str(),
+        Readiness::Not(own) => {
+            own.reason == condition.reason || condition.reason == Reason::BackendUnreachable.as_str()
+        }
     }
 }
 
-/// A fault of a backend is one of the backend object, if that says so too; else of the next one above that says the same.
+/// A fault of a backend is one of the backend object, if that is not ready; else of the next one above that says the same.
 fn same_above<'a>(picture: &'a Picture, object: &'a Object, condition: &Condition) -> Next<'a> {
-    if let Some(name) = object.dns_backend()
-        && let Lookup::There(backend) = picture.get(Kind::DNSBackend, "", name)
-        && !backend.is_ready()
-        && reason(condition).is_some_and(Reason::lies_at_a_backend)
-    {
+    let dns = object.dns_backend().and_then(|name| picture.get(Kind::DNSBackend, "", name).object());
+    if let Some(backend) = dns.filter(|b| passed_down(b, condition)) {
         return Next::Object(backend);
     }
     let Some(Lookup::There(parent)) = picture.parent(object) else { return Next::Here };
     let says_the_same = match parent.readiness() {
-        Readiness::Not(above) => above.reason == condition.reason || above.reason == "Deleting",
+        Readiness::Not(above) => above.reason == condition.reason,
         Readiness::Ready | Readiness::Unseen => false,
     };
-    let passed_down = Kind::PLATFORM.contains(&parent.kind) && !parent.is_ready();
-    // The Secret of a mailbox is its own.
-    let own = object.kind == Kind::Mailbox
-        && matches!(reason(condition), Some(Reason::SecretNotFound | Reason::SecretInvalid))
-        && !says_the_same;
-    if (says_the_same || passed_down) && !own {
+    // The Secret of a mailbox is its own, unless all above say that of theirs.
+    if says_the_same {
         return Next::Object(parent);
     }
-    let backend = picture.above(object, Kind::GroupwareBackend);
-    match backend.filter(|b| b.uid() != object.uid() && !b.is_ready() && !own) {
-        Some(backend) if reason(condition).is_some_and(Reason::lies_at_a_backend) => Next::Object(backend),
-        _ => Next::Here,
-    }
+    let other = |b: &&Object| b.uid() != object.uid() && passed_down(b, condition);
+    picture.above(object, Kind::GroupwareBackend).filter(other).map_or(Next::Here, Next::Object)
 }
 
 /// The first target of an alias that is missing or not ready.
@@ -314,8 +323,10 @@ fn first_target<'a>(picture: &'a Picture, alias: &'a Object, reason: Reason) -> 
             Lookup::There(mailbox) if reason == Reason::MailboxNotReady && !mailbox.is_ready() => {
                 return Next::Object(mailbox);
             }
-            Lookup::Missing if reason == Reason::MailboxNotFound => return Next::Absent(Kind::Mailbox, name.into()),
-            Lookup::Unread => return Next::Unread(Kind::Mailbox, name.into()),
+            Lookup::Missing if reason == Reason::MailboxNotFound => {
+                return Next::Absent(alias, Kind::Mailbox, name.into());
+            }
+            Lookup::Unread => return Next::Unread(alias, Kind::Mailbox, name.into()),
             Lookup::There(_) | Lookup::Missing => {}
         }
     }

@@ -66,7 +66,9 @@ fn groupware(picture: &Picture, name: &str, instance: &Object, shell: &Shell) ->
     let look = shell.kubectl("get groupwarebackends");
     let other = usable(picture, Kind::GroupwareBackend, instance.namespace());
     // What was made lies at the server of before.
-    let Some(other) = other.filter(|_| !instance.was_made()) else { return Step::platform(text).look(look) };
+    let Some(other) = other.filter(|_| !instance.was_made() && !instance.is_deleting()) else {
+        return Step::platform(text).look(look);
+    };
     let mut spec = instance.value["spec"].clone();
     spec["backendRef"]["name"] = json!(other);
     let again = shell.apply(&manifest(Kind::MailInstance, instance.namespace(), instance.name(), &spec));

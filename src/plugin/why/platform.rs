@@ -6,7 +6,7 @@ use crate::kind::Kind;
 use crate::object::Object;
 use crate::picture::{Lookup, Picture};
 use mailtenant_api::Reason;
-use serde_json::{Value, json};
+use serde_json::json;
 
 /// A backend does not answer.
 pub fn unreachable(object: &Object, shell: &Shell) -> Step {
@@ -77,19 +77,22 @@ pub fn exists(picture: &Picture, object: &Object, shell: &Shell) -> Step {
         step = step.run(shell.merge(object, &json!({"spec": {"adoptionPolicy": "IfUnowned"}})));
     }
     match picture.above(object, Kind::GroupwareBackend) {
-        Some(backend) => step.run(consent(backend, object.namespace(), shell)),
+        Some(backend) => step.run_all(consent(picture, backend, object.namespace(), shell)),
         None => step,
     }
 }
 
-/// Objects of a namespace may take over what their predecessors had.
-fn consent(backend: &Object, namespace: &str, shell: &Shell) -> String {
-    let mut names: Vec<Value> = match allowed(backend, "/spec/recovery/allowedNamespaces") {
-        Some(before) => before.names.into_iter().map(Value::from).collect(),
-        None => vec![],
-    };
-    names.push(json!(namespace));
-    shell.merge(backend, &json!({"spec": {"recovery": {"allowedNamespaces": {"from": "Names", "names": names}}}}))
+/// Objects of a namespace may take over what their predecessors had; none: they may already.
+fn consent(picture: &Picture, backend: &Object, namespace: &str, shell: &Shell) -> Option<String> {
+    let place = "/spec/recovery/allowedNamespaces";
+    match allowed(backend, place) {
+        Some(before) if allows(picture, &before, namespace) => None,
+        Some(before) => let_in(shell, backend, place, &before, namespace),
+        None => {
+            let names = json!({"from": "Names", "names": [namespace]});
+            Some(shell.merge(backend, &json!({"spec": {"recovery": {"allowedNamespaces": names}}})))
+        }
+    }
 }
 
 /// The name is not shown to be the tenant's: the zone itself names the namespace, or the record is published.

@@ -31,6 +31,9 @@ pub struct Step {
     /// Commands that show more and change nothing.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub look: Vec<String>,
+    /// Of a deletion that a backend blocks: the command that lets the object go without it. It cannot be taken back.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_resort: Option<String>,
 }
 
 /// Words that stand in commands for what cannot be known.
@@ -38,7 +41,7 @@ const REPLACE: &[&str] = &["BACKEND", "DNSBACKEND", "INSTANCE", "DOMAIN", "ZONE"
 
 impl Step {
     pub fn new(who: Who, text: impl Into<String>) -> Self {
-        Step { who, text: text.into(), commands: vec![], replace: vec![], look: vec![] }
+        Step { who, text: text.into(), commands: vec![], replace: vec![], look: vec![], last_resort: None }
     }
 
     pub fn tenant(text: impl Into<String>) -> Self {

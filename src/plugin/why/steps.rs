@@ -1,7 +1,7 @@
 //! From each reason to the step that mends it. A new reason does not compile before it has one.
 
 use super::commands::edit;
-use super::deletion::{draining, waits, with_way_out};
+use super::deletion::{draining, waits};
 use super::step::{Shell, Step};
 use super::{dns, limits, platform, secrets};
 use crate::kind::Kind;
@@ -17,7 +17,7 @@ pub fn at(picture: &Picture, object: &Object, condition: &Condition, shell: &She
             format!("this release of the plugin does not know the reason {}: read the message", condition.reason);
         return Step::platform(text).look(shell.about("describe", object, ""));
     };
-    with_way_out(mends(picture, object, (reason, condition), shell), object, reason, shell)
+    mends(picture, object, (reason, condition), shell)
 }
 
 fn mends(picture: &Picture, object: &Object, (reason, condition): (Reason, &Condition), shell: &Shell) -> Step {

@@ -483,12 +483,46 @@ fn every_reason_has_a_step_for_every_kind() {
                 for command in all {
                     assert!(command.contains("kubectl "), "{reason} of {label}: {command}");
                 }
-                let orphan = step.commands.iter().any(|c| c.contains("mailtenant orphan"));
-                let at_the_object = why.chain.len() == 1;
-                assert!(!at_the_object || orphan == (deleting && reason.lies_at_a_backend()), "{reason} of {label}");
+                let orphan = step.last_resort.is_some_and(|c| c.contains("mailtenant orphan"));
+                let tenant = !label.contains("backend");
+                assert_eq!(orphan, deleting && tenant && reason.lies_at_a_backend(), "{reason} of {label}");
             }
         }
     }
+}
+
+/// What a backend says is the cause of what is on it only where that can come from it.
+#[test]
+fn a_backend_that_is_not_ready_is_not_the_cause_of_everything() {
+    for (own, of_the_backend, blocks) in [
+        ("BackendUnreachable", "BackendUnauthorized", "berlin"),
+        ("SecretNotFound", "SecretNotFound", "berlin"),
+        ("BackendNotAllowed", "BackendUnreachable", "acme"),
+        ("Unsupported", "BackendUnreachable", "acme"),
+    ] {
+        let mut picture = tenant();
+        says(&mut picture, "groupwarebackend/berlin", of_the_backend, "");
+        says(&mut picture, "mailinstance/acme", own, "");
+        let why = asked(&picture, "mailinstance/acme");
+        assert_eq!(why.blocks().map(|l| l.name.as_str()), Some(blocks), "{own}, {of_the_backend}");
+    }
+    let mut picture = tenant();
+    says(&mut picture, "groupwarebackend/berlin", "BackendUnreachable", "");
+    says(&mut picture, "mailbox/alice", "SecretNotFound", "");
+    assert_eq!(asked(&picture, "mailbox/alice").blocks().map(|l| l.name.clone()), Some("alice".to_owned()));
+}
+
+/// The object that waits for the backend is the one that can go without it.
+#[test]
+fn the_last_resort_is_for_who_waits_for_the_backend() {
+    let mut picture = tenant();
+    without(&mut picture, "groupwarebackend/berlin");
+    blocked(&mut picture, "mailinstance/acme", "HasDomains");
+    blocked(&mut picture, "maildomain/acme-test", "HasAliases");
+    blocked(&mut picture, "mailalias/info", "BackendNotFound");
+    let why = asked(&picture, "mailinstance/acme");
+    let step = why.step.expect("a step");
+    assert_eq!(step.last_resort.as_deref(), Some("kubectl mailtenant orphan mailalias/info -n tenant-acme"));
 }
 
 /// What a tenant may not read is not taken for something that is missing.
