@@ -42,7 +42,7 @@ image: ## Builds the operator's image without Docker into target/mailtenant.tar 
 
 # 15 MB is what it may have at most: it goes to the machine of each person.
 .PHONY: plugin
-plugin: ## Builds the kubectl plugin into target/dist/kubectl-mailtenant (6 minutes)
+plugin: ## Builds the kubectl plugin into target/dist/kubectl-mailtenant
 	cargo build --locked --profile dist --package mailtenant-plugin --bin kubectl-mailtenant
 	@size=$$(stat -c %s "$${CARGO_TARGET_DIR:-target}/dist/kubectl-mailtenant"); echo "kubectl-mailtenant: $$size bytes"; [ "$$size" -lt 15000000 ]
 
