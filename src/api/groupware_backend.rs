@@ -311,7 +311,8 @@ pub struct GroupwareBackendStatus {
     /// Name of the provider: `sogo`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub provider: Option<String>,
-    /// Version that the server reports, for people; nothing depends on it.
+    /// Versions of the servers behind it, for people: `Dovecot 2.3, PostgreSQL 15.10`. One that this release does not
+    /// know is refused: `Ready` is `False` with the reason `Unsupported`, and its message names the version.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
     /// What the server can do, such as `SendAs` or `HashedPasswords`. A spec that asks for something else reports

@@ -14,6 +14,7 @@ mod signing;
 mod sogo_tables;
 mod stack;
 mod usage;
+mod versions;
 
 use async_trait::async_trait;
 use stack::{Sql, Stack};

@@ -64,20 +64,9 @@ impl Doveadm {
         serde_json::from_slice(&body).map_err(|_| BackendError::unavailable("doveadm: the answer is not JSON"))
     }
 
-    /// Whether it is there, takes our key and knows the commands that we use.
-    pub async fn probe(&self) -> Result<()> {
-        let list = self.body(self.http.get(&self.url)).await?;
-        let known: Vec<&str> =
-            list.as_array().into_iter().flatten().filter_map(|c| c.get("command")?.as_str()).collect();
-        for command in ["user", "kick", "who", "authCacheFlush", "fsDelete", "fsIterDirs", "fsStat"] {
-            if known.is_empty() {
-                return Err(BackendError::unavailable("doveadm: the answer is not a list of commands"));
-            }
-            if !known.contains(&command) {
-                return Err(BackendError::Unsupported(format!("doveadm has no command {command}")));
-            }
-        }
-        Ok(())
+    /// Whether it is there, takes our key and knows the commands that we use; its series of versions.
+    pub async fn probe(&self) -> Result<&'static str> {
+        series(&self.body(self.http.get(&self.url)).await?)
     }
 
     async fn call(&self, command: &str, params: Value) -> Result<Answer> {
@@ -182,6 +171,36 @@ impl Doveadm {
     }
 }
 
+/// Commands that are sent.
+const COMMANDS: [&str; 7] = ["user", "kick", "who", "authCacheFlush", "fsDelete", "fsIterDirs", "fsStat"];
+
+/// The series of Dovecot's versions, by the list of its commands: doveadm's HTTP API does not say a version. Refused is
+/// one whose commands take other parameters than we send.
+fn series(list: &Value) -> Result<&'static str> {
+    let list = list.as_array().map(Vec::as_slice).unwrap_or_default();
+    let command = |name: &str| list.iter().find(|c| c.get("command").is_some_and(|command| command == name));
+    if !list.iter().any(|c| c.get("command").is_some_and(Value::is_string)) {
+        return Err(BackendError::unavailable("doveadm: the answer is not a list of commands"));
+    }
+    if let Some(missing) = COMMANDS.iter().find(|name| command(name).is_none()) {
+        return Err(BackendError::Unsupported(format!("doveadm has no command {missing}")));
+    }
+    let takes = |parameter: &str| {
+        let parameters = command("fsStat").and_then(|c| c.get("parameters")?.as_array());
+        parameters.into_iter().flatten().any(|p| p.get("name").is_some_and(|name| name == parameter))
+    };
+    let version = match (takes("fsDriver"), takes("filterName")) {
+        // 2.3 has new statistics, and the commands of the former ones under another name.
+        (true, false) if command("oldstatsDump").is_some() => return Ok("2.3"),
+        (true, false) => "Dovecot 2.2",
+        (false, true) => "Dovecot 2.4 or later",
+        _ => "an unknown version of Dovecot",
+    };
+    Err(BackendError::Unsupported(format!(
+        "this is {version}, whose doveadm takes other commands than those of 2.3, which this release knows"
+    )))
+}
+
 fn no_answer(e: &reqwest::Error) -> BackendError {
     // reqwest's own text holds the URL, which is no secret, but may hold a user and password given in it.
     let what = match e {
@@ -254,6 +273,28 @@ mod tests {
             r#"[["doveadmResponse",[],"m"],["doveadmResponse",[],"m"]]"#,
         ] {
             assert!(matches!(p(bad), Err(BackendError::Unavailable { .. })), "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_series_is_told_by_what_commands_take() {
+        let list = |fs: &[&str], more: &[&str]| {
+            let parameters: Vec<Value> = fs.iter().map(|name| json!({"name": name, "type": "string"})).collect();
+            let command = |name: &&str| json!({"command": name, "parameters": parameters});
+            Value::Array(COMMANDS.iter().chain(more).map(command).collect())
+        };
+        assert_eq!(series(&list(&["fsDriver", "fsArgs", "path"], &["oldstatsDump"])), Ok("2.3"));
+        for (list, named) in [
+            (list(&["fsDriver", "fsArgs", "path"], &[]), "this is Dovecot 2.2,"),
+            (list(&["filterName", "path"], &[]), "this is Dovecot 2.4 or later,"),
+            (list(&["path"], &["oldstatsDump"]), "this is an unknown version of Dovecot,"),
+            (json!([{"command": "user"}, {"command": "kick"}]), "doveadm has no command who"),
+        ] {
+            let Err(BackendError::Unsupported(text)) = series(&list) else { panic!("{named}") };
+            assert!(text.starts_with(named), "{text}");
+        }
+        for nonsense in [json!({}), json!([]), json!([1, {"command": 2}]), Value::Null] {
+            assert!(matches!(series(&nonsense), Err(BackendError::Unavailable { .. })), "{nonsense}");
         }
     }
 

@@ -39,7 +39,7 @@ impl Backend for GroupwareBackend {
 
     async fn look(ctx: &Ctx, draft: &mut Draft<Self>) -> Step<String> {
         let server = ctx.groupware(&draft.object.name_any()).await?.server;
-        let info = facets::examine(server.as_ref()).await.map_err(|e| NotReady::backend("the server", &e))?;
+        let info = facets::examine(server.as_ref()).await.map_err(|e| cannot_be_used(&e))?;
         if !conditions::is_true(&draft.before, ConditionType::Ready) {
             // It was away: what it held before says nothing now.
             ctx.snapshots.stale_all(&owner_uid(draft.object.as_ref())).await;
@@ -55,6 +55,13 @@ impl Backend for GroupwareBackend {
     fn handled(status: &mut GroupwareBackendStatus, wish: Option<String>) {
         status.last_handled_reconcile_at = wish;
     }
+}
+
+/// Of a version, or without a function, that this release cannot work with: nothing that is declared would change that.
+fn cannot_be_used(error: &BackendError) -> NotReady {
+    let BackendError::Unsupported(what) = error else { return NotReady::backend("the server", error) };
+    let help = "Use a version of it that this release of mailtenant knows, or a release that knows this version.";
+    NotReady::stalled(Reason::Unsupported, format!("the server cannot be used: {what}. {help}"))
 }
 
 /// Tables and views that could not be brought up to date hold nothing up: what needs them is a missing capability.
@@ -87,5 +94,21 @@ impl Lifecycle for GroupwareBackend {
         not_ready: &NotReady,
     ) -> Result<Next, kube::Error> {
         backend::waiting(ctx, draft, not_ready).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_version_that_nobody_knows_is_named_with_a_step_that_helps() {
+        let refused = cannot_be_used(&BackendError::Unsupported("PostgreSQL 99.1 is not known".into()));
+        assert_eq!((refused.reason, refused.stalled), (Reason::Unsupported, true));
+        assert!(
+            refused.message.contains("PostgreSQL 99.1") && refused.message.contains("Use a version"),
+            "{refused:?}"
+        );
+        assert_eq!(cannot_be_used(&BackendError::unavailable("x")).reason, Reason::BackendUnreachable);
     }
 }

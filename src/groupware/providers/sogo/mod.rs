@@ -21,6 +21,7 @@ pub mod schema;
 mod search_path;
 mod sogo_data;
 mod tenant;
+mod version;
 
 pub use connect::{Database, DatabaseTls, DoveadmSettings, Settings, connect};
 
@@ -118,10 +119,11 @@ impl Sogo {
 
     async fn probed(&self) -> Result<ServerInfo> {
         let mut conn = self.connection_within_limit().await?;
-        let version: String = match conn.row("SELECT current_setting('server_version') AS version", &[]).await? {
+        let said: String = match conn.row("SELECT current_setting('server_version') AS version", &[]).await? {
             Some(row) => row.get("version"),
             None => return Err(BackendError::unavailable("the database gave no row for its version")),
         };
+        let database = version::postgresql(&said)?;
         search_path::check(&mut conn).await?;
         let (catalog, behind) = match self.managed {
             true => migrate::migrate(&mut conn).await?,
@@ -137,11 +139,11 @@ impl Sogo {
         };
         let features = self.remember(&catalog)?;
         drop(conn);
-        self.doveadm.probe().await?;
+        let dovecot = self.doveadm.probe().await?;
         // A key that nobody has: the answer is NOT_FOUND, and we know that it is there.
         self.clear_sogo_cache(&[Address::from_server("mailtenant-probe")]).await?;
-        let number = version.split_whitespace().next().unwrap_or_default();
-        Ok(ServerInfo { version: format!("PostgreSQL {number}"), capabilities: features.capabilities(), behind })
+        let version = format!("Dovecot {dovecot}, {database}");
+        Ok(ServerInfo { version, capabilities: features.capabilities(), behind })
     }
 }
 
