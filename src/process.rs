@@ -11,6 +11,7 @@ use mailtenant_clock::{Clock, Random, SystemClock, SystemRandom};
 use mailtenant_controllers::operator::{self, Environment};
 use mailtenant_dns::probe::SmtpProbe;
 use mailtenant_groupware::signing::SystemKeyMaker;
+use mailtenant_runtime::crds::Wanted;
 use mailtenant_runtime::http::Health;
 use mailtenant_runtime::lease::{self, Election};
 use mailtenant_runtime::metrics::Metrics;
@@ -56,6 +57,9 @@ pub enum Error {
     /// This process lost the Lease: another one may be working already.
     #[error("leadership lost: {0}")]
     Leadership(#[from] lease::Lost),
+    /// A CRD was removed, or replaced by one of another release. The next process waits until it can be used.
+    #[error("{0}")]
+    Crd(crds::Missing),
     /// What was watched is not what there is. The next process reads everything again.
     #[error("{0}")]
     Restored(#[from] revision::Restored),
@@ -113,7 +117,7 @@ pub async fn run(arguments: &RunArguments) -> Result<(), Error> {
     ended
 }
 
-/// Waits for the CRDs and the Lease, then runs the operator.
+/// Waits for the CRDs, then works while they can be used.
 async fn work(
     arguments: &RunArguments,
     (metrics, requests): (&Metrics, RequestMetrics),
@@ -126,16 +130,17 @@ async fn work(
     let config = kube::Config::infer().await?;
     let layer = RequestLayer::new(metrics.clone());
     let client = kube_requests::client(config.clone(), &layer).map_err(Error::Client)?;
+    let definitions: Vec<Wanted> = api::crds::all().iter().map(|crd| Wanted::new(crd, api::VERSION)).collect();
 
     tokio::select! {
         biased;
         () = shutdown.requested() => return Ok(()),
-        () = wait_for_crds(client.clone(), metrics, health, &*random) => {}
+        () = wait_for_crds(client.clone(), &definitions, metrics, health, &*random) => {}
     }
 
     let namespace = arguments.operator_namespace.clone();
     let environment = Environment {
-        client,
+        client: client.clone(),
         operator_namespace: namespace.clone(),
         identity: identity.clone(),
         clock: clock.clone(),
@@ -150,20 +155,34 @@ async fn work(
         health: health.clone(),
         shutdown: shutdown.clone(),
     };
-    if !arguments.leader_elect {
-        metrics.leader(true);
+    let election = lease::Config::new(namespace, "mailtenant", identity);
+    let election = if arguments.leader_elect {
+        // A client of its own: renewals do not queue behind the operator's requests.
+        let client = kube_requests::client(config, &layer).map_err(Error::Client)?;
+        Some(Election::new(client, election, clock, random.clone()))
+    } else {
+        None
+    };
+    tokio::select! {
+        biased;
+        unfit = watch_crds(client, &definitions, metrics, health, &*random) => Err(Error::Crd(unfit)),
+        ended = serve(election, environment) => ended,
+    }
+}
+
+/// Runs the operator: with an election, while this process holds the Lease.
+async fn serve(election: Option<Election>, environment: Environment) -> Result<(), Error> {
+    let Some(election) = election else {
+        environment.metrics.leader(true);
+        let random = environment.random.clone();
         let few = kube::Api::<PartialObjectMeta<api::DNSBackend>>::all(environment.client.clone());
         return tokio::select! {
             biased;
             restored = revision::watch(few, &*random) => Err(restored.into()),
             ended = operate(environment) => ended,
         };
-    }
-
-    // A client of its own: renewals do not queue behind the operator's requests.
-    let client = kube_requests::client(config, &layer).map_err(Error::Client)?;
-    let election = lease::Config::new(namespace, "mailtenant", identity);
-    lead(Election::new(client, election, clock, random), environment).await
+    };
+    lead(election, environment).await
 }
 
 /// Waits for the Lease, runs the operator while this process holds it, and releases it.
@@ -199,11 +218,19 @@ async fn lead(election: Election, environment: Environment) -> Result<(), Error>
     ended
 }
 
-async fn wait_for_crds(client: kube::Client, metrics: &Metrics, health: &Health, random: &dyn Random) {
-    let definitions = api::crds::all();
-    let names: Vec<String> = definitions.iter().map(|crd| crd_name(crd).to_string()).collect();
-    crds::wait(client, &names, api::VERSION, random, |missing| {
+async fn wait_for_crds(
+    client: kube::Client,
+    definitions: &[Wanted],
+    metrics: &Metrics,
+    health: &Health,
+    random: &dyn Random,
+) {
+    crds::wait(client, definitions, random, |missing| {
         metrics.crd_missing(missing.len());
+        metrics.crd_mismatch(missing.iter().filter_map(|missing| match &missing.why {
+            crds::Why::Lacks(difference) => Some((missing.name.as_str(), difference.word()?)),
+            _ => None,
+        }));
         for missing in missing {
             warn!(crd = missing.name, "waiting: {missing}");
         }
@@ -213,6 +240,25 @@ async fn wait_for_crds(client: kube::Client, metrics: &Metrics, health: &Health,
     .await;
     info!("all CRDs are there");
     health.ready("crds");
+}
+
+/// Tells of CRDs that are of another release and can be used. Returns with one that cannot.
+async fn watch_crds(
+    client: kube::Client,
+    definitions: &[Wanted],
+    metrics: &Metrics,
+    health: &Health,
+    random: &dyn Random,
+) -> crds::Missing {
+    crds::watch(client, definitions, random, |different| {
+        metrics.crd_mismatch(different.iter().filter_map(|d| Some((d.name.as_str(), d.difference.word()?))));
+        for different in different {
+            warn!(crd = different.name, "{different}");
+        }
+        let notes: Vec<String> = different.iter().map(ToString::to_string).collect();
+        health.note("crds", notes.join("; "));
+    })
+    .await
 }
 
 /// Runs the operator, publishes its Events, and after a signal waits [`DRAIN`] for running passes.
@@ -249,10 +295,6 @@ async fn operate(environment: Environment) -> Result<(), Error> {
         warn!("some Events were not published");
     }
     ended
-}
-
-fn crd_name(crd: &serde_json::Value) -> &str {
-    crd.pointer("/metadata/name").and_then(serde_json::Value::as_str).unwrap_or_default()
 }
 
 /// Prints all CRDs to standard output, as one YAML text.

@@ -1,10 +1,12 @@
-//! Waits for CustomResourceDefinitions that are not installed yet. An operator may well start before its CRDs:
-//! restarting it would not install them, so it waits, reports for what, and is not ready. Reads by name alone (`get`),
-//! so that RBAC can be limited to these names.
+//! Waits for CustomResourceDefinitions that cannot be used yet, and looks at them again while they are used. An operator
+//! may well start before its CRDs, or with older ones: restarting it would not install them, so it waits, reports for
+//! what, and is not ready. Reads by name alone (`get`), so that RBAC can be limited to these names.
 
+pub use crate::crd_schema::{Difference, Wanted};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::{Api, Client};
 use mailtenant_clock::Random;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 use tokio::time::{sleep, timeout};
@@ -12,9 +14,13 @@ use tokio::time::{sleep, timeout};
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+/// Between two looks at CRDs that are used.
+const AGAIN: Duration = Duration::from_secs(60);
+/// An apiserver that is starting may deny for a moment what it has.
+const SURE: Duration = Duration::from_secs(5);
 
 /// Why a CRD cannot be used yet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Why {
     /// It is not installed.
     NotFound,
@@ -22,6 +28,8 @@ pub enum Why {
     NotEstablished,
     /// It does not serve the version that the caller needs.
     NotServed,
+    /// The apiserver would drop fields that the caller writes: it is of another release.
+    Lacks(Difference),
     /// RBAC does not allow to read it.
     Forbidden,
     /// The apiserver did not answer in time, or not with a CRD.
@@ -39,10 +47,11 @@ pub struct Missing {
 
 impl fmt::Display for Missing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let why = match self.why {
+        let why = match &self.why {
             Why::NotFound => "is not installed",
             Why::NotEstablished => "is not established yet",
             Why::NotServed => "does not serve the version that is needed",
+            Why::Lacks(difference) => return write!(f, "{} {difference}", self.name),
             Why::Forbidden => "may not be read by this service account",
             Why::Unreadable => "could not be read, the apiserver did not answer as it should",
         };
@@ -50,27 +59,39 @@ impl fmt::Display for Missing {
     }
 }
 
-/// Returns once all CRDs in `names` are established and serve `version`, however long that takes. `changed` is called
-/// with those that are missing after the first look, whenever they change, and at the end with none.
-pub async fn wait(
-    client: Client,
-    names: &[String],
-    version: &str,
-    random: &dyn Random,
-    mut changed: impl FnMut(&[Missing]),
-) {
+/// A CRD that can be used although it is of another release.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Different {
+    /// Name of the CRD, `<plural>.<group>`.
+    pub name: String,
+    /// In what.
+    pub difference: Difference,
+}
+
+impl fmt::Display for Different {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.name, self.difference)
+    }
+}
+
+/// Returns once all CRDs that are `wanted` are established, serve their version and have its fields, however long that
+/// takes. `changed` is called with those that are missing after the first look, whenever they change, and at the end
+/// with none.
+pub async fn wait(client: Client, wanted: &[Wanted], random: &dyn Random, mut changed: impl FnMut(&[Missing])) {
     let api: Api<CustomResourceDefinition> = Api::all(client);
-    let mut open: Vec<String> = names.to_vec();
+    let mut open: Vec<&Wanted> = wanted.iter().collect();
     let mut reported: Option<Vec<Missing>> = None;
     let mut pause = FIRST_WAIT;
     loop {
         let mut missing = Vec::new();
-        for name in &open {
-            if let Some(why) = look(&api, name, version).await {
-                missing.push(Missing { name: name.clone(), why });
+        let mut still = Vec::new();
+        for wanted in open {
+            if let Err(why) = look(&api, wanted).await {
+                missing.push(Missing { name: wanted.name.clone(), why });
+                still.push(wanted);
             }
         }
-        open = missing.iter().map(|missing| missing.name.clone()).collect();
+        open = still;
         if reported.as_ref() != Some(&missing) {
             changed(&missing);
             // Somebody is installing them just now: look often.
@@ -85,23 +106,86 @@ pub async fn wait(
     }
 }
 
-async fn look(api: &Api<CustomResourceDefinition>, name: &str, version: &str) -> Option<Why> {
-    match timeout(REQUEST_TIMEOUT, api.get_opt(name)).await {
-        Ok(Ok(Some(crd))) => unfit(&crd, version),
-        Ok(Ok(None)) => Some(Why::NotFound),
-        Ok(Err(kube::Error::Api(status))) if status.code == 403 => Some(Why::Forbidden),
-        Ok(Err(_)) | Err(_) => Some(Why::Unreadable),
+/// Looks at CRDs that are used, at once and every minute: at their metadata, and at all of one that has changed. Calls
+/// `changed` with those that differ from what is wanted and can be used, when that changes. Returns with one that can
+/// not be used any more: it was removed, or one of another release took its place.
+pub async fn watch(
+    client: Client,
+    wanted: &[Wanted],
+    random: &dyn Random,
+    mut changed: impl FnMut(&[Different]),
+) -> Missing {
+    let api: Api<CustomResourceDefinition> = Api::all(client);
+    let mut seen: BTreeMap<&str, (Option<String>, Difference)> = BTreeMap::new();
+    let mut reported: Vec<Different> = vec![];
+    loop {
+        for wanted in wanted {
+            let revision = revision(&api, &wanted.name).await;
+            let known = seen.get(wanted.name.as_str());
+            if revision.is_some() && known.is_some_and(|(before, _)| *before == revision) {
+                continue;
+            }
+            match look(&api, wanted).await {
+                Ok(difference) => _ = seen.insert(&wanted.name, (revision, difference)),
+                Err(why) if why.is_proven() => {
+                    sleep(SURE).await;
+                    if let Err(why) = look(&api, wanted).await
+                        && why.is_proven()
+                    {
+                        return Missing { name: wanted.name.clone(), why };
+                    }
+                }
+                Err(_) => {}
+            }
+        }
+        let different: Vec<Different> = seen
+            .iter()
+            .filter(|(_, (_, difference))| difference.differs)
+            .map(|(name, (_, difference))| Different { name: (*name).to_owned(), difference: difference.clone() })
+            .collect();
+        if different != reported {
+            changed(&different);
+            reported = different;
+        }
+        sleep(random.around(AGAIN, 20)).await;
     }
 }
 
-fn unfit(crd: &CustomResourceDefinition, version: &str) -> Option<Why> {
+impl Why {
+    /// Whether it was said by a CRD, or by its absence. An apiserver that does not answer says nothing of the CRD.
+    fn is_proven(&self) -> bool {
+        matches!(self, Why::NotFound | Why::NotServed | Why::Lacks(_))
+    }
+}
+
+/// Changes with the spec of the CRD, not with its status.
+async fn revision(api: &Api<CustomResourceDefinition>, name: &str) -> Option<String> {
+    let meta = timeout(REQUEST_TIMEOUT, api.get_metadata(name)).await.ok()?.ok()?.metadata;
+    Some(format!("{} {}", meta.uid?, meta.generation?))
+}
+
+/// How it differs, if it can be used.
+async fn look(api: &Api<CustomResourceDefinition>, wanted: &Wanted) -> Result<Difference, Why> {
+    match timeout(REQUEST_TIMEOUT, api.get_opt(&wanted.name)).await {
+        Ok(Ok(Some(crd))) => judge(&crd, wanted),
+        Ok(Ok(None)) => Err(Why::NotFound),
+        Ok(Err(kube::Error::Api(status))) if status.code == 403 => Err(Why::Forbidden),
+        Ok(Err(_)) | Err(_) => Err(Why::Unreadable),
+    }
+}
+
+fn judge(crd: &CustomResourceDefinition, wanted: &Wanted) -> Result<Difference, Why> {
     let conditions = crd.status.as_ref().and_then(|status| status.conditions.as_ref());
     let established = conditions.into_iter().flatten().any(|c| c.type_ == "Established" && c.status == "True");
-    if !crd.spec.versions.iter().any(|v| v.name == version && v.served) {
-        Some(Why::NotServed)
+    if !crd.spec.versions.iter().any(|v| v.name == wanted.version && v.served) {
+        return Err(Why::NotServed);
+    }
+    let difference = wanted.compare(crd);
+    if !difference.lacks.is_empty() {
+        Err(Why::Lacks(difference))
     } else if !established {
-        Some(Why::NotEstablished)
+        Err(Why::NotEstablished)
     } else {
-        None
+        Ok(difference)
     }
 }

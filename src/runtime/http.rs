@@ -27,6 +27,8 @@ struct Inner {
     pulses: BTreeMap<&'static str, (Duration, Instant)>,
     /// Conditions that readiness waits for, each with the reason to show.
     gates: BTreeMap<&'static str, String>,
+    /// What `/readyz` says besides: worth knowing, and no reason not to be ready.
+    notes: BTreeMap<&'static str, String>,
 }
 
 impl Health {
@@ -47,6 +49,17 @@ impl Health {
     /// Ends the wait of [`Health::waiting`] for `gate`.
     pub fn ready(&self, gate: &'static str) {
         self.lock().gates.remove(gate);
+    }
+
+    /// From now on `/readyz` shows this text, ready or not. An empty one takes the last one of this name away.
+    pub fn note(&self, name: &'static str, text: impl Into<String>) {
+        let text = text.into();
+        let mut inner = self.lock();
+        if text.is_empty() {
+            inner.notes.remove(name);
+        } else {
+            inner.notes.insert(name, text);
+        }
     }
 
     /// From now on the loop `name` must call [`Pulse::beat`] at least once in `silence`, or `/healthz` fails. Ends
@@ -75,6 +88,11 @@ impl Health {
     /// What readiness waits for, with the reasons.
     fn waits(&self) -> Vec<(&'static str, String)> {
         self.lock().gates.iter().map(|(gate, reason)| (*gate, reason.clone())).collect()
+    }
+
+    /// What is worth knowing besides, one line each.
+    fn notes(&self) -> String {
+        self.lock().notes.iter().map(|(name, text)| format!("note: {name}: {text}\n")).collect()
     }
 }
 
@@ -115,12 +133,12 @@ async fn healthz(State(served): State<Served>) -> Response {
 }
 
 async fn readyz(State(served): State<Served>) -> Response {
-    let waits = served.health.waits();
+    let (waits, notes) = (served.health.waits(), served.health.notes());
     if waits.is_empty() {
-        return (StatusCode::OK, "ok\n").into_response();
+        return (StatusCode::OK, format!("ok\n{notes}")).into_response();
     }
     let lines = waits.iter().map(|(gate, reason)| format!("{gate}: {reason}\n"));
-    (StatusCode::SERVICE_UNAVAILABLE, lines.collect::<String>()).into_response()
+    (StatusCode::SERVICE_UNAVAILABLE, lines.chain([notes]).collect::<String>()).into_response()
 }
 
 async fn metrics(State(served): State<Served>) -> Response {
@@ -192,8 +210,12 @@ mod tests {
         server.health.ready("crds");
         assert_eq!(server.get("/readyz").await, (503, "caches: listing\n".into()));
         assert_eq!(server.get("/healthz").await.0, 200, "waiting is no reason to be restarted");
+        server.health.note("crds", "things.example.dev is older");
+        assert_eq!(server.get("/readyz").await.1, "caches: listing\nnote: crds: things.example.dev is older\n");
         server.health.ready("caches");
-        assert_eq!(server.get("/readyz").await.0, 200);
+        assert_eq!(server.get("/readyz").await, (200, "ok\nnote: crds: things.example.dev is older\n".into()));
+        server.health.note("crds", "");
+        assert_eq!(server.get("/readyz").await, (200, "ok\n".into()));
     }
 
     #[tokio::test]

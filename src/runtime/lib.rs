@@ -47,6 +47,7 @@
 //! ```
 
 mod backoff;
+mod crd_schema;
 pub mod crds;
 pub mod dispatch;
 pub mod events;

@@ -45,6 +45,20 @@ struct Verb {
     verb: &'static str,
 }
 
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct ObjectCondition {
+    kind: &'static str,
+    condition: &'static str,
+    status: &'static str,
+    reason: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct CrdDifference {
+    crd: String,
+    difference: &'static str,
+}
+
 type Histograms<L> = Family<L, Histogram, fn() -> Histogram>;
 
 /// 2 ms to 65 s: a pass of a settled object takes single milliseconds, the time limit of a pass is a minute.
@@ -63,11 +77,13 @@ struct Inner {
     queue_depth: Family<Lane, Gauge>,
     objects_in_backoff: Family<Kind, Gauge>,
     cache_objects: Family<Kind, Gauge>,
+    object_conditions: Family<ObjectCondition, Gauge>,
     watch_restarts: Family<Kind, Counter>,
     kubernetes_requests: Family<KubernetesRequest, Counter>,
     kubernetes_seconds: Histograms<Verb>,
     leader: Gauge,
     crd_missing: Gauge,
+    crd_mismatch: Family<CrdDifference, Gauge>,
     panics: Counter,
     events_dropped: Counter,
     resident_memory: Gauge,
@@ -115,6 +131,7 @@ impl Metrics {
             queue_depth: table.add("queue_depth", "Objects that wait for a pass"),
             objects_in_backoff: table.add("objects_in_backoff", "Objects whose last pass failed"),
             cache_objects: table.add("cache_objects", "Objects in the cache of a watch"),
+            object_conditions: table.add("object_conditions", "Objects by their conditions"),
             watch_restarts: table.add("watch_restarts", "Watches that ended in an error and were started again"),
             kubernetes_requests: table.add(
                 "kubernetes_requests",
@@ -126,6 +143,7 @@ impl Metrics {
             ),
             leader: table.add("leader", "1 while this process holds the Lease or runs without one"),
             crd_missing: table.add("crd_missing", "CRDs that are waited for"),
+            crd_mismatch: table.add("crd_mismatch", "1 for a CRD of another release than the process"),
             panics: table.add("panics", "Passes that panicked; each cost one object one pass"),
             events_dropped: table.add("events_dropped", "Events not published because too many were waiting"),
             registry,
@@ -157,6 +175,19 @@ impl Metrics {
         self.0.cache_objects.get_or_create(&Kind { kind }).set(gauge(objects));
     }
 
+    /// Sets how many objects of a kind have a condition with a status and a reason, in this order of words. What is not in
+    /// `counts` is left out from now on.
+    pub fn object_conditions(
+        &self,
+        counts: impl IntoIterator<Item = ((&'static str, &'static str, &'static str, &'static str), usize)>,
+    ) {
+        self.0.object_conditions.clear();
+        for ((kind, condition, status, reason), n) in counts {
+            let labels = ObjectCondition { kind, condition, status, reason };
+            self.0.object_conditions.get_or_create(&labels).set(gauge(n));
+        }
+    }
+
     /// Counts a watch of `kind` that failed and is started again.
     pub fn watch_restarted(&self, kind: &'static str) {
         self.0.watch_restarts.get_or_create(&Kind { kind }).inc();
@@ -177,6 +208,14 @@ impl Metrics {
     /// Sets how many CRDs are waited for.
     pub fn crd_missing(&self, missing: usize) {
         self.0.crd_missing.set(gauge(missing));
+    }
+
+    /// Sets which CRDs are of another release, by name, each with one word for how it differs.
+    pub fn crd_mismatch<'a>(&self, different: impl IntoIterator<Item = (&'a str, &'static str)>) {
+        self.0.crd_mismatch.clear();
+        for (crd, difference) in different {
+            self.0.crd_mismatch.get_or_create(&CrdDifference { crd: crd.to_string(), difference }).set(1);
+        }
     }
 
     /// Counts a pass that panicked.
@@ -224,10 +263,14 @@ mod tests {
         metrics.queue_depths([("berlin", 7)]);
         metrics.objects_in_backoff("Thing", 2);
         metrics.cache_objects("Thing", 10_000);
+        metrics.object_conditions([(("Thing", "Ready", "False", "gone"), 1)]);
+        metrics.object_conditions([(("Thing", "Ready", "True", "Succeeded"), 4)]);
         metrics.watch_restarted("Thing");
         metrics.kubernetes_request("patch", "things/status".into(), "409".into(), Duration::from_millis(1));
         metrics.leader(true);
         metrics.crd_missing(3);
+        metrics.crd_mismatch([("gone.example.dev", "rules")]);
+        metrics.crd_mismatch([("things.example.dev", "lacks_fields")]);
         metrics.panicked();
         metrics.event_dropped();
         let text = metrics.text().unwrap();
@@ -237,11 +280,13 @@ mod tests {
             r#"demo_queue_depth{lane="berlin"} 7"#,
             r#"demo_objects_in_backoff{kind="Thing"} 2"#,
             r#"demo_cache_objects{kind="Thing"} 10000"#,
+            r#"demo_object_conditions{kind="Thing",condition="Ready",status="True",reason="Succeeded"} 4"#,
             r#"demo_watch_restarts_total{kind="Thing"} 1"#,
             r#"demo_kubernetes_requests_total{verb="patch",resource="things/status",code="409"} 1"#,
             r#"demo_kubernetes_request_duration_seconds_count{verb="patch"} 1"#,
             "demo_leader 1",
             "demo_crd_missing 3",
+            r#"demo_crd_mismatch{crd="things.example.dev",difference="lacks_fields"} 1"#,
             "demo_panics_total 1",
             "demo_events_dropped_total 1",
             "# EOF",

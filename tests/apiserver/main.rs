@@ -9,6 +9,7 @@ mod harness;
 mod install;
 mod manifests;
 mod people;
+mod releases;
 mod samples;
 mod shape;
 mod tools;

@@ -1,7 +1,7 @@
 //! Waiting for CRDs.
 
 use crate::fake::{Fake, Fate, seeded};
-use mailtenant_runtime::crds::{self, Missing, Why};
+use mailtenant_runtime::crds::{self, Missing, Wanted, Why};
 use serde_json::{Value, json};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -20,15 +20,30 @@ fn crd(plural: &str, version: &str, established: &str) -> Value {
     })
 }
 
+/// The same with a schema of these fields.
+fn with_fields(plural: &str, fields: &[&str]) -> Value {
+    let mut crd = crd(plural, "v1", "True");
+    let fields: serde_json::Map<String, Value> =
+        fields.iter().map(|name| ((*name).to_owned(), json!({"type": "string"}))).collect();
+    crd["metadata"]["uid"] = "1".into();
+    crd["metadata"]["generation"] = fields.len().into();
+    crd["spec"]["versions"][0]["schema"] = json!({"openAPIV3Schema": {"type": "object", "properties": fields}});
+    crd
+}
+
+fn wanted(plural: &str) -> Wanted {
+    Wanted::new(&crd(plural, "v1", "True"), "v1")
+}
+
 #[tokio::test(start_paused = true)]
 async fn waits_for_each_says_what_for_and_ends() {
     let fake = Fake::default();
     let told: Arc<Mutex<Vec<Vec<Missing>>>> = Arc::default();
     let telling = told.clone();
-    let names = ["a.example.dev".to_string(), "b.example.dev".to_string()];
+    let names = [wanted("a"), wanted("b")];
     let random = seeded(1);
     let start = Instant::now();
-    let waiting = crds::wait(fake.client(|_, _| Fate::Done), &names, "v1", &*random, |missing| {
+    let waiting = crds::wait(fake.client(|_, _| Fate::Done), &names, &*random, |missing| {
         telling.lock().unwrap().push(missing.to_vec());
     });
     let installing = async {
@@ -67,8 +82,8 @@ async fn a_server_that_refuses_or_hangs_is_said_and_outlived() {
     });
     let told: Arc<Mutex<Vec<String>>> = Arc::default();
     let telling = told.clone();
-    let (names, random) = (["a.example.dev".to_string()], seeded(1));
-    let waiting = crds::wait(client, &names, "v1", &*random, |missing| {
+    let (names, random) = ([wanted("a")], seeded(1));
+    let waiting = crds::wait(client, &names, &*random, |missing| {
         telling.lock().unwrap().extend(missing.iter().map(ToString::to_string));
     });
     timeout(Duration::from_secs(60), waiting).await.unwrap();
@@ -79,4 +94,61 @@ async fn a_server_that_refuses_or_hangs_is_said_and_outlived() {
             "a.example.dev could not be read, the apiserver did not answer as it should",
         ]
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_lacks_a_field_is_waited_for() {
+    let fake = Fake::default();
+    fake.put(&format!("{PATH}/a.example.dev"), with_fields("a", &["old"]));
+    let told: Arc<Mutex<Vec<String>>> = Arc::default();
+    let telling = told.clone();
+    let (names, random) = ([Wanted::new(&with_fields("a", &["new", "old"]), "v1")], seeded(1));
+    let waiting = crds::wait(fake.client(|_, _| Fate::Done), &names, &*random, |missing| {
+        telling.lock().unwrap().push(missing.iter().map(ToString::to_string).collect());
+    });
+    let upgrade = async {
+        sleep(Duration::from_secs(100)).await;
+        assert_eq!(told.lock().unwrap().len(), 1, "it goes on with a field that the apiserver drops");
+        fake.put(&format!("{PATH}/a.example.dev"), with_fields("a", &["new", "old"]));
+    };
+    tokio::join!(waiting, upgrade);
+    let lacks = "a.example.dev is not that of this release, it lacks new: nothing is done until the CRDs of this \
+                 release are applied";
+    assert_eq!(*told.lock().unwrap(), [lacks, ""]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_changes_while_it_is_used_is_said_and_what_cannot_be_used_ends_it() {
+    let fake = Fake::default();
+    let put = |fields: &[&str]| fake.put(&format!("{PATH}/a.example.dev"), with_fields("a", fields));
+    put(&["old"]);
+    let told: Arc<Mutex<Vec<String>>> = Arc::default();
+    let telling = told.clone();
+    let (names, random) = ([Wanted::new(&with_fields("a", &["old"]), "v1")], seeded(1));
+    let refuse = Arc::new(Mutex::new(false));
+    let refusing = refuse.clone();
+    let client = fake.client(move |_, _| if *refusing.lock().unwrap() { Fate::Refused(503) } else { Fate::Done });
+    let watching = crds::watch(client, &names, &*random, |different| {
+        telling.lock().unwrap().push(different.iter().map(|d| d.difference.more.join(",")).collect());
+    });
+    let changes = async {
+        sleep(Duration::from_secs(600)).await;
+        let quiet = fake.log().len();
+        assert!(quiet < 16, "{quiet} requests in ten minutes");
+        put(&["later", "old"]);
+        sleep(Duration::from_secs(100)).await;
+        assert_eq!(*told.lock().unwrap(), ["later"]);
+        put(&["old"]);
+        sleep(Duration::from_secs(100)).await;
+        assert_eq!(*told.lock().unwrap(), ["later", ""]);
+        // An apiserver that is away proves nothing.
+        *refuse.lock().unwrap() = true;
+        sleep(Duration::from_secs(300)).await;
+        *refuse.lock().unwrap() = false;
+        sleep(Duration::from_secs(100)).await;
+        put(&[]);
+        sleep(Duration::from_secs(100)).await;
+    };
+    let (missing, ()) = timeout(Duration::from_secs(2000), async { tokio::join!(watching, changes) }).await.unwrap();
+    assert!(matches!(missing.why, Why::Lacks(_)), "{missing}");
 }
