@@ -9,6 +9,7 @@ mod harness;
 
 mod contract;
 mod cutover;
+mod dashboard;
 mod discovery;
 mod draining;
 mod dynamic_updates;

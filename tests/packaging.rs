@@ -50,6 +50,8 @@ fn copies() -> Vec<(String, String)> {
             format!("# A copy of {source}: `make crds`.\n{}", read(source)),
         ));
     }
+    // JSON has no comments.
+    copies.push(("charts/mailtenant/files/mailtenant.json".into(), read("config/grafana/mailtenant.json")));
     copies
 }
 
@@ -130,6 +132,28 @@ fn alerts_ask_for_metrics_that_there_are_and_lead_to_what_to_do() {
     }
     let explained = page.matches("\n## ").count();
     assert_eq!(explained, rules.len(), "docs/alerts.md explains alerts that are not there");
+}
+
+#[test]
+fn the_dashboard_asks_for_metrics_that_there_are() {
+    let operations = read("docs/operations.md");
+    let dashboard: Value = serde_json::from_str(&read("config/grafana/mailtenant.json")).unwrap();
+    let (mut asked, mut ids) = (BTreeSet::new(), BTreeSet::new());
+    for panel in dashboard["panels"].as_array().unwrap() {
+        assert!(ids.insert(panel["id"].as_u64().unwrap()), "two panels of one id");
+        for target in panel["targets"].as_array().into_iter().flatten() {
+            asked.extend(
+                metrics(target["expr"].as_str().unwrap()).map(|name| name.trim_end_matches("_bucket").to_owned()),
+            );
+        }
+    }
+    for metric in &asked {
+        assert!(operations.contains(&format!("| `{metric}` |")), "docs/operations.md has no {metric}");
+    }
+    for line in operations.lines().filter_map(|line| line.strip_prefix("| `mailtenant_")) {
+        let metric = format!("mailtenant_{}", line.split('`').next().unwrap());
+        assert!(asked.contains(&metric), "the dashboard does not show {metric}");
+    }
 }
 
 #[test]

@@ -5,6 +5,7 @@ use crate::connect::{ConnectDns, ConnectGroupware};
 use crate::connections::Connections;
 use crate::ctx::{Ctx, Parts};
 use crate::pass::Passes;
+use crate::state::census;
 use crate::state::kind::{Kind, ObjectId};
 use crate::state::managed::Managed;
 use crate::state::wakeups::{self, Wakeups};
@@ -142,6 +143,7 @@ async fn gauges(ctx: &Ctx) {
         for (kind, n) in world.sizes() {
             ctx.metrics.cache_objects(kind.as_str(), n);
         }
+        ctx.metrics.object_conditions(census::conditions(&world));
     }
 }
 

@@ -10,6 +10,8 @@ const EVERYTHING: &[&str] = &[
     "monitoring.serviceMonitor.enabled=true",
     "monitoring.prometheusRule.enabled=true",
     "monitoring.prometheusRule.runbookBase=https://docs.example.com/",
+    "monitoring.dashboard.enabled=true",
+    "monitoring.dashboard.labels.folder=mail",
     "admission.finalizer=true",
     "admission.helpdesk=true",
     "networkPolicy.enabled=true",
@@ -65,6 +67,7 @@ fn values_that_are_wrong_are_refused() {
         ("extraEnv[0].name=LEADER_ELECT", "extraEnv"),
         ("monitoring.serviceMonitor.interval=often", "interval"),
         ("monitoring.prometheusRule.runbookBase=docs", "runbookBase"),
+        ("monitoring.dashboard.enabled=yes", "dashboard"),
         ("networkPolicy.egress=all", "egress"),
         ("service.port=0", "port"),
         ("monitoring.serviceMonitor.enabled=true,service.enabled=false", "service"),
@@ -252,6 +255,8 @@ fn charts_and_kustomize_make_the_same() {
     };
     let monitoring = more(&["monitoring.serviceMonitor.enabled=true", "monitoring.prometheusRule.enabled=true"]);
     same("config/prometheus", &monitoring, &bare(&kustomize("config/prometheus")));
+    let dashboard = more(&["monitoring.dashboard.enabled=true"]);
+    same("config/grafana", &dashboard, &bare(&kustomize("config/grafana")));
     let admission = more(&["admission.finalizer=true", "admission.helpdesk=true"]);
     same("config/admission", &admission, &bare(&kustomize("config/admission")));
     assert!(!bare(&kustomize("config/samples")).is_empty());

@@ -3,6 +3,7 @@
 
 pub mod answers;
 pub mod blocked;
+pub mod census;
 pub mod derived;
 pub mod kind;
 pub mod lane;
