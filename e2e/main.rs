@@ -14,6 +14,7 @@ mod discovery;
 mod draining;
 mod dynamic_updates;
 mod faults;
+mod gone;
 mod idle;
 mod limits;
 mod mail;

@@ -3,6 +3,7 @@
 use crate::cluster::{self, Cluster, Options};
 use crate::tools::{helm_binary, kubectl, top};
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -71,8 +72,9 @@ impl Person {
         let tools = tools.map(|tool| tool.parent().unwrap().to_owned());
         let path = std::env::var_os("PATH").unwrap_or_default();
         let path = std::env::join_paths(tools.into_iter().chain(std::env::split_paths(&path))).unwrap();
-        let output = Command::new("bash")
-            .args(["-euo", "pipefail", "-c", script])
+        // A removal that is stuck waits for ever.
+        let output = Command::new("timeout")
+            .args(["300", "bash", "-euo", "pipefail", "-c", script])
             .current_dir(&self.folder)
             .env("PATH", path)
             .env("HOME", &self.folder)
@@ -118,6 +120,43 @@ impl Person {
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
         panic!("left: {} {}", self.get("customresourcedefinitions"), self.get(&format!("namespace/{SYSTEM}")));
+    }
+
+    /// The tenants' objects.
+    fn declared(&self) -> Vec<Value> {
+        let output =
+            kubectl(Some(&self.cluster.kubeconfig), &["get", "mail", "--all-namespaces", "--output", "json"], "");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let list: Value = serde_json::from_slice(&output.stdout).unwrap();
+        list["items"].as_array().cloned().unwrap_or_default()
+    }
+
+    /// Their versions, by kind and name.
+    fn versions(&self) -> BTreeMap<String, String> {
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let of = |o: &Value| {
+            let name = format!("{} {}", text(&o["kind"]), text(&o["metadata"]["name"]));
+            (name, text(&o["metadata"]["resourceVersion"]))
+        };
+        self.declared().iter().map(of).collect()
+    }
+
+    /// Waits until all of them have a finalizer and a status, and nobody has written one for a second; their versions.
+    async fn settled(&self) -> BTreeMap<String, String> {
+        let mut last = BTreeMap::new();
+        for _ in 0..60 {
+            let seen = |o: &Value| {
+                o["metadata"]["finalizers"][0].is_string()
+                    && o["status"]["observedGeneration"] == o["metadata"]["generation"]
+            };
+            let versions = self.versions();
+            if self.declared().iter().all(seen) && versions == last {
+                return versions;
+            }
+            last = versions;
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+        panic!("they do not come to rest: {:#?}", self.declared());
     }
 
     /// A kubeconfig of the account that the Deployment names, as kubelet would give it a token.
@@ -166,6 +205,22 @@ impl Operator {
     async fn page(&self, path: &str) -> Option<(u16, String)> {
         let answer = reqwest::get(format!("{}{path}", self.url)).await.ok()?;
         Some((answer.status().as_u16(), answer.text().await.ok()?))
+    }
+
+    /// Waits until it has had a pass of that many objects of tenants.
+    async fn has_seen_all(&self, objects: usize) {
+        let mut passes = 0;
+        for _ in 0..300 {
+            let (_, metrics) = self.page("/metrics").await.unwrap();
+            let of_tenants =
+                metrics.lines().filter_map(|line| line.strip_prefix("mailtenant_reconcile_total{kind=\"Mail"));
+            passes = of_tenants.filter_map(|line| line.rsplit(' ').next()?.parse::<usize>().ok()).sum();
+            if passes >= objects {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        panic!("only {passes} passes");
     }
 
     /// Waits until the probes of the container are content and this replica leads. Nothing may have been forbidden to it.
@@ -238,6 +293,48 @@ async fn another_release_works_too(person: &Person) {
     operator.works(&deployment).await;
     let log = std::fs::read_to_string(&operator.log).unwrap();
     assert!(log.lines().all(|line| serde_json::from_str::<Value>(line).is_ok()), "the log is not JSON: {log}");
+
+    let (ok, said) = person.shell("kubectl apply --server-side -k config/samples");
+    assert!(ok, "{said}");
+    let settled = person.settled().await;
+    assert_eq!(settled.len(), 6, "{settled:?}");
+    drop(operator);
+    nothing_is_written_by_an_upgrade_and_a_rollback(person, &settled).await;
+    it_goes_without_the_operator(person).await;
+}
+
+/// To other values and back, each time with an operator that has looked at all objects.
+async fn nothing_is_written_by_an_upgrade_and_a_rollback(person: &Person, settled: &BTreeMap<String, String>) {
+    for step in [
+        "helm upgrade post charts/mailtenant --set log.level=info --set log.format=text --set replicaCount=3",
+        "helm rollback post",
+    ] {
+        let (ok, said) = person.shell(&format!("{step} --namespace {SYSTEM}"));
+        assert!(ok, "{step}: {said}");
+        let deployment = person.get("deployment/post-mailtenant");
+        let operator = Operator::start(person, &deployment);
+        operator.works(&deployment).await;
+        operator.has_seen_all(settled.len()).await;
+        assert_eq!(person.versions(), *settled, "{step}: objects were written");
+    }
+}
+
+/// Nothing goes with the release; who wants to be rid of the rest is freed by what the page says.
+async fn it_goes_without_the_operator(person: &Person) {
+    let (ok, said) = person.shell(&format!(
+        "helm uninstall post --namespace {SYSTEM}
+         kubectl delete namespace tenant-acme --wait=false"
+    ));
+    assert!(ok, "{said}");
+    assert_eq!(person.versions().len(), 6, "objects went with the release");
+    person.follow("Removing mailtenant and keeping the mail");
+    for _ in 0..300 {
+        if person.count("customresourcedefinitions") == 0 && person.get("namespace/tenant-acme").is_null() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    panic!("left: {} {}", person.get("customresourcedefinitions"), person.get("namespace/tenant-acme"));
 }
 
 #[test]
