@@ -50,6 +50,34 @@ async fn every_character_of_a_local_part() {
     }
 }
 
+/// A domain with other letters than those of ASCII has its mail by its A-label. A server that announced SMTPUTF8 would be told
+/// the U-label too, and would refuse it for good.
+#[tokio::test]
+async fn a_domain_in_other_letters_is_told_by_its_a_label() {
+    use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+    let stack = Stack::up();
+    let out = Outside::new(&stack);
+    let b = stack.backend();
+    b.probe().await.unwrap();
+    b.ensure_tenant(&tenant("t", "acme")).await.unwrap();
+    b.ensure_domain(&domain("d", "xn--mnchen-3ya.test", "acme")).await.unwrap();
+    b.ensure_mailbox(&mailbox("m", "a@xn--mnchen-3ya.test", "acme", "pw")).await.unwrap();
+    assert_eq!(out.mail("a@xn--mnchen-3ya.test", "to-the-a-label").await, 250);
+    for port in ["SMTP", "SUBMIT"] {
+        let stream = tokio::net::TcpStream::connect(("127.0.0.1", stack.port(port))).await.unwrap();
+        let mut stream = BufReader::new(stream);
+        let (mut line, mut said) = (String::new(), String::new());
+        stream.read_line(&mut line).await.unwrap();
+        stream.write_all(b"EHLO there.test\r\n").await.unwrap();
+        while !said.contains("250 ") {
+            line.clear();
+            assert_ne!(stream.read_line(&mut line).await.unwrap(), 0, "{said}");
+            said.push_str(&line);
+        }
+        assert!(said.contains("8BITMIME") && !said.contains("SMTPUTF8"), "{port}: {said}");
+    }
+}
+
 /// A mailbox with aliases of every character: it gets their mail and may send as them, and webmail goes on working.
 #[tokio::test]
 async fn every_character_of_an_alias() {
