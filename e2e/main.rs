@@ -13,6 +13,7 @@ mod dashboard;
 mod discovery;
 mod draining;
 mod dynamic_updates;
+mod endangered;
 mod faults;
 mod gone;
 mod idle;

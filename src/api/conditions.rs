@@ -108,6 +108,8 @@ words! {
         DNSConflict,
         /// The DNS server has no zone for the name.
         ZoneNotFound,
+        /// The DNS server has only a copy of the zone, which it takes from another server.
+        ZoneReadOnly,
         /// Everything is ready, a person has to approve the cut-over.
         AwaitingApproval,
         /// The domain has no address yet, so MX is not switched.
@@ -175,6 +177,7 @@ impl Reason {
             | Reason::BackendRejected
             | Reason::Unsupported
             | Reason::ZoneNotFound
+            | Reason::ZoneReadOnly
             | Reason::ExistsAtBackend
             | Reason::SecretNotFound
             | Reason::SecretInvalid

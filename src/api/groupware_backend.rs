@@ -57,7 +57,8 @@ pub struct GroupwareBackendSpec {
 #[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Hosts {
-    /// Mail exchangers, 1 to 16: the MX records of every domain on this server.
+    /// Mail exchangers, 1 to 16: the MX records of every domain on this server. MX of a live domain is changed to a new one only
+    /// when it has an address in the DNS and accepts every declared address, by one domain before the others.
     #[schemars(transform = rules::mx)]
     pub mx: Vec<MxHost>,
     /// Server for reading mail by IMAP (RFC 9051). Left out: not offered.

@@ -89,7 +89,8 @@ pub struct DomainDns {
     pub backend_ref: Option<LocalRef>,
     /// What happens where a record that the domain needs is already there with another value. `Refuse` (default): it is
     /// left alone, and the domain reports `DNSConflict`. `Adopt`: it is kept and counts as published, except DKIM keys.
-    /// `Overwrite`: it is replaced. An existing SPF record is not a conflict: one `include:` is added to it.
+    /// `Overwrite`: it is replaced. A CNAME, or a LUA record of PowerDNS, at the name of a record is treated in the same way,
+    /// but at the domain itself always left alone. An existing SPF record is not a conflict: one `include:` is added to it.
     #[serde(default)]
     pub conflict_policy: ConflictPolicy,
     /// Time to live of the records, in seconds. A deleted domain accepts mail for as long after MX has left, so lower
@@ -97,7 +98,8 @@ pub struct DomainDns {
     #[serde(default = "default_ttl")]
     #[schemars(range(min = 1, max = 604800))]
     pub ttl: i32,
-    /// SPF (RFC 7208): who may send as the domain. Left out: the record includes that of the backend and ends in `-all`.
+    /// SPF (RFC 7208): who may send as the domain. Left out: the record includes that of the backend and ends in `-all`,
+    /// once MX leads to the groupware server.
     /// `null`: SPF is left alone, as it is if the backend has none to include.
     #[serde(default = "default_spf")]
     pub spf: Option<Spf>,
@@ -149,8 +151,8 @@ pub enum DnsMode {
 #[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq, JsonSchema)]
 #[serde(default)]
 pub struct Spf {
-    /// Result for all other senders. `Fail` (default): `-all`. `SoftFail`: `~all`. `Neutral`: `?all`. An existing
-    /// SPF record keeps its own.
+    /// Result for all other senders. `Fail` (default): `-all`, and `~all` until MX is switched: until then the domain may
+    /// send through another server. `SoftFail`: `~all`. `Neutral`: `?all`. An existing SPF record keeps its own.
     pub all: SpfAll,
 }
 
@@ -159,7 +161,8 @@ pub struct Spf {
 #[serde(rename_all = "camelCase", default)]
 pub struct Dmarc {
     /// What receivers should do with mail that fails. `None`: nothing, `p=none`. `Quarantine` (default): treat it as
-    /// suspicious, `p=quarantine`. `Reject`: refuse it, `p=reject`.
+    /// suspicious, `p=quarantine`. `Reject`: refuse it, `p=reject`. Until MX is switched `p=none` is published: until then the
+    /// domain may send through another server. An equal record that is there already stays.
     pub policy: DmarcPolicy,
     /// Where receivers send aggregate reports (RFC 9990): up to 10 `mailto:` URIs. Left out: nowhere.
     #[serde(skip_serializing_if = "Vec::is_empty")]

@@ -28,6 +28,9 @@ pub enum BackendError {
     /// The server refuses these values: the user must change something.
     #[error("the backend refused it: {0}")]
     Rejected(String),
+    /// The server has a copy of this that it takes from another server: what is written there is lost or goes apart.
+    #[error("{0}")]
+    ReadOnly(String),
     /// The server lacks the function.
     #[error("the backend cannot do this: {0}")]
     Unsupported(String),

@@ -98,6 +98,7 @@ fn outcome<T>(result: &Result<T>) -> &'static str {
         Err(BackendError::Exists { .. }) => "exists",
         Err(BackendError::Conflict(_)) => "conflict",
         Err(BackendError::Rejected(_)) => "rejected",
+        Err(BackendError::ReadOnly(_)) => "read_only",
         Err(BackendError::Unsupported(_)) => "unsupported",
         Err(BackendError::InvalidSecret(_)) => "invalid_secret",
         Err(BackendError::Unauthorized(_)) => "unauthorized",

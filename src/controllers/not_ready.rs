@@ -63,6 +63,11 @@ impl NotReady {
                 NotReady::stalled(Reason::ExistsAtBackend, text("Remove it there, or choose another name."))
             }
             BackendError::Rejected(_) => NotReady::stalled(Reason::BackendRejected, text("Change what is declared.")),
+            // It may be mended at the server, where nobody wakes us.
+            BackendError::ReadOnly(_) => NotReady::retry(
+                Reason::ZoneReadOnly,
+                text("The platform team has to give the DNSBackend the primary server of the zone."),
+            ),
             BackendError::Unsupported(_) => NotReady::stalled(Reason::Unsupported, text("Change what is declared.")),
             // A change of the Secret wakes what is on the backend.
             BackendError::InvalidSecret(_) => {

@@ -5,7 +5,7 @@
 //! (a DNS value carries no owner), so the journal is kept before the write (I8, I10): whatever a crash leaves in the DNS
 //! is named in it.
 
-use crate::{BackendError, DnsServer, RecordType, RrSet};
+use crate::{BackendError, DnsServer, RecordType, RrSet, Wildcard};
 use mailtenant_mail::merge::{self, Plan, Policy, PreviousMx};
 use mailtenant_mail::policy::{ConflictPolicy, OnDelete, RecordStatus};
 use mailtenant_mail::records::Record;
@@ -18,6 +18,8 @@ pub const ROUNDS: usize = 4;
 pub enum Aim<'a> {
     /// The records are there, and what we wrote before and want no longer is not.
     Publish {
+        /// The domain.
+        name: &'a str,
         /// The records.
         wanted: &'a [Record],
         /// What is done about somebody else's value in the place of ours.
@@ -49,7 +51,7 @@ impl Aim<'_> {
     /// What has to change. Nothing is decided about a set that `live` lacks: it was not read.
     pub fn plan(&self, journal: &[RecordStatus], previous: Option<PreviousMx>, live: &[RrSet]) -> Plan {
         match self {
-            Aim::Publish { wanted, conflict, switch_mx } => {
+            Aim::Publish { wanted, conflict, switch_mx, .. } => {
                 let policy = Policy { conflict: *conflict, switch_mx: *switch_mx, previous_mx: previous };
                 merge::plan(wanted, journal, live, &policy)
             }
@@ -90,8 +92,9 @@ pub enum Converged {
     },
     /// The zone itself is not there, by the server's own word. What that means is for the caller to judge.
     ZoneGone,
-    /// After [`ROUNDS`] rounds there is still something to change: somebody else keeps writing.
-    Contended,
+    /// After [`ROUNDS`] rounds there is still something to change: somebody else keeps writing. The first set that had to be
+    /// changed in the last round, as it was read.
+    Contended(Option<RrSet>),
 }
 
 /// Why it did not end.
@@ -101,6 +104,17 @@ pub enum Failed<E> {
     Journal(E),
     /// The server did not take a call. What the journal names may have been written or not.
     Server(BackendError),
+    /// The domain is answered by this wildcard alone, which the first record at or below it would end. Nothing was written.
+    Wildcard(Wildcard),
+}
+
+/// What would be lost by a write, before MX leads here.
+async fn endangered(server: &dyn DnsServer, zone: &str, aim: &Aim<'_>) -> Result<Option<Wildcard>, BackendError> {
+    match aim {
+        Aim::Publish { name, switch_mx: false, .. } => server.wildcard(zone, name).await,
+        // What is published anew there was published before, and what is withdrawn brings the wildcard back.
+        Aim::Publish { .. } | Aim::WithdrawMx { .. } | Aim::WithdrawRest => Ok(None),
+    }
 }
 
 /// Brings the sets to where they should be.
@@ -111,25 +125,33 @@ pub async fn converge<J: Journal>(
     journal: &mut J,
 ) -> Result<Converged, Failed<J::Error>> {
     let which = aim.which(&journal.entries());
+    let mut last = None;
     for _ in 0..ROUNDS {
         let live = match server.read(zone, &which).await {
             Err(BackendError::NotFound(_)) => return Ok(Converged::ZoneGone),
             live => live.map_err(Failed::Server)?,
         };
         let (known, previous) = (journal.entries(), journal.previous_mx());
-        let plan = aim.plan(&known, previous.clone(), &live);
+        let mut plan = aim.plan(&known, previous.clone(), &live);
         if plan.changes.is_empty() {
             return Ok(Converged::Settled { plan, live });
+        }
+        if let Some(wildcard) = endangered(server, zone, aim).await.map_err(Failed::Server)? {
+            return Err(Failed::Wildcard(wildcard));
+        }
+        if let (Aim::Publish { name, .. }, true) = (aim, plan.previous_mx != previous) {
+            let contents = server.contents(zone, name, RecordType::MX).await.map_err(Failed::Server)?;
+            plan.previous_mx = plan.previous_mx.map(|mx| mx.as_written(&contents));
         }
         let unknown = !plan.is_journaled(&known, previous.as_ref());
         journal.keep(&plan, unknown).await.map_err(Failed::Journal)?;
         match server.apply(zone, &plan.changes).await {
             // Somebody else was faster: the next round reads again.
-            Ok(()) | Err(BackendError::Conflict(_)) => {}
+            Ok(()) | Err(BackendError::Conflict(_)) => last = plan.changes.into_iter().next().map(|c| c.before),
             Err(error) => return Err(Failed::Server(error)),
         }
     }
-    Ok(Converged::Contended)
+    Ok(Converged::Contended(last))
 }
 
 #[cfg(test)]

@@ -22,6 +22,8 @@ struct Model {
     log: Log,
     sets: Mutex<BTreeMap<(String, RecordType), RrSet>>,
     zone: bool,
+    /// By which the domain is answered.
+    wildcard: Option<crate::Wildcard>,
     /// For the next writes; then each is carried out.
     answers: Mutex<VecDeque<Answer>>,
 }
@@ -51,6 +53,13 @@ impl DnsServer for Model {
         }
         let sets = self.sets.lock().unwrap();
         Ok(which.iter().map(|key| sets.get(key).cloned().unwrap_or_else(|| empty(key))).collect())
+    }
+    async fn contents(&self, _: &str, name: &str, rtype: RecordType) -> DnsResult<Vec<String>> {
+        Ok(self.sets.lock().unwrap().get(&(name.to_owned(), rtype)).map(|s| s.values.clone()).unwrap_or_default())
+    }
+    async fn wildcard(&self, _: &str, name: &str) -> DnsResult<Option<crate::Wildcard>> {
+        self.log.lock().unwrap().push(format!("wildcard {name}"));
+        Ok(self.wildcard.clone())
     }
     async fn apply(&self, _: &str, changes: &[Change]) -> DnsResult<()> {
         self.log.lock().unwrap().push("apply".into());
@@ -118,19 +127,21 @@ fn wanted() -> Vec<Record> {
         purpose: Purpose::MX,
         mode: Mode::Switch,
         term: None,
+        after_switch: None,
         with_mx: false,
     }]
 }
 
 fn publish(wanted: &[Record]) -> Aim<'_> {
-    Aim::Publish { wanted, conflict: ConflictPolicy::Refuse, switch_mx: true }
+    Aim::Publish { name: "acme.test", wanted, conflict: ConflictPolicy::Refuse, switch_mx: true }
 }
 
 /// A zone with the old MX, and an empty journal.
 fn start(answers: Vec<Answer>) -> (Model, Notes) {
     let log = Log::default();
     let sets = [(("acme.test".to_owned(), RecordType::MX), mx(&[OLD]))].into();
-    let model = Model { log: log.clone(), sets: Mutex::new(sets), zone: true, answers: Mutex::new(answers.into()) };
+    let answers = Mutex::new(answers.into());
+    let model = Model { log: log.clone(), sets: Mutex::new(sets), zone: true, wildcard: None, answers };
     (model, Notes { log, entries: vec![], previous: None, refuses: false })
 }
 
@@ -177,7 +188,7 @@ async fn who_was_slower_reads_again_and_notes_what_is_there_now() {
 async fn somebody_who_keeps_writing_ends_it() {
     let (server, mut notes) = start((0..99).map(|_| Answer::IsLate("10 newer.test.")).collect());
     let end = converge(&server, "acme.test", &publish(&wanted()), &mut notes).await;
-    assert_eq!(end, Ok(Converged::Contended));
+    assert_eq!(end, Ok(Converged::Contended(Some(mx(&["10 newer.test."])))), "what was there last");
     assert_eq!(server.took().matches("read").count(), ROUNDS);
     assert_eq!(server.took().matches("apply").count(), ROUNDS);
 }
@@ -238,4 +249,31 @@ async fn a_withdrawal_is_in_the_journal_already() {
     assert!(matches!(end, Ok(Converged::Settled { plan, .. }) if plan.is_withdrawn()));
     assert_eq!(server.took(), "read apply read read apply read");
     assert_eq!(notes.previous.map(|p| p.values), Some(vec![OLD.into()]), "what was put back stays known");
+}
+
+/// The first record at or below such a name would take its web site and its mail with it.
+#[tokio::test]
+async fn what_a_wildcard_alone_answers_is_not_written_before_mx_leads_here() {
+    let wildcard = crate::Wildcard { name: "*.test".into(), records: vec!["A 192.0.2.1".into()] };
+    let challenge = [Record { rtype: RecordType::TXT, mode: Mode::SharedValues, ..wanted().remove(0) }];
+    for (there, switch_mx, took) in [
+        (true, false, "read wildcard acme.test"),
+        (false, false, "read wildcard acme.test journal apply read"),
+        // It was published before: what a hand took away is put back.
+        (true, true, "read journal apply read"),
+    ] {
+        let (mut server, mut notes) = start(vec![]);
+        server.wildcard = there.then(|| wildcard.clone());
+        let aim = Aim::Publish { name: "acme.test", wanted: &challenge, conflict: ConflictPolicy::Refuse, switch_mx };
+        let end = converge(&server, "acme.test", &aim, &mut notes).await;
+        assert_eq!(end.is_err(), there && !switch_mx, "{end:?}");
+        assert!(end.is_ok() || end == Err(Failed::Wildcard(wildcard.clone())));
+        assert_eq!(server.took(), took);
+        // At rest nobody is asked.
+        if end.is_ok() {
+            server.log.lock().unwrap().clear();
+            converge(&server, "acme.test", &aim, &mut notes).await.unwrap();
+            assert_eq!(server.took(), "read");
+        }
+    }
 }

@@ -1,7 +1,7 @@
 //! The zones that a `DNSBackend` may write to, checked in one place for every provider: the caller of a provider puts
 //! it behind this wrapper, so no provider can forget it.
 
-use crate::{BackendError, Change, DnsCapabilities, DnsServer, RecordType, Result, RrSet};
+use crate::{BackendError, Change, DnsCapabilities, DnsServer, RecordType, Result, RrSet, Wildcard};
 use async_trait::async_trait;
 use mailtenant_mail::name;
 use std::sync::Arc;
@@ -26,8 +26,17 @@ impl Guarded {
         if (&before.name, before.rtype) != (&after.name, after.rtype) {
             return Err(BackendError::Rejected("a change cannot rename a record".into()));
         }
-        if !name::is_within(&before.name, zone) || !self.zones.iter().any(|z| name::is_within(&before.name, z)) {
-            return Err(BackendError::Rejected(format!("{} is outside the zones of the DNSBackend", before.name)));
+        if !self.zones.iter().any(|z| name::is_within(&before.name, z)) {
+            // A zone that was taken out also keeps what is to be withdrawn from it.
+            let text = format!(
+                "{} {} is in no zone of its spec.zones any more: add the zone {zone} to spec.zones again",
+                before.rtype.as_str(),
+                before.name
+            );
+            return Err(BackendError::Rejected(text));
+        }
+        if !name::is_within(&before.name, zone) {
+            return Err(BackendError::Rejected(format!("{} is outside the zone {zone}", before.name)));
         }
         if matches!(before.rtype, RecordType::NS | RecordType::SOA) {
             let text = format!("{} of {} is never changed", before.rtype.as_str(), before.name);
@@ -53,6 +62,12 @@ impl DnsServer for Guarded {
     }
     async fn read(&self, zone: &str, which: &[(String, RecordType)]) -> Result<Vec<RrSet>> {
         self.inner.read(zone, which).await
+    }
+    async fn contents(&self, zone: &str, name: &str, rtype: RecordType) -> Result<Vec<String>> {
+        self.inner.contents(zone, name, rtype).await
+    }
+    async fn wildcard(&self, zone: &str, name: &str) -> Result<Option<Wildcard>> {
+        self.inner.wildcard(zone, name).await
     }
     async fn apply(&self, zone: &str, changes: &[Change]) -> Result<()> {
         changes.iter().try_for_each(|change| self.check(zone, change))?;

@@ -9,11 +9,13 @@ pub mod metered;
 pub mod probe;
 pub mod providers;
 pub mod resolve;
+pub mod wildcard;
 
 use async_trait::async_trait;
 pub use mailtenant_backend::{BackendError, Result};
 pub use mailtenant_mail::rr::{Change, RecordType, RrSet};
 use std::time::Duration;
+pub use wildcard::Wildcard;
 
 /// What a DNS server can do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,9 +44,21 @@ pub trait DnsServer: Send + Sync {
     /// Is it there, are our credentials good? Its version.
     async fn probe(&self) -> Result<String>;
     /// The zone that holds `name` at this server: the longest one that is a suffix. [`BackendError::NotFound`]: none.
+    /// [`BackendError::ReadOnly`]: the server has a copy that it takes from another one.
     async fn find_zone(&self, name: &str) -> Result<String>;
     /// The sets of these names and types, each one asked for given back, also when empty.
     async fn read(&self, zone: &str, which: &[(String, RecordType)]) -> Result<Vec<RrSet>>;
+    /// The contents of a set as the server has them, not in canonical form: with the letters of a host that somebody wrote in
+    /// capitals. They are put back like that.
+    async fn contents(&self, zone: &str, name: &str, rtype: RecordType) -> Result<Vec<String>> {
+        let sets = self.read(zone, &[(name.to_owned(), rtype)]).await?;
+        Ok(sets.into_iter().flat_map(|s| s.values).collect())
+    }
+    /// The wildcard by which alone `name` is answered; none: it is there, or nothing answers for it. The zone itself is
+    /// always there, and costs no request.
+    async fn wildcard(&self, zone: &str, name: &str) -> Result<Option<Wildcard>> {
+        wildcard::by_reads(self, zone, name).await
+    }
     /// Carries out the changes, in one step where the server can. [`BackendError::Conflict`]: a set is not as `before`
     /// says; nothing was changed where [`DnsCapabilities::atomic`].
     async fn apply(&self, zone: &str, changes: &[Change]) -> Result<()>;

@@ -39,6 +39,12 @@ impl DnsServer for Metered {
     async fn read(&self, zone: &str, which: &[(String, RecordType)]) -> Result<Vec<RrSet>> {
         self.count("read", self.inner.read(zone, which)).await
     }
+    async fn contents(&self, zone: &str, name: &str, rtype: RecordType) -> Result<Vec<String>> {
+        self.count("read", self.inner.contents(zone, name, rtype)).await
+    }
+    async fn wildcard(&self, zone: &str, name: &str) -> Result<Option<Wildcard>> {
+        self.count("read", self.inner.wildcard(zone, name)).await
+    }
     async fn apply(&self, zone: &str, changes: &[Change]) -> Result<()> {
         self.count("apply", self.inner.apply(zone, changes)).await
     }

@@ -77,7 +77,7 @@ pub enum DkimAlgorithm {
 pub struct RecordStatus {
     /// Absolute name of the record, without a trailing dot.
     pub name: String,
-    /// Type of the record: `TXT`, `MX` or `SRV`.
+    /// Type of the record: `TXT`, `MX` or `SRV`; `CNAME` or `LUA` of one that is kept in the place of ours.
     #[serde(rename = "type")]
     pub type_: String,
     /// Value of the record, ready to paste: for TXT the text without quotes, for MX `preference host.`, for SRV

@@ -12,7 +12,17 @@ pub enum RecordType {
     CAA,
     NS,
     SOA,
+    A,
+    AAAA,
+    /// PowerDNS makes the answers of another type from it, which its content names first: `TXT "return 'x'"`.
+    LUA,
+    /// PowerDNS answers with the addresses of another name.
+    ALIAS,
 }
+
+/// Numbers that PowerDNS gives to types of its own, of those for private use.
+const ALIAS_NUMBER: u16 = 65401;
+const LUA_NUMBER: u16 = 65402;
 
 impl RecordType {
     /// The type as zone files have it.
@@ -26,6 +36,10 @@ impl RecordType {
             RecordType::CAA => "CAA",
             RecordType::NS => "NS",
             RecordType::SOA => "SOA",
+            RecordType::A => "A",
+            RecordType::AAAA => "AAAA",
+            RecordType::LUA => "LUA",
+            RecordType::ALIAS => "ALIAS",
         }
     }
 }
@@ -41,6 +55,10 @@ impl From<RecordType> for hickory_proto::rr::RecordType {
             RecordType::CAA => Self::CAA,
             RecordType::NS => Self::NS,
             RecordType::SOA => Self::SOA,
+            RecordType::A => Self::A,
+            RecordType::AAAA => Self::AAAA,
+            RecordType::LUA => Self::Unknown(LUA_NUMBER),
+            RecordType::ALIAS => Self::Unknown(ALIAS_NUMBER),
         }
     }
 }

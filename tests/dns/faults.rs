@@ -90,6 +90,7 @@ fn word(e: &BackendError) -> &'static str {
         BackendError::Exists { .. } => "Exists",
         BackendError::Conflict(_) => "Conflict",
         BackendError::Rejected(_) => "Rejected",
+        BackendError::ReadOnly(_) => "ReadOnly",
         BackendError::Unsupported(_) => "Unsupported",
         BackendError::InvalidSecret(_) => "InvalidSecret",
         BackendError::Unauthorized(_) => "Unauthorized",

@@ -6,6 +6,7 @@ mod faults;
 mod hostile;
 mod life;
 mod nameserver;
+mod occupied;
 mod powerdns;
 mod requests;
 mod rfc2136;

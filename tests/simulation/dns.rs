@@ -37,7 +37,7 @@ pub struct Server {
 /// The type with this word.
 pub fn rtype(word: &str) -> RecordType {
     use RecordType::*;
-    [MX, TXT, CNAME, SRV, TLSA, CAA, NS, SOA]
+    [MX, TXT, CNAME, SRV, TLSA, CAA, NS, SOA, A, AAAA, LUA, ALIAS]
         .into_iter()
         .find(|t| t.as_str() == word)
         .unwrap_or_else(|| panic!("no type {word}"))
@@ -242,10 +242,27 @@ impl DnsServer for DnsClient {
         })
         .await
     }
+    async fn wildcard(&self, zone: &str, name: &str) -> Result<Option<Wildcard>> {
+        if name == zone {
+            return Ok(None);
+        }
+        let (zone, name) = (zone.to_string(), name.to_string());
+        self.call(Lane::DnsRead, format!("wildcard of {name}"), move |s, _| {
+            let names = s.sets.keys().map(|(n, _)| n.clone()).collect();
+            let wildcard = wildcard::answering(&name, &zone, &names);
+            Ok(wildcard.map(|name| Wildcard { name, records: vec!["A 192.0.2.80".into()] }))
+        })
+        .await
+    }
     async fn apply(&self, zone: &str, changes: &[Change]) -> Result<()> {
         let (zone, changes) = (zone.to_string(), changes.to_vec());
         self.call(Lane::DnsWrite, format!("apply {}", brief(&changes)), move |s, ms| s.apply(ms, &zone, &changes)).await
     }
+}
+
+/// Whether a host of MX has an address: those of the platform do, a mistyped one does not.
+pub fn has_address(host: &str) -> bool {
+    host.trim_end_matches('.').ends_with(".mail.example.net")
 }
 
 /// What the authoritative servers say.
@@ -262,6 +279,9 @@ impl Resolver for View {
         let what = format!("lookup {name} {}", rtype.as_str());
         self.sim
             .backend(Lane::Lookup, what, move |w, _| {
+                if rtype == RecordType::A && has_address(&name) {
+                    return Ok(vec![RrSet { name, rtype, ttl: 60, values: vec!["192.0.2.25".into()] }]);
+                }
                 let found = || w.dns.iter().find(|(_, s)| s.zone_of(&name).is_some()).map(|(host, _)| host.clone());
                 let host = host.or_else(found).unwrap_or_default();
                 Ok(w.dns.entry(host).or_default().views(w.ms, &name, rtype))

@@ -189,8 +189,12 @@ fn causes_of_dns(d: &Declared) -> BTreeSet<&'static str> {
     } else if d.dns_server().is_none_or(|s| s.zone_of(&name).is_none()) {
         why.insert("ZoneNotFound");
     }
-    // A record of others in the place of one of ours.
+    // A record of others in the place of one of ours, or a wildcard that one of ours would end.
     if let Some(s) = d.dns_server() {
+        if s.foreign.keys().any(|(n, _)| n.strip_prefix("*.").is_some_and(|above| name.ends_with(&format!(".{above}"))))
+        {
+            why.insert("DNSConflict");
+        }
         let ours = |n: &str| n.starts_with("_dmarc.") || n.contains("._domainkey.") || n == name;
         if s.foreign
             .iter()
@@ -323,6 +327,10 @@ fn causes(d: &Declared) -> BTreeSet<&'static str> {
                 ready(c.object) && c.address().is_some_and(|a| d.server().is_some_and(|s| s.accepts(&a)))
             };
             if !children.iter().all(taken) {
+                why.insert("AwaitingAcceptance");
+            }
+            let hosts = d.backend().and_then(|b| b["spec"]["hosts"]["mx"].as_array().cloned()).unwrap_or_default();
+            if !hosts.iter().all(|m| crate::dns::has_address(text(m, "/host"))) {
                 why.insert("AwaitingAcceptance");
             }
             if unproven {

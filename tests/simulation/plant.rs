@@ -5,7 +5,9 @@ use async_trait::async_trait;
 use mailtenant_api::{DNSBackendSpec, GroupwareBackendSpec};
 use mailtenant_backend::SecretText;
 use mailtenant_controllers::connect::{ConnectDns, ConnectGroupware, Secrets};
-use mailtenant_dns::{Change, DnsCapabilities, DnsServer, RecipientProbe, RecordType, Resolver, RrSet, Verdict};
+use mailtenant_dns::{
+    Change, DnsCapabilities, DnsServer, RecipientProbe, RecordType, Resolver, RrSet, Verdict, Wildcard,
+};
 use mailtenant_groupware::*;
 use std::sync::Arc;
 use std::time::Duration;
@@ -45,11 +47,15 @@ pub enum Bug {
     BelievesRefused,
     /// What is taken over gets a new password (I14).
     NewPasswords,
+    /// Every name has an address (I7).
+    ResolvesAnything,
+    /// No name is answered by a wildcard (I8).
+    OverlooksWildcards,
 }
 
 impl Bug {
     /// Each, and the properties by which it is seen.
-    pub const ALL: [(Bug, &str); 16] = [
+    pub const ALL: [(Bug, &str); 18] = [
         (Bug::CleanupErrorIsDone, "I1 I2 I3 I9 I10"),
         (Bug::EnsureErrorIsDone, "I3 I4 I9 I10 end"),
         (Bug::AlwaysAdopts, "I3"),
@@ -66,6 +72,8 @@ impl Bug {
         (Bug::OrphansAtOnce, "I1 I2 I8 I9"),
         (Bug::BelievesRefused, "I7"),
         (Bug::NewPasswords, "I14"),
+        (Bug::ResolvesAnything, "I7"),
+        (Bug::OverlooksWildcards, "I8"),
     ];
 }
 
@@ -239,6 +247,12 @@ impl DnsServer for PlantedDns {
     async fn read(&self, zone: &str, which: &[(String, RecordType)]) -> Result<Vec<RrSet>> {
         self.inner.read(zone, which).await
     }
+    async fn wildcard(&self, zone: &str, name: &str) -> Result<Option<Wildcard>> {
+        if self.bug == Bug::OverlooksWildcards {
+            return Ok(None);
+        }
+        self.inner.wildcard(zone, name).await
+    }
     async fn apply(&self, zone: &str, changes: &[Change]) -> Result<()> {
         let mut changes = changes.to_vec();
         if self.bug == Bug::ReplacesSets {
@@ -275,6 +289,19 @@ impl RecipientProbe for BelievesRefused {
     }
 }
 
+/// Every name has an address.
+struct Anything(Arc<dyn Resolver>);
+
+#[async_trait]
+impl Resolver for Anything {
+    async fn lookup(&self, name: &str, rtype: RecordType) -> Result<Vec<RrSet>> {
+        match rtype {
+            RecordType::A => Ok(vec![RrSet { name: name.into(), rtype, ttl: 60, values: vec!["192.0.2.1".into()] }]),
+            rtype => self.0.lookup(name, rtype).await,
+        }
+    }
+}
+
 /// Makes DNS providers with a bug.
 pub struct PlantedDnsConnect(pub Arc<dyn ConnectDns>, pub Bug);
 
@@ -285,6 +312,9 @@ impl ConnectDns for PlantedDnsConnect {
     fn resolver(&self, spec: &DNSBackendSpec) -> Result<Arc<dyn Resolver>> {
         if self.1 == Bug::AsksPrimaryOnly {
             return Ok(Arc::new(PrimaryOnly(self.0.resolver(spec)?)));
+        }
+        if self.1 == Bug::ResolvesAnything {
+            return Ok(Arc::new(Anything(self.0.resolver(spec)?)));
         }
         self.0.resolver(spec)
     }

@@ -297,6 +297,15 @@ impl Properties {
                 if set.rtype == RecordType::MX && !server.by_others.contains(&i) {
                     self.withdrawn(w, &server.history[..i], set)?;
                 }
+                let host = |v: &String| v.split_whitespace().nth(1).unwrap_or_default().to_owned();
+                if set.rtype == RecordType::MX
+                    && !server.by_others.contains(&i)
+                    && let Some(host) = set.values.iter().map(host).find(|h| h.contains(".mial."))
+                {
+                    return Err(format!("I7: MX of {} was led to {host}, which does not exist", set.name));
+                }
+                self.tightened(w, server, i)?;
+                Self::wildcard_ended(w, server, i)?;
                 // Put back where it was before: addresses may have gone meanwhile.
                 let live = |d: &Declared| d.name() == set.name && text(d.object, "/status/state") == "Live";
                 let known = self.drifted(w, &set.name) || Declared::all(w, "maildomains").any(|d| live(&d));
@@ -360,6 +369,47 @@ impl Properties {
             return Err(format!("I12: MX of {} was taken out while a mass loss of {} is held", set.name, instance.key));
         }
         Ok(())
+    }
+
+    /// I8: a name that a wildcard alone answers for is not written at or below before MX leads here: that would end it.
+    fn wildcard_ended(w: &World, server: &crate::dns::Server, i: usize) -> Verdict {
+        let (_, set) = &server.history[i];
+        let Some(domain) = Declared::all(w, "maildomains").find(|d| {
+            let name = d.name();
+            (set.name == name || set.name.ends_with(&format!(".{name}"))) && server.zone_of(&name) != Some(name)
+        }) else {
+            return Ok(());
+        };
+        let (name, mut names) = (domain.name(), BTreeMap::new());
+        for (_, s) in &server.history[..i] {
+            names.insert((s.name.clone(), s.rtype), !s.values.is_empty());
+        }
+        let names = names.into_iter().filter(|(_, there)| *there).map(|((n, _), _)| n).collect();
+        let wildcard = mailtenant_dns::wildcard::answering(&name, &server.zone_of(&name).unwrap_or_default(), &names);
+        let live = text(domain.object, "/status/state") == "Live";
+        match wildcard.filter(|_| !server.by_others.contains(&i) && !set.values.is_empty() && !live) {
+            Some(wildcard) => Err(format!("I8: {} was written, and {wildcard} ends for {name}", set.name)),
+            None => Ok(()),
+        }
+    }
+
+    /// I7: nothing that rejects mail is published while MX leads to another server, through which the tenant still sends.
+    fn tightened(&self, w: &World, server: &crate::dns::Server, i: usize) -> Verdict {
+        let (at, set) = &server.history[i];
+        let strict = |v: &&String| v.contains("p=quarantine") || v.contains("p=reject") || is_own_spf_with_fail(v);
+        let before = server.history[..i].iter().rev().find(|(_, s)| s.name == set.name && s.rtype == set.rtype);
+        let had = |v: &String| before.is_some_and(|(_, s)| s.values.contains(v));
+        let Some(value) = set.values.iter().filter(strict).find(|v| !had(v)) else { return Ok(()) };
+        let domain = set.name.trim_start_matches("_dmarc.");
+        // What is written at once is one change, in whatever order it stands here.
+        let then = server.history.iter().rev().find(|(t, s)| t <= at && s.name == domain && s.rtype == RecordType::MX);
+        let leads_here = then.is_some_and(|(_, s)| s.values.iter().any(|v| authority::leads_here(v)));
+        let live = Declared::all(w, "maildomains")
+            .any(|d| d.name() == domain && matches!(text(d.object, "/status/state"), "Live" | "Draining"));
+        if server.by_others.contains(&i) || leads_here || live || self.drifted(w, domain) {
+            return Ok(());
+        }
+        Err(format!("I7: {} {} {value:?} while MX of {domain} leads elsewhere", set.name, set.rtype.as_str()))
     }
 
     /// I12: what was there before is made again only if little is missing, or a person said so.
@@ -733,6 +783,11 @@ impl Properties {
         }
         Ok(())
     }
+}
+
+/// A record that the operator made, not one of others with a term of ours in it.
+fn is_own_spf_with_fail(value: &str) -> bool {
+    value == "v=spf1 include:_spf.mail.example.net -all"
 }
 
 /// I14: objects of one place never have two tenants, one of them with their mail and one without.

@@ -6,7 +6,7 @@ use crate::groupware::ByHand as AtServer;
 use crate::hostile::Hostile;
 use crate::legacy::Legacy;
 use crate::schedule::Rng;
-use crate::wider::Wide;
+use crate::wider::{Moves, Wide};
 use crate::world::{Step, User, When};
 use serde_json::{Value, json};
 
@@ -333,12 +333,14 @@ pub fn user(seed: u64) -> Vec<User> {
     let mut wide = Wide::new(seed);
     let mut hostile = Hostile::new(seed);
     let mut legacy = Legacy::new(seed);
+    let mut moves = Moves::new(seed);
     let shape = Shape { retain: rng.chance(300), adopt: rng.chance(300), manual: wide.manual };
     let mut out: Vec<User> = platform(&mut rng, &wide, &hostile, &mut legacy)
         .into_iter()
         .map(|step| User { when: When::Now, step })
         .collect();
     out.extend(["a", "b"].map(|ns| User { when: When::Now, step: namespace(ns) }));
+    out.extend(moves.before());
     let rounds = 1 + rng.below(2);
     for round in 0..rounds {
         let mut objects: Vec<Object> = OBJECTS.iter().copied().filter(|_| round == 0 && rng.chance(850)).collect();
@@ -365,6 +367,7 @@ pub fn user(seed: u64) -> Vec<User> {
             out.extend(edit(&mut rng, 10 * round + n).into_iter().map(|step| User { when, step }));
         }
         out.extend(wide.edits(round));
+        out.extend(moves.edits());
         if rng.chance(120) {
             out.push(User { when: When::Settled, step: at_server(AtServer::Empty) });
             out.push(User { when: When::Settled, step: annotate(ALICE, "reconcile-requested-at", json!("after")) });

@@ -2,6 +2,7 @@
 //! that waits for approval, proofs of ownership, objects that are only observed, names above and below those of others,
 //! and backends that are taken away. Drawn apart from `user`, so that the plain part of a seed stays what it was.
 
+use crate::dns::ByHand as InDns;
 use crate::schedule::Rng;
 use crate::user::*;
 use crate::world::{Step, User, When};
@@ -16,6 +17,40 @@ const ACME: Object = ("a", "mailinstances", "acme");
 pub const BELOW: Object = ("b", "maildomains", "below");
 pub const ERIN: Object = ("b", "mailboxes", "erin");
 const CHOSEN: &str = "/api/v1/namespaces/a/secrets/chosen";
+
+/// The mail servers in MX are changed by the platform team, which mistypes a new one at times. The first one stays: MX of
+/// others may lead to it. Drawn apart from all else.
+pub struct Moves(Rng);
+
+impl Moves {
+    pub fn new(seed: u64) -> Self {
+        Moves(Rng::new(seed ^ 0x0030_1E50_30FE))
+    }
+
+    /// What answers for names below the zone, of which one may become a domain.
+    pub fn before(&mut self) -> Option<User> {
+        let values = vec!["192.0.2.80".to_owned()];
+        let wildcard = InDns::Add { name: "*.acme.test".into(), rtype: "A".into(), ttl: 60, values };
+        self.0.chance(250).then(|| User { when: When::Now, step: in_dns(wildcard) })
+    }
+
+    /// Among the edits of a round.
+    pub fn edits(&mut self) -> Vec<User> {
+        if !self.0.chance(300) {
+            return vec![];
+        }
+        let lists = [
+            json!([{"host": "mx1.mail.example.net"}, {"host": "mx2.mail.example.net", "preference": 20}]),
+            json!([{"host": "mx1.mail.example.net"}, {"host": "mx2.mial.example.net"}]),
+        ];
+        let change = |mx: &Value| {
+            let spec = json!({"spec": {"hosts": {"mx": mx}}});
+            Step::Api(crate::api::Req::new("PATCH", &format!("{GROUP}/groupwarebackends/berlin"), MERGE, spec))
+        };
+        let n = 1 + self.0.below(3);
+        (0..n).map(|_| User { when: when(&mut self.0), step: change(self.0.pick(&lists)) }).collect()
+    }
+}
 
 /// What holds for a whole schedule.
 pub struct Wide {

@@ -13,7 +13,10 @@ impl Planner<'_> {
         if let (Some(there), Some(want), 1, 1) = (live.first(), wanted.first(), live.len(), wanted.len())
             && there != want
             && !self.wrote(record, there)
-            && equivalent(record.purpose, there, want)
+            && [Some(want), record.after_switch.as_ref()]
+                .into_iter()
+                .flatten()
+                .any(|good| equivalent(record.purpose, there, good))
         {
             return self.keep(record, there);
         }
@@ -28,14 +31,14 @@ impl Planner<'_> {
             self.edit(record, |set| set.own_ttl = Some(record.ttl));
             return;
         }
-        let observed = live.iter().cloned().collect::<Vec<_>>().join(" | ");
+        let there: Vec<String> = live.iter().cloned().collect();
         // A foreign DKIM key is never adopted: mail would be signed with a key that it does not verify.
         if let (ConflictPolicy::Adopt, [one], 1, true) =
             (policy, foreign.as_slice(), live.len(), record.purpose != Purpose::DKIM)
         {
             let value = (*one).clone();
             let entry = self.add_entry(record, &value, RecordState::Ok, Some(Ownership::Adopted));
-            entry.message = Some("kept as it was found (conflictPolicy: Adopt)".into());
+            entry.message = Some(KEPT_AS_FOUND.into());
             self.edit(record, |set| {
                 set.kept.insert(value);
             });
@@ -47,11 +50,24 @@ impl Planner<'_> {
                 "more than one value stands where one is allowed: remove those that are not ours, or set dns.conflictPolicy: Overwrite",
             )
         } else {
-            (
-                RecordState::Conflict,
-                "another value that we did not write is there: remove it, or set dns.conflictPolicy",
-            )
+            (RecordState::Conflict, choice(record.purpose))
         };
-        self.conflict(record, state, Some(observed), message);
+        self.conflict(record, state, (record.rtype, &there), message);
+    }
+}
+
+/// What the status says of a record that is kept.
+pub(super) const KEPT_AS_FOUND: &str = "kept as it was found (conflictPolicy: Adopt)";
+
+/// What can be done about a record of somebody else in the place of ours.
+pub(super) fn choice(purpose: Purpose) -> &'static str {
+    match purpose {
+        // Neither would do: mail would be signed with a key that nobody finds, and a challenge proves nothing elsewhere.
+        Purpose::DKIM | Purpose::Challenge => {
+            "mailtenant did not write it: remove it, or set dns.conflictPolicy: Overwrite (replaces it)"
+        }
+        _ => {
+            "mailtenant did not write it: remove it, or set dns.conflictPolicy: Adopt (keeps it) or Overwrite (replaces it)"
+        }
     }
 }

@@ -36,6 +36,7 @@ pub(super) fn rtype_of(e: &RecordStatus) -> Option<RecordType> {
         "SRV" => Some(RecordType::SRV),
         "TLSA" => Some(RecordType::TLSA),
         "CAA" => Some(RecordType::CAA),
+        "LUA" => Some(RecordType::LUA),
         _ => None,
     }
 }

@@ -451,6 +451,24 @@ fn mx_waits_and_comes_back() {
     }
 }
 
+/// A host in capitals is put back in capitals, and compared without.
+#[test]
+fn previous_mx_is_put_back_as_it_was_written() {
+    let ours = |state| RecordStatus {
+        state,
+        ..settle(&mut Dns::default(), &wanted(), vec![], policy(ConflictPolicy::Refuse)).0[1].clone()
+    };
+    let was = PreviousMx { values: vec!["10 mail.old.example.".into(), "20 b.example.".into()], ttl: 7200 };
+    let was = was.as_written(&["20 B.example.".into(), "10 Mail.OLD.example.".into(), "5 other.".into()]);
+    assert_eq!(was.values, ["10 Mail.OLD.example.", "20 B.example."]);
+    let set = |values: &[&str]| Dns::of(&[(Z, RecordType::MX, 60, values)]).get(Z, RecordType::MX);
+    let journal = [ours(RecordState::Ok)];
+    let withdraw = |live: &RrSet| withdraw_mx(&journal, live, OnDelete::RestorePrevious, Some(&was));
+    assert_eq!(withdraw(&set(&["10 mx1.p.example."])).changes[0].after.values, was.values);
+    let there = set(&["10 mail.old.example.", "20 b.example."]);
+    assert_eq!(withdraw(&there).changes, [], "it is there, in canonical form");
+}
+
 #[test]
 fn mx_that_was_there_is_not_ours() {
     let mut dns = Dns::of(&[(Z, RecordType::MX, 60, &["10 mx1.p.example.", "20 mx2.p.example."])]);
@@ -461,16 +479,126 @@ fn mx_that_was_there_is_not_ours() {
     assert_eq!(dns.get(Z, RecordType::MX), before);
 }
 
+/// A record of another type that answers in the place of ours: named, kept or replaced, as the policy says.
 #[test]
-fn a_cname_stands_in_the_way() {
-    let mut dns = Dns::of(&[("_dmarc.acme.test", RecordType::CNAME, 60, &["dmarc.other.example."])]);
-    let (journal, _, conflicts) = settle(&mut dns, &wanted(), vec![], policy(ConflictPolicy::Overwrite));
-    assert_eq!(conflicts.len(), 1);
-    assert_eq!(
-        journal.iter().find(|e| e.purpose == Purpose::DMARC).and_then(|e| e.observed.as_deref()),
-        Some("CNAME dmarc.other.example.")
-    );
-    assert_eq!(dns.get("_dmarc.acme.test", RecordType::TXT).values, [""; 0]);
+fn records_of_another_type_in_the_place_of_ours() {
+    use ConflictPolicy::*;
+    use RecordType::{CNAME, LUA, TXT};
+    let (alias, lua) = ("dmarc.other.example.", "TXT \"return 'v=DMARC1; p=none'\"");
+    let (dmarc, dkim) = ("_dmarc.acme.test", "s1._domainkey.acme.test");
+    let (own_dmarc, own_key) = ("v=DMARC1; p=reject [Ok Created]", "v=DKIM1; k=rsa; p=S1 [Ok Created]");
+    // What is there, policy; what of it stays, the journal, whether it is a conflict.
+    for (name, rtype, value, conflict, stays, journal, named) in [
+        (dmarc, CNAME, alias, Refuse, true, "v=DMARC1; p=reject [Conflict -]", true),
+        (dmarc, CNAME, alias, Adopt, true, "dmarc.other.example. [Ok Adopted]", false),
+        (dmarc, CNAME, alias, Overwrite, false, own_dmarc, false),
+        (dmarc, LUA, lua, Refuse, true, "v=DMARC1; p=reject [Conflict -]", true),
+        (dmarc, LUA, lua, Adopt, true, "TXT \"return 'v=DMARC1; p=none'\" [Ok Adopted]", false),
+        (dmarc, LUA, lua, Overwrite, false, own_dmarc, false),
+        (dmarc, LUA, "A \"return '192.0.2.1'\"", Refuse, true, own_dmarc, false),
+        // Mail would be signed with a key that nobody finds.
+        (dkim, CNAME, alias, Adopt, true, "v=DKIM1; k=rsa; p=S1 [Conflict -]", true),
+        (dkim, CNAME, alias, Overwrite, false, own_key, false),
+        // It may be the web site of the domain.
+        (Z, CNAME, alias, Overwrite, true, "10 mx1.p.example. [Conflict -] | 20 mx2.p.example. [Conflict -]", true),
+        (
+            Z,
+            LUA,
+            "MX \"return '10 x.'\"",
+            Overwrite,
+            true,
+            "10 mx1.p.example. [Conflict -] | 20 mx2.p.example. [Conflict -]",
+            true,
+        ),
+        (Z, LUA, "TXT \"return 'x'\"", Adopt, true, "v=spf1 include:_spf.p.example -all [Conflict -]", true),
+        // Beside values of others there is room for ours.
+        (
+            "_mailtenant-challenge.acme.test",
+            LUA,
+            "TXT \"return 'x'\"",
+            Refuse,
+            true,
+            "token=x expiry=never [Ok Created]",
+            false,
+        ),
+    ] {
+        let case = format!("{name} {} {value} {conflict:?}", rtype.as_str());
+        let mut dns = Dns::of(&[(name, rtype, 60, &[value])]);
+        let (entries, previous, conflicts) = settle(&mut dns, &wanted(), vec![], policy(conflict));
+        assert_eq!(dns.get(name, rtype).values.is_empty(), !stays, "{case}");
+        let wanted = wanted().into_iter().filter(|r| r.name == name).collect::<Vec<_>>();
+        assert!(wanted.iter().any(|r| line(&entries, r.purpose) == journal), "{case}: {entries:#?}");
+        let says = format!("{} {name} \"{value}\": ", rtype.as_str());
+        assert_eq!(conflicts.iter().any(|c| c.message.starts_with(&says)), named, "{case}: {conflicts:?}");
+        assert!(!stays || rtype == LUA || dns.get(name, TXT).values.is_empty(), "{case}");
+        withdraw_all(&mut dns, entries, previous, OnDelete::RestorePrevious);
+        let left: Vec<_> = dns.0.into_keys().collect();
+        assert_eq!(left, if stays { vec![(name.to_owned(), rtype)] } else { vec![] }, "{case}");
+    }
+}
+
+/// A server looks at one change of a request after the other.
+#[test]
+fn what_is_in_the_way_goes_before_what_takes_its_place() {
+    let dns = Dns::of(&[("_dmarc.acme.test", RecordType::CNAME, 60, &["x.example."])]);
+    let p = plan(&wanted(), &[], &dns.read(&which(&wanted(), &[])), &policy(ConflictPolicy::Overwrite));
+    let at = |rtype| p.changes.iter().position(|c| c.before.name == "_dmarc.acme.test" && c.before.rtype == rtype);
+    assert!(at(RecordType::CNAME).unwrap() < at(RecordType::TXT).unwrap(), "{:?}", p.changes);
+}
+
+/// Whoever reads a conflict can find the record: its name, type and value.
+#[test]
+fn a_conflict_names_the_record() {
+    for (name, rtype, values, says) in [
+        ("_dmarc.acme.test", RecordType::TXT, &["v=DMARC1; p=none"][..], "TXT _dmarc.acme.test \"v=DMARC1; p=none\": "),
+        (
+            Z,
+            RecordType::TXT,
+            &["v=spf1 a", "v=spf1 mx"],
+            "TXT acme.test \"v=spf1 a\", \"v=spf1 mx\": there are 2 SPF records",
+        ),
+        ("s1._domainkey.acme.test", RecordType::TXT, &["x"], "TXT s1._domainkey.acme.test \"x\": "),
+    ] {
+        let mut dns = Dns::of(&[(name, rtype, 60, values)]);
+        let (_, _, conflicts) = settle(&mut dns, &wanted(), vec![], policy(ConflictPolicy::Refuse));
+        assert!(conflicts.len() == 1 && conflicts[0].message.starts_with(says), "{conflicts:?}");
+    }
+    let long = "x".repeat(1000);
+    let mut dns = Dns::of(&[("_dmarc.acme.test", RecordType::TXT, 60, &[&long])]);
+    let (_, _, conflicts) = settle(&mut dns, &wanted(), vec![], policy(ConflictPolicy::Refuse));
+    assert!(conflicts[0].message.contains("xxx...: ") && conflicts[0].message.len() < 500, "{conflicts:?}");
+}
+
+/// What rejects mail comes with MX: until then somebody may send through another server.
+#[test]
+fn policies_are_tightened_with_mx_and_not_before() {
+    let before = || crate::records::before_switch(wanted());
+    let wait = || Policy { switch_mx: false, ..policy(ConflictPolicy::Refuse) };
+    let dmarc = |dns: &Dns| dns.get("_dmarc.acme.test", RecordType::TXT).values.join(" | ");
+    let mut dns = Dns::default();
+    let (journal, ..) = settle(&mut dns, &before(), vec![], wait());
+    assert_eq!(dns.get(Z, RecordType::TXT).values, ["v=spf1 include:_spf.p.example ~all"]);
+    assert_eq!(dmarc(&dns), "v=DMARC1; p=none");
+    let p = plan(&wanted(), &journal, &dns.read(&which(&wanted(), &journal)), &policy(ConflictPolicy::Refuse));
+    let changed: Vec<_> = p.changes.iter().map(|c| format!("{} {}", c.after.rtype.as_str(), c.after.name)).collect();
+    assert_eq!(changed, ["TXT _dmarc.acme.test", "MX acme.test", "TXT acme.test"], "in one change");
+    let (journal, previous, _) = settle(&mut dns, &wanted(), journal, policy(ConflictPolicy::Refuse));
+    assert_eq!((dns.get(Z, RecordType::TXT).values, dmarc(&dns)), (vec![OWN_SPF.to_owned()], DMARC.into()));
+    withdraw_all(&mut dns, journal, previous, OnDelete::RestorePrevious);
+    assert_eq!(dns, Dns::default());
+    // What is there as it shall be is no conflict, and stays: after a loss of the status, or by a careful tenant.
+    let there = || {
+        Dns::of(&[
+            (Z, RecordType::TXT, 77, &[OWN_SPF]),
+            ("_dmarc.acme.test", RecordType::TXT, 77, &["v=DMARC1;p=reject"]),
+        ])
+    };
+    let mut dns = there();
+    let (journal, _, conflicts) = settle(&mut dns, &before(), vec![], wait());
+    assert_eq!((conflicts, line(&journal, Purpose::DMARC)), (vec![], "v=DMARC1;p=reject [Ok Observed]".into()));
+    assert_eq!(dns.get(Z, RecordType::TXT), there().get(Z, RecordType::TXT));
+    let (journal, ..) = settle(&mut dns, &wanted(), journal, policy(ConflictPolicy::Refuse));
+    assert_eq!(line(&journal, Purpose::DMARC), "v=DMARC1;p=reject [Ok Observed]");
 }
 
 #[test]

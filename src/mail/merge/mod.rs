@@ -9,6 +9,7 @@ mod exclusive;
 mod journal;
 mod leftovers;
 mod mx;
+mod occupied;
 mod plan;
 mod planner;
 mod shared;
@@ -17,6 +18,7 @@ mod spf;
 pub use journal::{is_good_mx, is_our_mx, is_ours};
 pub use mx::withdraw_mx;
 pub use plan::{Conflict, Plan, Policy, PreviousMx};
+pub use planner::in_words;
 
 use crate::policy::{ConflictPolicy, Ownership, Purpose, RecordState, RecordStatus};
 use crate::records::{Mode, Record};
@@ -26,10 +28,11 @@ use journal::{rtype_of, same_record};
 use planner::Planner;
 use std::collections::BTreeSet;
 
-/// The sets that [`plan()`] needs: those of the wanted records and of the journal, and the CNAME of each name, beside
-/// which no other record may be.
+/// The sets that [`plan()`] needs: those of the wanted records and of the journal, the CNAME of each name, beside
+/// which no other record may be, and the LUA records, which may answer in the place of any type.
 pub fn which(desired: &[Record], journal: &[RecordStatus]) -> Vec<(String, RecordType)> {
-    let wanted = desired.iter().flat_map(|r| [(r.name.clone(), r.rtype), (r.name.clone(), RecordType::CNAME)]);
+    let at = |r: &Record| [r.rtype, RecordType::CNAME, RecordType::LUA].map(|rtype| (r.name.clone(), rtype));
+    let wanted = desired.iter().flat_map(at);
     let written = journal.iter().filter_map(|e| Some((e.name.clone(), rtype_of(e)?)));
     wanted.chain(written).collect::<BTreeSet<_>>().into_iter().collect()
 }
@@ -47,13 +50,7 @@ pub fn plan(desired: &[Record], journal: &[RecordStatus], live: &[RrSet], policy
             p.out.journal.extend(kept);
             continue;
         }
-        if let Some(alias) = p.cname_at(record) {
-            p.conflict(
-                record,
-                RecordState::Conflict,
-                Some(alias),
-                "a CNAME stands at this name, beside which nothing else can be: remove it",
-            );
+        if !p.makes_room(record, policy.conflict) {
             continue;
         }
         match record.mode {

@@ -41,7 +41,11 @@ impl Planner<'_> {
         if self.out.previous_mx.is_none() || foreign_set {
             let ttl = self.sets.get(&(record.name.clone(), record.rtype)).map(|s| s.before.ttl).unwrap_or_default();
             let values: Vec<String> = live.iter().cloned().collect();
-            self.out.previous_mx = Some(PreviousMx { ttl: if values.is_empty() { 0 } else { ttl }, values });
+            let found = PreviousMx { ttl: if values.is_empty() { 0 } else { ttl }, values };
+            let known = |p: &PreviousMx| p.ttl == found.ttl && p.canonical() == found.values;
+            if !self.out.previous_mx.as_ref().is_some_and(known) {
+                self.out.previous_mx = Some(found);
+            }
         }
         for value in &wanted {
             let state = if live.contains(value) { RecordState::Ok } else { RecordState::Missing };
@@ -73,7 +77,8 @@ pub fn withdraw_mx(journal: &[RecordStatus], live: &RrSet, on_delete: OnDelete, 
     let mut plan = Plan { previous_mx: previous.cloned(), ..Plan::default() };
     let none = PreviousMx::default();
     let before = previous.unwrap_or(&none);
-    let restored = on_delete == OnDelete::RestorePrevious && live.values == before.values;
+    let theirs = before.canonical();
+    let restored = on_delete == OnDelete::RestorePrevious && live.values == theirs;
     let mut after = live.clone();
     if !restored && live.values.iter().any(|v| ours.contains(v)) {
         if live.values.iter().all(|v| ours.contains(v)) {
@@ -83,7 +88,7 @@ pub fn withdraw_mx(journal: &[RecordStatus], live: &RrSet, on_delete: OnDelete, 
                 OnDelete::RestorePrevious | OnDelete::Remove => (vec![], live.ttl),
             };
         } else {
-            after.values.retain(|v| !ours.contains(v) || before.values.contains(v));
+            after.values.retain(|v| !ours.contains(v) || theirs.contains(v));
         }
     }
     if after.values != live.values {

@@ -3,11 +3,12 @@
 use super::journal::{is_ours, same_record};
 use crate::policy::{ConflictPolicy, Purpose, RecordStatus};
 use crate::rr::{Change, RecordType};
+use crate::value::from_presentation;
 
 /// The MX set from before the cut-over.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct PreviousMx {
-    /// Values in canonical form; empty: there was no MX.
+    /// Values as the server had them, such as a host in capitals, to be put back like that; empty: there was no MX.
     pub values: Vec<String>,
     /// Time to live in seconds; without meaning if there are no values.
     pub ttl: u32,
@@ -49,6 +50,25 @@ pub struct Plan {
     pub previous_mx: Option<PreviousMx>,
     /// Records that cannot be published, and why.
     pub conflicts: Vec<Conflict>,
+}
+
+impl PreviousMx {
+    /// The values in canonical form, to be compared.
+    pub fn canonical(&self) -> Vec<String> {
+        let mut values: Vec<String> = self.values.iter().map(|v| from_presentation(RecordType::MX, v)).collect();
+        values.sort();
+        values.dedup();
+        values
+    }
+
+    /// The same with the values as a server has them, where they are the same.
+    pub fn as_written(mut self, contents: &[String]) -> Self {
+        for value in &mut self.values {
+            let same = contents.iter().find(|c| from_presentation(RecordType::MX, c) == *value);
+            same.unwrap_or(&value.clone()).clone_into(value);
+        }
+        self
+    }
 }
 
 impl Plan {

@@ -62,12 +62,6 @@ impl Planner<'_> {
         self.entry(record, value).is_some_and(|e| e.ownership == Some(Ownership::Created))
     }
 
-    /// The CNAME at the name of a record, beside which no other record may be (RFC 1034, 3.6.2).
-    pub(super) fn cname_at(&self, record: &Record) -> Option<String> {
-        let set = self.sets.get(&(record.name.clone(), RecordType::CNAME))?;
-        set.before.values.first().map(|target| format!("CNAME {target}"))
-    }
-
     /// The values of a record's set as they were read.
     pub(super) fn live(&self, record: &Record) -> BTreeSet<String> {
         let set = self.sets.get(&(record.name.clone(), record.rtype));
@@ -126,13 +120,25 @@ impl Planner<'_> {
 
     /// Reports a record that cannot be published. Its set stays as it is. Without the records of client discovery the domain
     /// works: they are reported and hold nothing up.
-    pub(super) fn conflict(&mut self, record: &Record, state: RecordState, observed: Option<String>, message: &str) {
+    ///
+    /// `there`: the type and the values in its place.
+    pub(super) fn conflict(
+        &mut self,
+        record: &Record,
+        state: RecordState,
+        there: (RecordType, &[String]),
+        message: &str,
+    ) {
+        let (rtype, values) = there;
+        let message = format!("{}: {message}", in_words(&record.name, rtype, values));
+        let all = values.join(" | ");
+        let observed = if rtype == record.rtype { all } else { format!("{} {all}", rtype.as_str()) };
         for value in &record.values {
             // What we wrote and is still there stays known as ours.
             let ours = self.live(record).contains(value) && self.wrote(record, value);
             let entry = self.add_entry(record, value, state, ours.then_some(Ownership::Created));
-            entry.observed = observed.clone();
-            entry.message = Some(message.into());
+            entry.observed = Some(observed.clone());
+            entry.message = Some(message.clone());
             self.edit(record, |set| {
                 set.kept.insert(value.clone());
             });
@@ -144,7 +150,7 @@ impl Planner<'_> {
             name: record.name.clone(),
             rtype: record.rtype,
             purpose: record.purpose,
-            message: message.into(),
+            message,
         });
     }
 
@@ -166,6 +172,20 @@ impl Planner<'_> {
                 self.out.changes.push(Change { before: set.before, after });
             }
         }
+        // What goes makes room for what comes: a server looks at one change after the other (PowerDNS 4.7.3 refuses a TXT
+        // where a CNAME is, also when the same request deletes that further on).
+        self.out.changes.sort_by_key(|change| !change.after.values.is_empty());
         self.out
     }
+}
+
+/// Longest text of the values of a set in a message.
+const SHOWN: usize = 200;
+
+/// A set in the words of a message: `TXT _dmarc.acme.test "v=DMARC1; p=none"`.
+pub fn in_words(name: &str, rtype: RecordType, values: &[String]) -> String {
+    let values = values.iter().map(|v| format!("\"{v}\"")).collect::<Vec<_>>().join(", ");
+    let shown: String = values.chars().take(SHOWN).collect();
+    let more = if shown.len() < values.len() { "..." } else { "" };
+    format!("{} {name} {shown}{more}", rtype.as_str())
 }

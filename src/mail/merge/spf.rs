@@ -1,5 +1,6 @@
 //! SPF: one term in the only SPF record of a name, whoever wrote that record.
 
+use super::exclusive::KEPT_AS_FOUND;
 use super::journal::{is_ours, leaving, may_hold_term, same_record};
 use super::planner::Planner;
 use crate::policy::{ConflictPolicy, Ownership, RecordState, RecordStatus};
@@ -65,7 +66,7 @@ impl Planner<'_> {
             Err(_) if policy == ConflictPolicy::Overwrite => self.spf_overwritten(record, own, term),
             Err(_) if policy == ConflictPolicy::Adopt && found.live.len() == 1 => {
                 let entry = self.add_entry(record, &found.foreign[0], RecordState::Ok, Some(Ownership::Adopted));
-                entry.message = Some("kept as it was found (conflictPolicy: Adopt)".into());
+                entry.message = Some(KEPT_AS_FOUND.into());
             }
             Err(problem) => self.spf_conflict(record, &found, &problem),
         }
@@ -124,7 +125,7 @@ impl Planner<'_> {
     fn spf_conflict(&mut self, record: &Record, found: &Found, problem: &spf::SpfProblem) {
         let Found { live, entries, .. } = found;
         let state = if live.len() > 1 { RecordState::Duplicate } else { RecordState::Conflict };
-        self.conflict(record, state, Some(live.join(" | ")), &problem.to_string());
+        self.conflict(record, state, (record.rtype, live), &problem.to_string());
         for e in entries {
             let there = live.contains(&e.value)
                 || e.term.as_deref().is_some_and(|t| may_hold_term(e) && live.iter().any(|v| spf::has(v, t)));

@@ -11,6 +11,12 @@ pub struct Dmarc {
     pub report_to: Vec<String>,
 }
 
+/// A record of ours under which receivers only report; none: it is one.
+pub(super) fn without_policy(record: &str) -> Option<String> {
+    let strict = ["; p=quarantine", "; p=reject"];
+    strict.iter().find(|p| record.contains(**p)).map(|p| record.replacen(p, "; p=none", 1))
+}
+
 /// Text of the DMARC record. `p` comes right after `v`, as receivers from before RFC 9989 expect.
 pub(crate) fn dmarc_value(dmarc: &Dmarc) -> String {
     let policy = match dmarc.policy {

@@ -55,6 +55,8 @@ pub struct Record {
     pub mode: Mode,
     /// For [`Mode::SpfTerm`]: the term to merge into an existing record.
     pub term: Option<String>,
+    /// What takes the place of the values once MX leads here. Where somebody else has it there before, it is kept.
+    pub after_switch: Option<String>,
     /// Published from the moment on at which MX leads here: it would send the domain's users to servers that do not have
     /// their mail yet.
     pub with_mx: bool,
@@ -94,6 +96,7 @@ pub fn desired(input: &Input) -> Vec<Record> {
         purpose,
         mode,
         term,
+        after_switch: None,
         with_mx: false,
     };
     let mut out = Vec::new();
@@ -109,6 +112,7 @@ pub fn desired(input: &Input) -> Vec<Record> {
             purpose: Purpose::MX,
             mode: Mode::Switch,
             term: None,
+            after_switch: None,
             with_mx: false,
         });
     }
@@ -131,6 +135,26 @@ pub fn desired(input: &Input) -> Vec<Record> {
         out.push(Record { rtype, with_mx: true, ..record });
     }
     out
+}
+
+/// The records as long as MX does not lead here: mail of the domain may still be sent through another server, which no record
+/// of ours lists and whose signatures may be missing. So a record that we make rejects nothing: SPF ends in `~all`, and
+/// DMARC says `p=none`. And clients are not led here yet.
+pub fn before_switch(mut records: Vec<Record>) -> Vec<Record> {
+    records.retain(|r| !r.with_mx);
+    for record in &mut records {
+        let milder = |value: &String| match record.purpose {
+            Purpose::SPF => spf::without_fail(value),
+            Purpose::DMARC => dmarc::without_policy(value),
+            _ => None,
+        };
+        if let [value] = record.values.as_mut_slice()
+            && let Some(milder) = milder(value)
+        {
+            record.after_switch = Some(std::mem::replace(value, milder));
+        }
+    }
+    records
 }
 
 #[cfg(test)]
@@ -211,6 +235,29 @@ mod tests {
         let key = DkimPublic { selector, algorithm: DkimAlgorithm::RSA2048, public: "AAAA".into() };
         let all = desired(&Input { domain: most, dkim: vec![key], ..input() });
         assert!(all.iter().all(|r| r.name.len() <= 253), "{:?}", all.iter().map(|r| r.name.len()).max());
+    }
+
+    #[test]
+    fn nothing_is_rejected_before_mx_leads_here() {
+        use DmarcPolicy::*;
+        for (all, policy, spf, dmarc) in [
+            (SpfAll::Fail, Reject, "v=spf1 include:x.test ~all", "v=DMARC1; p=none; rua=mailto:a@b.test"),
+            (SpfAll::SoftFail, Quarantine, "v=spf1 include:x.test ~all", "v=DMARC1; p=none; rua=mailto:a@b.test"),
+            (SpfAll::Neutral, None, "v=spf1 include:x.test ?all", "v=DMARC1; p=none; rua=mailto:a@b.test"),
+        ] {
+            let dmarc_input = Some(Dmarc { policy, report_to: vec!["mailto:a@b.test".into()] });
+            let declared = desired(&Input { spf: Some(("x.test".into(), all)), dmarc: dmarc_input, ..input() });
+            let before = before_switch(declared.clone());
+            let of = |records: &[Record], purpose| records.iter().find(|r| r.purpose == purpose).cloned().unwrap();
+            for (purpose, want) in [(Purpose::SPF, spf), (Purpose::DMARC, dmarc)] {
+                let (was, is) = (of(&declared, purpose), of(&before, purpose));
+                assert_eq!(is.values, [want], "{all:?} {policy:?}");
+                assert_eq!(is.after_switch, (was.values != is.values).then(|| was.values[0].clone()));
+            }
+            assert!(before.iter().all(|r| !r.with_mx));
+            let same = |r: &&Record| !r.with_mx && !matches!(r.purpose, Purpose::SPF | Purpose::DMARC);
+            assert!(declared.iter().filter(same).eq(before.iter().filter(same)), "all else is as declared");
+        }
     }
 
     #[test]

@@ -42,13 +42,20 @@ pub fn declared(world: &World, key: &NamespacedName, name: &str) -> Declared {
     out
 }
 
-/// Asks the mail servers of an instance for what is declared in a domain of it.
-pub async fn accepted(ctx: &Ctx, uid: &str, instance: &Instance, declared: &Declared) -> Result<(), NotReady> {
+/// Asks the mail servers of an instance for what is declared in a domain of it: the one that is given for it (`delivery`), or
+/// those of the hosts of MX that are `asked`.
+pub async fn accepted(
+    ctx: &Ctx,
+    uid: &str,
+    instance: &Instance,
+    declared: &Declared,
+    asked: impl Fn(&String) -> bool,
+) -> Result<(), NotReady> {
     let spec = &instance.backend.spec;
     let port = |p: i32| p.clamp(1, 65535) as u16;
     let servers: Vec<(String, u16)> = match &spec.delivery {
         Some(d) => vec![(d.address.clone(), port(d.port))],
-        None => spec.hosts.mx.iter().map(|m| (m.host.clone(), 25)).collect(),
+        None => spec.hosts.mx.iter().map(|m| m.host.clone()).filter(asked).map(|host| (host, 25)).collect(),
     };
     let backend = &instance.object.spec.backend_ref.name;
     ask(ctx.probe.as_ref(), &ctx.answers, backend, uid, &servers, &declared.addresses).await

@@ -129,8 +129,8 @@ async fn make_keys(pass: &mut Pass<'_>, algorithms: &[DkimAlgorithm]) -> Step<()
 }
 
 async fn publish(pass: &mut Pass<'_>, part: Part, switch_mx: bool) -> Step<()> {
-    let wanted = pass.wanted(switch_mx)?;
-    let aim = pass.aim(&wanted, switch_mx);
+    let (wanted, name) = (pass.wanted(part, switch_mx)?, pass.name.clone());
+    let aim = pass.aim(&name, &wanted, switch_mx);
     let which = merge::which(&wanted, &pass.p.journal());
     let (dns, zone) = pass.zone()?.managed()?;
     let (dns, zone) = (dns.clone(), zone.to_owned());
@@ -139,14 +139,18 @@ async fn publish(pass: &mut Pass<'_>, part: Part, switch_mx: bool) -> Step<()> {
         Converged::ZoneGone => {
             return Err(pass.ctx.dns_failed(&dns, &BackendError::NotFound(format!("the zone {zone}"))).into());
         }
-        Converged::Contended => return Err(journal::contended(pass.p).into()),
+        Converged::Contended(last) => return Err(journal::contended(pass.p, last.as_ref()).into()),
     };
     let conflict = records::conflict(&plan.conflicts);
     pass.p.set_journal(plan.journal, plan.previous_mx);
-    let published = Some(Published { switch_mx, conflict, which, live, unseen: None });
+    let published = Some(Published { switch_mx, wanted, conflict, which, live, unseen: None, kept: vec![] });
     match part {
         Part::Records => pass.facts.records = published,
-        Part::Mx => pass.facts.mx = published,
+        Part::Mx => {
+            // What was said before MX led there is of no use for the next change.
+            pass.ctx.answers.forget(&pass.uid());
+            pass.facts.mx = published;
+        }
     }
     Ok(())
 }
@@ -162,7 +166,6 @@ async fn sign(pass: &mut Pass<'_>, selectors: &[Selector]) -> Step<()> {
 }
 
 fn go_live(pass: &mut Pass<'_>) {
-    pass.ctx.answers.forget(&pass.uid());
     pass.p.note(Note::State(DomainState::Live));
     pass.facts.went_live = true;
     let text = format!("MX of {} is ours, every declared address takes mail", pass.name);

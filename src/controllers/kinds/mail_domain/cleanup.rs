@@ -279,7 +279,9 @@ async fn others_mx_has_left(ctx: &Ctx, p: &mut Progress, above: &Above, before: 
         // Mail for the name comes here, if it does, for somebody else who has it at the server.
         return Ok(());
     }
-    let hosts: Vec<&str> = instance.backend.spec.hosts.mx.iter().map(|mx| mx.host.as_str()).collect();
+    let mut hosts: Vec<&str> = instance.backend.spec.hosts.mx.iter().map(|mx| mx.host.as_str()).collect();
+    // What was seen to lead here leads here until it is gone, also when the platform team has another host in MX since.
+    hosts.extend(before.iter().filter(|r| merge::is_good_mx(r)).filter_map(|r| r.value.split_whitespace().last()));
     let (dns, name) = (ctx.dns(&backend).await?, a_label(&p.object));
     let led = before.iter().any(merge::is_good_mx) || p.status.dns.as_ref().is_some_and(|d| d.mx_ttl.is_some());
     let seen = match dns.resolver.lookup(&name, RecordType::MX).await {
@@ -362,7 +364,7 @@ async fn withdraw_own_mx(ctx: &Ctx, p: &mut Progress) -> Step<()> {
             gone_everywhere(&dns, &ours.name, p, false).await?;
             plan.journal
         }
-        Converged::Contended => return Err(journal::contended(p).into()),
+        Converged::Contended(last) => return Err(journal::contended(p, last.as_ref()).into()),
     };
     let drains = begins_to_drain(&p.journal(), &p.status);
     p.set_journal(journal, None);
@@ -385,7 +387,7 @@ async fn gone_everywhere(dns: &Dns, name: &str, p: &Progress, zone_is_gone: bool
         Err(BackendError::NotFound(_)) if zone_is_gone => vec![],
         seen => seen.map_err(|e| NotReady::backend(&dns.label(), &no_answer(name, e)))?,
     };
-    let put_back = p.previous_mx().map(|m| m.values).unwrap_or_default();
+    let put_back = p.previous_mx().map(|m| m.canonical()).unwrap_or_default();
     if shows_ours(&seen, &p.journal(), &put_back) {
         let text = format!("DNS servers still show our MX of {name}: they are asked again");
         return Err(NotReady::after(Reason::Draining, text, Duration::from_secs(5)).into());
@@ -410,7 +412,7 @@ pub async fn withdraw_rest(ctx: &Ctx, p: &mut Progress, mx_given_up: bool) -> St
         match journal::carry_out(ctx, p, &dns, &zone, &aim).await? {
             Converged::ZoneGone => return Ok(()),
             Converged::Settled { plan, .. } => p.set_journal(plan.journal, None),
-            Converged::Contended => return Err(journal::contended(p).into()),
+            Converged::Contended(last) => return Err(journal::contended(p, last.as_ref()).into()),
         }
     }
     match journal::carry_out(ctx, p, &dns, &zone, &Aim::WithdrawRest).await? {
@@ -418,9 +420,9 @@ pub async fn withdraw_rest(ctx: &Ctx, p: &mut Progress, mx_given_up: bool) -> St
         Converged::ZoneGone => return Ok(()),
         Converged::Settled { plan, .. } if plan.is_withdrawn() => return Ok(()),
         Converged::Settled { plan, .. } => p.set_journal(plan.journal, None),
-        Converged::Contended => {}
+        Converged::Contended(last) => return Err(journal::contended(p, last.as_ref()).into()),
     }
-    Err(journal::contended(p).into())
+    Err(journal::contended(p, None).into())
 }
 
 #[cfg(test)]

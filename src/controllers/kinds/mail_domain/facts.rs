@@ -7,8 +7,9 @@ use crate::not_ready::NotReady;
 use jiff::Timestamp;
 use mailtenant_api::mail_domain::{Purpose, RecordStatus};
 use mailtenant_api::{MailDomain, MailDomainStatus};
-use mailtenant_dns::{RecordType, RrSet};
+use mailtenant_dns::{RecordType, RrSet, Wildcard};
 use mailtenant_groupware::{Capability, DkimRow, DomainRow};
+use mailtenant_mail::records::Record;
 use std::collections::BTreeSet;
 
 /// What is known when the plan is asked.
@@ -45,6 +46,8 @@ pub struct Facts {
     pub relative: Option<Option<String>>,
     /// Whether every authoritative server shows the challenge.
     pub proven: Option<bool>,
+    /// The wildcard by which alone the name is answered.
+    pub wildcard: Option<Option<Wildcard>>,
     /// How the claim ended that this pass made.
     pub claim: Option<Taken>,
     /// The domain as the server has it.
@@ -65,6 +68,10 @@ pub struct Facts {
     pub declared: Option<Declared>,
     /// Every mail server takes mail for every declared address.
     pub accepted: bool,
+    /// Whether it is for this domain to try new mail servers in MX.
+    pub new_mx_turn: Option<bool>,
+    /// The new mail servers in MX have addresses, and take mail for every declared address.
+    pub new_mx_proven: bool,
     /// This pass has said that the domain is live.
     pub went_live: bool,
     /// How the records of a domain stand that is only looked at.
@@ -97,6 +104,8 @@ pub struct Server {
 pub struct Published {
     /// Whether MX is among them.
     pub switch_mx: bool,
+    /// What was wanted.
+    pub wanted: Vec<Record>,
     /// What stands in the way.
     pub conflict: Option<NotReady>,
     /// The sets that were asked for.
@@ -105,6 +114,17 @@ pub struct Published {
     pub live: Vec<RrSet>,
     /// Those that some authoritative server does not show yet; none: they were not asked.
     pub unseen: Option<Vec<(String, RecordType)>>,
+    /// What stands in the place of ours and is kept, with what it answers.
+    pub kept: Vec<Kept>,
+}
+
+/// A record of another type that is kept in the place of ours (`conflictPolicy: Adopt`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Kept {
+    pub name: String,
+    pub value: String,
+    /// The texts that are answered through it; none: nobody says.
+    pub answers: Option<Vec<String>>,
 }
 
 /// Records against what is declared, where nothing is written.

@@ -3,6 +3,8 @@
 use super::acceptance;
 use super::facts::{Compared, Facts, Published, Regular, Seen, Server};
 use super::keys;
+use super::lookups;
+use super::move_mx;
 use super::parents::{self, Known, Parents};
 use super::plan;
 use super::records::{self, Written};
@@ -106,15 +108,16 @@ impl<'a> Pass<'a> {
     }
 
     /// The records that are to be there.
-    pub fn wanted(&self, switch_mx: bool) -> Step<Vec<Record>> {
-        let mut wanted = records::desired(&self.p.object, &self.name, &self.parents()?, self.keys()?.public());
-        wanted.retain(|r| switch_mx || !r.with_mx);
-        Ok(wanted)
+    pub fn wanted(&self, part: Part, switch_mx: bool) -> Step<Vec<Record>> {
+        let keys = self.keys()?;
+        let mut declared = records::desired(&self.p.object, &self.name, &self.parents()?, keys.public());
+        declared.extend(keys.lost.iter().map(|key| key.record(self.p.object.spec.dns.ttl.max(1) as u32)));
+        Ok(records::for_now(declared, &self.p.journal(), part, switch_mx))
     }
 
-    /// The same, as an aim.
-    pub fn aim<'r>(&self, wanted: &'r [Record], switch_mx: bool) -> Aim<'r> {
-        Aim::Publish { wanted, conflict: self.p.object.spec.dns.conflict_policy, switch_mx }
+    /// The same, as an aim for the domain `name`.
+    pub fn aim<'r>(&self, name: &'r str, wanted: &'r [Record], switch_mx: bool) -> Aim<'r> {
+        Aim::Publish { name, wanted, conflict: self.p.object.spec.dns.conflict_policy, switch_mx }
     }
 
     /// Rows of the domain at the server.
@@ -160,10 +163,19 @@ pub async fn learn(pass: &mut Pass<'_>, what: Observation) -> Step<()> {
             pass.facts.declared = Some(declared);
         }
         Observation::Acceptance => {
-            let declared = there(pass.facts.declared.as_ref())?;
-            acceptance::accepted(ctx, &pass.uid(), pass.parents()?.instance, declared).await?;
+            accepted(pass, false).await?;
             pass.facts.accepted = true;
         }
+        Observation::NewMxTurn => {
+            let new = move_mx::new_hosts(pass.parents()?.instance, &pass.p.journal());
+            let backend = pass.parents()?.instance.object.spec.backend_ref.name.clone();
+            pass.facts.new_mx_turn = Some(move_mx::turn(&ctx.world(), &pass.id.key, &backend, &new));
+        }
+        Observation::NewMx => {
+            accepted(pass, true).await?;
+            pass.facts.new_mx_proven = true;
+        }
+        Observation::Wildcard => pass.facts.wildcard = Some(lookups::wildcard(ctx, pass.zone()?, &pass.name).await?),
         Observation::Compared => pass.facts.compared = Some(compared(pass).await?),
     }
     Ok(())
@@ -244,8 +256,8 @@ pub fn is_proof(seen: &[RrSet], own: &str, name: &str) -> bool {
 /// Asks the authoritative servers for what was written.
 async fn shown(pass: &mut Pass<'_>, part: Part) -> Step<()> {
     let written = there(published(&mut pass.facts, part))?.clone();
-    let wanted = pass.wanted(written.switch_mx)?;
-    let aim = pass.aim(&wanted, written.switch_mx);
+    let name = pass.name.clone();
+    let aim = pass.aim(&name, &written.wanted, written.switch_mx);
     let (journal, previous) = (pass.p.journal(), pass.p.previous_mx());
     let mut unseen = vec![];
     for (name, rtype) in records::visible(&written) {
@@ -256,8 +268,26 @@ async fn shown(pass: &mut Pass<'_>, part: Part) -> Step<()> {
             unseen.push((name.clone(), *rtype));
         }
     }
-    there(published(&mut pass.facts, part))?.unseen = Some(unseen);
+    let mut kept = vec![];
+    for entry in records::kept(&journal) {
+        kept.push(lookups::behind(pass.ctx, pass.zone()?, entry).await);
+    }
+    let published = there(published(&mut pass.facts, part))?;
+    (published.unseen, published.kept) = (Some(unseen), kept);
     Ok(())
+}
+
+/// The mail servers, or those that are `new` in MX of a live domain, have addresses and take mail for every declared address.
+async fn accepted(pass: &Pass<'_>, new: bool) -> Step<()> {
+    let (ctx, instance) = (pass.ctx, pass.parents()?.instance);
+    let backend = &instance.object.spec.backend_ref.name;
+    let hosts = if new { move_mx::new_hosts(instance, &pass.p.journal()) } else { move_mx::hosts(instance) };
+    for host in &hosts {
+        lookups::resolves(ctx, pass.zone()?, (&pass.name, backend), host, new).await?;
+    }
+    let declared = there(pass.facts.declared.as_ref())?;
+    Ok(acceptance::accepted(ctx, &pass.uid(), instance, declared, |host| hosts.contains(&move_mx::canonical(host)))
+        .await?)
 }
 
 fn published(facts: &mut Facts, part: Part) -> Option<&mut Published> {

@@ -1,5 +1,6 @@
 //! The journal of records, kept in the status: what is going to be written stands there before it is written (I8, I10).
 
+use super::records;
 use super::status::Progress;
 use crate::connections::Dns;
 use crate::ctx::{Ctx, Step, Stop};
@@ -7,8 +8,9 @@ use crate::not_ready::NotReady;
 use crate::state::derived::a_label;
 use mailtenant_api::Reason;
 use mailtenant_api::mail_domain::RecordStatus;
+use mailtenant_dns::RrSet;
 use mailtenant_dns::converge::{Aim, Converged, Failed, Journal, converge};
-use mailtenant_mail::merge::{Plan, PreviousMx};
+use mailtenant_mail::merge::{Plan, PreviousMx, in_words};
 
 struct StatusJournal<'a> {
     ctx: &'a Ctx,
@@ -50,9 +52,11 @@ impl Journal for StatusJournal<'_> {
     }
 }
 
-/// What is reported after so many rounds in which somebody else was faster.
-pub fn contended(p: &Progress) -> NotReady {
-    let text = format!("somebody else keeps changing the records of {}", a_label(&p.object));
+/// What is reported after so many rounds in which somebody else was faster. `last`: the set as it was read last.
+pub fn contended(p: &Progress, last: Option<&RrSet>) -> NotReady {
+    let name = a_label(&p.object);
+    let what = last.map(|s| format!(", last {}", in_words(&s.name, s.rtype, &s.values))).unwrap_or_default();
+    let text = format!("somebody else keeps changing the records of {name}{what}: find the program that does");
     NotReady::retry(Reason::DNSConflict, text)
 }
 
@@ -64,5 +68,6 @@ pub async fn carry_out(ctx: &Ctx, p: &mut Progress, dns: &Dns, zone: &str, aim: 
         Ok(end) => Ok(end),
         Err(Failed::Journal(stop)) => Err(stop),
         Err(Failed::Server(error)) => Err(ctx.dns_failed(dns, &error).into()),
+        Err(Failed::Wildcard(wildcard)) => Err(records::only_by_wildcard(&a_label(&p.object), &wildcard).into()),
     }
 }

@@ -4,10 +4,12 @@
 use super::facts::Server;
 use super::status::stamp;
 use crate::not_ready::NotReady;
+use crate::state::derived::{a_label, journal};
 use mailtenant_api::mail_domain::{DkimAlgorithm, DkimKeyState, DkimKeyStatus, RecordStatus};
-use mailtenant_api::{MailDomain, Reason, RecordState, annotation, annotations, mail_domain, uid};
+use mailtenant_api::{MailDomain, Ownership, Purpose, Reason, RecordState, annotation, annotations, mail_domain, uid};
 use mailtenant_groupware::{Capability, DkimRow, Selector};
-use mailtenant_mail::records::{DkimPublic, dkim_name, new_selector};
+use mailtenant_mail::records::{DkimPublic, Mode, Record, dkim_name, new_selector};
+use mailtenant_mail::rr::RecordType;
 use std::collections::BTreeMap;
 
 /// How long the record of a key stays after it signed the last time: mail can be on its way for days (RFC 5321, 4.5.4.1
@@ -102,6 +104,67 @@ pub struct KeyPlan {
     pub newest: Vec<Selector>,
     /// Selectors that no mail on its way needs any more: they get no record.
     pub over: Vec<Selector>,
+    /// Keys that were published and that the server does not have any more.
+    pub lost: Vec<LostKey>,
+}
+
+/// A key that was published and that the server does not have any more, or not as ours. Mail that it signed is on its way:
+/// its record stays for as long as that of a key that was replaced, whatever the server says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LostKey {
+    pub selector: Selector,
+    /// Name of its record.
+    pub name: String,
+    /// Text of its record, as it was written.
+    pub text: String,
+    pub algorithm: DkimAlgorithm,
+    /// When it was seen to be gone, or was replaced before.
+    pub since: jiff::Timestamp,
+}
+
+impl LostKey {
+    pub fn record(&self, ttl: u32) -> Record {
+        Record {
+            name: self.name.clone(),
+            rtype: RecordType::TXT,
+            ttl,
+            values: vec![self.text.clone()],
+            purpose: Purpose::DKIM,
+            mode: Mode::Exclusive,
+            term: None,
+            after_switch: None,
+            with_mx: false,
+        }
+    }
+
+    pub fn status(&self) -> DkimKeyStatus {
+        DkimKeyStatus {
+            selector: self.selector.clone().into(),
+            algorithm: self.algorithm,
+            state: DkimKeyState::Retiring,
+            retired_at: Some(stamp(self.since)),
+        }
+    }
+}
+
+/// The keys of the journal that are not among `keys`. What is in the status of them since when counts.
+fn lost(domain: &MailDomain, keys: &[DkimRow], now: jiff::Timestamp) -> Vec<LostKey> {
+    let Some(status) = &domain.status else { return vec![] };
+    let zone = a_label(domain);
+    let lost = |entry: &RecordStatus| {
+        let ours = entry.purpose == Purpose::DKIM && entry.ownership == Some(Ownership::Created);
+        let selector = entry.name.strip_suffix(&dkim_name("", &zone)).filter(|_| ours)?;
+        if keys.iter().any(|k| dkim_name(&k.selector, &zone) == entry.name) {
+            return None;
+        }
+        let known = status.dkim.iter().find(|s| s.selector.eq_ignore_ascii_case(selector));
+        let since = known.and_then(|s| s.retired_at.as_deref()?.parse().ok()).unwrap_or(now);
+        let rsa = !entry.value.contains("k=ed25519");
+        let algorithm = if rsa { DkimAlgorithm::RSA2048 } else { DkimAlgorithm::Ed25519 };
+        let (name, text, selector) = (entry.name.clone(), entry.value.clone(), Selector::new(selector));
+        (now.duration_since(since) < KEPT).then_some(LostKey { selector, name, text, algorithm, since })
+    };
+    journal(domain, status).filter_map(lost).collect()
 }
 
 impl KeyPlan {
@@ -142,7 +205,8 @@ pub fn plan(domain: &MailDomain, all: &[DkimRow], algorithms: &[DkimAlgorithm], 
     let newest = newest(&keys, algorithms);
     let over = keys.iter().filter(|k| !newest.contains(&k.selector) && done_with(k, known, now));
     let over = over.map(|k| k.selector.clone()).collect();
-    KeyPlan { keys, make, postponed, newest, over }
+    let lost = lost(domain, &keys, now);
+    KeyPlan { keys, make, postponed, newest, over, lost }
 }
 
 /// A selector that no key has or had lately.

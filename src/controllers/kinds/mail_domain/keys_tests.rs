@@ -234,7 +234,7 @@ fn nothing_signs_before_its_record_shows() {
         (vec![old.clone(), new.clone()], vec![record("a", Shown), record("b", Shown)], Some("b"), "and then it ends"),
     ] {
         let newest = newest(&keys, &[RSA2048, Ed25519]);
-        let plan = KeyPlan { keys, make: vec![], postponed: false, newest, over: vec![] };
+        let plan = KeyPlan { keys, make: vec![], postponed: false, newest, over: vec![], lost: vec![] };
         assert_eq!(signs(&plan, &journal, "acme.test").map(|s| s.join(" ")).as_deref(), want, "{why}");
     }
 }
@@ -248,4 +248,44 @@ fn a_selector_is_never_used_twice() {
     let first = of(&[], &[]);
     assert_ne!(of(&[], &[key(&first, DkimAlgorithm::RSA2048, true)]), first, "it is there");
     assert_ne!(of(&[active(&first)], &[]), first, "it was there");
+}
+
+/// A table that was emptied, or restored from an old backup, takes no public key out of the DNS: mail is on its way.
+#[test]
+fn the_record_of_a_key_that_the_server_lost_stays_as_long_as_that_of_a_replaced_one() {
+    use DkimAlgorithm::RSA2048;
+    let (now, name) = (at("2026-11-26T12:00:00Z"), "s202610r._domainkey.acme.test");
+    let entry = |name: &str, ownership: &str| {
+        serde_json::json!({"name": name, "type": "TXT", "value": "v=DKIM1; k=rsa; p=A", "purpose": "DKIM", "state": "Ok",
+            "ownership": ownership})
+    };
+    let retired = |at: &str| DkimKeyStatus { retired_at: Some(at.into()), ..active("s202610r") };
+    let with = |known: &[DkimKeyStatus], entry: serde_json::Value| {
+        let mut domain = domain(known, None, None);
+        let status = domain.status.get_or_insert_default();
+        status.dns = serde_json::from_value(serde_json::json!({"records": [entry]})).unwrap();
+        domain
+    };
+    let ours = || entry(name, "Created");
+    for (keys, known, entry, want, why) in [
+        (vec![], vec![active("s202610r")], ours(), Some("2026-11-26T12:00:00Z"), "it signed until now"),
+        (vec![], vec![], ours(), Some("2026-11-26T12:00:00Z"), "nothing but its record is known"),
+        (
+            vec![],
+            vec![retired("2026-11-20T00:00:00Z")],
+            ours(),
+            Some("2026-11-20T00:00:00Z"),
+            "it was out of use before",
+        ),
+        (vec![], vec![retired("2026-11-01T00:00:00Z")], ours(), None, "no mail of it is on its way any more"),
+        (vec![key("s202610r", RSA2048, true)], vec![active("s202610r")], ours(), None, "it is there"),
+        (vec![], vec![active("s202610r")], entry(name, "Observed"), None, "somebody else published it"),
+        (vec![], vec![], entry("s1.other.test", "Created"), None, "no key of this domain"),
+    ] {
+        let plan = plan(&with(&known, entry), &keys, &[RSA2048], now);
+        let since = plan.lost.first().map(|key| stamp(key.since));
+        assert_eq!(since.as_deref(), want, "{why}");
+        assert!(plan.lost.iter().all(|k| k.name == name && k.record(60).values == ["v=DKIM1; k=rsa; p=A"]), "{why}");
+        assert!(plan.public().iter().all(|k| k.selector == "s202610r"), "{why}");
+    }
 }

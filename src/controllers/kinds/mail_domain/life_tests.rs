@@ -60,6 +60,7 @@ impl Model {
             Observation::LiveHolder => facts.live_holder = Some(self.holder.clone()),
             Observation::Relative => facts.relative = Some(None),
             Observation::Proof => facts.proven = Some(self.proven),
+            Observation::Wildcard => facts.wildcard = Some(None),
             Observation::Row { .. } => facts.row = Some(self.row.clone()),
             Observation::Keys => facts.keys = Some(self.keys.clone()),
             Observation::Shown(Part::Records) => facts.records.as_mut().unwrap().unseen = unseen(),

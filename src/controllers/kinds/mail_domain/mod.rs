@@ -8,6 +8,8 @@ pub mod facts;
 pub mod gather;
 pub mod journal;
 pub mod keys;
+pub mod lookups;
+pub mod move_mx;
 pub mod observe;
 pub mod parents;
 pub mod plan;

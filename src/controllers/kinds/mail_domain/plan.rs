@@ -6,14 +6,16 @@
 //! before its record shows everywhere, MX last, and old keys go after all that.
 
 use super::facts::{Published, Regular, Seen};
-use super::keys::{self, KeyPlan};
+use super::keys::{self, KeyPlan, LostKey};
+use super::move_mx;
 use super::observe::observe;
 use super::parents::{self, Parents};
+use super::records::caution;
 use super::steps::{Action, Next, Note, Observation, Part, Planned, Stage, learned, wait};
 use crate::kinds::mail_domain_claim::Taken;
 use crate::not_ready::NotReady;
 use crate::rules::{backend_ready, mass_loss};
-use crate::state::derived::{is_noted, owner_uid, proof_value};
+use crate::state::derived::{self, is_noted, owner_uid, proof_value};
 use crate::state::parents::{observes, paused_itself};
 use mailtenant_api::mail_domain::{CutoverMode, DomainState, RecordStatus};
 use mailtenant_api::*;
@@ -55,6 +57,9 @@ fn life(seen: &Seen<'_>, notes: &mut Vec<Note>) -> Stage<String> {
     let keys = signing_keys(seen, notes)?;
     publish(seen, notes)?;
     sign(seen, &name, &keys)?;
+    new_hosts(seen, &name, &parents, notes)?;
+    let text = "every authoritative server shows the records".to_owned();
+    notes.push(Note::Condition(ConditionType::DNSPublished, true, Reason::Succeeded, text));
     let message = cut_over(seen, &name, notes)?;
     clear(&keys)?;
     let wait = "; new DKIM keys wait until one of the former ones is over: each stays 14 days after its last signature";
@@ -170,7 +175,9 @@ fn unclaimed(seen: &Seen<'_>, name: &str, parents: &Parents<'_>, notes: &mut Vec
     if parents.needs_proof && !*learned(&seen.facts.proven, Observation::Proof)? {
         let challenge = records::challenge_name(name);
         let value = proof_value(seen.domain, name);
-        let text = format!("add the TXT record {challenge} with the value \"{value}\": then {name} is yours");
+        let caution = learned(&seen.facts.wildcard, Observation::Wildcard)?.as_ref().map(|w| caution(name, w));
+        let caution = caution.unwrap_or_default();
+        let text = format!("add the TXT record {challenge} with the value \"{value}\": then {name} is yours{caution}");
         return refused(NotReady::after(Reason::OwnershipUnproven, text, PROOF));
     }
     Ok(())
@@ -219,7 +226,9 @@ fn signing_keys(seen: &Seen<'_>, notes: &mut Vec<Note>) -> Stage<KeyPlan> {
         notes.push(Note::Rotated(wish));
     }
     let (own, _) = keys::ours(seen.facts.signing.as_ref().unwrap_or(all), &uid(seen.domain));
-    notes.push(Note::Keys(keys::shown(&own, &plan.newest, &seen.status.dkim, seen.now)));
+    let mut shown = keys::shown(&own, &plan.newest, &seen.status.dkim, seen.now);
+    shown.extend(plan.lost.iter().map(LostKey::status));
+    notes.push(Note::Keys(shown));
     Ok(plan)
 }
 
@@ -233,10 +242,7 @@ fn publish(seen: &Seen<'_>, notes: &mut Vec<Note>) -> Stage<()> {
     let Some(published) = &seen.facts.records else {
         return Err(Next::Do(Action::Publish { part: Part::Records, switch_mx: is_live(seen.status) }));
     };
-    shown(published, Part::Records, notes)?;
-    let text = "every authoritative server shows the records".to_owned();
-    notes.push(Note::Condition(ConditionType::DNSPublished, true, Reason::Succeeded, text));
-    Ok(())
+    shown(published, Part::Records, notes)
 }
 
 /// Nothing stands in the way of what was written, and every authoritative server shows it.
@@ -246,6 +252,9 @@ fn shown(published: &Published, part: Part, notes: &mut Vec<Note>) -> Stage<()> 
         return Err(Next::Wait(conflict.clone(), condition));
     }
     let unseen = learned(&published.unseen, Observation::Shown(part))?;
+    if !published.kept.is_empty() {
+        notes.push(Note::Kept(published.kept.clone()));
+    }
     let Some((name, rtype)) = unseen.first() else { return Ok(()) };
     notes.push(Note::Propagating(unseen.clone()));
     let text = format!("DNS servers do not show {} {name} yet: they are asked again", rtype.as_str());
@@ -262,6 +271,30 @@ fn sign(seen: &Seen<'_>, name: &str, keys: &KeyPlan) -> Stage<()> {
         Some(selectors) => Err(Next::Do(Action::Sign(selectors))),
         None => Ok(()),
     }
+}
+
+/// MX of a live domain leads to a new mail server only once that is proven, and by one domain before the others: until then
+/// it stays as it is.
+fn new_hosts(seen: &Seen<'_>, name: &str, parents: &Parents<'_>, notes: &mut Vec<Note>) -> Stage<()> {
+    if !is_live(seen.status) || seen.facts.went_live {
+        return Ok(());
+    }
+    if let Some(published) = &seen.facts.mx {
+        return shown(published, Part::Mx, notes);
+    }
+    let journal: Vec<RecordStatus> = derived::journal(seen.domain, seen.status).cloned().collect();
+    let new = move_mx::new_hosts(parents.instance, &journal);
+    if new.is_empty() {
+        return Ok(());
+    }
+    if !*learned(&seen.facts.new_mx_turn, Observation::NewMxTurn)? {
+        return Err(Next::Wait(move_mx::not_first(name, &new), Observation::NewMxTurn.condition()));
+    }
+    learned(&seen.facts.declared, Observation::Declared)?;
+    if !seen.facts.new_mx_proven {
+        return Err(Next::Learn(Observation::NewMx));
+    }
+    Err(Next::Do(Action::Publish { part: Part::Mx, switch_mx: true }))
 }
 
 /// MX is switched last (I7): when every declared address is ready, the servers themselves say that they take mail for each,

@@ -88,7 +88,7 @@ fn record(name: &str, type_: &str, purpose: Purpose, state: RecordState) -> Reco
     RecordStatus {
         name: name.into(),
         type_: type_.into(),
-        value: "v".into(),
+        value: if type_ == "MX" { "10 mx.test." } else { "v" }.into(),
         purpose,
         state,
         ownership: Some(Ownership::Created),
@@ -226,8 +226,17 @@ fn a_claim_comes_after_its_proof_and_before_anything_is_made() {
                 &|c| {
                     c.new_name();
                     c.facts.proven = Some(false);
+                    c.facts.wildcard = Some(None);
                 },
                 "wait OwnershipUnproven OwnershipVerified",
+            ),
+            (
+                "what the proof would end",
+                &|c| {
+                    c.new_name();
+                    c.facts.proven = Some(false);
+                },
+                "learn Wildcard",
             ),
             ("proven", &Case::new_name, "do Claim"),
             (
@@ -522,3 +531,90 @@ fn who_only_looks_does_nothing() {
 mod life;
 #[path = "parents_tests.rs"]
 mod parents;
+
+#[test]
+fn who_is_to_publish_a_proof_hears_of_the_wildcard_that_it_would_end() {
+    let mut case = live();
+    case.new_name();
+    case.facts.proven = Some(false);
+    for (wildcard, warned) in [(None, false), (Some("A 192.0.2.1"), true)] {
+        let of = |record: &str| mailtenant_dns::Wildcard { name: "*.test".into(), records: vec![record.to_owned()] };
+        case.facts.wildcard = Some(wildcard.map(of));
+        let Next::Wait(not_ready, _) = case.plan().next else { panic!("it waits") };
+        assert_eq!(not_ready.message.contains("*.test (A 192.0.2.1)"), warned, "{}", not_ready.message);
+    }
+}
+
+/// A typing error in `hosts.mx` of the backend must not reach MX of the domains that are live.
+#[test]
+fn a_new_mail_server_is_proven_before_mx_leads_to_it_and_by_one_domain_first() {
+    let moved = || {
+        let mut case = live();
+        let backend = Arc::make_mut(&mut case.instance().backend);
+        let hosts = json!([{"host": "mx.test"}, {"host": "MX9.test", "preference": 20}]);
+        backend.spec.hosts.mx = serde_json::from_value(hosts).unwrap();
+        case.facts.new_mx_turn = Some(true);
+        case.facts.declared = Some(Declared { addresses: vec!["a@acme.test".into()], unready: vec![] });
+        case
+    };
+    let publish = "do Publish { part: Mx, switch_mx: true }";
+    check(
+        moved,
+        &[
+            ("whose turn it is", &|c| c.facts.new_mx_turn = None, "learn NewMxTurn"),
+            ("not its", &|c| c.facts.new_mx_turn = Some(false), "wait AwaitingAcceptance DNSPublished"),
+            ("what is declared", &|c| c.facts.declared = None, "learn Declared"),
+            ("the proof", &|_| (), "learn NewMx"),
+            ("proven", &|c| c.facts.new_mx_proven = true, publish),
+            (
+                "it is written",
+                &|c| {
+                    c.facts.new_mx_proven = true;
+                    c.facts.mx = Some(Published::default());
+                },
+                "learn Shown(Mx)",
+            ),
+            (
+                "it is shown",
+                &|c| {
+                    c.facts.mx = published();
+                    let dns = c.status.dns.as_mut().unwrap();
+                    let mx = record("acme.test", "MX", Purpose::MX, RecordState::Ok);
+                    dns.records.push(RecordStatus { value: "20 mx9.test.".into(), ..mx });
+                },
+                "acme.test is live",
+            ),
+            (
+                "a crash after it was noted, which it is only when it is proven",
+                &|c| {
+                    let dns = c.status.dns.as_mut().unwrap();
+                    let mx = record("acme.test", "MX", Purpose::MX, RecordState::Missing);
+                    dns.records.push(RecordStatus { value: "20 mx9.test.".into(), ..mx });
+                },
+                "acme.test is live",
+            ),
+            (
+                "another preference is no new server",
+                &|c| {
+                    let backend = Arc::make_mut(&mut c.instance().backend);
+                    backend.spec.hosts.mx =
+                        serde_json::from_value(json!([{"host": "mx.test", "preference": 5}])).unwrap();
+                },
+                "acme.test is live",
+            ),
+        ],
+    );
+}
+
+/// A condition that is said to be true first, and then not, would change its time in each pass (I5).
+#[test]
+fn while_a_new_mail_server_is_not_proven_nothing_says_that_the_records_are_as_declared() {
+    let mut case = live();
+    let backend = Arc::make_mut(&mut case.instance().backend);
+    backend.spec.hosts.mx = serde_json::from_value(json!([{"host": "mx9.test"}])).unwrap();
+    case.facts.new_mx_turn = Some(false);
+    let published = |n: &Note| matches!(n, Note::Condition(ConditionType::DNSPublished, ..));
+    assert!(!case.plan().notes.iter().any(published));
+    case.facts.new_mx_turn = None;
+    assert!(live().plan().notes.iter().any(published));
+}

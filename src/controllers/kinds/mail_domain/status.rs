@@ -44,6 +44,10 @@ pub(super) fn put(status: &mut MailDomainStatus, conditions: &mut Conditions, no
                 record.state = RecordState::Propagating;
             }
         }
+        Note::Kept(kept) => {
+            let records = status.dns.iter_mut().flat_map(|d| &mut d.records);
+            super::records::judge(records, &kept);
+        }
         Note::Records(records) => status.dns.get_or_insert_default().records = records,
     }
 }

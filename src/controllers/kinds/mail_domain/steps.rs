@@ -1,5 +1,6 @@
 //! What the plan of a domain says: something to learn, something to do, and what the status says meanwhile.
 
+use super::facts::Kept;
 use crate::not_ready::NotReady;
 use mailtenant_api::mail_domain::{DkimAlgorithm, DkimKeyStatus, DomainState, RecordStatus};
 use mailtenant_api::{ConditionType, Ownership, Reason};
@@ -46,6 +47,8 @@ pub enum Observation {
     Relative,
     /// Whether the challenge is shown.
     Proof,
+    /// Whether a wildcard alone answers for the name.
+    Wildcard,
     /// The domain at the groupware server.
     Row {
         /// Read now; what was known before may be from whoever held the name then.
@@ -60,6 +63,10 @@ pub enum Observation {
     Declared,
     /// Whether the mail servers take mail for what is declared.
     Acceptance,
+    /// Whether it is for this domain to try new mail servers in MX.
+    NewMxTurn,
+    /// Whether new mail servers in MX have addresses and take mail for what is declared.
+    NewMx,
     /// How the records stand, of a domain that is only looked at.
     Compared,
 }
@@ -109,6 +116,8 @@ impl Observation {
         match self {
             Observation::Shown(part) => Some(part.condition()),
             Observation::Acceptance => Some(ConditionType::CutOver),
+            // MX leads here as before: only its record is not as declared yet.
+            Observation::NewMxTurn | Observation::NewMx => Some(ConditionType::DNSPublished),
             _ => None,
         }
     }
@@ -143,6 +152,8 @@ pub enum Note {
     Rotated(String),
     /// Sets that some server does not show yet.
     Propagating(Vec<(String, RecordType)>),
+    /// What is answered through records that are kept in the place of ours.
+    Kept(Vec<Kept>),
     /// Records, of a domain that is only looked at.
     Records(Vec<RecordStatus>),
 }

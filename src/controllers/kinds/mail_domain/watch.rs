@@ -1,6 +1,7 @@
 //! What the watching half knows of a MailDomain: its children see whether it is provisioned, its instance counts it, others
 //! may want its name.
 
+use super::move_mx;
 use crate::state::derived::*;
 use crate::state::kind::{Kind, ObjectId};
 use crate::state::lane;
@@ -57,6 +58,15 @@ impl Managed for MailDomain {
             // Mail for it goes here from now on, or no longer.
             let all = world.children_of(&delta.key.sibling(&any.spec.instance_ref.name));
             wakes.add(all.into_iter().filter(|id| routes::names_addresses(world, id)), Priority::Low);
+        }
+        if wakeups::differs(delta, move_mx::shown) {
+            // New mail servers in MX are tried by one domain first.
+            let instance = world.instances.get(&delta.key.sibling(&any.spec.instance_ref.name));
+            let backend = instance.map(|i| i.spec.backend_ref.name.clone()).unwrap_or_default();
+            let waiting = move_mx::domains_on(world, &backend)
+                .filter(|key| world.domains.get(key).is_some_and(|d| move_mx::waits(&d)))
+                .map(|key| ObjectId::new(Kind::MailDomain, key.clone()));
+            wakes.add(waiting.collect::<Vec<_>>(), Priority::Low);
         }
         if delta.old.is_none() || delta.new.is_none() {
             wakes.soon.push(ObjectId::new(Kind::MailInstance, delta.key.sibling(&any.spec.instance_ref.name)));

@@ -9,9 +9,12 @@
 //! - `REPLACE` without `comments` keeps the comments. It gives the whole set one time to live, disabled records too.
 //! - Whether a name is a zone is one request, and so is all that stands at a name. A name may have 120 labels, each of
 //!   which may begin a zone: more than [`SINGLY`] are looked for in one read of all.
+//! - A zone that is a copy (kind `Slave`, `Secondary` or `Consumer`) takes changes with 204. They are gone with the next transfer,
+//!   and its serial runs ahead of the primary's, so that there may be none: such a zone is never written to.
 //! - An unknown zone is a 404 in plain text, which any proxy can send too: a zone counts as absent only if the list of
 //!   zones, as JSON, does not have it (I2).
 
+use crate::wildcard::{self, Wildcard};
 use crate::{BackendError, Change, DnsCapabilities, DnsServer, RecordType, Result, RrSet};
 use async_trait::async_trait;
 use mailtenant_backend::secret::SecretText;
@@ -78,11 +81,15 @@ struct ServerAnswer {
 #[derive(Deserialize)]
 struct ZoneEntry {
     name: String,
+    #[serde(default)]
+    kind: String,
 }
 
 #[derive(Deserialize)]
 struct ZoneAnswer {
     name: String,
+    #[serde(default)]
+    kind: String,
     rrsets: Vec<SetAnswer>,
 }
 
@@ -225,20 +232,31 @@ impl PowerDns {
         list.ok_or_else(|| BackendError::unavailable("HTTP 404 for the list of zones: is powerdns.serverId right?"))
     }
 
-    /// The first of the names that is a zone of its own at this server.
-    async fn first_zone<'a>(&self, names: &[&'a str]) -> Result<Option<&'a str>> {
+    /// The first of the names that is a zone of its own at this server, and of which kind.
+    async fn first_zone<'a>(&self, names: &[&'a str]) -> Result<Option<(&'a str, String)>> {
         if names.len() > SINGLY {
             // Without what the server would have to read from each zone.
-            let all: BTreeSet<String> =
-                self.zones(&[("dnssec", "false")]).await?.iter().map(|z| name::from_server(&z.name)).collect();
-            return Ok(names.iter().copied().find(|name| all.contains(*name)));
+            let all = self.zones(&[("dnssec", "false")]).await?;
+            let all: BTreeMap<String, String> = all.into_iter().map(|z| (name::from_server(&z.name), z.kind)).collect();
+            return Ok(names.iter().find_map(|name| Some((*name, all.get(*name)?.clone()))));
         }
         for name in names {
-            if self.has_zone(name).await? {
-                return Ok(Some(*name));
+            if let Some(kind) = self.kind_of(name).await? {
+                return Ok(Some((*name, kind)));
             }
         }
         Ok(None)
+    }
+
+    /// Whether a wildcard stands right below one of the names.
+    async fn any_wildcard(&self, zone: &str, above: &[&str]) -> Result<bool> {
+        for encloser in above {
+            let wildcard = format!("*.{encloser}");
+            if !texts_at(&wildcard, &self.zone(zone, Some(&wildcard)).await?.rrsets).is_empty() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// The first of the names that the zone hands on to other servers: it is not in it, though the server would take the
@@ -257,14 +275,11 @@ impl PowerDns {
         Ok(None)
     }
 
-    /// Whether the server has a zone of exactly this name. Its list of zones is the only proof of absence.
-    async fn has_zone(&self, zone: &str) -> Result<bool> {
+    /// The kind of the zone of exactly this name; none: the server has none. Its list of zones is the only proof of
+    /// absence. The server, or a proxy, may have ignored the filter.
+    async fn kind_of(&self, zone: &str) -> Result<Option<String>> {
         let list = self.zones(&[("zone", &format!("{zone}."))]).await?;
-        if list.iter().any(|z| name::from_server(&z.name) != zone) {
-            // The server or a proxy ignored the filter.
-            return Ok(list.iter().any(|z| name::from_server(&z.name) == zone));
-        }
-        Ok(!list.is_empty())
+        Ok(list.into_iter().find(|z| name::from_server(&z.name) == zone).map(|z| z.kind))
     }
 
     /// A zone: all its records, or those of one name.
@@ -281,9 +296,9 @@ impl PowerDns {
 
     /// The error for a 404 of a zone: absent only if the list of zones confirms it.
     async fn absent(&self, zone: &str) -> BackendError {
-        match self.has_zone(zone).await {
-            Ok(false) => BackendError::NotFound(format!("the zone {zone}")),
-            Ok(true) => BackendError::unavailable("HTTP 404 for a zone that the server lists"),
+        match self.kind_of(zone).await {
+            Ok(None) => BackendError::NotFound(format!("the zone {zone}")),
+            Ok(Some(_)) => BackendError::unavailable("HTTP 404 for a zone that the server lists"),
             Err(e) => e,
         }
     }
@@ -298,9 +313,34 @@ fn check_name(text: &str) -> Result<()> {
     if ok { Ok(()) } else { Err(BackendError::Rejected(format!("{text:?} is not a canonical name"))) }
 }
 
+/// A copy of a zone of another server is not written to.
+fn writable(zone: &str, kind: &str) -> Result<()> {
+    if !["Slave", "Secondary", "Consumer"].iter().any(|copy| kind.eq_ignore_ascii_case(copy)) {
+        return Ok(());
+    }
+    Err(BackendError::ReadOnly(format!(
+        "the zone {zone} is of kind {kind} there: a copy, whose changes are made at its primary server"
+    )))
+}
+
 /// The names from `name` up to the zone, without the zone: at each of them another zone could begin.
 fn between<'a>(name: &'a str, zone: &'a str) -> impl Iterator<Item = &'a str> {
     name::self_and_parents(name).take_while(move |n| *n != zone)
+}
+
+/// Whether anything of a set is answered.
+fn is_served(set: &SetAnswer) -> bool {
+    set.records.iter().any(|r| !r.disabled)
+}
+
+/// All that is answered at a name, as type and value.
+fn texts_at(name: &str, sets: &[SetAnswer]) -> Vec<String> {
+    let at = sets.iter().filter(|s| name::from_server(&s.name) == name);
+    let mut out: Vec<String> = at
+        .flat_map(|s| s.records.iter().filter(|r| !r.disabled).map(|r| format!("{} {}", s.kind, r.content)))
+        .collect();
+    out.sort();
+    out
 }
 
 /// A set without its disabled records, in canonical form.
@@ -338,9 +378,10 @@ impl DnsServer for PowerDns {
     async fn find_zone(&self, name: &str) -> Result<String> {
         check_name(name)?;
         let suffixes: Vec<&str> = name::self_and_parents(name).collect();
-        let Some(zone) = self.first_zone(&suffixes).await? else {
+        let Some((zone, kind)) = self.first_zone(&suffixes).await? else {
             return Err(BackendError::NotFound(format!("a zone for {name}")));
         };
+        writable(zone, &kind)?;
         let below: Vec<&str> = between(name, zone).collect();
         match self.first_cut(zone, &below).await? {
             None => Ok(zone.to_string()),
@@ -364,6 +405,25 @@ impl DnsServer for PowerDns {
         Ok(which.iter().map(set).collect())
     }
 
+    async fn contents(&self, zone: &str, name: &str, rtype: RecordType) -> Result<Vec<String>> {
+        check_name(name)?;
+        let all = self.zone(zone, Some(name)).await?.rrsets;
+        let same = all.iter().filter(|s| s.kind == rtype.as_str() && name::from_server(&s.name) == name);
+        Ok(same.flat_map(|s| &s.records).filter(|r| !r.disabled).map(|r| r.content.clone()).collect())
+    }
+
+    async fn wildcard(&self, zone: &str, name: &str) -> Result<Option<Wildcard>> {
+        check_name(name)?;
+        let above = wildcard::above(name, zone);
+        if above.is_empty() || (above.len() <= SINGLY && !self.any_wildcard(zone, &above).await?) {
+            return Ok(None);
+        }
+        // Whether a name is there shows in the whole zone alone: one below it is enough.
+        let all = self.zone(zone, None).await?.rrsets;
+        let names: BTreeSet<String> = all.iter().filter(|s| is_served(s)).map(|s| name::from_server(&s.name)).collect();
+        Ok(wildcard::answering(name, zone, &names).map(|name| Wildcard { records: texts_at(&name, &all), name }))
+    }
+
     async fn apply(&self, zone: &str, changes: &[Change]) -> Result<()> {
         if changes.is_empty() {
             return Ok(());
@@ -375,12 +435,13 @@ impl DnsServer for PowerDns {
         }
         let _one_writer = self.lock.lock().await;
         let there = self.zone(zone, None).await?;
+        writable(zone, &there.kind)?;
         let cuts: BTreeSet<&str> = names.iter().flat_map(|n| between(n, zone)).collect();
         let cuts: Vec<&str> = cuts.into_iter().collect();
         let delegated = |cut: &&str| !canonical_set(cut, RecordType::NS, &there.rrsets).values.is_empty();
         let cut = match cuts.iter().copied().find(delegated) {
             Some(cut) => Some(cut),
-            None => self.first_zone(&cuts).await?,
+            None => self.first_zone(&cuts).await?.map(|(cut, _)| cut),
         };
         // Records above a zone cut are never served (measured: the server accepts them with 204).
         if let Some(cut) = cut {

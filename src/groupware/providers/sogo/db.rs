@@ -199,6 +199,7 @@ mod tests {
             BackendError::Exists { .. } => "Exists",
             BackendError::Conflict(_) => "Conflict",
             BackendError::Rejected(_) => "Rejected",
+            BackendError::ReadOnly(_) => "ReadOnly",
             BackendError::Unsupported(_) => "Unsupported",
             BackendError::InvalidSecret(_) => "InvalidSecret",
             BackendError::Unauthorized(_) => "Unauthorized",
