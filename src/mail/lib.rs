@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 pub mod address;
+pub mod manual;
 pub mod merge;
 pub mod name;
 pub mod policy;

@@ -167,6 +167,34 @@ pub(crate) fn unmerge(record: &str, term: &str) -> String {
     }
 }
 
+/// One record in the place of several: the terms of all, each once, `term` among them, and of their ends (`all`) the one
+/// that refuses least. Receivers reject all of them as they stand, so nobody loses what worked.
+pub(crate) fn merge_all(records: &[&String], term: &str) -> Result<String, SpfProblem> {
+    let lists: Vec<Vec<Term<'_>>> = records.iter().map(|r| terms(r)).collect();
+    let all: Vec<&Term<'_>> = lists.iter().flatten().collect();
+    all.iter().try_for_each(|t| t.check())?;
+    let named = |t: &Term<'_>, name: &str| t.modifier().is_some_and(|m| m.eq_ignore_ascii_case(name));
+    if all.iter().any(|t| named(t, "redirect")) {
+        return Err(SpfProblem::Redirect);
+    }
+    let mut out: Vec<&str> = vec!["v=spf1"];
+    let mut explained = false;
+    for t in all.iter().filter(|t| !t.is_all()) {
+        let again = if named(t, "exp") {
+            std::mem::replace(&mut explained, true)
+        } else {
+            out.iter().any(|known| known.eq_ignore_ascii_case(t.text))
+        };
+        if !again {
+            out.push(t.text);
+        }
+    }
+    // `-` refuses most, then `~`, `?`, and `+`, which stands for no qualifier too.
+    let softness = |t: &&&Term<'_>| "-~?".find(&t.text[..1]).unwrap_or(3);
+    out.extend(all.iter().filter(|t| t.is_all()).max_by_key(softness).map(|t| t.text));
+    merge(&out.join(" "), term)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

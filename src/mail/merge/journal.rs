@@ -17,9 +17,10 @@ pub fn is_our_mx(e: &RecordStatus) -> bool {
     e.purpose == Purpose::MX && e.ownership == Some(Ownership::Created)
 }
 
-/// Whether an entry is an MX that was seen to be as wanted, whoever made it.
+/// Whether an entry is an MX that was seen to lead here, whoever made it: all of it as wanted, or at one of several servers, or
+/// beside others.
 pub fn is_good_mx(e: &RecordStatus) -> bool {
-    e.purpose == Purpose::MX && e.state == RecordState::Ok
+    e.purpose == Purpose::MX && (e.state == RecordState::Ok || e.ownership == Some(Ownership::Observed))
 }
 
 /// Whether two entries are about the same value for the same purpose, whatever their state.

@@ -1,0 +1,45 @@
+//! How one server's set is judged, by what the record is for.
+
+use super::spf;
+use super::view::View;
+use crate::policy::{ConflictPolicy, Purpose, RecordState};
+use crate::records::{Mode, Record, equivalent};
+use crate::rr::RrSet;
+
+/// What a server has in the place of a record whose value would be `own`.
+pub(super) fn of(record: &Record, own: &str, server: &RrSet, policy: ConflictPolicy) -> View {
+    match (record.mode, &record.term) {
+        (Mode::SpfTerm, Some(term)) => spf::view(own, term, &server.values, policy),
+        (Mode::SharedValues, _) if server.values.iter().any(|v| v == own) => View::Good(own.into()),
+        (Mode::SharedValues, _) => View::Absent,
+        _ => exclusive(record.purpose, own, &server.values, policy),
+    }
+}
+
+/// Whether a value is for this purpose at all. At the names of DMARC and of TLS reports receivers pass over what is not
+/// (RFC 9989, 4.10.1; RFC 8460, 3); at those of keys nothing else may be.
+fn counts(purpose: Purpose, value: &str) -> bool {
+    let version = match purpose {
+        Purpose::DMARC => "v=DMARC1",
+        Purpose::TLSRPT => "v=TLSRPTv1",
+        _ => return true,
+    };
+    value.trim_start().starts_with(version)
+}
+
+fn exclusive(purpose: Purpose, own: &str, values: &[String], policy: ConflictPolicy) -> View {
+    let there: Vec<&String> = values.iter().filter(|v| counts(purpose, v)).collect();
+    let observed = there.iter().map(|v| v.as_str()).collect::<Vec<_>>().join(" | ");
+    let other = |state, message: &str| View::Other(state, own.into(), observed.clone(), message.into());
+    match there.as_slice() {
+        [] => View::Absent,
+        [one] if equivalent(purpose, one, own) => View::Good((*one).clone()),
+        // A key of somebody else is never kept: mail would be signed with one that it does not verify.
+        [one] if policy == ConflictPolicy::Adopt && purpose != Purpose::DKIM => View::Good((*one).clone()),
+        [_] => other(RecordState::Wrong, "another value is there: replace it by this one"),
+        several => {
+            let text = format!("the name has {} such records where one is allowed: leave only this one", several.len());
+            other(RecordState::Duplicate, &text)
+        }
+    }
+}
