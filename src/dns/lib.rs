@@ -9,6 +9,7 @@ pub mod metered;
 pub mod probe;
 pub mod providers;
 pub mod resolve;
+pub mod survey;
 pub mod wildcard;
 
 use async_trait::async_trait;
@@ -71,6 +72,19 @@ pub trait Resolver: Send + Sync {
     /// answer while others do is left out. [`BackendError::NotFound`]: every server refuses,
     /// since it has no such zone, or does not answer us.
     async fn lookup(&self, name: &str, rtype: RecordType) -> Result<Vec<RrSet>>;
+    /// The same for a proof, which every server must show: also those that gave no answer that counts.
+    async fn lookup_each(&self, name: &str, rtype: RecordType) -> Result<Answers> {
+        Ok(Answers { sets: self.lookup(name, rtype).await?, silent: vec![] })
+    }
+}
+
+/// What the authoritative servers of a name say, each of them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Answers {
+    /// The set as each server has it that answers, in the order of the servers.
+    pub sets: Vec<RrSet>,
+    /// Addresses of those that do not answer, refuse, or are not authoritative for the name (lame, RFC 1912, 2.8).
+    pub silent: Vec<String>,
 }
 
 /// What a mail server says about a recipient.

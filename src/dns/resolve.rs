@@ -1,7 +1,7 @@
 //! Queries DNS servers directly: by UDP, and by TCP if the answer was truncated. No cache, and never the resolver of
 //! the pod, which may show another view of a domain than the Internet has (split horizon).
 
-use super::{BackendError, RecordType, Resolver, Result, RrSet};
+use super::{Answers, BackendError, RecordType, Resolver, Result, RrSet};
 use async_trait::async_trait;
 use futures::StreamExt;
 use futures::stream::{FuturesOrdered, FuturesUnordered};
@@ -24,7 +24,8 @@ const HEDGE: Duration = Duration::from_millis(250);
 /// sets, and has 60 s.
 const WALK: Duration = Duration::from_secs(15);
 /// What helps where the Internet's servers are out of reach.
-const HELP: &str = "set resolvers or dnsAddress of the DNSBackend if the root servers cannot be reached from here";
+const HELP: &str = "set resolvers or dnsAddress of the DNSBackend, or --resolvers of the operator, if the root servers cannot be \
+                    reached from here";
 /// When a query by UDP is sent again: datagrams get lost.
 const ASK_AGAIN: Duration = Duration::from_millis(1500);
 
@@ -40,10 +41,10 @@ impl DirectResolver {
     }
 }
 
-#[async_trait]
-impl Resolver for DirectResolver {
-    async fn lookup(&self, name: &str, rtype: RecordType) -> Result<Vec<RrSet>> {
-        let mut addresses = Vec::new();
+impl DirectResolver {
+    /// The servers, and those whose names lead to no address.
+    async fn addresses(&self) -> (Vec<SocketAddr>, Vec<String>) {
+        let (mut addresses, mut unknown) = (vec![], vec![]);
         for server in &self.servers {
             // Resolved each time: the address behind the name of a Service may change.
             let found = match server.parse::<SocketAddr>() {
@@ -57,28 +58,57 @@ impl Resolver for DirectResolver {
                     found.ok().and_then(|r| r.ok()).and_then(|mut list| list.next())
                 }
             };
-            addresses.extend(found);
+            match found {
+                Some(address) => addresses.push(address),
+                None => unknown.push(server.clone()),
+            }
         }
-        ask_all(&addresses, name, rtype).await
+        (addresses, unknown)
     }
 }
 
-/// The set as each server has it. Servers that do not answer are left out. An error: none answers;
+#[async_trait]
+impl Resolver for DirectResolver {
+    async fn lookup(&self, name: &str, rtype: RecordType) -> Result<Vec<RrSet>> {
+        ask_all(&self.addresses().await.0, name, rtype, false).await.map(|answers| answers.sets)
+    }
+
+    async fn lookup_each(&self, name: &str, rtype: RecordType) -> Result<Answers> {
+        let (addresses, unknown) = self.addresses().await;
+        // Whoever names them answers for them: a resolver of the platform may stand before the authoritative servers.
+        let mut answers = ask_all(&addresses, name, rtype, false).await?;
+        answers.silent.extend(unknown);
+        Ok(answers)
+    }
+}
+
+/// The set as each server has it. Servers that do not answer are named apart. An error: none answers;
 /// [`BackendError::NotFound`] if each refused: none has a zone for the name, or none answers us.
-async fn ask_all(servers: &[SocketAddr], name: &str, rtype: RecordType) -> Result<Vec<RrSet>> {
+///
+/// `authoritative`: an answer without the AA bit (RFC 1035, 4.1.1) is none.
+async fn ask_all(servers: &[SocketAddr], name: &str, rtype: RecordType, authoritative: bool) -> Result<Answers> {
     let question = wire_name(name)?;
-    let mut running: FuturesOrdered<_> =
-        servers.iter().map(|server| ask(*server, &question, rtype.into(), true)).collect();
-    let (mut sets, mut refused) = (Vec::new(), 0);
-    while let Some(answer) = running.next().await {
+    let wanted = &question;
+    let asked = servers.iter().map(|server| async move {
+        let answer = ask(*server, wanted, rtype.into(), true).await;
+        (server, answer)
+    });
+    let mut running: FuturesOrdered<_> = asked.collect();
+    let (mut answers, mut refused) = (Answers::default(), 0);
+    while let Some((server, answer)) = running.next().await {
         match answer {
-            Ok(answer) if is_answer(&answer) => sets.push(set_of(&answer, &question, name, rtype)),
-            Ok(answer) if answer.metadata.response_code == ResponseCode::Refused => refused += 1,
-            _ => {}
+            Ok(answer) if is_answer(&answer) && (answer.metadata.authoritative || !authoritative) => {
+                answers.sets.push(set_of(&answer, &question, name, rtype));
+            }
+            other => {
+                let code = other.map(|answer| answer.metadata.response_code);
+                refused += usize::from(code.is_ok_and(|code| code == ResponseCode::Refused));
+                answers.silent.push(server.to_string());
+            }
         }
     }
-    match sets.is_empty() {
-        false => Ok(sets),
+    match answers.sets.is_empty() {
+        false => Ok(answers),
         true if refused > 0 && refused == servers.len() => {
             Err(BackendError::NotFound(format!("a zone for {name} at its DNS servers")))
         }
@@ -277,18 +307,29 @@ async fn first(servers: &[SocketAddr], name: &Name, rtype: WireType) -> Option<M
     None
 }
 
-#[async_trait]
-impl Resolver for RootResolver {
-    async fn lookup(&self, name: &str, rtype: RecordType) -> Result<Vec<RrSet>> {
+impl RootResolver {
+    /// Finds the servers and asks all of them, within the time that one walk may take.
+    async fn walk(&self, name: &str, rtype: RecordType, authoritative: bool) -> Result<Answers> {
         let walk = async {
             let servers = self.authoritative(&wire_name(name)?, rtype.into(), 0).await?;
-            ask_all(&servers, name, rtype).await
+            ask_all(&servers, name, rtype, authoritative).await
         };
         let late = |_| {
             let seconds = WALK.as_secs();
             BackendError::unavailable(format!("no DNS server answered for {name} within {seconds} s: {HELP}"))
         };
         timeout(WALK, walk).await.unwrap_or_else(|elapsed| Err(late(elapsed)))
+    }
+}
+
+#[async_trait]
+impl Resolver for RootResolver {
+    async fn lookup(&self, name: &str, rtype: RecordType) -> Result<Vec<RrSet>> {
+        self.walk(name, rtype, false).await.map(|answers| answers.sets)
+    }
+
+    async fn lookup_each(&self, name: &str, rtype: RecordType) -> Result<Answers> {
+        self.walk(name, rtype, true).await
     }
 }
 

@@ -48,7 +48,11 @@ async fn from_the_root_to_every_server() {
     )
     .await;
     // The name servers of acme.test stand in another zone: their addresses are looked up from the root too.
-    let two = json!([{"name": "acme.test.", "type": "NS", "ttl": 60, "records": [{"content": "ns1.host.test."}, {"content": "ns2.host.test."}]}]);
+    let both = json!([{"content": "ns1.host.test."}, {"content": "ns2.host.test."}]);
+    let two = json!([
+        {"name": "acme.test.", "type": "NS", "ttl": 60, "records": both},
+        {"name": "part.test.", "type": "NS", "ttl": 60, "records": both},
+    ]);
     let mut test = sets(&[
         ("test.", "SOA", soa),
         ("test.", "NS", "ns.test."),
@@ -105,6 +109,20 @@ async fn from_the_root_to_every_server() {
     assert_eq!(root.lookup("gone.test", RecordType::TXT).await.expect("an answer")[0].values, [""; 0]);
     // A delegation to a server that does not have the zone is no proof of anything.
     assert!(matches!(root.lookup("lame.test", RecordType::TXT).await, Err(BackendError::Unavailable { .. })));
+
+    // For a proof each server counts: also one that is away, and one that the zone above names and that has not the zone.
+    let part =
+        sets(&[("part.test.", "SOA", soa), ("part.test.", "NS", "ns1.host.test."), ("part.test.", "TXT", "\"it\"")]);
+    zone(&servers[2], "part.test.", part).await;
+    assert_eq!(root.lookup("part.test", RecordType::TXT).await.expect("answers").len(), 1);
+    let each = root.lookup_each("part.test", RecordType::TXT).await.expect("answers");
+    assert_eq!((each.sets.len(), each.silent), (1, vec![format!("127.77.0.4:{port}")]));
+    let each = root.lookup_each("acme.test", RecordType::TXT).await.expect("answers");
+    assert_eq!((each.sets.len(), each.silent), (2, vec![]));
+    let many =
+        DirectResolver::new(vec![servers[3].dns.clone(), "127.77.0.9:1".into(), "no-such-host.invalid:53".into()]);
+    let each = many.lookup_each("acme.test", RecordType::TXT).await.expect("an answer");
+    assert_eq!((each.sets.len(), each.silent), (1, vec!["127.77.0.9:1".to_owned(), "no-such-host.invalid:53".into()]));
 
     // A server that is away is left out while another answers; none is an error.
     let away = "127.77.0.9:1".to_string();
