@@ -7,6 +7,7 @@
 
 mod harness;
 
+mod by_hand;
 mod contract;
 mod cutover;
 mod dashboard;

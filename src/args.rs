@@ -55,6 +55,11 @@ pub struct RunArguments {
     /// the operator's own messages, not for those of libraries.
     #[arg(long, env = "LOG_LEVEL", value_name = "LEVEL", default_value = "info")]
     pub log_level: String,
+    /// DNS servers (host:port) that are asked what the world sees of a domain, where no DNSBackend says whom to ask: for
+    /// dns.mode: Manual, and DNSBackends without resolvers and dnsAddress. Left out: the authoritative servers of each name,
+    /// found from the root servers of the Internet.
+    #[arg(long, env = "RESOLVERS", value_name = "HOST:PORT,...", value_delimiter = ',')]
+    pub resolvers: Vec<String>,
 }
 
 #[cfg(test)]
@@ -82,6 +87,7 @@ mod tests {
             leader_elect: true,
             log_format: LogFormat::Text,
             log_level: "info".into(),
+            resolvers: vec![],
         };
         assert_eq!(run(&[]).unwrap(), expected);
     }
@@ -108,5 +114,7 @@ mod tests {
             (18440, LogFormat::Json, "debug")
         );
         assert_eq!(all.operator_namespace, "x");
+        let resolvers = run(&["--resolvers=192.0.2.1:53,ns1.example.net:5353"]).unwrap().resolvers;
+        assert_eq!(resolvers, ["192.0.2.1:53", "ns1.example.net:5353"]);
     }
 }

@@ -147,7 +147,7 @@ async fn work(
         server_time: layer.server_time.clone(),
         random: random.clone(),
         groupware: Arc::new(providers::Groupware),
-        dns: Arc::new(providers::Dns::default()),
+        dns: Arc::new(providers::Dns::new(arguments.resolvers.clone())),
         probe: Arc::new(SmtpProbe::new(hostname.trim())),
         keys: Arc::new(SystemKeyMaker),
         metrics: metrics.clone(),

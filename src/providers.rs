@@ -67,14 +67,26 @@ fn port(field: &str, port: i32) -> Result<u16> {
 
 /// Connects to DNS servers: PowerDNS, and what takes dynamic updates.
 #[derive(Default)]
-pub struct Dns(powerdns::Servers);
+pub struct Dns {
+    powerdns: powerdns::Servers,
+    /// Whom the platform has asked where no DNSBackend says whom; empty: the authoritative servers.
+    resolvers: Vec<String>,
+}
+
+impl Dns {
+    /// `resolvers` as `host:port`.
+    pub fn new(resolvers: Vec<String>) -> Self {
+        let given = resolvers.into_iter().map(|r| r.trim().to_owned()).filter(|r| !r.is_empty());
+        Dns { powerdns: powerdns::Servers::default(), resolvers: given.collect() }
+    }
+}
 
 impl ConnectDns for Dns {
     fn connect(&self, spec: &DNSBackendSpec, secrets: &Secrets) -> Result<Arc<dyn DnsServer>> {
         match spec {
             DNSBackendSpec { powerdns: Some(powerdns), .. } => {
                 let key = &powerdns.api_key_secret_ref;
-                self.0.connect(powerdns::Settings {
+                self.powerdns.connect(powerdns::Settings {
                     url: powerdns.url.clone(),
                     server_id: powerdns.server_id.clone(),
                     api_key: secrets.get(&key.name, &key.key)?.clone(),
@@ -97,7 +109,10 @@ impl ConnectDns for Dns {
     }
 
     fn default_resolver(&self) -> Arc<dyn Resolver> {
-        Arc::new(RootResolver::internet())
+        match self.resolvers.as_slice() {
+            [] => Arc::new(RootResolver::internet()),
+            servers => Arc::new(DirectResolver::new(servers.to_vec())),
+        }
     }
 }
 

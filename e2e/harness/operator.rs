@@ -134,6 +134,7 @@ fn spawn(stack: &Stack, kubeconfig: &Path, log: &Path, http: u16) -> Child {
     let child = Command::new(env!("CARGO_BIN_EXE_mailtenant"))
         .arg("run")
         .args(["--http-address", &format!("127.0.0.1:{http}")])
+        .args(["--resolvers", stack.get("PDNS_DNS")])
         .env("KUBECONFIG", kubeconfig)
         .env("RUST_BACKTRACE", "1")
         .stdin(Stdio::null())

@@ -118,6 +118,8 @@ words! {
         AwaitingAcceptance,
         /// DNS servers do not show the written records yet.
         DNSPropagating,
+        /// Records that the tenant edits (`dns.mode: Manual`) are not as they have to be.
+        AwaitingRecords,
         /// It is at the backend already and does not belong to this object.
         ExistsAtBackend,
         /// It was at the backend before its tenant came, and the name is not shown to be the tenant's.
@@ -128,6 +130,8 @@ words! {
         SecretNotOwned,
         /// The Secret holds something that cannot be used.
         SecretInvalid,
+        /// A ConfigMap of that name belongs to somebody else.
+        ConfigMapNotOwned,
         /// Targets outside the instance are not allowed by the instance.
         ExternalForwardingDenied,
         /// The object's spec cannot be used as it is.
@@ -182,6 +186,8 @@ impl Reason {
             | Reason::SecretNotFound
             | Reason::SecretInvalid
             | Reason::MassLossHeld => true,
+            // MX at a DNS provider of the tenant, who may have no way to it any more.
+            Reason::AwaitingRecords => true,
             // A parent that was removed by force: nothing says any more where the object is.
             Reason::InstanceNotFound | Reason::DomainNotFound => true,
             // Others go first, or resolvers may still send mail here.
@@ -218,6 +224,7 @@ impl Reason {
             | Reason::AwaitingAcceptance
             | Reason::DNSPropagating
             | Reason::SecretNotOwned
+            | Reason::ConfigMapNotOwned
             | Reason::NotEntitled
             | Reason::ExternalForwardingDenied => false,
         }

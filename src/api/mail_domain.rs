@@ -81,7 +81,8 @@ pub(super) fn delete() -> DeletionPolicy {
 #[schemars(transform = rules::domain_dns)]
 pub struct DomainDns {
     /// Who writes the records. `Managed`: the operator, at the DNSBackend that `backendRef` names. `Manual`: the
-    /// tenant, at some other DNS server; not supported by this release, the domain reports `Unsupported`.
+    /// tenant, at some other DNS server: `status.dns.records` says what to add, and how each record stands. Ownership is always
+    /// proven by `status.challenge`. Immutable.
     pub mode: DnsMode,
     /// For `mode: Managed`, and only there: the DNSBackend that holds the zone. It must allow this namespace. A domain
     /// whose records were written cannot move to another one.
@@ -119,7 +120,7 @@ pub struct DomainDns {
     /// reported in `status.dns.records` and holds nothing up. Default `true`. Autoconfig and autodiscover are not published.
     #[serde(default = "yes")]
     pub client_discovery: bool,
-    /// What MX becomes when this object is deleted. `RestorePrevious` (default): the set from before the cut-over.
+    /// What MX becomes when this object is deleted; for `mode: Managed` only. `RestorePrevious` (default): the set from before the cut-over.
     /// `NullMX`: `0 .`, the domain accepts no mail (RFC 7505). `Remove`: no MX.
     #[serde(default)]
     pub on_delete: OnDelete,
@@ -273,7 +274,8 @@ pub struct MailDomainStatus {
     /// created or adopted is ever deleted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ownership: Option<Ownership>,
-    /// The TXT record to publish as proof of ownership, where the zone asks for it (`requireProof` of the DNSBackend). With
+    /// The TXT record to publish as proof of ownership, where the zone asks for it (`requireProof` of the DNSBackend), and always
+    /// for `mode: Manual`. With
     /// `adoptionPolicy: IfUnowned` its value is another one, which also entitles to take over what was there before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub challenge: Option<Challenge>,
@@ -342,7 +344,8 @@ pub struct DomainDnsStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub zone: Option<String>,
     /// The records, one entry for each value. It is also the journal of what the operator wrote: a value is listed here
-    /// before it is written, and until it is seen to be gone.
+    /// before it is written, and until it is seen to be gone. For `mode: Manual`: what the tenant has to add, each ready to
+    /// paste, with its state; while ownership is not proven, the challenge alone.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub records: Vec<RecordStatus>,
     /// The MX set from before the cut-over, as `preference host.`; empty: there was none.
@@ -351,12 +354,26 @@ pub struct DomainDnsStatus {
     /// TTL of the MX set from before the cut-over, in seconds.
     #[serde(default, rename = "previousMXTTL", skip_serializing_if = "Option::is_none")]
     pub previous_mx_ttl: Option<i64>,
-    /// Time to live of the MX that the operator wrote last, in seconds.
+    /// Time to live of the MX that the operator wrote last, in seconds; for `mode: Manual` of the MX that led here last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mx_ttl: Option<i64>,
     /// Time (RFC 3339) until which resolvers may have an earlier MX of the operator that had a longer time to live.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mx_cached_until: Option<String>,
+    /// For `mode: Manual`: where all records stand as a zone file (RFC 1035), to be pasted at once. What must not be added
+    /// yet, or only in the place of something that is there, is a comment in it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub zone_file: Option<ZoneFileRef>,
+}
+
+/// A key of a ConfigMap in the namespace of the MailDomain.
+#[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ZoneFileRef {
+    /// Name of the ConfigMap: `<name of the MailDomain>-records`. The operator writes it, and it goes with the MailDomain.
+    pub config_map: String,
+    /// Key that holds the zone file: `zone`.
+    pub key: String,
 }
 
 /// One DKIM key of a domain.

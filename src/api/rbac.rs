@@ -79,6 +79,14 @@ pub fn rules() -> Vec<Rule> {
             Scope::AllNamespaces,
             "passwords and keys that specs name; credentials Secrets of mailboxes",
         ),
+        (
+            "",
+            "configmaps",
+            vec![],
+            &["get", "create", "patch"],
+            Scope::AllNamespaces,
+            "zone files of domains with `dns.mode: Manual`",
+        ),
     ];
     rules.extend(others.into_iter().map(|(group, resource, names, verbs, scope, purpose)| Rule {
         group,

@@ -60,6 +60,7 @@ fn values_that_are_wrong_are_refused() {
         ("image.pullPolicy=Sometimes", "pullPolicy"),
         ("log.format=xml", "format"),
         ("log.level=", "level"),
+        ("resolvers[0]=ns1.example.net:53\\,ns2.example.net:53", "resolvers"),
         ("rbac.create=please", "create"),
         ("rbac.tenantNamespaces[0]=a", "tenantNamespaces"),
         ("admission.webhook=true", "webhook"),

@@ -120,6 +120,8 @@ pub enum ByHand {
     Zone { name: String },
     /// Secondaries are so many ms behind.
     Lags { ms: Vec<u64> },
+    /// The set is this, whatever it was.
+    Set { name: String, rtype: String, ttl: u32, values: Vec<String> },
     /// Values are added, with the TTL of the set.
     Add { name: String, rtype: String, ttl: u32, values: Vec<String> },
     /// The values that the operator put into the set are removed.
@@ -141,6 +143,12 @@ impl Server {
         match step {
             ByHand::Zone { name } => drop(self.zones.insert(name.clone())),
             ByHand::Lags { ms } => self.lags = ms.clone(),
+            ByHand::Set { name, rtype: t, ttl, values } => {
+                let set = RrSet { name: name.clone(), rtype: rtype(t), ttl: *ttl, values: values.clone() };
+                self.foreign.insert((name.clone(), set.rtype), canonical(&set));
+                self.put(ms, &set);
+                return Some(format!("dns:{name}"));
+            }
             ByHand::Add { name, rtype: t, ttl, values } => {
                 let key = (name.clone(), rtype(t));
                 let mut mine = self.foreign.get(&key).cloned().unwrap_or_else(|| empty(&key));

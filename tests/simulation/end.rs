@@ -3,6 +3,7 @@
 
 use crate::api::{at, deleting, text};
 use crate::authority::{holds, needs_proof};
+use crate::by_hand;
 use crate::declared::*;
 use crate::properties::Properties;
 use crate::world::World;
@@ -113,7 +114,10 @@ fn idle(w: &World) -> Result<(), String> {
 pub fn blocked(d: &Declared) -> bool {
     let bad = |backend: Option<&serde_json::Value>| backend.is_none_or(|b| condition(b, "Ready").0 != "True");
     let parents = d.instance().is_none() || (d.key.res != "mailinstances" && d.domain().is_none());
-    let dns = d.key.res == "maildomains" && (bad(d.dns_backend()) || no_dns(d));
+    let dns = match by_hand::is_by_hand(d) {
+        true => by_hand::mx_leads_here(d.world, &d.name()),
+        false => d.key.res == "maildomains" && (bad(d.dns_backend()) || no_dns(d)),
+    };
     parents || !reachable(d) || bad(d.backend()) || dns || held_by_mass_loss(d) || left_below(d)
 }
 
@@ -166,8 +170,9 @@ fn going_backend(backend: Option<&serde_json::Value>) -> impl Iterator<Item = &'
 }
 
 fn causes_of_dns(d: &Declared) -> BTreeSet<&'static str> {
-    if text(d.object, "/spec/dns/mode") != "Managed" {
-        return ["OwnershipUnproven", "AwaitingAcceptance", "DNSPropagating"].into();
+    if by_hand::is_by_hand(d) {
+        // Whatever the person has not done, or not yet.
+        return ["OwnershipUnproven", "AwaitingRecords", "DNSPropagating"].into();
     }
     let Some(backend) = d.dns_backend() else { return ["BackendNotFound"].into() };
     let mut why = BTreeSet::new();
@@ -299,7 +304,7 @@ fn causes(d: &Declared) -> BTreeSet<&'static str> {
             if w.of("maildomainclaims").any(|(k, c)| near(&k.name) && text(c, "/spec/owner/namespace") != d.key.ns) {
                 why.insert("DomainClaimed");
             }
-            if claim.is_none() && needs_proof(w, &d.name()) {
+            if claim.is_none() && (needs_proof(w, &d.name()) || by_hand::is_by_hand(d)) {
                 why.insert("OwnershipUnproven");
                 unproven = true;
             }
@@ -499,6 +504,7 @@ fn there(d: &Declared) -> Result<(), String> {
     }
     match d.key.res {
         "mailboxes" => password(d),
+        "maildomains" if by_hand::is_by_hand(d) => by_hand::at_the_end(d),
         "maildomains" => signs(d),
         _ => Ok(()),
     }
@@ -610,7 +616,11 @@ fn gone(d: &Declared) -> Result<(), String> {
         // What was made before is not taken down by one who only looks.
         || d.is_observed();
     let orphan = annotation(d.object, "orphan") == "true";
-    let dns = d.key.res == "maildomains" && !causes_of_dns(d).is_empty();
+    let led = by_hand::is_by_hand(d) && by_hand::mx_leads_here(w, &d.name());
+    let dns = match by_hand::is_by_hand(d) {
+        true => led,
+        false => d.key.res == "maildomains" && !causes_of_dns(d).is_empty(),
+    };
     let unreachable = (!reachable(d) && !is_found(d)) || dns;
     // While much is missing at the backend nothing that is not there is taken for deleted. Nor while somebody else has written
     // so into the status: an instance that is being deleted does not count any more.
@@ -664,6 +674,7 @@ fn gone(d: &Declared) -> Result<(), String> {
         .chain(if late { vec!["Draining"] } else { vec![] })
         .chain(if held { vec!["MassLossHeld", "Draining"] } else { vec![] })
         .chain(above.then_some("Draining"))
+        .chain(led.then_some("AwaitingRecords"))
         // It was held, and nobody can count anew.
         .chain(d.instance().filter(|i| text(i.object, "/status/massLoss") == "Held").map(|_| "MassLossHeld"))
         .chain(d.domain().is_none().then_some("DomainNotFound"))

@@ -8,6 +8,7 @@
 mod api;
 mod api_tests;
 mod authority;
+mod by_hand;
 mod cost;
 mod declared;
 mod dns;

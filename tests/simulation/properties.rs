@@ -78,6 +78,7 @@ impl Properties {
         self.switched(w)?;
         self.authority.servers(w, &self.forgotten)?;
         self.truth(w)?;
+        crate::by_hand::check(w)?;
         self.records(w)
     }
 

@@ -1,6 +1,7 @@
 //! Users drawn from a seed: what they declare, edit and delete, in which order, and what others do behind the operator.
 
 use crate::api::Req;
+use crate::by_hand::ByHand;
 use crate::dns::ByHand as InDns;
 use crate::groupware::ByHand as AtServer;
 use crate::hostile::Hostile;
@@ -334,6 +335,7 @@ pub fn user(seed: u64) -> Vec<User> {
     let mut hostile = Hostile::new(seed);
     let mut legacy = Legacy::new(seed);
     let mut moves = Moves::new(seed);
+    let mut by_hand = ByHand::new(seed);
     let shape = Shape { retain: rng.chance(300), adopt: rng.chance(300), manual: wide.manual };
     let mut out: Vec<User> = platform(&mut rng, &wide, &hostile, &mut legacy)
         .into_iter()
@@ -341,6 +343,7 @@ pub fn user(seed: u64) -> Vec<User> {
         .collect();
     out.extend(["a", "b"].map(|ns| User { when: When::Now, step: namespace(ns) }));
     out.extend(moves.before());
+    out.extend(by_hand.before());
     let rounds = 1 + rng.below(2);
     for round in 0..rounds {
         let mut objects: Vec<Object> = OBJECTS.iter().copied().filter(|_| round == 0 && rng.chance(850)).collect();
@@ -362,6 +365,9 @@ pub fn user(seed: u64) -> Vec<User> {
             out.extend(hostile.made(o));
         }
         out.extend(legacy.proofs(shape.adopt));
+        if round == 0 {
+            out.extend(by_hand.life());
+        }
         for n in 0..rng.below(7) {
             let when = when(&mut rng);
             out.extend(edit(&mut rng, 10 * round + n).into_iter().map(|step| User { when, step }));
@@ -398,5 +404,6 @@ pub fn user(seed: u64) -> Vec<User> {
     }
     out.extend(wide.after());
     out.extend(hostile.after());
+    out.extend(by_hand.after());
     out
 }

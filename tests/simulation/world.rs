@@ -57,6 +57,8 @@ pub struct Notes {
     pub asked: BTreeMap<String, bool>,
     /// The operator's wall clock was ahead of the cluster's at some time: what it began then lasts longer.
     pub clock_ahead: bool,
+    /// MX of a domain that is edited by hand was asked for although nobody there gets mail.
+    pub asked_too_early: Option<String>,
     /// Op at which the answer of the last complete read of each (server, domain) went out.
     pub last_op: u64,
 }
@@ -79,6 +81,13 @@ pub enum Step {
         ns: String,
         name: String,
         server: String,
+    },
+    /// A person edits the records of a MailDomain at its DNS provider, by what its status says.
+    Edits {
+        ns: String,
+        name: String,
+        server: String,
+        how: crate::by_hand::How,
     },
     /// Watches of a resource deliver nothing for so long.
     Hold {
@@ -214,6 +223,19 @@ impl World {
                     self.dns.entry(server.clone()).or_default().by_hand(self.ms, &step);
                 }
                 line
+            }
+            Step::Edits { ns, name, server, how } => {
+                let key = Key { res: "maildomains", ns: ns.clone(), name: name.clone() };
+                let domain = self.api.objs.get(&key).map(|d| (**d).clone()).unwrap_or_default();
+                if self.notes.asked_too_early.is_none() {
+                    self.notes.asked_too_early = crate::by_hand::asked_too_early(self, &domain);
+                }
+                let at = self.dns.entry(server.clone()).or_default();
+                let steps = crate::by_hand::edits(&domain, at, *how);
+                for step in &steps {
+                    at.by_hand(self.ms, step);
+                }
+                format!("by hand at {server}: {how:?}: {steps:?}")
             }
             Step::Hold { resource, ms } => {
                 self.held.insert(resource.clone(), (self.ms + ms, self.api.rv));

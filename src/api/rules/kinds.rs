@@ -73,6 +73,12 @@ pub(crate) fn domain_dns(s: &mut Schema) {
         "self.mode != 'Manual' || !has(self.backendRef)",
         "mode: Manual has no backendRef: the records are edited elsewhere; remove it or say mode: Managed",
     );
+    rule_at(
+        s,
+        ".mode",
+        "self.mode == oldSelf.mode",
+        "mode is immutable: who writes the records of a domain does not change; delete this MailDomain and create one with the other mode",
+    );
 }
 
 /// Algorithms of signing keys, each once.

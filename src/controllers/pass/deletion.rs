@@ -4,7 +4,7 @@ use super::draft::{Draft, WithStatus};
 use crate::connections::Groupware;
 use crate::ctx::{Ctx, Step, Stop};
 use crate::not_ready::NotReady;
-use crate::rules::backend_ready;
+use crate::rules::{backend_ready, zones};
 use crate::state::derived::journal;
 use crate::state::parents;
 use crate::state::snapshots::Since;
@@ -177,12 +177,24 @@ pub fn draining(domain: &MailDomain, leaving: bool, given_up: bool, now: Timesta
                 format!("MX of {name} still points here: it leaves first, see the conditions of MailDomain {object}");
             return Some(NotReady::waiting(Reason::Draining, text));
         }
+        // Somebody may have set MX since the last look.
+        None if !given_up && looks_first(domain, &status) => {
+            let text = format!("MailDomain {object} looks first whether MX of {name} leads here: see its conditions");
+            return Some(NotReady::waiting(Reason::Draining, text));
+        }
         None => return None,
     };
     let until = status.draining_until.unwrap_or_default();
     let message =
         format!("resolvers may send mail for {name} here until {until}: the backend goes on accepting till then");
     Some(NotReady { next: Next::After(left), ..NotReady::waiting(Reason::Draining, message) })
+}
+
+/// Whether a domain that is on its way out has to look where MX leads before anything in it goes: its tenant edits the
+/// records, and what its status says of them is as old as the last look.
+fn looks_first(domain: &MailDomain, status: &MailDomainStatus) -> bool {
+    let written = domain.spec.management_policy == ManagementPolicy::Full;
+    zones::by_hand(domain) && written && !never_made(status.ownership)
 }
 
 /// Whether a stamp can be the end of draining: it can be read, and is after the deletion was asked for. Whoever may write the
@@ -255,6 +267,22 @@ mod tests {
         ] {
             let not_ready = draining(&domain(policy, mx, until), false, false, now);
             assert_eq!(not_ready.is_some(), waits, "{name}: {not_ready:?}");
+        }
+        // Of records that the tenant edits a status says only what was seen last.
+        let by_hand = |policy: &str, made: bool, until: Value| {
+            let mut domain = domain(policy, missing(), until);
+            domain.spec.dns.mode = mail_domain::DnsMode::Manual;
+            domain.status.as_mut().unwrap().ownership = made.then_some(Ownership::Created);
+            domain
+        };
+        for (name, policy, made, until, given_up, waits) in [
+            ("edited by hand, not looked at yet", "Full", true, Value::Null, false, true),
+            ("looked at", "Full", true, json!("2026-01-01T00:09:00Z"), false, false),
+            ("its DNS is given up", "Full", true, Value::Null, true, false),
+            ("nothing was made", "Full", false, Value::Null, false, false),
+            ("only observed: nobody looks", "Observe", true, Value::Null, false, false),
+        ] {
+            assert_eq!(draining(&by_hand(policy, made, until), false, given_up, now).is_some(), waits, "{name}");
         }
         // The annotation alone, and a status that says why, give nothing up.
         for (name, policy, mx, until, given_up, waits) in [

@@ -32,8 +32,11 @@ pub async fn adopts(
     if policy == AdoptionPolicy::Never {
         return Ok(false);
     }
-    let (name, backend) = (a_label(domain), zones::managed_by(domain)?);
+    let name = a_label(domain);
     let namespace = domain.namespace().unwrap_or_default();
+    let Some(backend) = zones::managed_by(domain)? else {
+        return by_hand(ctx, &server.label(), domain, &namespace, what).await;
+    };
     let zone = {
         let world = ctx.world();
         let dns = world.dns.get(&NamespacedName::new("", backend)).ok_or_else(|| zones::not_there(backend))?;
@@ -51,6 +54,38 @@ pub async fn adopts(
     }
     let place = Place { server: &server.label(), namespace: &namespace, name: &name, zone: &zone.name, backend };
     Err(not_entitled(&place, what, &value).into())
+}
+
+/// The same of a domain whose records are edited by hand: the zones of DNSBackends that the name is in still decide, and where
+/// there is none, or none that names its namespaces, the record does.
+async fn by_hand(ctx: &Ctx, server: &str, domain: &MailDomain, namespace: &str, what: &str) -> Step<bool> {
+    let name = a_label(domain);
+    let named = {
+        let world = ctx.world();
+        let backends = world.dns.iter().map(|(_, dns)| dns.as_ref());
+        let zones = zones::allowed_by_hand(&world.namespace_labels(namespace), backends, namespace, &name)?;
+        !zones.is_empty() && zones.into_iter().all(zones::names_its_tenants)
+    };
+    if named {
+        return Ok(true);
+    }
+    let (record, value) = (records::challenge_name(&name), records::adoption_value(&uid(domain), &name));
+    let resolver = ctx.connections.dns.default_resolver();
+    // Whom the platform asks does not change while this process runs. A server that gives no answer is no proof.
+    let look = async {
+        let answers = resolver.lookup_each(&record, RecordType::TXT).await?;
+        Ok(if answers.silent.is_empty() { answers.sets } else { vec![] })
+    };
+    let seen = ctx.lookups.once(("", &record), look).await;
+    let seen = seen.map_err(|e| NotReady::backend("the authoritative DNS servers", &zones::no_answer(&record, e)))?;
+    if zones::all_show(&seen, &value) {
+        return Ok(true);
+    }
+    let text = format!(
+        "{server}: {what} was there before and belongs to nobody we know. It is for whoever the name {name} belongs to: add the \
+         TXT record {record} with the value \"{value}\"; all DNS servers of the name must show it"
+    );
+    Err(NotReady::retry(Reason::NotEntitled, text).into())
 }
 
 /// The zone that decides about a name, and its DNSBackend, if it is not `zone`: the most specific one of all DNSBackends. Else

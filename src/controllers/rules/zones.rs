@@ -8,17 +8,19 @@ use mailtenant_dns::{BackendError, RrSet};
 use mailtenant_mail::name;
 use std::collections::BTreeMap;
 
-/// Name of the DNSBackend that a domain's records are written to.
-pub fn managed_by(domain: &MailDomain) -> Result<&str, NotReady> {
+/// Whether the tenant edits a domain's records, somewhere else.
+pub fn by_hand(domain: &MailDomain) -> bool {
+    domain.spec.dns.mode == DnsMode::Manual
+}
+
+/// Name of the DNSBackend that a domain's records are written to; none: they are edited by hand.
+pub fn managed_by(domain: &MailDomain) -> Result<Option<&str>, NotReady> {
     match (domain.spec.dns.mode, &domain.spec.dns.backend_ref) {
-        (DnsMode::Managed, Some(r)) => Ok(&r.name),
+        (DnsMode::Managed, Some(r)) => Ok(Some(&r.name)),
         (DnsMode::Managed, None) => {
             Err(NotReady::stalled(Reason::InvalidSpec, "dns.mode: Managed needs dns.backendRef"))
         }
-        (DnsMode::Manual, _) => {
-            let text = "dns.mode: Manual is not supported yet: use Managed with a DNSBackend";
-            Err(NotReady::stalled(Reason::Unsupported, text))
-        }
+        (DnsMode::Manual, _) => Ok(None),
     }
 }
 
@@ -26,6 +28,26 @@ pub fn managed_by(domain: &MailDomain) -> Result<&str, NotReady> {
 pub fn not_there(name: &str) -> NotReady {
     let text = format!("DNSBackend {name} is not there: the platform team has to create it");
     NotReady::waiting(Reason::BackendNotFound, text)
+}
+
+/// The most specific zone of a DNS backend that a name is in.
+fn covering<'a>(backend: &'a DNSBackend, domain: &str) -> Option<(usize, &'a Zone)> {
+    let zones = backend.spec.zones.iter().filter_map(|zone| Some((name::canonical(&zone.name).ok()?, zone)));
+    zones.filter(|(z, _)| name::is_within(domain, z)).map(|(z, zone)| (z.len(), zone)).max_by_key(|(length, _)| *length)
+}
+
+/// The zones of all DNS backends that decide about a name whose records are edited by hand: the most specific ones. An error:
+/// one of them is not for the namespace. `dns.mode: Manual` is no way around `allowedNamespaces` (I11).
+pub fn allowed_by_hand<'a>(
+    labels: &BTreeMap<String, String>,
+    backends: impl Iterator<Item = &'a DNSBackend>,
+    namespace: &str,
+    domain: &str,
+) -> Result<Vec<&'a Zone>, NotReady> {
+    let all: Vec<(usize, &DNSBackend)> = backends.filter_map(|b| Some((covering(b, domain)?.0, b))).collect();
+    let longest = all.iter().map(|(length, _)| *length).max();
+    let deciding = all.into_iter().filter(|(length, _)| Some(*length) == longest);
+    deciding.map(|(_, backend)| allowed(labels, backend, namespace, domain)).collect()
 }
 
 /// The zone of a DNS backend that a name is in, if the namespace may have it. The most specific zone decides.
@@ -45,10 +67,7 @@ pub fn allowed<'a>(
             ),
         ));
     }
-    let covers = |zone: &&Zone| name::canonical(&zone.name).is_ok_and(|z| name::is_within(domain, &z));
-    let length = |z: &&Zone| name::canonical(&z.name).map_or(0, |n| n.len());
-    let zone = backend.spec.zones.iter().filter(covers).max_by_key(length);
-    match zone {
+    match covering(backend, domain).map(|(_, zone)| zone) {
         None => Err(NotReady::stalled(
             Reason::BackendNotAllowed,
             format!("{domain} is in no zone of DNSBackend {label}: {ask} to add its zone to spec.zones"),
@@ -84,5 +103,65 @@ pub fn no_answer(name: &str, error: BackendError) -> BackendError {
     match error {
         BackendError::NotFound(_) => BackendError::unavailable(format!("no DNS server answers for {name}")),
         error => error,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixtures;
+    use serde_json::{Value, json};
+
+    #[test]
+    fn editing_by_hand_is_no_way_around_the_zones_of_the_platform() {
+        let (all, ours, theirs) = (
+            json!({"from": "All"}),
+            json!({"from": "Names", "names": ["t"]}),
+            json!({"from": "Names", "names": ["u"]}),
+        );
+        // Of each DNSBackend whom it is for, and its zones with whom they are for; the zones that decide; none: refused.
+        type Backend<'a> = (&'a Value, &'a [(&'a str, &'a Value)]);
+        let rows: &[(&str, &[Backend<'_>], Option<&[&str]>)] = &[
+            ("no DNSBackend at all", &[], Some(&[])),
+            ("in no zone", &[(&theirs, &[("other.test", &Value::Null)])], Some(&[])),
+            ("an open zone", &[(&all, &[("acme.test", &Value::Null)])], Some(&["acme.test"])),
+            ("a zone for it", &[(&all, &[("acme.test", &ours)])], Some(&["acme.test"])),
+            ("a zone for others", &[(&all, &[("acme.test", &theirs)])], None),
+            ("a zone above for others", &[(&all, &[("test", &theirs)])], None),
+            ("a DNSBackend for others", &[(&theirs, &[("acme.test", &Value::Null)])], None),
+            (
+                "the most specific zone decides: for others",
+                &[(&all, &[("test", &ours)]), (&all, &[("acme.test", &theirs)])],
+                None,
+            ),
+            (
+                "the most specific zone decides: for it",
+                &[(&all, &[("test", &theirs)]), (&all, &[("acme.test", &ours)])],
+                Some(&["acme.test"]),
+            ),
+            (
+                "two servers have the zone, and one is for others",
+                &[(&all, &[("acme.test", &ours)]), (&all, &[("acme.test", &theirs)])],
+                None,
+            ),
+            ("within one DNSBackend too", &[(&all, &[("test", &theirs), ("acme.test", &ours)])], Some(&["acme.test"])),
+        ];
+        for (why, backends, want) in rows {
+            let zone = |(name, allowed): &(&str, &Value)| match allowed {
+                Value::Null => json!({"name": name}),
+                allowed => json!({"name": name, "allowedNamespaces": allowed}),
+            };
+            let backend = |(allowed, zones): &Backend<'_>| {
+                let zones: Vec<Value> = zones.iter().map(zone).collect();
+                fixtures::dns_backend(json!({"allowedNamespaces": allowed, "zones": zones}))
+            };
+            let backends: Vec<DNSBackend> = backends.iter().map(backend).collect();
+            let found = allowed_by_hand(&BTreeMap::new(), backends.iter(), "t", "acme.test");
+            let found = found.map(|zones| zones.into_iter().map(|z| z.name.as_str()).collect::<Vec<_>>());
+            assert_eq!(found.as_deref().ok(), *want, "{why}");
+            if let Err(refused) = found {
+                assert_eq!(refused.reason, Reason::BackendNotAllowed, "{why}");
+            }
+        }
     }
 }

@@ -4,12 +4,15 @@
 use super::kind::ObjectId;
 use super::world::World;
 use mailtenant_api::MailInstance;
+use mailtenant_api::mail_domain::DnsMode;
 use mailtenant_runtime::queue::{Lane, Limits};
 use mailtenant_runtime::store::NamespacedName;
 use std::sync::Arc;
 
 /// The backends' own passes: each backend is a member, so they wait neither for tenants nor for each other.
 const BACKENDS: &str = "backends";
+/// Passes of domains whose records are edited by hand: they wait for DNS servers of anybody.
+const BY_HAND: &str = "dns";
 /// Passes of objects that are on no server, or not yet: they wait for Kubernetes only.
 const UNASSIGNED: &str = "unassigned";
 
@@ -32,9 +35,13 @@ pub fn on_groupware(world: &World, instance: Option<Arc<MailInstance>>) -> Optio
     world.groupware.get(&NamespacedName::new("", name)).map(|_| groupware(name))
 }
 
-/// The group of the DNSBackend that has a domain's records; before there are any, of the one that it names.
+/// The group of the DNSBackend that has a domain's records; before there are any, of the one that it names. Domains whose
+/// records are edited by hand have one together.
 pub fn on_dns(world: &World, domain: &NamespacedName) -> Option<String> {
     let domain = world.domains.get(domain)?;
+    if domain.spec.dns.mode == DnsMode::Manual {
+        return Some(BY_HAND.to_owned());
+    }
     let written = domain.status.as_ref().and_then(|s| s.dns.as_ref()).and_then(|d| d.backend.as_ref());
     let name = written.or(domain.spec.dns.backend_ref.as_ref().map(|r| &r.name))?;
     world.dns.get(&NamespacedName::new("", name)).map(|_| format!("dns/{name}"))

@@ -32,6 +32,9 @@ impl Managed for DNSBackend {
         }
         let words = |b: &DNSBackend| (b.spec.allowed_namespaces.clone(), b.spec.zones.clone());
         if wakeups::differs(delta, words) {
+            // A zone decides about names in it whose records are edited by hand, too.
+            let by_hand = world.domains.iter().filter(|(_, d)| d.spec.dns.mode == mail_domain::DnsMode::Manual);
+            wakes.add(by_hand.map(|(key, _)| ObjectId::new(Kind::MailDomain, key.clone())), Priority::Low);
             // Those that were there before may be theirs now.
             let domains = world.index.domains_by_dns_backend.of(&delta.key.name);
             let below = domains.flat_map(|d| world.children_of_domain(d)).filter(|id| world.was_never_made(id));

@@ -7,10 +7,11 @@ use super::keys;
 use super::plan::verified;
 use super::records;
 use super::steps::{Action, Note, Part};
+use super::zone_file;
 use crate::ctx::Step;
 use crate::kinds::mail_domain_claim as claim;
 use crate::not_ready::NotReady;
-use crate::rules::{entitlement, recovery};
+use crate::rules::{entitlement, recovery, zones};
 use crate::state::derived::owner;
 use crate::state::snapshots::Since;
 use mailtenant_api::mail_domain::{DkimAlgorithm, DomainState};
@@ -34,6 +35,9 @@ pub async fn act(pass: &mut Pass<'_>, action: Action) -> Step<()> {
         Action::MakeKeys(algorithms) => make_keys(pass, &algorithms).await?,
         Action::Publish { part, switch_mx } => publish(pass, part, switch_mx).await?,
         Action::Sign(selectors) => sign(pass, &selectors).await?,
+        Action::WriteZoneFile(text) => {
+            pass.facts.zone_file = Some(zone_file::write(pass.ctx, &pass.p.object, text).await?);
+        }
         Action::GoLive => go_live(pass),
         Action::RemoveKey(selector) => remove_key(pass, &selector).await?,
     }
@@ -168,7 +172,11 @@ async fn sign(pass: &mut Pass<'_>, selectors: &[Selector]) -> Step<()> {
 fn go_live(pass: &mut Pass<'_>) {
     pass.p.note(Note::State(DomainState::Live));
     pass.facts.went_live = true;
-    let text = format!("MX of {} is ours, every declared address takes mail", pass.name);
+    let text = if zones::by_hand(&pass.p.object) {
+        format!("every authoritative server shows our MX of {}", pass.name)
+    } else {
+        format!("MX of {} is ours, every declared address takes mail", pass.name)
+    };
     pass.ctx.event(pass.p.object.as_ref(), EventReason::CutOver, text);
 }
 

@@ -1,10 +1,12 @@
 //! The way out of a domain (I1, I7): MX leaves first, then its mailboxes and aliases are waited for and the old TTL, then
 //! the domain at the backend goes, the rest of the records, and the claim.
 
+use super::by_hand;
+use super::gate::never_verified;
 use super::gather::is_proof;
 use super::journal;
-use super::plan::never_verified;
-use super::status::Progress;
+use super::status::{Progress, stamp};
+use super::zone::Zone;
 use crate::connections::{Dns, Groupware};
 use crate::ctx::{Ctx, Step, Stop};
 use crate::kinds::mail_domain_claim as claim;
@@ -21,12 +23,14 @@ use kube::api::ListParams;
 use mailtenant_api::mail_domain::{DomainState, RecordStatus};
 use mailtenant_api::*;
 use mailtenant_dns::converge::{Aim, Converged};
-use mailtenant_dns::{RecordType, RrSet};
+use mailtenant_dns::{RecordType, Resolver, RrSet};
 use mailtenant_groupware::{BackendError, DomainSnapshot, Left, Removal};
+use mailtenant_mail::manual::leads_to;
 use mailtenant_mail::{merge, name, records};
 use mailtenant_runtime::dispatch::Next;
 use mailtenant_runtime::finalizer::Cleanup;
 use mailtenant_runtime::store::NamespacedName;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// A name that was never ours: nothing was ever made of the domain. Its children go first all the same.
@@ -181,8 +185,12 @@ pub async fn children(ctx: &Ctx, key: &NamespacedName) -> Result<Option<NotReady
     Ok(None)
 }
 
-/// The DNSBackend that has the records; before there are any, the one that is declared.
+/// The DNSBackend that has the records; before there are any, the one that is declared. None has those that are edited by
+/// hand, whatever a status says.
 fn backend_of(p: &Progress) -> Option<String> {
+    if zones::by_hand(&p.object) {
+        return None;
+    }
     let declared = p.object.spec.dns.backend_ref.as_ref().map(|r| r.name.clone());
     p.status.dns.as_ref().and_then(|d| d.backend.clone()).or(declared)
 }
@@ -274,7 +282,12 @@ pub async fn withdraw_mx(ctx: &Ctx, p: &mut Progress, above: &Above) -> Step<()>
 ///
 /// `before` is the journal as the pass found it. What leads here stays in it: those in the domain wait for that.
 async fn others_mx_has_left(ctx: &Ctx, p: &mut Progress, above: &Above, before: Vec<RecordStatus>) -> Step<()> {
-    let (Some(backend), Some(instance)) = (backend_of(p), above.instance()) else { return Ok(()) };
+    let by_hand = zones::by_hand(&p.object);
+    let led = before.iter().any(merge::is_good_mx) || p.status.dns.as_ref().is_some_and(|d| d.mx_ttl.is_some());
+    let (Some((label, resolver)), Some(instance)) = (asked_for_mx(ctx, p).await?, above.instance()) else {
+        // Nobody knows the hosts of the backend, so there is nothing to look for.
+        return if by_hand && !led { looked(ctx, p).await } else { Ok(()) };
+    };
     if never_made(p.status.ownership) {
         // Mail for the name comes here, if it does, for somebody else who has it at the server.
         return Ok(());
@@ -282,13 +295,13 @@ async fn others_mx_has_left(ctx: &Ctx, p: &mut Progress, above: &Above, before: 
     let mut hosts: Vec<&str> = instance.backend.spec.hosts.mx.iter().map(|mx| mx.host.as_str()).collect();
     // What was seen to lead here leads here until it is gone, also when the platform team has another host in MX since.
     hosts.extend(before.iter().filter(|r| merge::is_good_mx(r)).filter_map(|r| r.value.split_whitespace().last()));
-    let (dns, name) = (ctx.dns(&backend).await?, a_label(&p.object));
-    let led = before.iter().any(merge::is_good_mx) || p.status.dns.as_ref().is_some_and(|d| d.mx_ttl.is_some());
-    let seen = match dns.resolver.lookup(&name, RecordType::MX).await {
+    let name = a_label(&p.object);
+    let seen = match resolver.lookup(&name, RecordType::MX).await {
         Ok(seen) => seen,
-        Err(error) if led => {
+        // Somebody may have set MX since it was looked at last.
+        Err(error) if led || by_hand => {
             p.set_journal(before, None);
-            return Err(NotReady::backend(&dns.label(), &no_answer(&name, error)).into());
+            return Err(NotReady::backend(&label, &no_answer(&name, error)).into());
         }
         Err(_) => return Ok(()),
     };
@@ -300,12 +313,45 @@ async fn others_mx_has_left(ctx: &Ctx, p: &mut Progress, above: &Above, before: 
         let others = p.journal().into_iter().filter(|r| r.purpose != Purpose::MX);
         let entry = found_mx(&name, &host);
         p.set_journal(others.chain([entry]).collect(), None);
-        let text = format!(
-            "MX of {name} leads to {host}, and mailtenant did not put it there: change it where the domain's DNS is edited"
-        );
-        return Err(NotReady::after(Reason::Draining, text, Duration::from_secs(15)).into());
+        return Err(still_leads_here(&p.object, &name, &host).into());
     }
-    if led { begin_to_drain(ctx, p).await } else { Ok(()) }
+    match (led, by_hand) {
+        (true, _) => begin_to_drain(ctx, p).await,
+        (false, true) => looked(ctx, p).await,
+        (false, false) => Ok(()),
+    }
+}
+
+/// MX does not lead here, as far as anybody knows: those in the domain wait for that word.
+async fn looked(ctx: &Ctx, p: &mut Progress) -> Step<()> {
+    p.status.draining_until = Some(stamp(ctx.latest_now() + jiff::SignedDuration::from_secs(2)));
+    p.write(ctx).await?;
+    Ok(())
+}
+
+/// What is waited for while an MX that is not ours leads here. A tenant may have no way to the DNS provider any more, so that
+/// a domain whose records it edits can be let go without that.
+fn still_leads_here(domain: &MailDomain, name: &str, host: &str) -> NotReady {
+    let pause = Duration::from_secs(15);
+    if zones::by_hand(domain) {
+        let text = format!("MX of {name} leads to {host}: remove it at your DNS provider, mail is taken until then");
+        return NotReady::after(Reason::AwaitingRecords, text, pause);
+    }
+    let text = format!(
+        "MX of {name} leads to {host}, and mailtenant did not put it there: change it where the domain's DNS is edited"
+    );
+    NotReady::after(Reason::Draining, text, pause)
+}
+
+/// Who is asked where MX leads, and its name for messages.
+async fn asked_for_mx(ctx: &Ctx, p: &Progress) -> Step<Option<(String, Arc<dyn Resolver>)>> {
+    if zones::by_hand(&p.object) {
+        let zone = Zone::Manual { resolver: ctx.connections.dns.default_resolver() };
+        return Ok(Some((zone.label(), zone.shared_resolver())));
+    }
+    let Some(backend) = backend_of(p) else { return Ok(None) };
+    let dns = ctx.dns(&backend).await?;
+    Ok(Some((dns.label(), dns.resolver)))
 }
 
 /// The entry of an MX that was there without us.
@@ -321,13 +367,6 @@ fn found_mx(name: &str, host: &str) -> RecordStatus {
         observed: None,
         message: None,
     }
-}
-
-/// The first host of the backend that any server shows as MX, and the TTL there.
-fn leads_to(seen: &[RrSet], hosts: &[&str]) -> Option<(String, u32)> {
-    let host = |value: &str| Some(value.split_whitespace().nth(1)?.trim_end_matches('.').to_ascii_lowercase());
-    let ours = |h: &String| hosts.iter().any(|o| o.trim_end_matches('.').eq_ignore_ascii_case(h));
-    seen.iter().find_map(|set| Some((set.values.iter().filter_map(|v| host(v)).find(ours)?, set.ttl)))
 }
 
 async fn begin_to_drain(ctx: &Ctx, p: &mut Progress) -> Step<()> {
@@ -401,8 +440,25 @@ fn shows_ours(seen: &[RrSet], journal: &[RecordStatus], put_back: &[String]) -> 
     seen.iter().any(|set| set.values.iter().any(ours))
 }
 
+/// What a tenant may take out at its DNS provider once the domain is gone.
+fn left_by_hand(ctx: &Ctx, p: &Progress) {
+    let left = |r: &RecordStatus| !matches!(r.state, RecordState::Missing) && r.purpose != Purpose::MX;
+    let left: Vec<RecordStatus> = p.journal().into_iter().filter(left).collect();
+    if left.is_empty() {
+        return;
+    }
+    let terms: Vec<&RecordStatus> = left.iter().filter(|r| r.purpose == Purpose::SPF).collect();
+    let spf = if terms.is_empty() { "" } else { "; of the SPF record only the include: of this service" };
+    let note = format!("you can remove at your DNS provider: {}{spf}", by_hand::named(&left));
+    ctx.event(p.object.as_ref(), EventReason::Retained, note);
+}
+
 /// All but MX, which has left before, or is taken out without a look at whether all servers show that.
 pub async fn withdraw_rest(ctx: &Ctx, p: &mut Progress, mx_given_up: bool) -> Step<()> {
+    if zones::by_hand(&p.object) {
+        left_by_hand(ctx, p);
+        return Ok(());
+    }
     if p.journal().iter().any(merge::is_ours) && !holds(ctx, p).await? {
         return Ok(());
     }

@@ -45,24 +45,14 @@ fn one_server_that_shows_our_mx_is_enough_to_wait() {
 }
 
 #[test]
-fn an_mx_of_others_that_leads_to_the_backend_is_seen() {
-    let set = |values: &[&str]| RrSet {
-        name: "acme.test".into(),
-        rtype: RecordType::MX,
-        ttl: 300,
-        values: values.iter().map(|v| (*v).to_owned()).collect(),
-    };
-    let hosts = ["mx1.mail.example.net", "MX2.mail.example.net."];
-    for (seen, leads) in [
-        (vec![set(&["10 mx1.mail.example.net."])], Some("mx1.mail.example.net")),
-        (vec![set(&["5 old.test.", "50 Mx2.Mail.Example.Net."])], Some("mx2.mail.example.net")),
-        // One of several servers is enough.
-        (vec![set(&["5 old.test."]), set(&["10 mx1.mail.example.net."])], Some("mx1.mail.example.net")),
-        (vec![set(&["5 old.test."]), set(&[])], None),
-        (vec![set(&["0 ."])], None),
-        (vec![set(&["10 notmx1.mail.example.net."])], None),
-        (vec![], None),
-    ] {
-        assert_eq!(leads_to(&seen, &hosts), leads.map(|h| (h.to_owned(), 300)), "{seen:?}");
+fn whoever_edits_the_records_is_told_what_to_remove_and_has_a_way_out() {
+    let mut domain = crate::fixtures::managed_domain(serde_json::json!({}));
+    let managed = still_leads_here(&domain, "acme.test", "mx.test");
+    assert_eq!(managed.reason, Reason::Draining);
+    domain.spec.dns.mode = mail_domain::DnsMode::Manual;
+    let manual = deletion::with_way_out(still_leads_here(&domain, "acme.test", "mx.test"));
+    assert_eq!(manual.reason, Reason::AwaitingRecords);
+    for words in ["MX of acme.test leads to mx.test", "remove it at your DNS provider", annotations::ORPHAN] {
+        assert!(manual.message.contains(words), "{}", manual.message);
     }
 }

@@ -7,8 +7,9 @@ use crate::not_ready::NotReady;
 use jiff::Timestamp;
 use mailtenant_api::mail_domain::{Purpose, RecordStatus};
 use mailtenant_api::{MailDomain, MailDomainStatus};
-use mailtenant_dns::{RecordType, RrSet, Wildcard};
+use mailtenant_dns::{Answers, RecordType, RrSet, Wildcard};
 use mailtenant_groupware::{Capability, DkimRow, DomainRow};
+use mailtenant_mail::manual::Shown;
 use mailtenant_mail::records::Record;
 use std::collections::BTreeSet;
 
@@ -48,6 +49,8 @@ pub struct Facts {
     pub proven: Option<bool>,
     /// The wildcard by which alone the name is answered.
     pub wildcard: Option<Option<Wildcard>>,
+    /// What was seen of the challenge, where the records are edited by hand.
+    pub proof: Option<Proof>,
     /// How the claim ended that this pass made.
     pub claim: Option<Taken>,
     /// The domain as the server has it.
@@ -72,10 +75,46 @@ pub struct Facts {
     pub new_mx_turn: Option<bool>,
     /// The new mail servers in MX have addresses, and take mail for every declared address.
     pub new_mx_proven: bool,
+    /// Why they do not, where that ends no pass: the records are edited by hand, and the status has to say of each how it
+    /// stands.
+    pub refused: Option<NotReady>,
+    /// The records that are edited by hand, as the servers show them.
+    pub shown: Option<Looked>,
+    /// The ConfigMap that has them as a zone file.
+    pub zone_file: Option<ZoneFile>,
     /// This pass has said that the domain is live.
     pub went_live: bool,
     /// How the records of a domain stand that is only looked at.
     pub compared: Option<Compared>,
+}
+
+/// What was seen of the record that proves the name.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Proof {
+    /// What each server says.
+    pub answers: Answers,
+    /// The value comes from a wildcard record.
+    pub wildcard: bool,
+    /// MX of the name, where it comes from a wildcard record.
+    pub mx_of_wildcard: Vec<String>,
+}
+
+/// Records that are edited by hand, as the servers show them.
+#[derive(Debug, Clone)]
+pub struct Looked {
+    pub sets: Vec<Shown>,
+    /// When, by the later of the clocks: resolvers may keep what was seen for its time to live from then on.
+    pub at: Timestamp,
+}
+
+/// A ConfigMap with a zone file.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ZoneFile {
+    pub name: String,
+    /// What it holds, or should.
+    pub text: String,
+    /// Why it does not.
+    pub problem: Option<NotReady>,
 }
 
 /// What the regular look at the rows depends on.

@@ -1,7 +1,8 @@
 //! Learns what the plan asks for. Nothing is decided here, and nothing is written.
 
 use super::acceptance;
-use super::facts::{Compared, Facts, Published, Regular, Seen, Server};
+use super::by_hand;
+use super::facts::{Compared, Facts, Looked, Proof, Published, Regular, Seen, Server};
 use super::keys;
 use super::lookups;
 use super::move_mx;
@@ -22,15 +23,16 @@ use crate::state::kind::ObjectId;
 use crate::state::parents as above;
 use crate::state::snapshots::Since;
 use jiff::Timestamp;
-use mailtenant_api::mail_domain::DnsMode;
 use mailtenant_api::*;
 use mailtenant_dns::converge::Aim;
-use mailtenant_dns::{RecordType, RrSet};
+use mailtenant_dns::{RecordType, RrSet, survey};
 use mailtenant_groupware::{BackendError, DkimSigner, DomainName, DomainSnapshot, Uid};
+use mailtenant_mail::manual::Shown;
 use mailtenant_mail::merge;
 use mailtenant_mail::name;
 use mailtenant_mail::records::{Record, adoption_value, challenge_name, challenge_value};
 use mailtenant_runtime::store::NamespacedName;
+use std::collections::BTreeSet;
 
 /// One pass of a domain: what it knows, and the servers that it has connected.
 pub struct Pass<'a> {
@@ -149,6 +151,7 @@ pub async fn learn(pass: &mut Pass<'_>, what: Observation) -> Step<()> {
             pass.facts.relative = Some(relative);
         }
         Observation::Proof => pass.facts.proven = Some(proven(pass).await?),
+        Observation::ShownByHand => pass.facts.shown = Some(shown_by_hand(pass).await?),
         Observation::Row { fresh } => {
             pass.facts.row = Some(pass.rows(Since::now_if(fresh), |rows| rows.domain.clone()).await?);
         }
@@ -163,8 +166,11 @@ pub async fn learn(pass: &mut Pass<'_>, what: Observation) -> Step<()> {
             pass.facts.declared = Some(declared);
         }
         Observation::Acceptance => {
-            accepted(pass, false).await?;
-            pass.facts.accepted = true;
+            match accepted(pass, false).await {
+                Ok(()) => pass.facts.accepted = true,
+                Err(Stop::NotReady(refused)) if zones::by_hand(&pass.p.object) => pass.facts.refused = Some(refused),
+                Err(stop) => return Err(stop),
+            }
         }
         Observation::NewMxTurn => {
             let new = move_mx::new_hosts(pass.parents()?.instance, &pass.p.journal());
@@ -221,10 +227,10 @@ async fn connect(pass: &mut Pass<'_>) -> Step<()> {
 
 async fn zone(pass: &Pass<'_>) -> Step<Zone> {
     let (ctx, domain) = (pass.ctx, &pass.p.object);
-    if domain.spec.dns.mode == DnsMode::Manual {
+    let Some(backend) = zones::managed_by(domain)? else {
         return Ok(Zone::Manual { resolver: ctx.connections.dns.default_resolver() });
-    }
-    let dns = ctx.dns(zones::managed_by(domain)?).await?;
+    };
+    let dns = ctx.dns(backend).await?;
     let name = dns.server.find_zone(&pass.name).await.map_err(|e| match e {
         BackendError::NotFound(_) => NotReady::retry(
             Reason::ZoneNotFound,
@@ -242,9 +248,63 @@ async fn lookup(pass: &Pass<'_>, name: &str, rtype: RecordType) -> Step<Vec<RrSe
 }
 
 /// Whether every authoritative server shows the challenge.
-async fn proven(pass: &Pass<'_>) -> Step<bool> {
+async fn proven(pass: &mut Pass<'_>) -> Step<bool> {
+    if zones::by_hand(&pass.p.object) {
+        return proven_by_hand(pass).await;
+    }
     let seen = lookup(pass, &challenge_name(&pass.name), RecordType::TXT).await?;
     Ok(is_proof(&seen, &pass.uid(), &pass.name))
+}
+
+/// The same where anybody may have the zone: a server that does not answer is no proof, and neither is a wildcard record.
+async fn proven_by_hand(pass: &mut Pass<'_>) -> Step<bool> {
+    let (uid, name) = (pass.uid(), pass.name.clone());
+    let proof = proof(pass).await?;
+    let proven = proof.answers.silent.is_empty() && !proof.wildcard && is_proof(&proof.answers.sets, &uid, &name);
+    pass.facts.proof = Some(proof);
+    Ok(proven)
+}
+
+async fn proof(pass: &Pass<'_>) -> Step<Proof> {
+    let (uid, name, record) = (pass.uid(), &pass.name, challenge_name(&pass.name));
+    let zone = pass.zone()?;
+    let answers = zone.resolver().lookup_each(&record, RecordType::TXT).await;
+    let answers = answers.map_err(|e| NotReady::backend(&zone.label(), &no_answer(&record, e)))?;
+    if is_proof(&answers.sets, &uid, name) {
+        let beside = lookup(pass, &survey::sibling(&record), RecordType::TXT).await?;
+        return Ok(Proof { wildcard: any_is_proof(&beside, &uid, name), answers, ..Proof::default() });
+    }
+    // The record that is asked for may end a wildcard by which the name has its mail now.
+    let mx = (name.to_string(), RecordType::MX);
+    let mx = survey::survey(zone.resolver(), &[mx], |_, _, set| !set.values.is_empty()).await;
+    let mx = mx.map_err(|e| NotReady::backend(&zone.label(), &no_answer(name, e)))?;
+    let wild = mx.into_iter().filter(|s| s.wildcard).flat_map(|s| s.servers).flat_map(|set| set.values);
+    let mx_of_wildcard: BTreeSet<String> = wild.collect();
+    Ok(Proof { answers, wildcard: false, mx_of_wildcard: mx_of_wildcard.into_iter().collect() })
+}
+
+/// Whether any of the sets shows a value that would prove the name.
+fn any_is_proof(seen: &[RrSet], own: &str, name: &str) -> bool {
+    seen.iter().any(|set| is_proof(std::slice::from_ref(set), own, name))
+}
+
+/// The records as the servers show them. Those by which clients find the servers are asked for once MX leads here.
+async fn shown_by_hand(pass: &Pass<'_>) -> Step<Looked> {
+    let wanted = pass.wanted(true)?;
+    let (later, first): (Vec<Record>, Vec<Record>) = wanted.iter().cloned().partition(|r| r.with_mx);
+    let mut sets = surveyed(pass, &first).await?;
+    if by_hand::mx_is_ours(&wanted, &sets) {
+        sets.extend(surveyed(pass, &later).await?);
+    }
+    Ok(Looked { sets, at: pass.ctx.latest_now() })
+}
+
+async fn surveyed(pass: &Pass<'_>, wanted: &[Record]) -> Step<Vec<Shown>> {
+    let zone = pass.zone()?;
+    let which: Vec<(String, RecordType)> = wanted.iter().map(|r| (r.name.clone(), r.rtype)).collect();
+    let suspect = |_: &str, _: RecordType, set: &RrSet| by_hand::is_suspect(wanted, set);
+    let shown = survey::survey(zone.resolver(), &which, suspect).await;
+    Ok(shown.map_err(|e| NotReady::backend(&zone.label(), &no_answer(&pass.name, e)))?)
 }
 
 /// Whether the sets of the challenge, one per DNS server, prove that the name is of the domain with this uid. The value that
@@ -307,6 +367,10 @@ async fn compared(pass: &Pass<'_>) -> Step<Compared> {
     // Nothing is claimed, so there is nothing to prove; and a domain is not asked to lead clients to a server that only
     // looks at it.
     wanted.retain(|r| !matches!(r.purpose, Purpose::Challenge | Purpose::ClientDiscovery));
+    if zones::by_hand(domain) {
+        let shown = surveyed(pass, &wanted).await?;
+        return Ok(by_hand::compared(&wanted, &shown, domain.spec.dns.conflict_policy));
+    }
     let (dns, zone) = pass.zone()?.managed()?;
     let live = dns.server.read(zone, &merge::which(&wanted, &[])).await;
     let live = live.map_err(|e| pass.ctx.dns_failed(dns, &e))?;

@@ -106,6 +106,7 @@ impl Model {
                 self.keys.iter_mut().for_each(|k| k.active = selectors.contains(&k.selector));
                 facts.signing = Some(self.keys.clone());
             }
+            Action::WriteZoneFile(_) => panic!("somebody else edits the records"),
             Action::GoLive => (status.state, facts.went_live) = (Some(DomainState::Live), true),
             Action::RemoveKey(selector) => {
                 self.keys.retain(|k| k.selector != selector);

@@ -3,8 +3,10 @@
 
 pub mod acceptance;
 pub mod apply;
+pub mod by_hand;
 pub mod cleanup;
 pub mod facts;
+pub mod gate;
 pub mod gather;
 pub mod journal;
 pub mod keys;
@@ -18,6 +20,7 @@ pub mod status;
 pub mod steps;
 pub mod watch;
 pub mod zone;
+pub mod zone_file;
 
 use crate::connections::Groupware;
 use crate::ctx::{Ctx, Step, Stop};

@@ -97,7 +97,14 @@ fn nothing_goes_on_while_the_parents_cannot_be_used() {
             ),
             ("the instance is not made", &|c| c.instance().id = None, "wait InstanceNotReady"),
             ("too many", &|c| c.known().limit = Verdict::Number { what: "domains", limit: 1 }, "wait LimitExceeded"),
-            ("by hand", &|c| c.domain.spec.dns.mode = mail_domain::DnsMode::Manual, "wait Unsupported"),
+            (
+                "by hand, in a zone that is for others",
+                &|c| {
+                    c.domain.spec.dns.mode = mail_domain::DnsMode::Manual;
+                    c.known().by_hand = Err(NotReady::stalled(Reason::BackendNotAllowed, ""));
+                },
+                "wait BackendNotAllowed",
+            ),
             ("no DNSBackend is named", &|c| c.domain.spec.dns.backend_ref = None, "wait InvalidSpec"),
             ("no DNSBackend is there", &|c| c.known().dns = None, "wait BackendNotFound"),
             (

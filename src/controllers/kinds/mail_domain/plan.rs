@@ -5,7 +5,9 @@
 //! stands before what it guards: a claim after its proof, nothing provisioned before `Verified` is written, no signature
 //! before its record shows everywhere, MX last, and old keys go after all that.
 
+use super::by_hand;
 use super::facts::{Published, Regular, Seen};
+use super::gate::{Gate, gate, is_live, never_verified};
 use super::keys::{self, KeyPlan, LostKey};
 use super::move_mx;
 use super::observe::observe;
@@ -14,10 +16,10 @@ use super::records::caution;
 use super::steps::{Action, Next, Note, Observation, Part, Planned, Stage, learned, wait};
 use crate::kinds::mail_domain_claim::Taken;
 use crate::not_ready::NotReady;
-use crate::rules::{backend_ready, mass_loss};
+use crate::rules::{backend_ready, mass_loss, zones};
 use crate::state::derived::{self, is_noted, owner_uid, proof_value};
 use crate::state::parents::{observes, paused_itself};
-use mailtenant_api::mail_domain::{CutoverMode, DomainState, RecordStatus};
+use mailtenant_api::mail_domain::{DomainState, RecordStatus};
 use mailtenant_api::*;
 use mailtenant_mail::{name, records};
 use mailtenant_runtime::dispatch;
@@ -32,11 +34,6 @@ pub fn next(seen: &Seen<'_>) -> Planned {
     let mut notes = vec![];
     let next = life(seen, &mut notes).map_or_else(|next| next, Next::Ready);
     Planned { notes, next }
-}
-
-/// Whether the name was never ours: nothing was ever made of the domain, since `Verified` is written before.
-pub fn never_verified(status: &MailDomainStatus) -> bool {
-    matches!(status.state, None | Some(DomainState::Pending)) && never_made(status.ownership)
 }
 
 fn life(seen: &Seen<'_>, notes: &mut Vec<Note>) -> Stage<String> {
@@ -55,12 +52,19 @@ fn life(seen: &Seen<'_>, notes: &mut Vec<Note>) -> Stage<String> {
     verify(seen, &name, &parents, notes)?;
     provision(seen, &parents, notes)?;
     let keys = signing_keys(seen, notes)?;
-    publish(seen, notes)?;
-    sign(seen, &name, &keys)?;
-    new_hosts(seen, &name, &parents, notes)?;
-    let text = "every authoritative server shows the records".to_owned();
-    notes.push(Note::Condition(ConditionType::DNSPublished, true, Reason::Succeeded, text));
-    let message = cut_over(seen, &name, notes)?;
+    let message = if zones::by_hand(seen.domain) {
+        let wanted = by_hand::wanted(seen, &name, &parents, &keys);
+        sign(seen, &name, &keys, &by_hand::states(seen, &wanted)?)?;
+        by_hand::check(seen, &name, &wanted, notes)?
+    } else {
+        publish(seen, notes)?;
+        let journal = seen.status.dns.as_ref().map_or(&[][..], |d| &d.records);
+        sign(seen, &name, &keys, journal)?;
+        new_hosts(seen, &name, &parents, notes)?;
+        let text = "every authoritative server shows the records".to_owned();
+        notes.push(Note::Condition(ConditionType::DNSPublished, true, Reason::Succeeded, text));
+        cut_over(seen, &name, notes)?
+    };
     clear(&keys)?;
     let wait = "; new DKIM keys wait until one of the former ones is over: each stays 14 days after its last signature";
     Ok(if keys.postponed { message + wait } else { message })
@@ -97,7 +101,7 @@ fn parents<'a>(seen: &Seen<'a>, name: &str) -> Stage<Parents<'a>> {
     let known = learned(&seen.facts.known, Observation::Parents)?;
     let parents = parents::check(seen.domain, name, known).map_err(wait)?;
     learned(&seen.facts.server, Observation::Server)?;
-    backend_ready::dns(parents.dns).map_err(wait)?;
+    parents.dns.map_or(Ok(()), backend_ready::dns).map_err(wait)?;
     if !seen.facts.zone_found {
         return Err(Next::Learn(Observation::Zone));
     }
@@ -175,10 +179,16 @@ fn unclaimed(seen: &Seen<'_>, name: &str, parents: &Parents<'_>, notes: &mut Vec
     if parents.needs_proof && !*learned(&seen.facts.proven, Observation::Proof)? {
         let challenge = records::challenge_name(name);
         let value = proof_value(seen.domain, name);
+        let mut pause = PROOF;
         let caution = learned(&seen.facts.wildcard, Observation::Wildcard)?.as_ref().map(|w| caution(name, w));
         let caution = caution.unwrap_or_default();
-        let text = format!("add the TXT record {challenge} with the value \"{value}\": then {name} is yours{caution}");
-        return refused(NotReady::after(Reason::OwnershipUnproven, text, PROOF));
+        let mut text = format!("add the TXT record {challenge} with the value \"{value}\": then {name} is yours{caution}");
+        if zones::by_hand(seen.domain) {
+            notes.extend(by_hand::challenge(seen, &challenge, &value));
+            text += &by_hand::unproven(&seen.facts.proof, &value);
+            pause = by_hand::pause(seen, ConditionType::OwnershipVerified);
+        }
+        return refused(NotReady::after(Reason::OwnershipUnproven, text, pause));
     }
     Ok(())
 }
@@ -232,11 +242,6 @@ fn signing_keys(seen: &Seen<'_>, notes: &mut Vec<Note>) -> Stage<KeyPlan> {
     Ok(plan)
 }
 
-/// The journal names MX before it is written: only the state says that the switch went through (I7).
-fn is_live(status: &MailDomainStatus) -> bool {
-    status.state == Some(DomainState::Live)
-}
-
 /// All but MX is written and shown; MX too where it is ours already.
 fn publish(seen: &Seen<'_>, notes: &mut Vec<Note>) -> Stage<()> {
     let Some(published) = &seen.facts.records else {
@@ -262,11 +267,10 @@ fn shown(published: &Published, part: Part, notes: &mut Vec<Note>) -> Stage<()> 
 }
 
 /// Mail is signed with the newest keys, once their records are shown.
-fn sign(seen: &Seen<'_>, name: &str, keys: &KeyPlan) -> Stage<()> {
+fn sign(seen: &Seen<'_>, name: &str, keys: &KeyPlan, journal: &[RecordStatus]) -> Stage<()> {
     if seen.facts.signing.is_some() {
         return Ok(());
     }
-    let journal = seen.status.dns.as_ref().map_or(&[][..], |d| &d.records);
     match keys::signs(keys, journal, name) {
         Some(selectors) => Err(Next::Do(Action::Sign(selectors))),
         None => Ok(()),
@@ -309,25 +313,14 @@ fn cut_over(seen: &Seen<'_>, name: &str, notes: &mut Vec<Note>) -> Stage<String>
         return Ok(format!("{name} is live"));
     }
     notes.push(Note::State(DomainState::CutoverReady));
-    let declared = learned(&seen.facts.declared, Observation::Declared)?;
-    if let Some(first) = declared.unready.first() {
-        let more = declared.unready.len() - 1;
-        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-        let text = format!("{first}{more} must be ready before MX is switched: see their conditions");
-        return waits(NotReady::waiting(Reason::AwaitingAcceptance, text));
-    }
-    if declared.addresses.is_empty() {
-        let text = "MX is switched when the first Mailbox or MailAlias of the domain is there";
-        notes.push(cut_over(false, Reason::AwaitingFirstAddress, text));
-        return Ok(format!("{name} is prepared: {text}"));
-    }
-    let cutover = &seen.domain.spec.cutover;
-    if cutover.mode == CutoverMode::Manual && !cutover.approved {
-        let text = "everything is prepared: set spec.cutover.approved: true to switch MX";
-        return waits(NotReady::waiting(Reason::AwaitingApproval, text));
-    }
-    if !seen.facts.accepted {
-        return Err(Next::Learn(Observation::Acceptance));
+    match gate(seen)? {
+        Gate::Closed(not_ready) => return waits(not_ready),
+        Gate::NoAddress => {
+            let text = "MX is switched when the first Mailbox or MailAlias of the domain is there";
+            notes.push(cut_over(false, Reason::AwaitingFirstAddress, text));
+            return Ok(format!("{name} is prepared: {text}"));
+        }
+        Gate::Open => {}
     }
     let Some(published) = &seen.facts.mx else {
         return Err(Next::Do(Action::Publish { part: Part::Mx, switch_mx: true }));

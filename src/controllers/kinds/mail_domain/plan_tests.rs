@@ -6,7 +6,7 @@ use crate::kinds::mail_domain::facts::{Compared, Declared, Facts, Server};
 use crate::kinds::mail_domain::parents::Known;
 use crate::state::limits::Verdict;
 use crate::state::parents::Instance;
-use mailtenant_api::mail_domain::{DkimAlgorithm, DomainDnsStatus};
+use mailtenant_api::mail_domain::{CutoverMode, DkimAlgorithm, DomainDnsStatus};
 use mailtenant_dns::RecordType;
 use mailtenant_groupware::{DkimRow, DomainName, DomainRow, Origin, Selector, TenantId, Uid};
 use serde_json::{Value, json};
@@ -63,6 +63,7 @@ fn known() -> Known {
         instance: Ok(instance(json!({}), Value::Null)),
         limit: Verdict::Fits,
         dns: Some(Arc::new(fixtures::dns_backend(json!({})))),
+        by_hand: Ok(()),
         labels: Default::default(),
     }
 }
@@ -527,6 +528,8 @@ fn who_only_looks_does_nothing() {
     panic!("it does not end");
 }
 
+#[path = "by_hand_tests.rs"]
+mod edited_by_hand;
 #[path = "life_tests.rs"]
 mod life;
 #[path = "parents_tests.rs"]

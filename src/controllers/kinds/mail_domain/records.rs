@@ -19,7 +19,7 @@ pub fn desired(domain: &MailDomain, name: &str, parents: &Parents<'_>, dkim: Vec
     let challenge = !parents.needs_proof;
     records::desired(&Input {
         domain: name.to_owned(),
-        ttl: spec.dns.ttl.max(1) as u32,
+        ttl: ttl(domain),
         challenge: challenge.then(|| records::challenge_value(&uid(domain), name)),
         mx: backend.hosts.mx.iter().map(|m| (m.preference.clamp(0, 65535) as u16, m.host.clone())).collect(),
         spf: backend.spf.as_ref().zip(spec.dns.spf.as_ref()).map(|(s, p)| (s.include.clone(), p.all)),
@@ -28,6 +28,11 @@ pub fn desired(domain: &MailDomain, name: &str, parents: &Parents<'_>, dkim: Vec
         tls_rpt: spec.dns.tls_rpt.as_ref().map(|t| t.report_to.clone()).unwrap_or_default(),
         discovery: spec.dns.client_discovery.then(|| discovery(&backend.hosts)),
     })
+}
+
+/// The declared time to live.
+pub fn ttl(domain: &MailDomain) -> u32 {
+    domain.spec.dns.ttl.max(1) as u32
 }
 
 /// What the groupware server offers.

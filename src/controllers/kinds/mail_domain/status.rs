@@ -2,10 +2,11 @@
 //! how long resolvers keep MX.
 
 use super::steps::Note;
+use super::zone_file;
 use crate::not_ready::NotReady;
 use crate::pass::draft::Draft;
 use crate::state::derived;
-use mailtenant_api::mail_domain::{Challenge, DomainDnsStatus, DomainState, RecordStatus};
+use mailtenant_api::mail_domain::{Challenge, DomainDnsStatus, DomainState, RecordStatus, ZoneFileRef};
 use mailtenant_api::*;
 use mailtenant_dns::{Change, RecordType};
 use mailtenant_mail::merge::PreviousMx;
@@ -49,6 +50,11 @@ pub(super) fn put(status: &mut MailDomainStatus, conditions: &mut Conditions, no
             super::records::judge(records, &kept);
         }
         Note::Records(records) => status.dns.get_or_insert_default().records = records,
+        Note::MxLeadsHere(ttl, at) => note_ttl(status.dns.get_or_insert_default(), ttl, at),
+        Note::ZoneFile(name) => {
+            let reference = |config_map| ZoneFileRef { config_map, key: zone_file::KEY.into() };
+            status.dns.get_or_insert_default().zone_file = name.map(reference);
+        }
     }
 }
 
@@ -103,11 +109,7 @@ impl Draft<MailDomain> {
         };
         let dns = self.dns();
         let before = (dns.mx_ttl, dns.mx_cached_until.clone());
-        if let Some(old) = dns.mx_ttl.filter(|old| *old > i64::from(mx.after.ttl)) {
-            let until = stamp_after(now + jiff::SignedDuration::from_secs(old));
-            dns.mx_cached_until = dns.mx_cached_until.take().max(Some(until));
-        }
-        dns.mx_ttl = Some(i64::from(mx.after.ttl));
+        note_ttl(dns, mx.after.ttl, now);
         before != (dns.mx_ttl, dns.mx_cached_until.clone())
     }
 
@@ -115,6 +117,15 @@ impl Draft<MailDomain> {
     pub fn mx_is_cached_until(&self, now: jiff::Timestamp) -> String {
         cached_until(&self.status.dns.clone().unwrap_or_default(), self.object.spec.dns.ttl, now)
     }
+}
+
+/// Notes the time to live that MX has from now on. What resolvers took with a longer one is there until that is over.
+fn note_ttl(dns: &mut DomainDnsStatus, ttl: u32, now: jiff::Timestamp) {
+    if let Some(old) = dns.mx_ttl.filter(|old| *old > i64::from(ttl)) {
+        let until = stamp_after(now + jiff::SignedDuration::from_secs(old));
+        dns.mx_cached_until = dns.mx_cached_until.take().max(Some(until));
+    }
+    dns.mx_ttl = Some(i64::from(ttl));
 }
 
 /// The longest TTL counts, not the last: what a resolver took while MX had a longer one is there until that is over.

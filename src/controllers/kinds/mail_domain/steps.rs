@@ -2,6 +2,7 @@
 
 use super::facts::Kept;
 use crate::not_ready::NotReady;
+use jiff::Timestamp;
 use mailtenant_api::mail_domain::{DkimAlgorithm, DkimKeyStatus, DomainState, RecordStatus};
 use mailtenant_api::{ConditionType, Ownership, Reason};
 use mailtenant_dns::RecordType;
@@ -67,6 +68,8 @@ pub enum Observation {
     NewMxTurn,
     /// Whether new mail servers in MX have addresses and take mail for what is declared.
     NewMx,
+    /// How the records stand that are edited by hand.
+    ShownByHand,
     /// How the records stand, of a domain that is only looked at.
     Compared,
 }
@@ -87,6 +90,8 @@ pub enum Action {
     },
     /// Signs with these selectors.
     Sign(Vec<Selector>),
+    /// Has the ConfigMap hold this zone file.
+    WriteZoneFile(String),
     /// Says that the domain is live.
     GoLive,
     /// Removes a signing key that no mail on its way needs.
@@ -115,6 +120,7 @@ impl Observation {
     pub fn condition(self) -> Option<ConditionType> {
         match self {
             Observation::Shown(part) => Some(part.condition()),
+            Observation::ShownByHand => Some(ConditionType::DNSPublished),
             Observation::Acceptance => Some(ConditionType::CutOver),
             // MX leads here as before: only its record is not as declared yet.
             Observation::NewMxTurn | Observation::NewMx => Some(ConditionType::DNSPublished),
@@ -154,8 +160,12 @@ pub enum Note {
     Propagating(Vec<(String, RecordType)>),
     /// What is answered through records that are kept in the place of ours.
     Kept(Vec<Kept>),
-    /// Records, of a domain that is only looked at.
+    /// Records that nothing is written of: of a domain that is only looked at, or whose tenant edits them.
     Records(Vec<RecordStatus>),
+    /// Some server shows MX with a host of ours that somebody else put there: its time to live, and when that was seen.
+    MxLeadsHere(u32, Timestamp),
+    /// The ConfigMap that has the records as a zone file.
+    ZoneFile(Option<String>),
 }
 
 /// A stage that is through, or what comes next.

@@ -30,6 +30,14 @@ impl Zone {
         }
     }
 
+    /// The same, to be kept.
+    pub fn shared_resolver(&self) -> Arc<dyn Resolver> {
+        match self {
+            Zone::Managed { dns, .. } => dns.resolver.clone(),
+            Zone::Manual { resolver } => resolver.clone(),
+        }
+    }
+
     pub fn label(&self) -> String {
         match self {
             Zone::Managed { dns, .. } => dns.label(),
