@@ -19,14 +19,15 @@ pub fn sibling(name: &str) -> String {
 
 type Sets = BTreeMap<(String, RecordType), Vec<RrSet>>;
 
-/// Looks up each set once. An error: one of them was not answered by any server.
-async fn all(resolver: &dyn Resolver, which: BTreeSet<(String, RecordType)>) -> Result<Sets> {
+type Answer = Result<((String, RecordType), Vec<RrSet>)>;
+
+/// Looks up each set once. An error: it was not answered by any server.
+async fn all(resolver: &dyn Resolver, which: BTreeSet<(String, RecordType)>) -> Vec<Answer> {
     let look = |(name, rtype): (String, RecordType)| async move {
         let sets = resolver.lookup(&name, rtype).await?;
         Ok::<_, BackendError>(((name, rtype), sets))
     };
-    let answers: Vec<_> = futures::stream::iter(which.into_iter().map(look)).buffered(AT_ONCE).collect().await;
-    answers.into_iter().collect()
+    futures::stream::iter(which.into_iter().map(look)).buffered(AT_ONCE).collect().await
 }
 
 /// The sets as the authoritative servers show them, in the order in which they are asked for.
@@ -38,14 +39,16 @@ pub async fn survey(
     which: &[(String, RecordType)],
     suspect: impl Fn(&str, RecordType, &RrSet) -> bool,
 ) -> Result<Vec<Shown>> {
-    let sets = all(resolver, which.iter().cloned().collect()).await?;
+    let sets: Sets = all(resolver, which.iter().cloned().collect()).await.into_iter().collect::<Result<_>>()?;
     let bad = sets.iter().filter(|((name, rtype), servers)| servers.iter().any(|set| suspect(name, *rtype, set)));
     let bad: BTreeSet<(String, RecordType)> = bad.map(|(key, _)| key.clone()).collect();
     let beside = |(name, rtype): &(String, RecordType)| {
         let sibling = sibling(name);
         [(name.clone(), RecordType::CNAME), (sibling.clone(), RecordType::CNAME), (sibling, *rtype)]
     };
-    let more = all(resolver, bad.iter().flat_map(beside).collect()).await?;
+    // A name beside may lie in a zone that the servers do not have: then nothing is known of it, and nothing depends on it.
+    let more = all(resolver, bad.iter().flat_map(beside).collect()).await;
+    let more: Sets = more.into_iter().filter_map(Result::ok).collect();
     let alias = |name: &str| {
         let servers = more.get(&(name.to_owned(), RecordType::CNAME))?;
         servers.iter().find_map(|set| set.values.first().cloned())
@@ -75,6 +78,9 @@ mod tests {
     impl Resolver for Model {
         async fn lookup(&self, name: &str, rtype: RecordType) -> Result<Vec<RrSet>> {
             self.1.lock().unwrap().push(format!("{name} {}", rtype.as_str()));
+            if !name.ends_with("acme.test") {
+                return Err(BackendError::NotFound("a zone".into()));
+            }
             let is = |n: &str| self.0.iter().any(|(have, ..)| *have == n);
             let wild = format!("*.{}", name.split_once('.').unwrap().1);
             let from = if is(name) { name.to_owned() } else { wild };
@@ -105,5 +111,13 @@ mod tests {
             assert_eq!((shown[0].alias.as_deref(), shown[0].wildcard), (alias, wildcard), "{records:?}");
             assert_eq!(model.1.lock().unwrap().len(), asked, "{:?}", model.1);
         }
+        // Beside the apex is another zone, which these servers refuse.
+        let model = Model(vec![("acme.test", MX, "5 old.")], Mutex::default());
+        let shown = survey(&model, &[("acme.test".to_owned(), MX)], |_, _, _| true).await.unwrap();
+        assert_eq!((shown[0].servers[0].values.as_slice(), shown[0].wildcard), (&["5 old.".to_owned()][..], false));
+        assert!(
+            survey(&model, &[("other.test".to_owned(), MX)], |_, _, _| true).await.is_err(),
+            "what is asked for is"
+        );
     }
 }
