@@ -34,7 +34,9 @@ async fn the_samples_are_accepted() {
     let cluster = cluster::shared().await;
     let client = cluster.client().await;
     let mut all = documents(&fill(&read("platform.yaml"), &environment()));
-    all.extend(["tenant.yaml", "tenant-manual.yaml", "dns-rfc2136.yaml"].iter().flat_map(|file| documents(&read(file))));
+    all.extend(
+        ["tenant.yaml", "tenant-manual.yaml", "dns-rfc2136.yaml"].iter().flat_map(|file| documents(&read(file))),
+    );
     let mut kinds = BTreeMap::<String, usize>::new();
     for object in &all {
         let (kind, name) = (object["kind"].as_str().unwrap(), object["metadata"]["name"].as_str().unwrap());
@@ -68,7 +70,9 @@ async fn the_samples_are_accepted() {
 #[test]
 fn the_samples_hang_together() {
     let mut all = documents(&fill(&read("platform.yaml"), &environment()));
-    all.extend(["tenant.yaml", "tenant-manual.yaml", "dns-rfc2136.yaml"].iter().flat_map(|file| documents(&read(file))));
+    all.extend(
+        ["tenant.yaml", "tenant-manual.yaml", "dns-rfc2136.yaml"].iter().flat_map(|file| documents(&read(file))),
+    );
     let has = |kind: &str, name: &Value| all.iter().any(|o| o["kind"] == kind && o["metadata"]["name"] == *name);
     for object in &all {
         let spec = &object["spec"];

@@ -7,6 +7,7 @@
 
 mod api;
 mod authority;
+mod by_hand;
 mod declared;
 mod dns;
 mod end;

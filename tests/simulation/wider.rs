@@ -42,6 +42,7 @@ impl Moves {
         let lists = [
             json!([{"host": "mx1.mail.example.net"}, {"host": "mx2.mail.example.net", "preference": 20}]),
             json!([{"host": "mx1.mail.example.net"}, {"host": "mx2.mial.example.net"}]),
+            json!([{"host": "mx1.mail.example.net", "preference": 5}]),
         ];
         let change = |mx: &Value| {
             let spec = json!({"spec": {"hosts": {"mx": mx}}});

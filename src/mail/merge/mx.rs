@@ -1,6 +1,6 @@
 //! MX: the set is replaced as a whole when the domain is cut over (I7), and restored on deletion.
 
-use super::journal::{is_ours, leaving};
+use super::journal::{is_good_mx, is_ours, leaving};
 use super::plan::{Plan, Policy, PreviousMx};
 use super::planner::Planner;
 use crate::policy::{OnDelete, Ownership, Purpose, RecordState, RecordStatus};
@@ -15,6 +15,11 @@ impl Planner<'_> {
         let wanted: BTreeSet<String> = record.values.iter().cloned().collect();
         let entries: Vec<RecordStatus> = self.journal.iter().filter(|e| self.is_for(e, record)).cloned().collect();
         let wrote = |v: &String| entries.iter().any(|e| e.ownership == Some(Ownership::Created) && &e.value == v);
+        // What was taken out may still be shown by a secondary: known until every server was seen to show the set as it is now.
+        let leaves = |e: &&RecordStatus| {
+            e.state == RecordState::Propagating && is_ours(e) && !wanted.contains(&e.value) && !live.contains(&e.value)
+        };
+        self.out.journal.extend(entries.iter().filter(leaves).cloned());
         if live == wanted {
             return wanted.iter().for_each(|value| self.keep(record, value));
         }
@@ -26,8 +31,9 @@ impl Planner<'_> {
                 let entry = self.add_entry(record, value, state, ownership);
                 entry.observed = Some(live.iter().cloned().collect::<Vec<_>>().join(" | ")).filter(|o| !o.is_empty());
             }
-            for old in
-                entries.into_iter().filter(|e| is_ours(e) && !wanted.contains(&e.value) && live.contains(&e.value))
+            // Nor is it forgotten that MX leads here, when the host is not declared any more.
+            let known = |e: &RecordStatus| is_ours(e) || is_good_mx(e);
+            for old in entries.into_iter().filter(|e| known(e) && !wanted.contains(&e.value) && live.contains(&e.value))
             {
                 self.out.journal.push(old);
             }

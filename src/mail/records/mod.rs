@@ -142,19 +142,28 @@ pub fn desired(input: &Input) -> Vec<Record> {
 /// DMARC says `p=none`. And clients are not led here yet.
 pub fn before_switch(mut records: Vec<Record>) -> Vec<Record> {
     records.retain(|r| !r.with_mx);
-    for record in &mut records {
-        let milder = |value: &String| match record.purpose {
-            Purpose::SPF => spf::without_fail(value),
-            Purpose::DMARC => dmarc::without_policy(value),
-            _ => None,
-        };
+    soften(&mut records);
+    records
+}
+
+/// Takes out of records what would have receivers reject mail of the domain that goes through another server.
+pub fn soften(records: &mut [Record]) {
+    for record in records {
         if let [value] = record.values.as_mut_slice()
-            && let Some(milder) = milder(value)
+            && let Some(milder) = milder(record.purpose, value)
         {
             record.after_switch = Some(std::mem::replace(value, milder));
         }
     }
-    records
+}
+
+/// What stands in the place of such a value for as long; none: it rejects nothing.
+pub fn milder(purpose: Purpose, value: &str) -> Option<String> {
+    match purpose {
+        Purpose::SPF => spf::without_fail(value),
+        Purpose::DMARC => dmarc::without_policy(value),
+        _ => None,
+    }
 }
 
 #[cfg(test)]

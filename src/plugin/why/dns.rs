@@ -34,6 +34,30 @@ pub fn no_zone(domain: &Object, shell: &Shell) -> Step {
     Step::platform(text).look(shell.plugin_dns(domain))
 }
 
+/// The server has the zone as a secondary.
+pub fn read_only(domain: &Object, shell: &Shell) -> Step {
+    let backend = domain.text("/spec/dns/backendRef/name");
+    let text = format!(
+        "give DNSBackend {backend} the primary server of the zone: what is written here goes with the next transfer"
+    );
+    let look = shell.kubectl(&format!("get dnsbackend {backend} -o yaml"));
+    Step::platform(text).look(look).look(shell.plugin_dns(domain))
+}
+
+/// Records that a person edits are not as they should be.
+pub fn by_hand(domain: &Object, shell: &Shell) -> Step {
+    let text = "edit these records at your DNS provider, each as its message says: they are looked at every 30 s at first, every 5 minutes \
+                later";
+    Step::tenant(text).look(shell.plugin_dns(domain)).look(shell.plugin("reconcile", domain))
+}
+
+/// A ConfigMap of somebody else has the name of the zone file.
+pub fn not_our_file(domain: &Object, shell: &Shell) -> Step {
+    let map = format!("{}-records", domain.name());
+    let text = format!("ConfigMap {map} is not of the operator: delete it, and the zone file is put there");
+    Step::tenant(text).run(shell.kubectl(&format!("delete configmap {map} -n {}", domain.namespace())))
+}
+
 /// Everything is prepared.
 pub fn approval(domain: &Object, shell: &Shell) -> Step {
     let text = format!("approve: MX of {} is switched to the groupware server then", domain.text("/spec/domain"));

@@ -201,6 +201,7 @@ fn direction(reason: Reason) -> Direction {
         | Reason::SecretNotFound
         | Reason::SecretInvalid
         | Reason::ZoneNotFound
+        | Reason::ZoneReadOnly
         | Reason::Undecodable
         | Reason::Drifted
         | Reason::TimedOut
@@ -214,6 +215,8 @@ fn direction(reason: Reason) -> Direction {
         | Reason::DomainClaimed
         | Reason::OwnershipUnproven
         | Reason::DNSConflict
+        | Reason::AwaitingRecords
+        | Reason::ConfigMapNotOwned
         | Reason::AwaitingApproval
         | Reason::AwaitingFirstAddress
         | Reason::DNSPropagating

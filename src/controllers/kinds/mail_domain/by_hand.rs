@@ -9,10 +9,12 @@ use super::parents::Parents;
 use super::records;
 use super::steps::{Action, Next, Note, Observation, Stage, learned};
 use crate::not_ready::NotReady;
+use crate::state::derived;
 use mailtenant_api::mail_domain::{ConflictPolicy, CutoverMode, DomainState, RecordStatus};
 use mailtenant_api::*;
 use mailtenant_dns::RrSet;
 use mailtenant_mail::manual::{self, Advice, MxAdvice, Shown};
+use mailtenant_mail::merge;
 use mailtenant_mail::records::Record;
 use mailtenant_runtime::dispatch;
 use std::time::Duration;
@@ -114,9 +116,21 @@ enum Holds {
     Gate(Gate),
 }
 
-/// The records that are to be there.
+/// The records that are to be there. Until MX leads here none of them has mail rejected that goes through another server.
 pub(super) fn wanted(seen: &Seen<'_>, name: &str, parents: &Parents<'_>, keys: &KeyPlan) -> Vec<Record> {
-    records::desired(seen.domain, name, parents, keys.public())
+    let mut wanted = records::desired(seen.domain, name, parents, keys.public());
+    if !is_live(seen.status) && !seen.facts.went_live {
+        // What is as declared already was somebody's choice.
+        let shown = |r: &Record| {
+            let sets = seen.facts.shown.iter().flat_map(|looked| &looked.sets);
+            let mut sets = sets.filter(|s| s.name == r.name && s.rtype == r.rtype).flat_map(|s| &s.servers);
+            sets.any(|set| set.values == r.values)
+        };
+        for record in wanted.iter_mut().filter(|r| !shown(r)) {
+            mailtenant_mail::records::soften(std::slice::from_mut(record));
+        }
+    }
+    wanted
 }
 
 /// How they stand, as the servers show them.
@@ -149,7 +163,8 @@ pub(super) fn check(seen: &Seen<'_>, name: &str, wanted: &[Record], notes: &mut 
     if let Some((_, ttl)) = mx_leads_here(wanted, &looked.sets) {
         notes.push(Note::MxLeadsHere(ttl, looked.at));
     }
-    notes.push(Note::Records(entries.clone()));
+    let known = entries.iter().cloned().chain(former_mx(seen, wanted, looked)).collect();
+    notes.push(Note::Records(known));
     notes.push(Note::State(state(&holds, seen)));
     let text = manual::zone_file(name, &entries, records::ttl(seen.domain), stays);
     let file = match &seen.facts.zone_file {
@@ -163,9 +178,34 @@ pub(super) fn check(seen: &Seen<'_>, name: &str, wanted: &[Record], notes: &mut 
     verdict(seen, name, (&entries, &lacking, approved), &holds, file, notes)
 }
 
+/// MX that led here and is still shown, though its host is not declared any more: the platform team has changed `hosts.mx`, and
+/// mail comes here as before. A deletion waits for it too.
+fn former_mx(seen: &Seen<'_>, wanted: &[Record], looked: &Looked) -> Vec<RecordStatus> {
+    let host = |value: &str| value.split_whitespace().last().map(str::to_owned);
+    let leads = |values: &[String], e: &RecordStatus| values.iter().any(|v| host(v) == host(&e.value));
+    let declared = |e: &RecordStatus| wanted.iter().any(|r| r.purpose == Purpose::MX && leads(&r.values, e));
+    let shows = |e: &RecordStatus| {
+        let mut sets = looked.sets.iter().filter(|s| s.name == e.name && s.rtype.as_str() == e.type_);
+        sets.any(|s| s.servers.iter().any(|set| leads(&set.values, e)))
+    };
+    let journal = derived::journal(seen.domain, seen.status);
+    let former = journal.filter(|e| merge::is_good_mx(e) && !declared(e) && shows(e));
+    let told = |e: &RecordStatus| RecordStatus {
+        state: RecordState::Wrong,
+        ownership: Some(Ownership::Observed),
+        observed: None,
+        message: Some("it leads to a mail server that the platform team no longer names: replace it".into()),
+        ..e.clone()
+    };
+    former.map(told).collect()
+}
+
 /// The records without which the domain does not work as declared, as far as they are not there.
 fn lacking(entries: &[RecordStatus]) -> Vec<&RecordStatus> {
-    entries.iter().filter(|e| manual::is_required(e) && e.state != RecordState::Ok).collect()
+    // That one was asked for until MX led here, and does no harm.
+    let still_mild =
+        |e: &RecordStatus| e.observed.is_some() && e.observed == mailtenant_mail::records::milder(e.purpose, &e.value);
+    entries.iter().filter(|e| manual::is_required(e) && e.state != RecordState::Ok && !still_mild(e)).collect()
 }
 
 /// The host of ours that any server shows as MX, and its time to live.

@@ -255,7 +255,7 @@ fn both_conditions_speak_whatever_is_waited_for_first() {
     case.facts.zone_file.as_mut().unwrap().problem = Some(problem);
     let planned = case.settled();
     assert_eq!(said(&planned.next), "wait ConfigMapNotOwned");
-    assert!(planned.notes.iter().any(|n| *n == Note::ZoneFile(None)));
+    assert!(planned.notes.contains(&Note::ZoneFile(None)));
 }
 
 #[test]

@@ -434,9 +434,12 @@ async fn gone_everywhere(dns: &Dns, name: &str, p: &Progress, zone_is_gone: bool
     Ok(())
 }
 
-/// Whether any server still shows an MX that we made and that is not `put_back`.
+/// Whether any server still shows an MX that leads where one led that we made, and that is not `put_back`. Its preference may be
+/// the one of before: a secondary is behind, and the journal has the present one.
 fn shows_ours(seen: &[RrSet], journal: &[RecordStatus], put_back: &[String]) -> bool {
-    let ours = |v: &String| journal.iter().any(|r| merge::is_our_mx(r) && r.value == *v) && !put_back.contains(v);
+    let host = |value: &str| value.split_whitespace().last().map(str::to_owned);
+    let hosts: Vec<String> = journal.iter().filter(|r| merge::is_our_mx(r)).filter_map(|r| host(&r.value)).collect();
+    let ours = |v: &String| host(v).is_some_and(|h| hosts.contains(&h)) && !put_back.contains(v);
     seen.iter().any(|set| set.values.iter().any(ours))
 }
 

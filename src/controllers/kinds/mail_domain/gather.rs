@@ -13,7 +13,7 @@ use super::status::Progress;
 use super::steps::{Observation, Part, Planned};
 use super::zone::Zone;
 use crate::connections::Groupware;
-use crate::ctx::{Ctx, Step};
+use crate::ctx::{Ctx, Step, Stop};
 use crate::kinds::mail_domain_claim as claim;
 use crate::not_ready::NotReady;
 use crate::rules::zones::{self, all_show, no_answer};
@@ -165,13 +165,11 @@ pub async fn learn(pass: &mut Pass<'_>, what: Observation) -> Step<()> {
             let declared = acceptance::declared(&ctx.world(), &pass.id.key, &pass.name);
             pass.facts.declared = Some(declared);
         }
-        Observation::Acceptance => {
-            match accepted(pass, false).await {
-                Ok(()) => pass.facts.accepted = true,
-                Err(Stop::NotReady(refused)) if zones::by_hand(&pass.p.object) => pass.facts.refused = Some(refused),
-                Err(stop) => return Err(stop),
-            }
-        }
+        Observation::Acceptance => match accepted(pass, false).await {
+            Ok(()) => pass.facts.accepted = true,
+            Err(Stop::NotReady(refused)) if zones::by_hand(&pass.p.object) => pass.facts.refused = Some(refused),
+            Err(stop) => return Err(stop),
+        },
         Observation::NewMxTurn => {
             let new = move_mx::new_hosts(pass.parents()?.instance, &pass.p.journal());
             let backend = pass.parents()?.instance.object.spec.backend_ref.name.clone();
@@ -290,7 +288,7 @@ fn any_is_proof(seen: &[RrSet], own: &str, name: &str) -> bool {
 
 /// The records as the servers show them. Those by which clients find the servers are asked for once MX leads here.
 async fn shown_by_hand(pass: &Pass<'_>) -> Step<Looked> {
-    let wanted = pass.wanted(true)?;
+    let wanted = pass.wanted(Part::Mx, true)?;
     let (later, first): (Vec<Record>, Vec<Record>) = wanted.iter().cloned().partition(|r| r.with_mx);
     let mut sets = surveyed(pass, &first).await?;
     if by_hand::mx_is_ours(&wanted, &sets) {

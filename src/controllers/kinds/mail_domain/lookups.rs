@@ -78,7 +78,13 @@ pub async fn resolves(
         let found = if strictly {
             anywhere(ctx, zone, host, rtype).await
         } else {
-            zone.resolver().lookup(host, rtype).await.ok().and_then(of_the_first)
+            match zone.resolver().lookup(host, rtype).await {
+                Ok(sets) => of_the_first(sets),
+                // They have no zone for it.
+                Err(BackendError::NotFound(_)) => None,
+                // They may say it when they are asked again.
+                Err(_) => return Err(move_mx::unknown(name, host)),
+            }
         };
         match found {
             Some(addresses) if !addresses.is_empty() => return Ok(()),

@@ -180,13 +180,13 @@ fn unclaimed(seen: &Seen<'_>, name: &str, parents: &Parents<'_>, notes: &mut Vec
         let challenge = records::challenge_name(name);
         let value = proof_value(seen.domain, name);
         let mut pause = PROOF;
-        let caution = learned(&seen.facts.wildcard, Observation::Wildcard)?.as_ref().map(|w| caution(name, w));
-        let caution = caution.unwrap_or_default();
-        let mut text = format!("add the TXT record {challenge} with the value \"{value}\": then {name} is yours{caution}");
+        let mut text = format!("add the TXT record {challenge} with the value \"{value}\": then {name} is yours");
         if zones::by_hand(seen.domain) {
             notes.extend(by_hand::challenge(seen, &challenge, &value));
             text += &by_hand::unproven(&seen.facts.proof, &value);
             pause = by_hand::pause(seen, ConditionType::OwnershipVerified);
+        } else if let Some(wildcard) = learned(&seen.facts.wildcard, Observation::Wildcard)? {
+            text += &caution(name, wildcard);
         }
         return refused(NotReady::after(Reason::OwnershipUnproven, text, pause));
     }
@@ -260,7 +260,12 @@ fn shown(published: &Published, part: Part, notes: &mut Vec<Note>) -> Stage<()> 
     if !published.kept.is_empty() {
         notes.push(Note::Kept(published.kept.clone()));
     }
-    let Some((name, rtype)) = unseen.first() else { return Ok(()) };
+    let Some((name, rtype)) = unseen.first() else {
+        if part == Part::Mx {
+            notes.push(Note::MxShown);
+        }
+        return Ok(());
+    };
     notes.push(Note::Propagating(unseen.clone()));
     let text = format!("DNS servers do not show {} {name} yet: they are asked again", rtype.as_str());
     Err(Next::Wait(NotReady::after(Reason::DNSPropagating, text, PROPAGATION), condition))
@@ -289,6 +294,8 @@ fn new_hosts(seen: &Seen<'_>, name: &str, parents: &Parents<'_>, notes: &mut Vec
     let journal: Vec<RecordStatus> = derived::journal(seen.domain, seen.status).cloned().collect();
     let new = move_mx::new_hosts(parents.instance, &journal);
     if new.is_empty() {
+        // It was among the records, which are all shown.
+        notes.push(Note::MxShown);
         return Ok(());
     }
     if !*learned(&seen.facts.new_mx_turn, Observation::NewMxTurn)? {

@@ -80,7 +80,7 @@ pub fn for_now(declared: Vec<Record>, journal: &[RecordStatus], part: Part, swit
     let ours = |r: &RecordStatus| merge::is_our_mx(r) && r.state == RecordState::Propagating;
     let leads_here = switch_mx || journal.iter().any(|r| merge::is_good_mx(r) || ours(r));
     let mut wanted = if leads_here { declared } else { records::before_switch(declared) };
-    wanted.retain(|r| switch_mx || !r.with_mx);
+    wanted.retain(|r| leads_here || !r.with_mx);
     let host = |value: &str| value.split_whitespace().nth(1).map(str::to_owned);
     let known = |value: &String| {
         let written = journal.iter().filter(|r| r.purpose == Purpose::MX && r.ownership.is_some());
@@ -272,14 +272,14 @@ mod tests {
             (vec![], Part::Records, false, "~all", true, false, "nothing is ours"),
             (vec![mx("mx1.test", None, Missing)], Part::Records, false, "~all", true, false, "it is not there"),
             (vec![mx("mx1.test", ours, Missing)], Part::Records, false, "~all", true, false, "it is not written yet"),
-            (vec![mx("mx1.test", ours, Propagating)], Part::Records, false, "-all", true, false, "it is on its way"),
+            (vec![mx("mx1.test", ours, Propagating)], Part::Records, false, "-all", true, true, "it is on its way"),
             (
                 vec![mx("mx1.test", Some(Ownership::Observed), Ok)],
                 Part::Records,
                 false,
                 "-all",
                 true,
-                false,
+                true,
                 "as it was",
             ),
             (vec![], Part::Mx, true, "-all", true, true, "in one change with MX"),

@@ -9,7 +9,7 @@ use crate::state::derived;
 use mailtenant_api::mail_domain::{Challenge, DomainDnsStatus, DomainState, RecordStatus, ZoneFileRef};
 use mailtenant_api::*;
 use mailtenant_dns::{Change, RecordType};
-use mailtenant_mail::merge::PreviousMx;
+use mailtenant_mail::merge::{self, PreviousMx};
 use mailtenant_mail::records;
 
 /// RFC 3339 in whole seconds: texts of this form compare as the times do.
@@ -44,6 +44,10 @@ pub(super) fn put(status: &mut MailDomainStatus, conditions: &mut Conditions, no
             for record in records.filter(|r| r.state == RecordState::Ok && among(r)) {
                 record.state = RecordState::Propagating;
             }
+        }
+        Note::MxShown => {
+            let left = |r: &RecordStatus| merge::is_our_mx(r) && r.state == RecordState::Propagating;
+            status.dns.iter_mut().for_each(|d| d.records.retain(|r| !left(r)));
         }
         Note::Kept(kept) => {
             let records = status.dns.iter_mut().flat_map(|d| &mut d.records);

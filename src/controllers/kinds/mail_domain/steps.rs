@@ -158,6 +158,8 @@ pub enum Note {
     Rotated(String),
     /// Sets that some server does not show yet.
     Propagating(Vec<(String, RecordType)>),
+    /// Every server shows MX as it is now: what was there before is not needed any more.
+    MxShown,
     /// What is answered through records that are kept in the place of ours.
     Kept(Vec<Kept>),
     /// Records that nothing is written of: of a domain that is only looked at, or whose tenant edits them.
