@@ -154,6 +154,11 @@ async fn a_tenant_that_edits_its_own_records_moves_here_and_away_without_losing_
     let object = looked_at(&w, "SRV is told", |d| !records(d, "ClientDiscovery").is_empty()).await;
     assert!(message(&object, "Ready").contains("mail clients"), "{}", message(&object, "Ready"));
     import(&w, &zone, &zone_file(&w, &object).await).await;
+    // What would have hurt while the old server still sent mail is asked for now, and holds nothing up.
+    let dmarc = &records(&object, "DMARC")[0];
+    let told = (&dmarc["state"], &dmarc["observed"], &dmarc["value"]);
+    assert_eq!(told, (&json!("Wrong"), &json!("v=DMARC1; p=none"), &json!("v=DMARC1; p=quarantine")));
+    dns::put(w.stack, &zone, &format!("_dmarc.{zone}"), "TXT", 1, &["\"v=DMARC1; p=quarantine\""]).await;
     let all =
         |d: &Value| d["status"]["dns"]["records"].as_array().is_some_and(|r| r.iter().all(|r| r["state"] == "Ok"));
     looked_at(&w, "every record is there", all).await;

@@ -161,7 +161,7 @@ async fn secrets_are_asked_for_by_the_command_that_why_prints() {
     ready(&w, "Mailbox", "bob").await;
     assert_eq!(w.k.secret("bob-password", "password").await.as_deref(), Some("a-good-password-4711"));
 
-    w.k.put_secret("carol-mail", &[("of", "somebody else")]).await;
+    w.k.put_secret("carol-mail", &[("of", "no-Mailbox-of-ours-5")]).await;
     w.k.apply(w.mailbox("carol", "main")).await;
     mend(&w, "mbx/carol", ("Mailbox/carol", "SecretNotOwned"), &[], "").await;
     ready(&w, "Mailbox", "carol").await;
@@ -187,7 +187,7 @@ async fn secrets_are_asked_for_by_the_command_that_why_prints() {
 async fn a_domain_comes_to_life_by_the_commands_that_why_prints() {
     let w = World::new("whydns").await;
     let dmarc = format!("_dmarc.{}", w.zone());
-    dns::put(w.stack, &w.zone(), &dmarc, "TXT", 300, &["\"v=DMARC1; p=none\""]).await;
+    dns::put(w.stack, &w.zone(), &dmarc, "TXT", 300, &["\"v=DMARC1; p=reject\""]).await;
     let mut backend = crate::harness::world::dns_backend(w.stack, &w.ns, &[&w.ns], &[w.zone()]);
     backend["spec"]["requireProof"] = json!(true);
     w.k.apply(backend).await;

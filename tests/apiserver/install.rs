@@ -297,7 +297,7 @@ async fn another_release_works_too(person: &Person) {
     let (ok, said) = person.shell("kubectl apply --server-side -k config/samples");
     assert!(ok, "{said}");
     let settled = person.settled().await;
-    assert_eq!(settled.len(), 6, "{settled:?}");
+    assert_eq!(settled.len(), 8, "{settled:?}");
     drop(operator);
     nothing_is_written_by_an_upgrade_and_a_rollback(person, &settled).await;
     it_goes_without_the_operator(person).await;
