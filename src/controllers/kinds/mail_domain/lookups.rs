@@ -6,6 +6,7 @@ use super::move_mx;
 use super::zone::Zone;
 use crate::ctx::Ctx;
 use crate::not_ready::NotReady;
+use crate::rules::zones::no_answer;
 use mailtenant_api::mail_domain::RecordStatus;
 use mailtenant_dns::{BackendError, RecordType, RrSet, Wildcard};
 
@@ -83,7 +84,7 @@ pub async fn resolves(
                 // They have no zone for it.
                 Err(BackendError::NotFound(_)) => None,
                 // They may say it when they are asked again.
-                Err(_) => return Err(move_mx::unknown(name, host)),
+                Err(error) => return Err(NotReady::backend(&zone.label(), &no_answer(host, error))),
             }
         };
         match found {
