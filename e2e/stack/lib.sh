@@ -32,6 +32,15 @@ end_pid() {
   kill -9 "$p" 2>/dev/null || true
 }
 
+# end_with_owner PID WORD: with OWNER_PID set, ends a process once that one has ended, however it did (a test that was killed ends
+# nothing itself).
+end_with_owner() {
+  [ -n "${OWNER_PID:-}" ] || return 0
+  # shellcheck disable=SC2016  # expanded by the shell that is started
+  setsid bash -c 'while kill -0 "$1" 2>/dev/null && kill -0 "$2" 2>/dev/null; do sleep 0.5; done; . "$4"; end_pid "$2" "$3"' \
+    end_with_owner "$OWNER_PID" "$1" "$2" "${BASH_SOURCE[0]}" >/dev/null 2>&1 </dev/null &
+}
+
 # Ports are counted from a base that nobody else has: a folder per base, made by mkdir (which is atomic), says who has it.
 # A folder whose stack is gone is taken over. MAILTENANT_PORTS=FROM-TO bounds the choice.
 PORT_CLAIMS="${TMPDIR:-/tmp}/mailtenant-ports"

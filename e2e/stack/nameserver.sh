@@ -17,6 +17,10 @@ start() {
   setsid "$@" >"$ROOT/log" 2>&1 </dev/null &
   local pid=$! here
   echo "$pid" >"$ROOT/pid"
+  here="$(dirname "${BASH_SOURCE[0]}")"
+  # shellcheck source=e2e/stack/lib.sh
+  . "$here/lib.sh"
+  end_with_owner "$pid" "-c $ROOT/"
   (umask 077; cat >"$ROOT/env" <<ENV
 NS_DNS=$ADDRESS:$PORT
 NS_KEY=$KEY
@@ -24,7 +28,6 @@ NS_OWNER=$ROOT/owner.key
 ENV
     printf 'key "owner." { algorithm hmac-sha256; secret "%s"; };\n' "$OWNER_KEY" >"$ROOT/owner.key"
   )
-  here="$(dirname "${BASH_SOURCE[0]}")"
   for _ in $(seq 1 200); do
     # All zones are loaded: the last one answers with its SOA.
     if dig +tcp +short +time=1 +tries=1 "@$ADDRESS" -p "$PORT" "${ZONES[-1]}" SOA 2>/dev/null | grep -q '^[^;]'; then return 0; fi

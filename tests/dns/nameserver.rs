@@ -62,7 +62,9 @@ impl Nameserver {
             for zone in zones {
                 std::fs::write(root.join(format!("zones/{zone}.zone")), EMPTY).unwrap();
             }
-            let out = Command::new(stack(script)).arg(&root).arg(port.to_string()).output().unwrap();
+            let mut up = Command::new(stack(script));
+            up.arg(&root).arg(port.to_string()).env("OWNER_PID", std::process::id().to_string());
+            let out = up.output().unwrap();
             let mut server = Nameserver {
                 kind,
                 address: String::new(),

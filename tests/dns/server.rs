@@ -52,6 +52,7 @@ impl Server {
         let root = std::env::temp_dir().join(unique);
         let mut command = Command::new(script("up.sh"));
         command.arg(&root).arg(port.to_string()).env("PDNS_ADDRESS", address).env("PDNS_UPDATES", "yes");
+        command.env("OWNER_PID", std::process::id().to_string());
         if let Some(api_port) = api_port {
             command.env("PDNS_API_PORT", api_port.to_string());
         }

@@ -59,6 +59,9 @@ CONF
 setsid "$PDNS" --config-dir="$ROOT" > "$ROOT/log" 2>&1 < /dev/null &
 PID=$!
 echo "$PID" > "$ROOT/pid"
+# shellcheck source=e2e/stack/lib.sh
+. "$(dirname "$0")/../lib.sh"
+end_with_owner "$PID" "--config-dir=$ROOT"
 (umask 077; cat > "$ROOT/env" <<ENV
 PDNS_API=http://127.0.0.1:$API_PORT
 PDNS_DNS=$ADDRESS:$DNS_PORT
