@@ -1,5 +1,6 @@
 # shellcheck shell=bash
 # Sourced by bind/up.sh and knot/up.sh, which set ROOT, PORT and ADDRESS.
+# shellcheck disable=SC2153  # that they are other names than lib.sh has is right
 
 # Keys of their own for each run, and the names of the zones.
 keys() {
