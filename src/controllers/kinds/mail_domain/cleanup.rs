@@ -26,6 +26,7 @@ use mailtenant_dns::converge::{Aim, Converged};
 use mailtenant_dns::{RecordType, Resolver, RrSet};
 use mailtenant_groupware::{BackendError, DomainSnapshot, Left, Removal};
 use mailtenant_mail::manual::leads_to;
+use mailtenant_mail::merge::PreviousMx;
 use mailtenant_mail::{merge, name, records};
 use mailtenant_runtime::dispatch::Next;
 use mailtenant_runtime::finalizer::Cleanup;
@@ -269,8 +270,8 @@ pub async fn withdraw_mx(ctx: &Ctx, p: &mut Progress, above: &Above) -> Step<()>
         p.write(ctx).await?;
     }
     // The plan of the withdrawal forgets all entries of MX.
-    let before = p.journal();
-    withdraw_own_mx(ctx, p).await?;
+    let before = (p.journal(), p.previous_mx());
+    withdraw_own_mx(ctx, p, above).await?;
     if p.status.draining_until.is_none() {
         others_mx_has_left(ctx, p, above, before).await?;
     }
@@ -280,11 +281,17 @@ pub async fn withdraw_mx(ctx: &Ctx, p: &mut Progress, above: &Above) -> Step<()>
 /// While an MX that is not ours leads to a host of the backend (an adopted domain, or one whose status was lost), the
 /// deletion waits; then for its TTL. Where nothing says that it ever did, DNS servers that do not answer hold nothing up.
 ///
-/// `before` is the journal as the pass found it. What leads here stays in it: those in the domain wait for that.
-async fn others_mx_has_left(ctx: &Ctx, p: &mut Progress, above: &Above, before: Vec<RecordStatus>) -> Step<()> {
+/// `before` and `previous` are the journal, and the MX to put back, as the pass found them. What leads here stays in the
+/// journal: those in the domain wait for that.
+async fn others_mx_has_left(
+    ctx: &Ctx,
+    p: &mut Progress,
+    above: &Above,
+    (before, previous): (Vec<RecordStatus>, Option<PreviousMx>),
+) -> Step<()> {
     let by_hand = zones::by_hand(&p.object);
     let led = before.iter().any(merge::is_good_mx) || p.status.dns.as_ref().is_some_and(|d| d.mx_ttl.is_some());
-    let (Some((label, resolver)), Some(instance)) = (asked_for_mx(ctx, p).await?, above.instance()) else {
+    let (Some((label, resolver)), Some(_)) = (asked_for_mx(ctx, p).await?, above.instance()) else {
         // Nobody knows the hosts of the backend, so there is nothing to look for.
         return if by_hand && !led { looked(ctx, p).await } else { Ok(()) };
     };
@@ -292,7 +299,7 @@ async fn others_mx_has_left(ctx: &Ctx, p: &mut Progress, above: &Above, before: 
         // Mail for the name comes here, if it does, for somebody else who has it at the server.
         return Ok(());
     }
-    let mut hosts: Vec<&str> = instance.backend.spec.hosts.mx.iter().map(|mx| mx.host.as_str()).collect();
+    let mut hosts = declared_hosts(above);
     // What was seen to lead here leads here until it is gone, also when the platform team has another host in MX since.
     hosts.extend(before.iter().filter(|r| merge::is_good_mx(r)).filter_map(|r| r.value.split_whitespace().last()));
     let name = a_label(&p.object);
@@ -300,7 +307,7 @@ async fn others_mx_has_left(ctx: &Ctx, p: &mut Progress, above: &Above, before: 
         Ok(seen) => seen,
         // Somebody may have set MX since it was looked at last.
         Err(error) if led || by_hand => {
-            p.set_journal(before, None);
+            p.set_journal(before, previous);
             return Err(NotReady::backend(&label, &no_answer(&name, error)).into());
         }
         Err(_) => return Ok(()),
@@ -377,7 +384,7 @@ async fn begin_to_drain(ctx: &Ctx, p: &mut Progress) -> Step<()> {
     Ok(())
 }
 
-async fn withdraw_own_mx(ctx: &Ctx, p: &mut Progress) -> Step<()> {
+async fn withdraw_own_mx(ctx: &Ctx, p: &mut Progress, above: &Above) -> Step<()> {
     let Some(ours) = p.journal().into_iter().find(|r| r.purpose == Purpose::MX) else { return Ok(()) };
     if p.journal().iter().any(merge::is_our_mx) && !holds(ctx, p).await? {
         // It is for whoever holds the name now. Mail may come here as long as resolvers remember ours.
@@ -387,6 +394,7 @@ async fn withdraw_own_mx(ctx: &Ctx, p: &mut Progress) -> Step<()> {
         return if drains { begin_to_drain(ctx, p).await } else { Ok(()) };
     }
     let Some((dns, zone)) = server(ctx, p).await? else { return Ok(()) };
+    let mut leads_here = false;
     let aim = Aim::WithdrawMx { name: &ours.name, on_delete: p.object.spec.dns.on_delete };
     let journal = match journal::carry_out(ctx, p, &dns, &zone, &aim).await? {
         // No MX of ours is in a zone that is gone from this server; others may have it.
@@ -399,18 +407,26 @@ async fn withdraw_own_mx(ctx: &Ctx, p: &mut Progress) -> Step<()> {
             let text = format!("{} did not say what MX of {} is", dns.label(), ours.name);
             return Err(NotReady::retry(Reason::BackendUnreachable, text).into());
         }
-        Converged::Settled { plan, .. } => {
+        Converged::Settled { plan, live } => {
             gone_everywhere(&dns, &ours.name, p, false).await?;
+            // What was there before us may lead to the backend too.
+            leads_here = leads_to(&live, &declared_hosts(above)).is_some();
             plan.journal
         }
         Converged::Contended(last) => return Err(journal::contended(p, last.as_ref()).into()),
     };
-    let drains = begins_to_drain(&p.journal(), &p.status);
+    let drains = begins_to_drain(&p.journal(), &p.status) && !leads_here;
     p.set_journal(journal, None);
     if drains {
         begin_to_drain(ctx, p).await?;
     }
     Ok(())
+}
+
+/// The hosts of MX that the backend names now.
+fn declared_hosts(above: &Above) -> Vec<&str> {
+    let hosts = above.instance().map(|i| &i.backend.spec.hosts.mx);
+    hosts.into_iter().flatten().map(|mx| mx.host.as_str()).collect()
 }
 
 /// Whether MX that has left just now was ours, so that resolvers may still send mail here. The time is set once.
