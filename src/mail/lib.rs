@@ -6,6 +6,7 @@
 pub mod address;
 pub mod manual;
 pub mod merge;
+pub mod mx;
 pub mod name;
 pub mod policy;
 pub mod records;

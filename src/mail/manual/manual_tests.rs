@@ -179,33 +179,6 @@ fn what_is_no_record_of_the_name_is_named() {
     assert_eq!(judge(&[of(Purpose::SPF)], &[], &advice(ConflictPolicy::Refuse)), []);
 }
 
-#[test]
-fn the_host_that_leads_here_and_the_longest_ttl() {
-    let set = |ttl, values: &[&str]| RrSet {
-        name: NAME.into(),
-        rtype: RecordType::MX,
-        ttl,
-        values: values.iter().map(|v| (*v).to_owned()).collect(),
-    };
-    let hosts = ["mx1.mail.example.net", "MX2.mail.example.net."];
-    for (seen, leads) in [
-        (vec![set(300, &["10 mx1.mail.example.net."])], Some(("mx1.mail.example.net", 300))),
-        (vec![set(300, &["5 old.test.", "50 Mx2.Mail.Example.Net."])], Some(("mx2.mail.example.net", 300))),
-        // One of several servers is enough.
-        (vec![set(900, &["5 old.test."]), set(60, &["10 mx1.mail.example.net."])], Some(("mx1.mail.example.net", 60))),
-        (
-            vec![set(60, &["10 mx1.mail.example.net."]), set(600, &["10 mx1.mail.example.net."])],
-            Some(("mx1.mail.example.net", 600)),
-        ),
-        (vec![set(300, &["5 old.test."]), set(300, &[])], None),
-        (vec![set(300, &["0 ."])], None),
-        (vec![set(300, &["10 notmx1.mail.example.net."])], None),
-        (vec![], None),
-    ] {
-        assert_eq!(leads_to(&seen, &hosts), leads.map(|(h, ttl)| (h.to_owned(), ttl)), "{seen:?}");
-    }
-}
-
 /// The records of a zone file, as a reader of zone files understands it.
 fn parsed(text: &str) -> Vec<(String, RecordType, String)> {
     let origin = hickory_proto::rr::Name::root();

@@ -7,7 +7,7 @@ mod spf;
 mod view;
 mod zone_file;
 
-pub use mx::{MxAdvice, leads_to};
+pub use mx::MxAdvice;
 pub use zone_file::zone_file;
 
 use crate::policy::{ConflictPolicy, Purpose, RecordState, RecordStatus};

@@ -1,9 +1,9 @@
 //! MX: the set as a whole leads here, or it does not. Whether it may is decided by the caller (I7).
 
 use super::{Shown, entry, only_some};
+use crate::mx::leads_to;
 use crate::policy::{Ownership, RecordState, RecordStatus};
 use crate::records::Record;
-use crate::rr::RrSet;
 
 /// What is to be done about MX.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,21 +14,10 @@ pub enum MxAdvice {
     Set,
 }
 
-/// The first host of `hosts` that any server shows as MX, and the longest time to live with which one does.
-pub fn leads_to(seen: &[RrSet], hosts: &[&str]) -> Option<(String, u32)> {
-    let host = |value: &str| Some(value.split_whitespace().nth(1)?.trim_end_matches('.').to_ascii_lowercase());
-    let ours = |h: &String| hosts.iter().any(|o| o.trim_end_matches('.').eq_ignore_ascii_case(h));
-    let leading = |set: &RrSet| set.values.iter().filter_map(|v| host(v)).find(ours);
-    let first = seen.iter().find_map(leading)?;
-    let ttl = seen.iter().filter(|set| leading(set).is_some()).map(|set| set.ttl).max()?;
-    Some((first, ttl))
-}
-
 /// One entry for each wanted value. Where any server shows a host of ours the entries are `Observed`: mail comes here.
 pub(super) fn switch(record: &Record, shown: &Shown, advice: &MxAdvice) -> Vec<RecordStatus> {
     let servers = &shown.servers;
-    let hosts: Vec<&str> = record.values.iter().filter_map(|v| v.split_whitespace().nth(1)).collect();
-    let leads = leads_to(servers, &hosts).is_some();
+    let leads = leads_to(servers, &record.values).is_some();
     let good = if shown.wildcard { 0 } else { servers.iter().filter(|s| s.values == record.values).count() };
     // Of several that differ the one that lacks ours is shown.
     let first = servers.iter().find(|s| s.values != record.values).or(servers.first());

@@ -15,6 +15,7 @@ use mailtenant_api::*;
 use mailtenant_dns::RrSet;
 use mailtenant_mail::manual::{self, Advice, MxAdvice, Shown};
 use mailtenant_mail::merge;
+use mailtenant_mail::mx;
 use mailtenant_mail::records::Record;
 use mailtenant_runtime::dispatch;
 use std::time::Duration;
@@ -181,8 +182,7 @@ pub(super) fn check(seen: &Seen<'_>, name: &str, wanted: &[Record], notes: &mut 
 /// MX that led here and is still shown, though its host is not declared any more: the platform team has changed `hosts.mx`, and
 /// mail comes here as before. A deletion waits for it too.
 fn former_mx(seen: &Seen<'_>, wanted: &[Record], looked: &Looked) -> Vec<RecordStatus> {
-    let host = |value: &str| value.split_whitespace().last().map(str::to_owned);
-    let leads = |values: &[String], e: &RecordStatus| values.iter().any(|v| host(v) == host(&e.value));
+    let leads = |values: &[String], e: &RecordStatus| values.iter().any(|v| mx::same_host(v, &e.value));
     let declared = |e: &RecordStatus| wanted.iter().any(|r| r.purpose == Purpose::MX && leads(&r.values, e));
     let shows = |e: &RecordStatus| {
         let mut sets = looked.sets.iter().filter(|s| s.name == e.name && s.rtype.as_str() == e.type_);
@@ -210,9 +210,9 @@ fn lacking(entries: &[RecordStatus]) -> Vec<&RecordStatus> {
 
 /// The host of ours that any server shows as MX, and its time to live.
 fn mx_leads_here(wanted: &[Record], shown: &[Shown]) -> Option<(String, u32)> {
-    let mx = wanted.iter().find(|r| r.purpose == Purpose::MX)?;
-    let hosts: Vec<&str> = mx.values.iter().filter_map(|v| v.split_whitespace().nth(1)).collect();
-    manual::leads_to(&shown.iter().find(|s| s.name == mx.name && s.rtype == mx.rtype)?.servers, &hosts)
+    let ours = wanted.iter().find(|r| r.purpose == Purpose::MX)?;
+    let set = shown.iter().find(|s| s.name == ours.name && s.rtype == ours.rtype)?;
+    mx::leads_to(&set.servers, &ours.values)
 }
 
 fn advice(holds: &Holds) -> MxAdvice {

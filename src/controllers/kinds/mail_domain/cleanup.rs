@@ -25,9 +25,8 @@ use mailtenant_api::*;
 use mailtenant_dns::converge::{Aim, Converged};
 use mailtenant_dns::{RecordType, Resolver, RrSet};
 use mailtenant_groupware::{BackendError, DomainSnapshot, Left, Removal};
-use mailtenant_mail::manual::leads_to;
 use mailtenant_mail::merge::PreviousMx;
-use mailtenant_mail::{merge, name, records};
+use mailtenant_mail::{merge, mx, name, records};
 use mailtenant_runtime::dispatch::Next;
 use mailtenant_runtime::finalizer::Cleanup;
 use mailtenant_runtime::store::NamespacedName;
@@ -301,7 +300,7 @@ async fn others_mx_has_left(
     }
     let mut hosts = declared_hosts(above);
     // What was seen to lead here leads here until it is gone, also when the platform team has another host in MX since.
-    hosts.extend(before.iter().filter(|r| merge::is_good_mx(r)).filter_map(|r| r.value.split_whitespace().last()));
+    hosts.extend(before.iter().filter(|r| merge::is_good_mx(r)).map(|r| r.value.as_str()));
     let name = a_label(&p.object);
     let seen = match resolver.lookup(&name, RecordType::MX).await {
         Ok(seen) => seen,
@@ -312,7 +311,7 @@ async fn others_mx_has_left(
         }
         Err(_) => return Ok(()),
     };
-    if let Some((host, ttl)) = leads_to(&seen, &hosts) {
+    if let Some((host, ttl)) = mx::leads_to(&seen, &hosts) {
         let ttl = i64::from(ttl).max(1);
         if p.status.dns.as_ref().and_then(|d| d.mx_ttl).is_none_or(|known| known < ttl) {
             p.dns().mx_ttl = Some(ttl);
@@ -410,7 +409,7 @@ async fn withdraw_own_mx(ctx: &Ctx, p: &mut Progress, above: &Above) -> Step<()>
         Converged::Settled { plan, live } => {
             gone_everywhere(&dns, &ours.name, p, false).await?;
             // What was there before us may lead to the backend too.
-            leads_here = leads_to(&live, &declared_hosts(above)).is_some();
+            leads_here = mx::leads_to(&live, &declared_hosts(above)).is_some();
             plan.journal
         }
         Converged::Contended(last) => return Err(journal::contended(p, last.as_ref()).into()),
@@ -453,9 +452,8 @@ async fn gone_everywhere(dns: &Dns, name: &str, p: &Progress, zone_is_gone: bool
 /// Whether any server still shows an MX that leads where one led that we made, and that is not `put_back`. Its preference may be
 /// the one of before: a secondary is behind, and the journal has the present one.
 fn shows_ours(seen: &[RrSet], journal: &[RecordStatus], put_back: &[String]) -> bool {
-    let host = |value: &str| value.split_whitespace().last().map(str::to_owned);
-    let hosts: Vec<String> = journal.iter().filter(|r| merge::is_our_mx(r)).filter_map(|r| host(&r.value)).collect();
-    let ours = |v: &String| host(v).is_some_and(|h| hosts.contains(&h)) && !put_back.contains(v);
+    let made = |v: &str| journal.iter().any(|r| merge::is_our_mx(r) && mx::same_host(&r.value, v));
+    let ours = |v: &String| made(v) && !put_back.contains(v);
     seen.iter().any(|set| set.values.iter().any(ours))
 }
 

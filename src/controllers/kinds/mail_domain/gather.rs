@@ -113,7 +113,7 @@ impl<'a> Pass<'a> {
     pub fn wanted(&self, part: Part, switch_mx: bool) -> Step<Vec<Record>> {
         let keys = self.keys()?;
         let mut declared = records::desired(&self.p.object, &self.name, &self.parents()?, keys.public());
-        declared.extend(keys.lost.iter().map(|key| key.record(self.p.object.spec.dns.ttl.max(1) as u32)));
+        declared.extend(keys.lost.iter().map(|key| key.record(records::ttl(&self.p.object))));
         Ok(records::for_now(declared, &self.p.journal(), part, switch_mx))
     }
 

@@ -7,7 +7,7 @@ use crate::state::parents::{self, Instance};
 use crate::state::world::World;
 use mailtenant_api::mail_domain::{DomainState, RecordStatus};
 use mailtenant_api::*;
-use mailtenant_mail::name;
+use mailtenant_mail::{mx, name};
 use mailtenant_runtime::store::NamespacedName;
 use std::collections::BTreeSet;
 
@@ -21,15 +21,13 @@ pub fn canonical(host: &str) -> String {
     name::canonical(host).unwrap_or_else(|_| name::from_server(host))
 }
 
-/// The host of a value of MX.
-fn host_of(record: &RecordStatus) -> Option<String> {
-    record.value.split_whitespace().nth(1).map(name::from_server)
-}
-
 /// Hosts of MX that MX of the domain never led to. What its journal names was proven before it was noted there.
 pub fn new_hosts(instance: &Instance, journal: &[RecordStatus]) -> BTreeSet<String> {
-    let known: BTreeSet<String> =
-        journal.iter().filter(|r| r.purpose == Purpose::MX && r.ownership.is_some()).filter_map(host_of).collect();
+    let known: BTreeSet<String> = journal
+        .iter()
+        .filter(|r| r.purpose == Purpose::MX && r.ownership.is_some())
+        .filter_map(|r| mx::host(&r.value))
+        .collect();
     hosts(instance).difference(&known).cloned().collect()
 }
 
@@ -39,7 +37,7 @@ pub fn shown(domain: &MailDomain) -> BTreeSet<String> {
         return BTreeSet::new();
     };
     let good = |r: &&RecordStatus| r.purpose == Purpose::MX && r.ownership.is_some() && r.state == RecordState::Ok;
-    journal(domain, status).filter(good).filter_map(host_of).collect()
+    journal(domain, status).filter(good).filter_map(|r| mx::host(&r.value)).collect()
 }
 
 /// Whether a domain waits for new mail servers in MX to be proven.

@@ -11,6 +11,7 @@ use mailtenant_api::{
 use mailtenant_dns::converge::Aim;
 use mailtenant_dns::{RecordType, RrSet, Wildcard};
 use mailtenant_mail::merge::{self, Conflict, PreviousMx};
+use mailtenant_mail::mx;
 use mailtenant_mail::records::{self, Dav, Discovery, DkimPublic, Dmarc, Input, Record};
 
 pub fn desired(domain: &MailDomain, name: &str, parents: &Parents<'_>, dkim: Vec<DkimPublic>) -> Vec<Record> {
@@ -81,10 +82,9 @@ pub fn for_now(declared: Vec<Record>, journal: &[RecordStatus], part: Part, swit
     let leads_here = switch_mx || journal.iter().any(|r| merge::is_good_mx(r) || ours(r));
     let mut wanted = if leads_here { declared } else { records::before_switch(declared) };
     wanted.retain(|r| leads_here || !r.with_mx);
-    let host = |value: &str| value.split_whitespace().nth(1).map(str::to_owned);
     let known = |value: &String| {
-        let written = journal.iter().filter(|r| r.purpose == Purpose::MX && r.ownership.is_some());
-        written.map(|r| host(&r.value)).any(|known| known == host(value))
+        let mut written = journal.iter().filter(|r| r.purpose == Purpose::MX && r.ownership.is_some());
+        written.any(|r| mx::same_host(&r.value, value))
     };
     if part == Part::Records && switch_mx {
         wanted.retain(|r| r.purpose != Purpose::MX || r.values.iter().all(known));
