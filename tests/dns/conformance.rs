@@ -20,6 +20,7 @@ macro_rules! suite {
                 all_changes_or_none,
                 a_change_of_somebody_else_is_found,
                 foreign_values_of_a_set_stay,
+                hosts_are_put_back_with_the_letters_they_had,
                 a_wildcard_is_no_set_of_its_own,
                 what_is_below_a_cut_is_not_written,
                 nothing_stands_beside_an_alias,
@@ -219,6 +220,21 @@ async fn foreign_values_of_a_set_stay(kind: Kind) {
     assert!(during.remove(r#"acme.test. 77 IN TXT "ours""#), "{during:?}");
     assert_eq!(during, before, "while ours is there");
     dns.apply("acme.test", &[change(&more, &found)]).await.unwrap();
+    assert_eq!(server.dump("acme.test"), before);
+}
+
+async fn hosts_are_put_back_with_the_letters_they_had(kind: Kind) {
+    let server = Nameserver::start(kind, &["acme.test"]).await;
+    server
+        .owner("acme.test", &lines(["add acme.test. 60 MX 10 Mail.OLD.example.", "add acme.test. 60 MX 5 b.example."]));
+    let before = server.dump("acme.test");
+    let dns = server.backend();
+    let mut contents = dns.contents("acme.test", "acme.test", MX).await.unwrap();
+    contents.sort();
+    assert_eq!(contents, ["10 Mail.OLD.example.", "5 b.example."]);
+    let (found, ours) = (read(&dns, "acme.test", MX).await, set("acme.test", MX, 60, &["10 mx1.example.net."]));
+    dns.apply("acme.test", &[change(&found, &ours)]).await.unwrap();
+    dns.apply("acme.test", &[change(&ours, &RrSet { values: contents, ..found })]).await.unwrap();
     assert_eq!(server.dump("acme.test"), before);
 }
 

@@ -10,6 +10,8 @@ use crate::records::Record;
 pub enum MxAdvice {
     /// It stays as it is; until when, in words.
     Stay(String),
+    /// It leads here, and is left alone; until when, in words.
+    Keep(String),
     /// It is to lead here.
     Set,
 }
@@ -65,6 +67,7 @@ fn words(
                 "MX leads here already, and it should not before {until}: put back what was there, or make that good"
             )
         }
+        MxAdvice::Keep(until) => format!("leave MX as it is until {until}, then set it to {whole}"),
         MxAdvice::Stay(until) => format!("do not add it yet: MX stays as it is until {until}"),
         MxAdvice::Set if there.is_empty() => format!("set MX to {whole} now"),
         MxAdvice::Set => format!("set MX to {whole} now, in the place of all that is there"),

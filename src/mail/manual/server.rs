@@ -12,7 +12,7 @@ pub(super) fn of(record: &Record, own: &str, server: &RrSet, policy: ConflictPol
         (Mode::SpfTerm, Some(term)) => spf::view(own, term, &server.values, policy),
         (Mode::SharedValues, _) if server.values.iter().any(|v| v == own) => View::Good(own.into()),
         (Mode::SharedValues, _) => View::Absent,
-        _ => exclusive(record.purpose, own, &server.values, policy),
+        _ => exclusive(record, own, &server.values, policy),
     }
 }
 
@@ -27,13 +27,18 @@ fn counts(purpose: Purpose, value: &str) -> bool {
     value.trim_start().starts_with(version)
 }
 
-fn exclusive(purpose: Purpose, own: &str, values: &[String], policy: ConflictPolicy) -> View {
+fn exclusive(record: &Record, own: &str, values: &[String], policy: ConflictPolicy) -> View {
+    let purpose = record.purpose;
+    // What it is to be once MX leads here is as good before that: it was somebody's choice.
+    let as_good = |there: &str| {
+        equivalent(purpose, there, own) || record.after_switch.as_ref().is_some_and(|v| equivalent(purpose, there, v))
+    };
     let there: Vec<&String> = values.iter().filter(|v| counts(purpose, v)).collect();
     let observed = there.iter().map(|v| v.as_str()).collect::<Vec<_>>().join(" | ");
     let other = |state, message: &str| View::Other(state, own.into(), observed.clone(), message.into());
     match there.as_slice() {
         [] => View::Absent,
-        [one] if equivalent(purpose, one, own) => View::Good((*one).clone()),
+        [one] if as_good(one) => View::Good((*one).clone()),
         // A key of somebody else is never kept: mail would be signed with one that it does not verify.
         [one] if policy == ConflictPolicy::Adopt && purpose != Purpose::DKIM => View::Good((*one).clone()),
         [_] => other(RecordState::Wrong, "another value is there: replace it by this one"),

@@ -469,6 +469,19 @@ fn previous_mx_is_put_back_as_it_was_written() {
     assert_eq!(withdraw(&there).changes, [], "it is there, in canonical form");
 }
 
+/// A new host that is not proven yet takes MX out of what is wanted.
+#[test]
+fn that_mx_was_seen_to_lead_here_is_not_forgotten_where_it_is_not_planned() {
+    let mut dns = Dns::of(&[(Z, RecordType::MX, 60, &["10 mx1.p.example.", "20 mx2.p.example."])]);
+    let (journal, ..) = settle(&mut dns, &wanted(), vec![], policy(ConflictPolicy::Refuse));
+    let rest: Vec<Record> = wanted().into_iter().filter(|r| r.purpose != Purpose::MX).collect();
+    let (kept, ..) = settle(&mut dns, &rest, journal.clone(), policy(ConflictPolicy::Refuse));
+    assert_eq!(line(&kept, Purpose::MX), "10 mx1.p.example. [Ok Observed] | 20 mx2.p.example. [Ok Observed]");
+    let mut left = Dns::of(&[(Z, RecordType::MX, 60, &["5 elsewhere.example.", "30 mx2.p.example."])]);
+    let (kept, ..) = settle(&mut left, &rest, journal, policy(ConflictPolicy::Refuse));
+    assert_eq!(line(&kept, Purpose::MX), "20 mx2.p.example. [Ok Observed]", "the host counts");
+}
+
 #[test]
 fn mx_that_was_there_is_not_ours() {
     let mut dns = Dns::of(&[(Z, RecordType::MX, 60, &["10 mx1.p.example.", "20 mx2.p.example."])]);

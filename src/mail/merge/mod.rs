@@ -60,6 +60,7 @@ pub fn plan(desired: &[Record], journal: &[RecordStatus], live: &[RrSet], policy
             Mode::Switch => p.switch(record, policy),
         }
     }
+    p.keep_seen_mx();
     p.leftovers();
     p.finish()
 }

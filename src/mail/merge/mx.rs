@@ -3,9 +3,10 @@
 use super::journal::{is_good_mx, is_ours, leaving};
 use super::plan::{Plan, Policy, PreviousMx};
 use super::planner::Planner;
+use crate::mx;
 use crate::policy::{OnDelete, Ownership, Purpose, RecordState, RecordStatus};
 use crate::records::Record;
-use crate::rr::{Change, RrSet};
+use crate::rr::{Change, RecordType, RrSet};
 use std::collections::BTreeSet;
 
 impl Planner<'_> {
@@ -68,6 +69,21 @@ impl Planner<'_> {
             set.kept = wanted;
             set.own_ttl = Some(record.ttl);
         });
+    }
+}
+
+impl Planner<'_> {
+    /// Where MX is not planned: that it was seen to lead here is not forgotten for as long as it does. A deletion waits for it.
+    pub(super) fn keep_seen_mx(&mut self) {
+        if self.mx_done {
+            return;
+        }
+        let leads = |e: &&RecordStatus| {
+            let set = self.sets.get(&(e.name.clone(), RecordType::MX));
+            set.is_none_or(|s| s.before.values.iter().any(|v| mx::same_host(v, &e.value)))
+        };
+        let seen = self.journal.iter().filter(|e| is_good_mx(e) && !is_ours(e)).filter(leads).cloned();
+        self.out.journal.extend(seen.collect::<Vec<_>>());
     }
 }
 

@@ -157,8 +157,13 @@ pub fn soften(records: &mut [Record]) {
     }
 }
 
+/// Whether a value is what stands in the place of `declared` until MX leads here.
+pub fn is_milder(purpose: Purpose, value: &str, declared: &str) -> bool {
+    milder(purpose, declared).is_some_and(|milder| equivalent(purpose, value, &milder))
+}
+
 /// What stands in the place of such a value for as long; none: it rejects nothing.
-pub fn milder(purpose: Purpose, value: &str) -> Option<String> {
+fn milder(purpose: Purpose, value: &str) -> Option<String> {
     match purpose {
         Purpose::SPF => spf::without_fail(value),
         Purpose::DMARC => dmarc::without_policy(value),

@@ -16,7 +16,7 @@ use mailtenant_dns::RrSet;
 use mailtenant_mail::manual::{self, Advice, MxAdvice, Shown};
 use mailtenant_mail::merge;
 use mailtenant_mail::mx;
-use mailtenant_mail::records::Record;
+use mailtenant_mail::records::{Record, is_milder, soften};
 use mailtenant_runtime::dispatch;
 use std::time::Duration;
 
@@ -121,15 +121,7 @@ enum Holds {
 pub(super) fn wanted(seen: &Seen<'_>, name: &str, parents: &Parents<'_>, keys: &KeyPlan) -> Vec<Record> {
     let mut wanted = records::desired(seen.domain, name, parents, keys.public());
     if !is_live(seen.status) && !seen.facts.went_live {
-        // What is as declared already was somebody's choice.
-        let shown = |r: &Record| {
-            let sets = seen.facts.shown.iter().flat_map(|looked| &looked.sets);
-            let mut sets = sets.filter(|s| s.name == r.name && s.rtype == r.rtype).flat_map(|s| &s.servers);
-            sets.any(|set| set.values == r.values)
-        };
-        for record in wanted.iter_mut().filter(|r| !shown(r)) {
-            mailtenant_mail::records::soften(std::slice::from_mut(record));
-        }
+        soften(&mut wanted);
     }
     wanted
 }
@@ -158,15 +150,17 @@ pub(super) fn check(seen: &Seen<'_>, name: &str, wanted: &[Record], notes: &mut 
         (false, false) => Holds::Records,
         (false, true) => Holds::Gate(gate(seen)?),
     };
-    let advice = advice(&holds);
-    let stays = matches!(advice, MxAdvice::Stay(_));
+    let former = former_mx(seen, wanted, looked);
+    let leads_here = mx_leads_here(wanted, &looked.sets).is_some() || !former.is_empty();
+    let stays_live = leads_here && (is_live(seen.status) || seen.facts.went_live);
+    let advice = advice(&holds, stays_live);
+    let stays = advice != MxAdvice::Set;
     let entries = judged(seen, wanted, looked, advice);
     if let Some((_, ttl)) = mx_leads_here(wanted, &looked.sets) {
         notes.push(Note::MxLeadsHere(ttl, looked.at));
     }
-    let known = entries.iter().cloned().chain(former_mx(seen, wanted, looked)).collect();
-    notes.push(Note::Records(known));
-    notes.push(Note::State(state(&holds, seen)));
+    notes.push(Note::Records(entries.iter().cloned().chain(former).collect()));
+    notes.push(Note::State(if stays_live { DomainState::Live } else { state(&holds, seen) }));
     let text = manual::zone_file(name, &entries, records::ttl(seen.domain), stays);
     let file = match &seen.facts.zone_file {
         Some(file) if file.text == text => file,
@@ -203,8 +197,7 @@ fn former_mx(seen: &Seen<'_>, wanted: &[Record], looked: &Looked) -> Vec<RecordS
 /// The records without which the domain does not work as declared, as far as they are not there.
 fn lacking(entries: &[RecordStatus]) -> Vec<&RecordStatus> {
     // That one was asked for until MX led here, and does no harm.
-    let still_mild =
-        |e: &RecordStatus| e.observed.is_some() && e.observed == mailtenant_mail::records::milder(e.purpose, &e.value);
+    let still_mild = |e: &RecordStatus| e.observed.as_ref().is_some_and(|there| is_milder(e.purpose, there, &e.value));
     entries.iter().filter(|e| manual::is_required(e) && e.state != RecordState::Ok && !still_mild(e)).collect()
 }
 
@@ -215,7 +208,8 @@ fn mx_leads_here(wanted: &[Record], shown: &[Shown]) -> Option<(String, u32)> {
     mx::leads_to(&set.servers, &ours.values)
 }
 
-fn advice(holds: &Holds) -> MxAdvice {
+/// `live`: mail comes here already, so that MX is left alone where it cannot be as declared yet.
+fn advice(holds: &Holds, live: bool) -> MxAdvice {
     let until = match holds {
         Holds::Nothing | Holds::Gate(Gate::Open) => return MxAdvice::Set,
         Holds::Records => "all other records are there",
@@ -223,7 +217,7 @@ fn advice(holds: &Holds) -> MxAdvice {
         Holds::Gate(Gate::Closed(n)) if n.reason == Reason::AwaitingApproval => "spec.cutover.approved is true",
         Holds::Gate(Gate::Closed(_)) => "the mail server takes mail for every declared address",
     };
-    MxAdvice::Stay(until.into())
+    if live { MxAdvice::Keep(until.into()) } else { MxAdvice::Stay(until.into()) }
 }
 
 fn state(holds: &Holds, seen: &Seen<'_>) -> DomainState {

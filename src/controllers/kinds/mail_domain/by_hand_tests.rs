@@ -344,3 +344,44 @@ fn who_has_just_begun_is_looked_at_sooner() {
     }
     assert_eq!(pauses, [30, 30, 150, 300]);
 }
+
+#[test]
+fn a_domain_that_is_live_stays_live_and_keeps_its_mx_while_that_is_not_as_declared() {
+    let mut case = manual();
+    case.facts.keys = Some(vec![key("s1", true)]);
+    case.show(&all);
+    assert_eq!(last_state(&case.settled()), Some(DomainState::Live));
+    // Somebody put another MX beside ours, and a mailbox is not ready just now.
+    case.facts.went_live = false;
+    case.facts.accepted = false;
+    case.facts.declared = Some(Declared { unready: vec!["Mailbox alice".into()], ..Declared::default() });
+    case.show(&|_, r| match r.purpose {
+        Purpose::MX => vec!["5 old.example.".into(), "10 mx.test.".into()],
+        _ => r.values.clone(),
+    });
+    let planned = case.settled();
+    assert_eq!(
+        (said(&planned.next), last_state(&planned)),
+        ("wait AwaitingAcceptance CutOver".into(), Some(DomainState::Live))
+    );
+    let mx = entries(&planned).into_iter().find(|e| e.purpose == Purpose::MX).and_then(|e| e.message).unwrap();
+    assert!(mx.starts_with("leave MX as it is until"), "{mx}");
+    let text = case.facts.zone_file.as_ref().unwrap().text.clone();
+    assert!(!text.lines().any(|l| !l.starts_with(';') && l.contains(" IN MX ")), "{text}");
+}
+
+#[test]
+fn what_is_as_declared_before_mx_leads_here_is_good_in_any_spelling() {
+    let mut case = manual();
+    case.facts.keys = Some(vec![key("s1", true)]);
+    for (dmarc, there) in [("v=DMARC1;p=quarantine", true), ("v=DMARC1; p=none", true), ("v=DMARC1; p=reject", false)] {
+        case.show(&|_, r| match r.purpose {
+            Purpose::DMARC => vec![dmarc.into()],
+            Purpose::MX => vec![],
+            _ => r.values.clone(),
+        });
+        let planned = case.settled();
+        let is = entries(&planned).into_iter().find(|e| e.purpose == Purpose::DMARC).map(|e| e.state);
+        assert_eq!(is == Some(RecordState::Ok), there, "{dmarc}: {is:?}");
+    }
+}

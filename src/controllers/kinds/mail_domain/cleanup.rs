@@ -290,10 +290,17 @@ async fn others_mx_has_left(
 ) -> Step<()> {
     let by_hand = zones::by_hand(&p.object);
     let led = before.iter().any(merge::is_good_mx) || p.status.dns.as_ref().is_some_and(|d| d.mx_ttl.is_some());
-    let (Some((label, resolver)), Some(_)) = (asked_for_mx(ctx, p).await?, above.instance()) else {
-        // Nobody knows the hosts of the backend, so there is nothing to look for.
-        return if by_hand && !led { looked(ctx, p).await } else { Ok(()) };
-    };
+    // Whoever holds the name now has mail sent where it wants.
+    let held_by_another = claim::holder(ctx, &a_label(&p.object)).await?.is_some_and(|h| h != uid(p.object.as_ref()));
+    let Some((label, resolver)) = asked_for_mx(ctx, p).await? else { return Ok(()) };
+    if held_by_another || (above.instance().is_none() && !(by_hand && led)) {
+        // Without its instance nobody knows the hosts of the backend, but those that were seen.
+        return match (led && held_by_another, by_hand) {
+            (true, _) => begin_to_drain(ctx, p).await,
+            (false, true) => looked(ctx, p).await,
+            (false, false) => Ok(()),
+        };
+    }
     if never_made(p.status.ownership) {
         // Mail for the name comes here, if it does, for somebody else who has it at the server.
         return Ok(());

@@ -288,7 +288,7 @@ fn any_is_proof(seen: &[RrSet], own: &str, name: &str) -> bool {
 
 /// The records as the servers show them. Those by which clients find the servers are asked for once MX leads here.
 async fn shown_by_hand(pass: &Pass<'_>) -> Step<Looked> {
-    let wanted = pass.wanted(Part::Mx, true)?;
+    let wanted = by_hand::wanted(&pass.seen(), &pass.name, &pass.parents()?, &pass.keys()?);
     let (later, first): (Vec<Record>, Vec<Record>) = wanted.iter().cloned().partition(|r| r.with_mx);
     let mut sets = surveyed(pass, &first).await?;
     if by_hand::mx_is_ours(&wanted, &sets) {

@@ -81,7 +81,6 @@ pub fn for_now(declared: Vec<Record>, journal: &[RecordStatus], part: Part, swit
     let ours = |r: &RecordStatus| merge::is_our_mx(r) && r.state == RecordState::Propagating;
     let leads_here = switch_mx || journal.iter().any(|r| merge::is_good_mx(r) || ours(r));
     let mut wanted = if leads_here { declared } else { records::before_switch(declared) };
-    wanted.retain(|r| leads_here || !r.with_mx);
     let known = |value: &String| {
         let mut written = journal.iter().filter(|r| r.purpose == Purpose::MX && r.ownership.is_some());
         written.any(|r| mx::same_host(&r.value, value))

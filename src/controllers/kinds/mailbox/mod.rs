@@ -224,7 +224,8 @@ async fn write(
         settings: plan.settings.clone(),
         password,
     };
-    if want.owner.replaces.is_some() && matches!(want.password, PasswordWant::Plain { generated: true, .. }) {
+    let made_anew = matches!(want.password, PasswordWant::Plain { generated: true, .. });
+    if want.owner.replaces.is_some() && (made_anew || plan.secret == plan::SecretAction::Rotate) {
         // What is taken over keeps its password. A new one that was asked for is for the mailbox that is ours then.
         let kept = MailboxWant { password: PasswordWant::Keep, ..want.clone() };
         ensure(ctx, mailbox, server, &seen.domain, &kept).await?;

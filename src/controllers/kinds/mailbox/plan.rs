@@ -281,7 +281,7 @@ pub fn plan(mailbox: &Mailbox, seen: &Facts) -> Result<Plan, NotReady> {
     // Before any Secret is made: nothing is begun that cannot be finished.
     let predecessor = seen.recovery.whose.clone()?;
     let secret = match &predecessor {
-        Some(uid) if source == Source::Generated => with_its_password(secret, &seen.credentials, uid),
+        Some(uid) if source == Source::Generated => with_its_password(mailbox, secret, &seen.credentials, uid),
         _ => secret,
     };
     let password = match refused {
@@ -408,11 +408,15 @@ fn secret(
 /// What happens to the credentials Secret of a mailbox that is taken over from `uid` with the password that it has. Only a
 /// Secret that came from there too has that password. One of our own has another: an etcd restored to the time before the
 /// one of `uid` was made gives it back.
-fn with_its_password(secret: SecretAction, credentials: &SecretSeen, uid: &Uid) -> SecretAction {
+fn with_its_password(mailbox: &Mailbox, secret: SecretAction, credentials: &SecretSeen, uid: &Uid) -> SecretAction {
+    // The wish that is not handled yet: the Secret has the new password, if a pass ended before the server had it.
+    let handled = mailbox.status.as_ref().and_then(|s| s.last_handled_rotate_password.clone());
+    let wish = annotation(mailbox, annotations::ROTATE_PASSWORD).filter(|wish| handled.as_ref() != Some(wish));
     match (secret, credentials) {
         (SecretAction::Create, _) => SecretAction::CreateWithoutPassword,
         // Somebody wants a new one.
         (SecretAction::Rotate, _) => secret,
+        (_, SecretSeen::Own { rotated_for, .. }) if wish.is_some() && *rotated_for == wish => SecretAction::Rotate,
         (_, SecretSeen::Own { password_of, without_password: false, .. }) if password_of.as_deref() != Some(uid) => {
             SecretAction::TakeOutPassword
         }

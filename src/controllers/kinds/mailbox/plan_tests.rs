@@ -552,6 +552,13 @@ fn what_a_predecessor_had_is_taken_over_with_the_password_that_is_there() {
         fixtures::mailbox(json!({}), json!({"metadata": {"annotations": {annotations::ROTATE_PASSWORD: "1"}}}));
     let p = plan(&wishes, &f).unwrap();
     assert_eq!((p.secret, p.hands_over()), (SecretAction::Rotate, true));
+    // So does one that the Secret has and the server has not: this pass ended in between.
+    f.credentials = own(None, Some("1"));
+    let p = plan(&wishes, &f).unwrap();
+    assert_eq!((p.secret, p.hands_over()), (SecretAction::Rotate, true));
+    let status = json!({"lastHandledRotatePassword": "1", "conditions": []});
+    let handled = Mailbox { status: serde_json::from_value(status).unwrap(), ..wishes };
+    assert_eq!(plan(&handled, &f).unwrap().secret, SecretAction::TakeOutPassword, "it was for another mailbox");
     // Without consent no Secret is made or touched.
     let no = NotReady::stalled(Reason::ExistsAtBackend, "GroupwareBackend b: no");
     f.recovery = Recovery { consents: false, whose: Err(no.clone()) };

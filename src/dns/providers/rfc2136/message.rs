@@ -225,6 +225,10 @@ fn data(name: &str, rtype: RecordType, value: &str) -> Result<RData> {
         RecordType::TXT => RData::TXT(TXT::from_bytes(value.as_bytes().chunks(STRING).collect())),
         _ => RData::try_from_str(rtype.into(), value).map_err(|_| refused())?,
     };
-    // What the parser took for something else: a host without a trailing dot, escapes.
-    if canonical(data.clone()) == value { Ok(data) } else { Err(refused()) }
+    // What the parser took for something else: a host without a trailing dot, escapes. Letters are as somebody wrote them.
+    let same = match rtype {
+        RecordType::TXT => canonical(data.clone()) == value,
+        _ => canonical(data.clone()).eq_ignore_ascii_case(value),
+    };
+    if same { Ok(data) } else { Err(refused()) }
 }

@@ -272,6 +272,14 @@ impl DnsServer for Rfc2136 {
         Ok(sets)
     }
 
+    async fn contents(&self, zone: &str, name: &str, rtype: RecordType) -> Result<Vec<String>> {
+        let mut connection = self.open().await?;
+        let query = std::iter::once(message::query(name, rtype.into()));
+        let answers = in_zone(&mut connection, zone, query).await?;
+        let found = answers.iter().map(|answer| message::found(answer, name, rtype)).collect::<Result<Vec<_>>>()?;
+        Ok(found.iter().flat_map(|f| &f.data).map(ToString::to_string).collect())
+    }
+
     async fn apply(&self, zone: &str, changes: &[Change]) -> Result<()> {
         if changes.is_empty() {
             return Ok(());
