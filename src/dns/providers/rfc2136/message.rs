@@ -2,7 +2,7 @@
 
 use crate::{BackendError, Change, RecordType, Result, RrSet};
 use hickory_resolver::proto::op::{Message, MessageType, OpCode, Query, ResponseCode, UpdateMessage};
-use hickory_resolver::proto::rr::rdata::TXT;
+use hickory_resolver::proto::rr::rdata::{MX, TXT};
 use hickory_resolver::proto::rr::{DNSClass, Name, RData, Record, RecordType as WireType};
 use mailtenant_mail::name;
 use mailtenant_mail::value::canonical;
@@ -217,12 +217,19 @@ fn whole_set(name: &str, rtype: WireType, class: DNSClass) -> Result<Record> {
     Ok(record)
 }
 
-/// The data of a canonical value.
+/// An MX with the host as it is written: the parser of hickory-proto makes small letters of all.
+fn mx(value: &str) -> Option<MX> {
+    let (preference, host) = value.split_once(' ')?;
+    Some(MX::new(preference.parse().ok()?, Name::from_ascii(host).ok()?))
+}
+
+/// The data of a value: canonical, but for the letters of a host.
 fn data(name: &str, rtype: RecordType, value: &str) -> Result<RData> {
     let refused = || BackendError::Rejected(format!("{name} {}: {value:?} cannot be written", rtype.as_str()));
     let data = match rtype {
         RecordType::TXT if value.is_empty() => RData::TXT(TXT::from_bytes(vec![b""])),
         RecordType::TXT => RData::TXT(TXT::from_bytes(value.as_bytes().chunks(STRING).collect())),
+        RecordType::MX => RData::MX(mx(value).ok_or_else(refused)?),
         _ => RData::try_from_str(rtype.into(), value).map_err(|_| refused())?,
     };
     // What the parser took for something else: a host without a trailing dot, escapes. Letters are as somebody wrote them.
