@@ -86,17 +86,20 @@ pub fn acknowledged(w: &World, e: &Entry) -> Verdict {
 }
 
 /// Until when (virtual ms) a resolver can have an MX of a name that leads here, by the longest TTL that it ever had and that
-/// is not over. `Err`: an authoritative server still shows one.
-pub fn led_here_until(server: &crate::dns::Server, name: &str) -> Result<u64, ()> {
+/// is not over. `Err`: an authoritative server still shows one. One that others put back after `left` (ms), when MX had left, is
+/// their own doing: whatever is asked before the end, they may be faster.
+pub fn led_here_until(server: &crate::dns::Server, name: &str, left: Option<u64>) -> Result<u64, ()> {
     let lag = server.lags.iter().copied().max().unwrap_or(0);
-    let sets: Vec<&(u64, RrSet)> =
-        server.history.iter().filter(|(_, s)| s.name == name && s.rtype == RecordType::MX).collect();
+    let all = server.history.iter().enumerate();
+    let sets: Vec<(usize, &(u64, RrSet))> =
+        all.filter(|(_, (_, s))| s.name == name && s.rtype == RecordType::MX).collect();
     let mut until = 0;
-    for (i, (since, set)) in sets.iter().enumerate() {
-        if !set.values.iter().any(|v| leads_here(v)) {
+    for (i, (at, (since, set))) in sets.iter().enumerate() {
+        let put_back = server.by_others.contains(at) && left.is_some_and(|left| *since > left);
+        if put_back || !set.values.iter().any(|v| leads_here(v)) {
             continue;
         }
-        let Some((replaced, _)) = sets.get(i + 1) else { return Err(()) };
+        let Some((_, (replaced, _))) = sets.get(i + 1) else { return Err(()) };
         // A set that was there for less than a secondary lags has been shown by none: transfers skip it.
         let lag = if replaced - since > lag { lag } else { 0 };
         until = until.max(replaced + lag + u64::from(set.ttl) * 1000);
@@ -105,7 +108,14 @@ pub fn led_here_until(server: &crate::dns::Server, name: &str) -> Result<u64, ()
 }
 
 /// I7, on the way out: nothing below a domain whose deletion was asked for first goes while mail can be sent here.
-pub fn taken_until_the_end(w: &World, e: &Entry, forgotten: &BTreeSet<String>) -> Verdict {
+///
+/// `draining`: since when (ms) MX of a MailDomain, by uid, has left.
+pub fn taken_until_the_end(
+    w: &World,
+    e: &Entry,
+    forgotten: &BTreeSet<String>,
+    draining: &BTreeMap<String, u64>,
+) -> Verdict {
     let gone = matches!(e.verb, Verb::Disabled | Verb::Purged | Verb::Deleted | Verb::Released);
     let owner = e.owner.as_deref().unwrap_or_default();
     if !gone || e.kind == "tenant" || w.notes.abandoned(owner) {
@@ -116,10 +126,11 @@ pub fn taken_until_the_end(w: &World, e: &Entry, forgotten: &BTreeSet<String>) -
     if forgotten.contains(name) {
         return Ok(());
     }
+    let mut of_domain = owner;
     if e.kind != "domain" {
         let Some((key, object)) = w.by_uid(owner) else { return Ok(()) };
         let Some(domain) = (Declared { world: w, key, object }).domain() else { return Ok(()) };
-        let of_domain = uid(domain.object);
+        of_domain = uid(domain.object);
         let (own, above) = (asked(w, key, owner), asked(w, domain.key, of_domain));
         let first = matches!((own, above), (Some(own), Some(above)) if above < own);
         if !first || w.notes.abandoned(of_domain) || domain.name() != name {
@@ -127,7 +138,7 @@ pub fn taken_until_the_end(w: &World, e: &Entry, forgotten: &BTreeSet<String>) -
         }
     }
     for server in w.dns.values() {
-        match led_here_until(server, name) {
+        match led_here_until(server, name, draining.get(of_domain).copied()) {
             Err(()) => return Err(format!("I7: {} {} was {:?} while MX leads here", e.kind, e.name, e.verb)),
             Ok(until) if w.ms < until => {
                 let left = until - w.ms;

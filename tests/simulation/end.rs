@@ -587,6 +587,11 @@ fn gone(d: &Declared) -> Result<(), String> {
     // An alias that was pointed elsewhere and could not follow still delivers to the mailbox at the backend.
     let delivers: Vec<Address> = match (d.key.res, d.server(), d.address()) {
         ("mailboxes", Some(s), Some(a)) => s.aliases_to(&a),
+        // One of another domain, to a mailbox whose object is gone: it leaves after that alias too.
+        ("maildomains", Some(s), _) => {
+            let below = s.mailboxes.keys().filter(|a| a.domain() == d.name());
+            below.flat_map(|a| s.aliases_to(a)).filter(|alias| alias.domain() != d.name()).collect()
+        }
         _ => vec![],
     };
     blockers.extend(delivers.iter().map(String::from));

@@ -53,6 +53,8 @@ pub struct Properties {
     forgotten: BTreeSet<String>,
     /// Instances, by uid, whose status says that a mass loss is held: since when (ms).
     losses: BTreeMap<String, u64>,
+    /// MailDomains, by uid, whose MX has left, so that the old TTL runs: since when (ms).
+    draining: BTreeMap<String, u64>,
     authority: Authority,
 }
 
@@ -96,6 +98,12 @@ impl Properties {
     fn history(&mut self, w: &World) -> Verdict {
         self.forgotten.extend(w.notes.left_behind.iter().cloned());
         for c in &w.api.log[self.seen.min(w.api.log.len())..] {
+            let drains = |v: &&crate::api::Obj| !text(v, "/status/drainingUntil").is_empty();
+            match c.new.as_ref().filter(|_| c.key.res == "maildomains") {
+                Some(v) if drains(&v) => drop(self.draining.entry(uid(v).into()).or_insert(w.ms)),
+                Some(v) => drop(self.draining.remove(uid(v))),
+                None => {}
+            }
             if let (Some(old), Some(new)) = (&c.old, &c.new)
                 && KINDS.contains(&c.key.res)
                 && c.actor == Actor::Operator
@@ -274,7 +282,7 @@ impl Properties {
             return Err(format!("I3: {key} is only observed, and {} {} was {:?}", e.kind, e.name, e.verb));
         }
         authority::acknowledged(w, e)?;
-        authority::taken_until_the_end(w, e, &self.forgotten)?;
+        authority::taken_until_the_end(w, e, &self.forgotten, &self.draining)?;
         authority::in_its_own(w, e, server)?;
         recovery(e, server)?;
         if e.verb == Verb::Created {

@@ -131,7 +131,7 @@ pub async fn not_there(ctx: &Ctx, server: &crate::connections::Groupware, instan
 
 /// Whether MX is ours, or was seen to be as it would be: somebody's before us, or while the domain was only observed.
 fn mx_leads_here(domain: &MailDomain) -> bool {
-    domain.status.iter().flat_map(|s| journal(domain, s)).any(|r| merge::is_our_mx(r) || merge::is_good_mx(r))
+    domain.status.iter().flat_map(|s| journal(domain, s)).any(merge::leads_here)
 }
 
 /// Adds the way out to a message, where there is one. What was refused is tried again: it may be mended where nobody wakes us.

@@ -9,6 +9,7 @@ use crate::not_ready::NotReady;
 use crate::pass::deletion;
 use crate::state::derived::declared_local_part;
 use crate::state::kind::Kind;
+use crate::state::world::World;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use mailtenant_api::{MailDomain, Reason};
 use mailtenant_groupware::{Address, BackendError, DomainName, DomainRow, Left, Removal};
@@ -64,27 +65,41 @@ async fn aliases_first(ctx: &Ctx, server: &Groupware, mailbox: &Address, kept: &
     if aliases.is_empty() {
         return Ok(());
     }
-    Err(referenced(ctx, server, &aliases).into())
+    Err(referenced(ctx, server, &aliases).await?.into())
 }
 
-/// A mailbox waits for aliases at the server that deliver to it. Where no object here declares any of them, nobody here can
-/// delete them.
-pub fn referenced(ctx: &Ctx, server: &Groupware, aliases: &[Address]) -> NotReady {
-    let declared = {
-        let world = ctx.world();
-        let is = |a: &Address| {
-            let mut domains = world.index.domains_by_name.of(a.domain());
-            domains.any(|d| !world.owner_of_address(d, declared_local_part(a)).is_empty())
-        };
-        aliases.iter().any(is)
-    };
-    if !declared {
+/// A mailbox waits for aliases at the server that deliver to it. Where no object here has any of them, nobody here can delete
+/// them.
+pub async fn referenced(ctx: &Ctx, server: &Groupware, aliases: &[Address]) -> Step<NotReady> {
+    if !are_declared(&ctx.world(), aliases) && !have_owner(ctx, server, aliases).await? {
         let what =
             format!("the mailbox still gets mail by {}, which no object declares", listed(aliases, aliases.len()));
-        return deletion::left_below(&server.label(), &what);
+        return Ok(deletion::left_below(&server.label(), &what));
     }
     let not_ready = deletion::blocked(Reason::ReferencedByAlias, "at the backend, the alias", aliases);
-    NotReady { next: Next::Retry, ..not_ready }
+    Ok(NotReady { next: Next::Retry, ..not_ready })
+}
+
+fn are_declared(world: &World, aliases: &[Address]) -> bool {
+    let is = |a: &Address| {
+        let mut domains = world.index.domains_by_name.of(a.domain());
+        domains.any(|d| !world.owner_of_address(d, declared_local_part(a)).is_empty())
+    };
+    aliases.iter().any(is)
+}
+
+/// Whether an object of this cluster has any of them at the server. Its MailDomain may be gone: then nothing says what
+/// address it declares.
+async fn have_owner(ctx: &Ctx, server: &Groupware, aliases: &[Address]) -> Step<bool> {
+    let domains: BTreeSet<&str> = aliases.iter().map(Address::domain).collect();
+    for domain in domains.into_iter().map(DomainName::from_server) {
+        let rows = server.server.read_domain(&domain).await.map_err(|e| failed(server, &e))?;
+        let mut owners = aliases.iter().filter_map(|a| rows.aliases.get(a)?.owner.as_ref());
+        if owners.any(|owner| undeclared::is_living(&ctx.world(), owner)) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// The same of aliases that deliver to a mailbox that goes, and to nobody else: those of objects that exist stay, and the

@@ -1,5 +1,6 @@
 //! How the entries of the journal are read.
 
+use crate::mx;
 use crate::policy::{Ownership, Purpose, RecordState, RecordStatus};
 use crate::rr::RecordType;
 
@@ -21,6 +22,12 @@ pub fn is_our_mx(e: &RecordStatus) -> bool {
 /// beside others.
 pub fn is_good_mx(e: &RecordStatus) -> bool {
     e.purpose == Purpose::MX && (e.state == RecordState::Ok || e.ownership == Some(Ownership::Observed))
+}
+
+/// Whether an entry says that MX leads here, or may be about to: by all that is wanted, or beside others.
+pub fn leads_here(e: &RecordStatus) -> bool {
+    let beside = || e.observed.iter().flat_map(|all| all.split(" | ")).any(|there| mx::same_host(there, &e.value));
+    e.purpose == Purpose::MX && (is_our_mx(e) || is_good_mx(e) || beside())
 }
 
 /// Whether two entries are about the same value for the same purpose, whatever their state.

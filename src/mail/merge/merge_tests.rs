@@ -480,6 +480,24 @@ fn that_mx_was_seen_to_lead_here_is_not_forgotten_where_it_is_not_planned() {
     let mut left = Dns::of(&[(Z, RecordType::MX, 60, &["5 elsewhere.example.", "30 mx2.p.example."])]);
     let (kept, ..) = settle(&mut left, &rest, journal, policy(ConflictPolicy::Refuse));
     assert_eq!(line(&kept, Purpose::MX), "20 mx2.p.example. [Ok Observed]", "the host counts");
+    assert_eq!(seen_mx_ttl(&kept, &left.read(&which(&wanted(), &[]))), Some(60));
+    assert_eq!(seen_mx_ttl(&[], &left.read(&which(&wanted(), &[]))), None);
+}
+
+#[test]
+fn an_mx_that_leads_here_beside_others_is_known_to() {
+    for (there, leads) in [
+        (&["5 old.example.", "50 MX1.p.example."][..], true),
+        (&["10 mx1.p.example."], true),
+        (&["5 old.example."], false),
+        (&[], false),
+    ] {
+        let mut dns = Dns::of(&[(Z, RecordType::MX, 60, there)]);
+        let before = Policy { switch_mx: false, ..policy(ConflictPolicy::Refuse) };
+        let (journal, ..) = settle(&mut dns, &wanted(), vec![], before);
+        assert_eq!(journal.iter().any(leads_here), leads, "{there:?}");
+        assert!(!journal.iter().any(|e| e.purpose == Purpose::MX && is_ours(e)), "{there:?}");
+    }
 }
 
 #[test]

@@ -15,8 +15,8 @@ mod planner;
 mod shared;
 mod spf;
 
-pub use journal::{is_good_mx, is_our_mx, is_ours};
-pub use mx::withdraw_mx;
+pub use journal::{is_good_mx, is_our_mx, is_ours, leads_here};
+pub use mx::{seen_mx_ttl, withdraw_mx};
 pub use plan::{Conflict, Plan, Policy, PreviousMx};
 pub use planner::in_words;
 

@@ -87,6 +87,13 @@ impl Planner<'_> {
     }
 }
 
+/// Time to live in seconds of the MX that the journal says was seen to lead here; none: no set of `live` has it.
+pub fn seen_mx_ttl(journal: &[RecordStatus], live: &[RrSet]) -> Option<u32> {
+    let hosts: Vec<&String> = journal.iter().filter(|e| is_good_mx(e)).map(|e| &e.value).collect();
+    let sets: Vec<RrSet> = live.iter().filter(|s| s.rtype == RecordType::MX).cloned().collect();
+    mx::leads_to(&sets, &hosts).map(|(_, ttl)| ttl)
+}
+
 /// The change of MX when the domain is deleted (I7: before anything else). Only what is still ours is changed: a set
 /// that others wrote since stays, and of a mixed set only our values are removed. The journal loses its MX entries once
 /// there is nothing left to change.

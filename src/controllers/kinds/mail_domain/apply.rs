@@ -146,6 +146,10 @@ async fn publish(pass: &mut Pass<'_>, part: Part, switch_mx: bool) -> Step<()> {
         Converged::Contended(last) => return Err(journal::contended(pass.p, last.as_ref()).into()),
     };
     let conflict = records::conflict(&plan.conflicts);
+    if let Some(ttl) = merge::seen_mx_ttl(&plan.journal, &live) {
+        // Also of an MX that others wrote: on the way out resolvers may know it for as long.
+        pass.p.note(Note::MxLeadsHere(ttl, pass.ctx.latest_now()));
+    }
     pass.p.set_journal(plan.journal, plan.previous_mx);
     let published = Some(Published { switch_mx, wanted, conflict, which, live, unseen: None, kept: vec![] });
     match part {

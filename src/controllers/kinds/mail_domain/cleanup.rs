@@ -289,7 +289,7 @@ async fn others_mx_has_left(
     (before, previous): (Vec<RecordStatus>, Option<PreviousMx>),
 ) -> Step<()> {
     let by_hand = zones::by_hand(&p.object);
-    let led = before.iter().any(merge::is_good_mx) || p.status.dns.as_ref().is_some_and(|d| d.mx_ttl.is_some());
+    let led = before.iter().any(merge::leads_here) || p.status.dns.as_ref().is_some_and(|d| d.mx_ttl.is_some());
     // Whoever holds the name now has mail sent where it wants.
     let held_by_another = claim::holder(ctx, &a_label(&p.object)).await?.is_some_and(|h| h != uid(p.object.as_ref()));
     let Some((label, resolver)) = asked_for_mx(ctx, p).await? else { return Ok(()) };

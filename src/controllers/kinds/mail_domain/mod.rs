@@ -95,7 +95,7 @@ impl Lifecycle for MailDomain {
     }
 
     fn leads_here(draft: &Draft<Self>) -> bool {
-        draft.journal().iter().any(|r| merge::is_our_mx(r) || merge::is_good_mx(r))
+        draft.journal().iter().any(merge::leads_here)
     }
 
     async fn withdraw_first(ctx: &Ctx, draft: &mut Draft<Self>, above: &Above) -> Step<()> {

@@ -157,7 +157,7 @@ async fn referenced(
             }
         }
         ctx.wake(wakes);
-        return Ok(Some(Cleanup::Waiting(release::referenced(ctx, server, &aliases))));
+        return Ok(Some(Cleanup::Waiting(release::referenced(ctx, server, &aliases).await?)));
     }
     Ok(None)
 }
