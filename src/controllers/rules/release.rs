@@ -55,29 +55,41 @@ pub async fn release(ctx: &Ctx, server: &Groupware, domain: &DomainName, kept: &
 
 /// Aliases of other domains too: a mailbox leaves after all that deliver to it.
 async fn aliases_first(ctx: &Ctx, server: &Groupware, mailbox: &Address, kept: &mut Vec<String>) -> Step<()> {
-    let mut aliases = server.server.aliases_to(mailbox).await.map_err(|e| failed(server, &e))?;
+    let aliases = server.server.aliases_to(mailbox).await.map_err(|e| failed(server, &e))?;
     if aliases.is_empty() {
         return Ok(());
     }
-    let released = release_aliases(ctx, server, (mailbox, &aliases)).await?;
-    aliases.retain(|a| !released.contains(a));
-    kept.extend(released.into_iter().map(String::from));
-    if aliases.is_empty() {
-        return Ok(());
-    }
-    Err(referenced(ctx, server, &aliases).await?.into())
+    let delivering = release_aliases(ctx, server, (mailbox, &aliases)).await?;
+    kept.extend(delivering.released.iter().cloned().map(String::from));
+    delivering.waits_for(ctx, server).map_or(Ok(()), |not_ready| Err(not_ready.into()))
 }
 
-/// A mailbox waits for aliases at the server that deliver to it. Where no object here has any of them, nobody here can delete
-/// them.
-pub async fn referenced(ctx: &Ctx, server: &Groupware, aliases: &[Address]) -> Step<NotReady> {
-    if !are_declared(&ctx.world(), aliases) && !have_owner(ctx, server, aliases).await? {
-        let what =
-            format!("the mailbox still gets mail by {}, which no object declares", listed(aliases, aliases.len()));
-        return Ok(deletion::left_below(&server.label(), &what));
+/// Aliases at the server that deliver to a mailbox that goes.
+#[derive(Debug)]
+pub struct Delivering {
+    /// They were switched off and are nobody's.
+    pub released: Vec<Address>,
+    /// They stay.
+    pub left: Vec<Address>,
+    /// An object of this cluster has one of those that stay at the server. Its MailDomain may be gone: then nothing says what
+    /// address it declares.
+    has_owner: bool,
+}
+
+impl Delivering {
+    /// A mailbox waits for those that stay. Where no object here has any of them, nobody here can delete them.
+    pub fn waits_for(&self, ctx: &Ctx, server: &Groupware) -> Option<NotReady> {
+        let left = &self.left;
+        if left.is_empty() {
+            return None;
+        }
+        if !self.has_owner && !are_declared(&ctx.world(), left) {
+            let what = format!("the mailbox still gets mail by {}, which no object declares", listed(left, left.len()));
+            return Some(deletion::left_below(&server.label(), &what));
+        }
+        let not_ready = deletion::blocked(Reason::ReferencedByAlias, "at the backend, the alias", left);
+        Some(NotReady { next: Next::Retry, ..not_ready })
     }
-    let not_ready = deletion::blocked(Reason::ReferencedByAlias, "at the backend, the alias", aliases);
-    Ok(NotReady { next: Next::Retry, ..not_ready })
 }
 
 fn are_declared(world: &World, aliases: &[Address]) -> bool {
@@ -88,20 +100,6 @@ fn are_declared(world: &World, aliases: &[Address]) -> bool {
     aliases.iter().any(is)
 }
 
-/// Whether an object of this cluster has any of them at the server. Its MailDomain may be gone: then nothing says what
-/// address it declares.
-async fn have_owner(ctx: &Ctx, server: &Groupware, aliases: &[Address]) -> Step<bool> {
-    let domains: BTreeSet<&str> = aliases.iter().map(Address::domain).collect();
-    for domain in domains.into_iter().map(DomainName::from_server) {
-        let rows = server.server.read_domain(&domain).await.map_err(|e| failed(server, &e))?;
-        let mut owners = aliases.iter().filter_map(|a| rows.aliases.get(a)?.owner.as_ref());
-        if owners.any(|owner| undeclared::is_living(&ctx.world(), owner)) {
-            return Ok(true);
-        }
-    }
-    Ok(false)
-}
-
 /// The same of aliases that deliver to a mailbox that goes, and to nobody else: those of objects that exist stay, and the
 /// mailbox waits for them. So it does for one that others get mail by, and for one that an object of its name waits to take
 /// over.
@@ -109,24 +107,28 @@ pub async fn release_aliases(
     ctx: &Ctx,
     server: &Groupware,
     (mailbox, aliases): (&Address, &[Address]),
-) -> Step<Vec<Address>> {
+) -> Step<Delivering> {
     let domains: BTreeSet<&str> = aliases.iter().map(Address::domain).collect();
-    let mut released = vec![];
+    let (mut released, mut has_owner) = (vec![], false);
     for domain in domains.into_iter().map(DomainName::from_server) {
         let rows = server.server.read_domain(&domain).await.map_err(|e| failed(server, &e))?;
         let unknown = undeclared::unknown_to(&ctx.world(), &rows);
+        let mut owners = aliases.iter().filter_map(|a| rows.aliases.get(a)?.owner.as_ref());
+        has_owner |= owners.any(|owner| undeclared::is_living(&ctx.world(), owner));
         let alone = |a: &Address| rows.aliases.get(a).is_some_and(|r| r.settings.targets.iter().all(|t| t == mailbox));
         let mine = |r: &Undeclared| r.kind == Kind::MailAlias && aliases.contains(&r.address) && alone(&r.address);
         for row in unknown.into_iter().filter(mine) {
             if !is_place_taken(ctx, &row).await? {
+                // Whatever comes of it.
+                ctx.snapshots.stale(&server.uid, &domain).await;
                 once(server.server.remove_alias(&row.owner, &row.address, Removal::Keep).await)
                     .map_err(|e| failed(server, &e))?;
                 released.push(row.address);
             }
         }
-        ctx.snapshots.stale(&server.uid, &domain).await;
     }
-    Ok(released)
+    let left = aliases.iter().filter(|a| !released.contains(a)).cloned().collect();
+    Ok(Delivering { released, left, has_owner })
 }
 
 /// Keeps the domains of a tenant whose MailDomain no longer exists, with what of that kind is in them. A live list must have

@@ -130,36 +130,31 @@ async fn referenced(
 ) -> Step<Option<Cleanup<NotReady>>> {
     // An alias that was pointed elsewhere still names the mailbox at the backend until its own pass: the backend's
     // word counts, else its mail bounces.
-    let mut aliases = match server.server.aliases_to(address).await {
+    let aliases = match server.server.aliases_to(address).await {
+        Ok(aliases) if aliases.is_empty() => return Ok(None),
         Ok(aliases) => aliases,
         Err(error) => return Ok(Some(deletion::failed(ctx, server, &error))),
     };
-    if !aliases.is_empty() {
-        let released = release::release_aliases(ctx, server, (address, &aliases)).await?;
-        if !released.is_empty() {
-            ctx.event(mailbox, EventReason::Retained, release::words(&released));
-            aliases.retain(|a| !released.contains(a));
+    let delivering = release::release_aliases(ctx, server, (address, &aliases)).await?;
+    if !delivering.released.is_empty() {
+        ctx.event(mailbox, EventReason::Retained, release::words(&delivering.released));
+    }
+    let Some(waits) = delivering.waits_for(ctx, server) else { return Ok(None) };
+    let mut wakes = wakeups::Wakeups::default();
+    {
+        let world = ctx.world();
+        for alias in &delivering.left {
+            let local = declared_local_part(alias);
+            let domains = world.index.domains_by_name.of(alias.domain()).filter(|d| d.namespace == domain.namespace);
+            let ids: Vec<ObjectId> = domains
+                .flat_map(|d| world.owner_of_address(d, local))
+                .filter(|id| id.kind == Kind::MailAlias)
+                .collect();
+            wakes.now.extend(ids.into_iter().map(|id| (id, Priority::Normal)));
         }
     }
-    if !aliases.is_empty() {
-        let mut wakes = wakeups::Wakeups::default();
-        {
-            let world = ctx.world();
-            for alias in &aliases {
-                let local = declared_local_part(alias);
-                let domains =
-                    world.index.domains_by_name.of(alias.domain()).filter(|d| d.namespace == domain.namespace);
-                let ids: Vec<ObjectId> = domains
-                    .flat_map(|d| world.owner_of_address(d, local))
-                    .filter(|id| id.kind == Kind::MailAlias)
-                    .collect();
-                wakes.now.extend(ids.into_iter().map(|id| (id, Priority::Normal)));
-            }
-        }
-        ctx.wake(wakes);
-        return Ok(Some(Cleanup::Waiting(release::referenced(ctx, server, &aliases).await?)));
-    }
-    Ok(None)
+    ctx.wake(wakes);
+    Ok(Some(Cleanup::Waiting(waits)))
 }
 
 /// The rows as they are afterwards: what differs from that at the next read is drift.
