@@ -7,6 +7,8 @@ use crate::harness::{dns, eventually, mail, secs};
 use serde_json::{Value, json};
 
 const OUTSIDER: &str = "x@elsewhere.example";
+/// MX from before the tenant came.
+const BEFORE: &str = "10 Mail.OLD.example.";
 
 /// All that is there is lost without the operator: held first, so that nothing is taken down, then removed by force.
 async fn lose_everything(w: &World) {
@@ -56,13 +58,17 @@ async fn what_is_restored_with_new_uids_takes_over_what_was_its_own() {
     w.k.ready("GroupwareBackend", &w.ns, secs(60)).await;
     let mut instance = w.instance("acme");
     instance["spec"]["backendRef"]["name"] = json!(w.ns);
+    let mut domain = w.domain("main", "acme", &zone);
+    // Long enough for a mail while resolvers may still know our MX.
+    domain["spec"]["dns"]["ttl"] = json!(15);
     let objects = [
         ("MailInstance", "acme", instance),
-        ("MailDomain", "main", w.domain("main", "acme", &zone)),
+        ("MailDomain", "main", domain),
         ("Mailbox", "alice", w.mailbox("alice", "main")),
         ("Mailbox", "bob", w.mailbox("bob", "main")),
         ("MailAlias", "info", w.alias("info", "main", "info", &["alice"])),
     ];
+    dns::put(w.stack, &zone, &zone, "MX", 1, &[BEFORE]).await;
     for (_, _, object) in &objects {
         w.k.apply(object.clone()).await;
     }
@@ -132,18 +138,27 @@ async fn what_is_restored_with_new_uids_takes_over_what_was_its_own() {
     w.k.gone("GroupwareBackend", &w.ns, secs(60)).await;
 }
 
-/// MX of before the loss still leads here: as long as it does, mail is taken.
+/// The journal was lost with the status, and is known again: MX goes back to what it was before the loss, and what is there
+/// from before the tenant stays.
 async fn drains_before_it_goes(w: &World) {
     let zone = w.zone();
+    let known = w.k.get("MailDomain", "main").await.expect("it is there")["status"]["dns"]["previousMX"].clone();
+    assert_eq!(known, json!([BEFORE]));
     for kind in TENANT_KINDS {
         w.k.delete_all(kind).await;
     }
-    w.k.blocked("MailDomain", "main", "Draining", &["change it where the domain's DNS is edited"], secs(60)).await;
     let alice = w.address("alice");
+    eventually("MX is put back", secs(60), || async {
+        let there = dns::contents(w.stack, &zone, &zone, "MX").await;
+        if there == [BEFORE] { Ok(()) } else { Err(format!("{there:?}")) }
+    })
+    .await;
     mail::send(w.stack, OUTSIDER, &alice, "on the way out", None).await.expect("mail is taken");
     assert!(w.sql.row("mailbox", &format!("username = '{alice}' AND active")).await.is_some());
-    // Its journal was lost with the status: who edits the zone changes MX.
-    dns::put(w.stack, &zone, &zone, "MX", 1, &["10 mx.elsewhere.example."]).await;
     w.empty(secs(120)).await;
     assert_eq!(w.sql.row("domain", &format!("domain = '{zone}'")).await, None);
+    let marker = format!("_mailtenant.{zone}");
+    for name in [&marker, &format!("_dmarc.{zone}"), &zone] {
+        assert_eq!(dns::contents(w.stack, &zone, name, "TXT").await, [""; 0], "{name}");
+    }
 }

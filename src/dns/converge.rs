@@ -7,7 +7,7 @@
 
 use crate::{BackendError, DnsServer, RecordType, RrSet, Wildcard};
 use mailtenant_mail::merge::{self, Plan, Policy, PreviousMx};
-use mailtenant_mail::policy::{ConflictPolicy, OnDelete, RecordStatus};
+use mailtenant_mail::policy::{ConflictPolicy, OnDelete, Purpose, RecordStatus};
 use mailtenant_mail::records::Record;
 
 /// Rounds of read, plan, write: more than a few means that somebody else keeps writing.
@@ -26,6 +26,8 @@ pub enum Aim<'a> {
         conflict: ConflictPolicy,
         /// Whether MX may be made ours now (I7), or put back once it was.
         switch_mx: bool,
+        /// Who writes them, for the marker; none: there is no marker.
+        writer: Option<merge::Writer<'a>>,
     },
     /// MX of this name is ours no more.
     WithdrawMx {
@@ -42,8 +44,13 @@ impl Aim<'_> {
     /// The sets to read.
     fn which(&self, journal: &[RecordStatus]) -> Vec<(String, RecordType)> {
         match self {
-            Aim::Publish { wanted, .. } => merge::which(wanted, journal),
-            Aim::WithdrawMx { name, .. } => vec![((*name).to_owned(), RecordType::MX)],
+            Aim::Publish { wanted, writer: Some(writer), .. } => writer.which(wanted, journal),
+            Aim::Publish { wanted, writer: None, .. } => merge::which(wanted, journal),
+            Aim::WithdrawMx { name, .. } => {
+                let markers = journal.iter().filter(|e| e.purpose == Purpose::Marker);
+                let mx = ((*name).to_owned(), RecordType::MX);
+                markers.map(|e| (e.name.clone(), RecordType::TXT)).chain([mx]).collect()
+            }
             Aim::WithdrawRest => merge::which(&[], journal),
         }
     }
@@ -51,9 +58,20 @@ impl Aim<'_> {
     /// What has to change. Nothing is decided about a set that `live` lacks: it was not read.
     pub fn plan(&self, journal: &[RecordStatus], previous: Option<PreviousMx>, live: &[RrSet]) -> Plan {
         match self {
-            Aim::Publish { wanted, conflict, switch_mx, .. } => {
+            Aim::Publish { wanted, conflict, switch_mx, writer, .. } => {
                 let policy = Policy { conflict: *conflict, switch_mx: *switch_mx, previous_mx: previous };
-                merge::plan(wanted, journal, live, &policy)
+                match writer {
+                    Some(writer) => merge::plan_with_marker(writer, wanted, journal, live, &policy),
+                    None => merge::plan(wanted, journal, live, &policy),
+                }
+            }
+            // What we wrote is that cluster's now.
+            Aim::WithdrawMx { .. } if merge::is_taken_over(journal, live) => {
+                let rest = journal.iter().filter(|e| e.purpose != Purpose::MX).cloned().collect();
+                Plan { journal: rest, previous_mx: previous, ..Plan::default() }
+            }
+            Aim::WithdrawRest if merge::is_taken_over(journal, live) => {
+                Plan { previous_mx: previous, ..Plan::default() }
             }
             Aim::WithdrawMx { name, on_delete } => {
                 match live.iter().find(|set| set.name == *name && set.rtype == RecordType::MX) {

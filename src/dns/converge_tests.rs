@@ -133,7 +133,7 @@ fn wanted() -> Vec<Record> {
 }
 
 fn publish(wanted: &[Record]) -> Aim<'_> {
-    Aim::Publish { name: "acme.test", wanted, conflict: ConflictPolicy::Refuse, switch_mx: true }
+    Aim::Publish { name: "acme.test", wanted, conflict: ConflictPolicy::Refuse, switch_mx: true, writer: None }
 }
 
 /// A zone with the old MX, and an empty journal.
@@ -264,7 +264,13 @@ async fn what_a_wildcard_alone_answers_is_not_written_before_mx_leads_here() {
     ] {
         let (mut server, mut notes) = start(vec![]);
         server.wildcard = there.then(|| wildcard.clone());
-        let aim = Aim::Publish { name: "acme.test", wanted: &challenge, conflict: ConflictPolicy::Refuse, switch_mx };
+        let aim = Aim::Publish {
+            name: "acme.test",
+            wanted: &challenge,
+            conflict: ConflictPolicy::Refuse,
+            switch_mx,
+            writer: None,
+        };
         let end = converge(&server, "acme.test", &aim, &mut notes).await;
         assert_eq!(end.is_err(), there && !switch_mx, "{end:?}");
         assert!(end.is_ok() || end == Err(Failed::Wildcard(wildcard.clone())));

@@ -84,7 +84,7 @@ pub struct RecordStatus {
     /// `priority weight port host.`
     pub value: String,
     /// What the record is for: `Challenge` (proof of ownership), `MX`, `SPF`, `DKIM`, `DMARC`, `TLSRPT` (reports of failed
-    /// TLS) or `ClientDiscovery` (where mail clients find the servers).
+    /// TLS), `ClientDiscovery` (where mail clients find the servers) or `Marker` (who writes these records, and MX from before).
     pub purpose: Purpose,
     /// `Ok`: every authoritative server shows it. `Missing`: it is not there. `Wrong`: there with another value.
     /// `Duplicate`: there more than once. `Conflict`: a record of somebody else is in its place. `Propagating`: written
@@ -117,6 +117,7 @@ pub enum Purpose {
     DMARC,
     TLSRPT,
     ClientDiscovery,
+    Marker,
 }
 
 /// Whether a record is published as declared.

@@ -53,7 +53,7 @@ async fn publish(
     notes: &mut Notes,
 ) -> Result<Converged, Failed<()>> {
     let wanted = wanted(domain);
-    let aim = Aim::Publish { name: domain, wanted: &wanted, conflict, switch_mx: false };
+    let aim = Aim::Publish { name: domain, wanted: &wanted, conflict, switch_mx: false, writer: None };
     converge(dns, zone, &aim, notes).await
 }
 
@@ -162,8 +162,13 @@ async fn the_old_mx_comes_back_byte_for_byte() {
     server.put("acme.test", old).await;
     let (before, dns, mut notes) = (server.raw_sets("acme.test").await, server.backend(), Notes::default());
     let wanted = wanted("acme.test");
-    let publish =
-        Aim::Publish { name: "acme.test", wanted: &wanted, conflict: ConflictPolicy::Refuse, switch_mx: true };
+    let publish = Aim::Publish {
+        name: "acme.test",
+        wanted: &wanted,
+        conflict: ConflictPolicy::Refuse,
+        switch_mx: true,
+        writer: None,
+    };
     let withdraw = Aim::WithdrawMx { name: "acme.test", on_delete: OnDelete::RestorePrevious };
     for aim in [publish, publish, withdraw, Aim::WithdrawRest] {
         let Ok(Converged::Settled { plan, .. }) = converge(dns.as_ref(), "acme.test", &aim, &mut notes).await else {

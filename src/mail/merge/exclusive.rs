@@ -63,7 +63,7 @@ pub(super) const KEPT_AS_FOUND: &str = "kept as it was found (conflictPolicy: Ad
 pub(super) fn choice(purpose: Purpose) -> &'static str {
     match purpose {
         // Neither would do: mail would be signed with a key that nobody finds, and a challenge proves nothing elsewhere.
-        Purpose::DKIM | Purpose::Challenge => {
+        Purpose::DKIM | Purpose::Challenge | Purpose::Marker => {
             "mailtenant did not write it: remove it, or set dns.conflictPolicy: Overwrite (replaces it)"
         }
         _ => {

@@ -815,3 +815,6 @@ fn client_discovery_of_others_holds_nothing_up() {
     let written = plan.changes.iter().find(|c| c.before.name == format!("_imap._tcp.{Z}")).unwrap();
     assert_eq!(written.after.values, ["0 0 0 ."]);
 }
+
+#[path = "marker_tests.rs"]
+mod marker_tests;

@@ -8,6 +8,7 @@
 mod exclusive;
 mod journal;
 mod leftovers;
+mod marker;
 mod mx;
 mod occupied;
 mod plan;
@@ -16,6 +17,7 @@ mod shared;
 mod spf;
 
 pub use journal::{is_good_mx, is_our_mx, is_ours, leads_here};
+pub use marker::{Writer, is_taken_over, plan_with_marker, recovered};
 pub use mx::{seen_mx_ttl, withdraw_mx};
 pub use plan::{Conflict, Plan, Policy, PreviousMx};
 pub use planner::in_words;

@@ -33,7 +33,7 @@ impl Planner<'_> {
 
     /// Whether what is in the place of a record goes, in the same change that brings the record.
     fn takes_away(&mut self, record: &Record, there: (RecordType, &[String]), policy: ConflictPolicy) -> bool {
-        let adoptable = !matches!(record.purpose, Purpose::DKIM | Purpose::Challenge);
+        let adoptable = !matches!(record.purpose, Purpose::DKIM | Purpose::Challenge | Purpose::Marker);
         // At the domain itself it may be its web site: it is nothing of mail, and never ours to take away.
         let domain_itself = matches!(record.mode, Mode::Switch | Mode::SpfTerm);
         match policy {

@@ -23,10 +23,15 @@ pub fn adoption_value(uid: &str, domain: &str) -> String {
 }
 
 fn value(purpose: &str, uid: &str, domain: &str) -> String {
+    format!("token={} expiry=never", hashed(purpose, uid, domain))
+}
+
+/// 32 characters for two texts, other ones for each `purpose`.
+pub(super) fn hashed(purpose: &str, one: &str, other: &str) -> String {
     // Each part ends with a byte that it cannot contain: no two inputs make the same text.
-    let text = format!("mailtenant.dev/{purpose}/v1\0{uid}\0{domain}\0");
+    let text = format!("mailtenant.dev/{purpose}/v1\0{one}\0{other}\0");
     let digest = Sha256::digest(text.as_bytes());
-    format!("token={} expiry=never", base32(&digest[..20]))
+    base32(&digest[..20])
 }
 
 /// Base32 in lower case, without padding (RFC 4648, 6); `bytes` is a multiple of 5.

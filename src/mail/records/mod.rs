@@ -4,6 +4,7 @@ mod challenge;
 mod discovery;
 mod dkim;
 mod dmarc;
+mod marker;
 mod mx;
 mod spf;
 mod tags;
@@ -13,6 +14,7 @@ pub use challenge::{adoption_value, challenge_name, challenge_value};
 pub use discovery::{Dav, Discovery, Endpoint};
 pub use dkim::{DkimPublic, Selector, dkim_name, new_selector};
 pub use dmarc::Dmarc;
+pub use marker::{Manager, Marker, marker_name};
 pub(crate) use tags::equivalent;
 
 use crate::policy::{Purpose, SpfAll};

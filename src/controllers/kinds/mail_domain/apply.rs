@@ -133,8 +133,9 @@ async fn make_keys(pass: &mut Pass<'_>, algorithms: &[DkimAlgorithm]) -> Step<()
 }
 
 async fn publish(pass: &mut Pass<'_>, part: Part, switch_mx: bool) -> Step<()> {
-    let (wanted, name) = (pass.wanted(part, switch_mx)?, pass.name.clone());
-    let aim = pass.aim(&name, &wanted, switch_mx);
+    recover_journal(pass).await?;
+    let (wanted, name, manager) = (pass.wanted(part, switch_mx)?, pass.name.clone(), pass.manager());
+    let aim = pass.aim(&name, &wanted, &manager, switch_mx)?;
     let which = merge::which(&wanted, &pass.p.journal());
     let (dns, zone) = pass.zone()?.managed()?;
     let (dns, zone) = (dns.clone(), zone.to_owned());
@@ -160,6 +161,35 @@ async fn publish(pass: &mut Pass<'_>, part: Part, switch_mx: bool) -> Step<()> {
             pass.facts.mx = published;
         }
     }
+    Ok(())
+}
+
+/// A journal that says nothing of ours may be lost: what the marker of the domain says was made by this MailDomain is ours
+/// again, and MX from before the cut-over is known again.
+async fn recover_journal(pass: &mut Pass<'_>) -> Step<()> {
+    let (name, manager) = (pass.name.clone(), pass.manager());
+    let Some(writer) = pass.writer(&name, &manager)? else { return Ok(()) };
+    if pass.p.journal().iter().any(merge::is_ours) {
+        return Ok(());
+    }
+    let declared = pass.declared()?;
+    let (dns, zone) = pass.zone()?.managed()?;
+    let live = match dns.server.read(zone, &writer.which(&declared, &[])).await {
+        Ok(live) => live,
+        // Publishing says so.
+        Err(BackendError::NotFound(_)) => return Ok(()),
+        Err(error) => return Err(pass.ctx.dns_failed(dns, &error).into()),
+    };
+    let Some((journal, previous)) = merge::recovered(&writer, &declared, &live) else { return Ok(()) };
+    if !journal.is_empty() {
+        let text = format!("records of {name} that this MailDomain made before are its own again, by its marker");
+        pass.ctx.event(pass.p.object.as_ref(), EventReason::TakenOver, text);
+    }
+    let (zone, backend) = (zone.to_owned(), dns.name.clone());
+    let previous = pass.p.previous_mx().or(previous);
+    // Where they are is known too, or nothing would be withdrawn.
+    (pass.p.dns().zone, pass.p.dns().backend) = (Some(zone), Some(backend));
+    pass.p.set_journal(journal, previous);
     Ok(())
 }
 

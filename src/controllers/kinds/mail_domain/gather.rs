@@ -17,8 +17,8 @@ use crate::ctx::{Ctx, Step, Stop};
 use crate::kinds::mail_domain_claim as claim;
 use crate::not_ready::NotReady;
 use crate::rules::zones::{self, all_show, no_answer};
-use crate::rules::{backend_ready, mass_loss};
-use crate::state::derived::{a_label, capabilities, owner_uid};
+use crate::rules::{backend_ready, mass_loss, recovery};
+use crate::state::derived::{a_label, capabilities, origin, owner_uid};
 use crate::state::kind::ObjectId;
 use crate::state::parents as above;
 use crate::state::snapshots::Since;
@@ -30,7 +30,7 @@ use mailtenant_groupware::{BackendError, DkimSigner, DomainName, DomainSnapshot,
 use mailtenant_mail::manual::Shown;
 use mailtenant_mail::merge;
 use mailtenant_mail::name;
-use mailtenant_mail::records::{Record, adoption_value, challenge_name, challenge_value};
+use mailtenant_mail::records::{Manager, Record, adoption_value, challenge_name, challenge_value};
 use mailtenant_runtime::store::NamespacedName;
 use std::collections::BTreeSet;
 
@@ -109,17 +109,43 @@ impl<'a> Pass<'a> {
         Ok(keys::plan(&self.p.object, all, &algorithms, self.now))
     }
 
-    /// The records that are to be there.
-    pub fn wanted(&self, part: Part, switch_mx: bool) -> Step<Vec<Record>> {
+    /// All records that are declared.
+    pub fn declared(&self) -> Step<Vec<Record>> {
         let keys = self.keys()?;
         let mut declared = records::desired(&self.p.object, &self.name, &self.parents()?, keys.public());
         declared.extend(keys.lost.iter().map(|key| key.record(records::ttl(&self.p.object))));
-        Ok(records::for_now(declared, &self.p.journal(), part, switch_mx))
+        Ok(declared)
+    }
+
+    /// The records that are to be there.
+    pub fn wanted(&self, part: Part, switch_mx: bool) -> Step<Vec<Record>> {
+        Ok(records::for_now(self.declared()?, &self.p.journal(), part, switch_mx))
     }
 
     /// The same, as an aim for the domain `name`.
-    pub fn aim<'r>(&self, name: &'r str, wanted: &'r [Record], switch_mx: bool) -> Aim<'r> {
-        Aim::Publish { name, wanted, conflict: self.p.object.spec.dns.conflict_policy, switch_mx }
+    pub fn aim<'r>(
+        &self,
+        name: &'r str,
+        wanted: &'r [Record],
+        manager: &'r Option<Manager>,
+        switch_mx: bool,
+    ) -> Step<Aim<'r>> {
+        let writer = self.writer(name, manager)?;
+        Ok(Aim::Publish { name, wanted, conflict: self.p.object.spec.dns.conflict_policy, switch_mx, writer })
+    }
+
+    /// Who this domain is to other clusters; none: this cluster has no id.
+    pub fn manager(&self) -> Option<Manager> {
+        let origin = origin(self.ctx.world().cluster(), self.p.object.as_ref());
+        (!origin.cluster.is_empty()).then(|| Manager::new(&origin.cluster, &origin.namespace, &origin.name))
+    }
+
+    /// The same, for the marker of the domain `name`.
+    pub fn writer<'r>(&self, name: &'r str, manager: &'r Option<Manager>) -> Step<Option<merge::Writer<'r>>> {
+        let Some(manager) = manager else { return Ok(None) };
+        let (server, namespace) = (self.server()?, &self.id.key.namespace);
+        let recovers = recovery::consents(&server.object, namespace, &self.ctx.world().namespace_labels(namespace));
+        Ok(Some(merge::Writer { domain: name, ttl: records::ttl(&self.p.object), manager, recovers }))
     }
 
     /// Rows of the domain at the server.
@@ -314,8 +340,8 @@ pub fn is_proof(seen: &[RrSet], own: &str, name: &str) -> bool {
 /// Asks the authoritative servers for what was written.
 async fn shown(pass: &mut Pass<'_>, part: Part) -> Step<()> {
     let written = there(published(&mut pass.facts, part))?.clone();
-    let name = pass.name.clone();
-    let aim = pass.aim(&name, &written.wanted, written.switch_mx);
+    let (name, manager) = (pass.name.clone(), pass.manager());
+    let aim = pass.aim(&name, &written.wanted, &manager, written.switch_mx)?;
     let (journal, previous) = (pass.p.journal(), pass.p.previous_mx());
     let mut unseen = vec![];
     for (name, rtype) in records::visible(&written) {

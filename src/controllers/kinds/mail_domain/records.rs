@@ -213,7 +213,7 @@ mod tests {
             with_mx: false,
         }];
         let conflict = ConflictPolicy::Refuse;
-        let aim = Aim::Publish { name: "acme.test", wanted: &wanted, conflict, switch_mx: false };
+        let aim = Aim::Publish { name: "acme.test", wanted: &wanted, conflict, switch_mx: false, writer: None };
         let live = [set(300, &["ours", "theirs"])];
         let (good, old, other) = (set(12, &["ours", "theirs"]), set(300, &["theirs"]), set(300, &["new", "ours"]));
         for (seen, unseen, why) in [

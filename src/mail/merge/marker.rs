@@ -1,0 +1,169 @@
+//! The marker of a domain ([`Marker`]): written with the records, and read where another cluster may write them too, or where
+//! the journal is lost.
+
+use super::journal::is_ours;
+use super::plan::{Conflict, Plan, Policy, PreviousMx};
+use super::planner::in_words;
+use super::{plan, which};
+use crate::policy::{ConflictPolicy, Ownership, Purpose, RecordState, RecordStatus};
+use crate::records::{Manager, Marker, Mode, Record, marker_name, soften};
+use crate::rr::{RecordType, RrSet};
+use crate::spf;
+use std::collections::BTreeSet;
+
+/// Who writes the records of a domain, for its marker.
+#[derive(Debug, Clone, Copy)]
+pub struct Writer<'a> {
+    /// The domain.
+    pub domain: &'a str,
+    /// Time to live of the marker, in seconds.
+    pub ttl: u32,
+    /// The MailDomain.
+    pub manager: &'a Manager,
+    /// Whether it may go on where the MailDomain of the same place in another cluster ended.
+    pub recovers: bool,
+}
+
+impl Writer<'_> {
+    /// Whether what `marker` says was done by this MailDomain, or by one that it replaces.
+    fn is_own(&self, marker: &Marker) -> bool {
+        let same_cluster = marker.manager.cluster == self.manager.cluster;
+        marker.manager.owner == self.manager.owner && (same_cluster || self.recovers)
+    }
+
+    /// Whether another cluster writes the records. Within a cluster it is the claim that says whose a name is.
+    fn is_of_another(&self, marker: &Marker) -> bool {
+        marker.manager.cluster != self.manager.cluster && !self.is_own(marker)
+    }
+
+    /// The sets that [`plan_with_marker`] needs.
+    pub fn which(&self, desired: &[Record], journal: &[RecordStatus]) -> Vec<(String, RecordType)> {
+        which(&[desired, &[self.marker(BTreeSet::new(), None)]].concat(), journal)
+    }
+
+    fn marker(&self, made: BTreeSet<Purpose>, previous_mx: Option<PreviousMx>) -> Record {
+        Marker { manager: self.manager.clone(), made, previous_mx }.record(self.domain, self.ttl)
+    }
+}
+
+/// The texts of the set at the name of the marker.
+fn texts<'a>(domain: &str, live: &'a [RrSet]) -> &'a [String] {
+    let name = marker_name(domain);
+    live.iter().find(|s| s.rtype == RecordType::TXT && s.name == name).map_or(&[], |s| &s.values)
+}
+
+/// [`plan()`] with the marker, which says what was made of `desired`. Where another cluster's is there nothing is changed.
+pub fn plan_with_marker(
+    writer: &Writer<'_>,
+    desired: &[Record],
+    journal: &[RecordStatus],
+    live: &[RrSet],
+    policy: &Policy,
+) -> Plan {
+    let markers: Vec<(&String, Marker)> =
+        texts(writer.domain, live).iter().filter_map(|t| Some((t, Marker::parse(t)?))).collect();
+    let was_ours = journal.iter().any(|e| e.purpose == Purpose::Marker && is_ours(e));
+    let overwrites = policy.conflict == ConflictPolicy::Overwrite && !was_ours;
+    if let Some((text, marker)) = markers.iter().find(|(_, m)| writer.is_of_another(m) && !overwrites) {
+        return left_to_another(writer, text, &marker.manager, journal, policy);
+    }
+    // Those of before are ours to take out: of this place, of one that had the name before, and of whom we replace.
+    let mut known = journal.to_vec();
+    for (text, _) in &markers {
+        if !journal.iter().any(|e| e.purpose == Purpose::Marker && &e.value == *text) {
+            known.push(entry(&writer.marker(BTreeSet::new(), None), text, None));
+        }
+    }
+    let first = plan(desired, &known, live, policy);
+    let made = |e: &&RecordStatus| is_ours(e) && desired.iter().any(|r| r.purpose == e.purpose);
+    let made = first.journal.iter().filter(made).map(|e| e.purpose).collect();
+    let marker = writer.marker(made, first.previous_mx);
+    plan(&[desired, &[marker]].concat(), &known, live, policy)
+}
+
+/// Nothing is changed: another cluster writes the records.
+fn left_to_another(
+    writer: &Writer<'_>,
+    text: &str,
+    other: &Manager,
+    journal: &[RecordStatus],
+    policy: &Policy,
+) -> Plan {
+    let record = writer.marker(BTreeSet::new(), None);
+    let there = in_words(&record.name, RecordType::TXT, &[text.to_owned()]);
+    // Of a rebuilt cluster: the platform team has a better way.
+    let heir = other.owner == writer.manager.owner;
+    let or = if heir { ", or let spec.recovery of the GroupwareBackend name the namespace" } else { "" };
+    let message = format!(
+        "{there}: the cluster with the id {} writes the records of {}, so nothing is written from here. If it does not \
+         any more, remove this record{or}",
+        other.cluster, writer.domain
+    );
+    let mut entries: Vec<RecordStatus> = journal.iter().filter(|e| e.purpose != Purpose::Marker).cloned().collect();
+    let mut ours: Vec<RecordStatus> = journal.iter().filter(|e| e.purpose == Purpose::Marker).cloned().collect();
+    if ours.is_empty() {
+        ours.push(RecordStatus { ownership: None, ..entry(&record, &record.values[0], None) });
+    }
+    for e in &mut ours {
+        (e.state, e.observed, e.message) = (RecordState::Conflict, Some(text.to_owned()), Some(message.clone()));
+    }
+    entries.extend(ours);
+    let conflict = Conflict { name: record.name, rtype: record.rtype, purpose: record.purpose, message };
+    Plan { journal: entries, previous_mx: policy.previous_mx.clone(), conflicts: vec![conflict], changes: vec![] }
+}
+
+/// The entry of a value that we made.
+fn entry(record: &Record, value: &str, term: Option<&String>) -> RecordStatus {
+    RecordStatus {
+        name: record.name.clone(),
+        type_: record.rtype.as_str().into(),
+        value: value.into(),
+        purpose: record.purpose,
+        state: RecordState::Ok,
+        ownership: Some(Ownership::Created),
+        term: term.cloned(),
+        observed: None,
+        message: None,
+    }
+}
+
+/// A journal that is lost, as far as the marker tells: what it says was made, and is still there as `desired` or as it is until
+/// MX leads here, was made by us. With it MX from before the cut-over. None: no marker says that it is ours.
+pub fn recovered(
+    writer: &Writer<'_>,
+    desired: &[Record],
+    live: &[RrSet],
+) -> Option<(Vec<RecordStatus>, Option<PreviousMx>)> {
+    let markers = texts(writer.domain, live).iter().filter_map(|t| Marker::parse(t));
+    let marker = markers.filter(|m| writer.is_own(m)).max_by_key(|m| (m.previous_mx.is_some(), m.made.len()))?;
+    let mut mild = desired.to_vec();
+    soften(&mut mild);
+    let mut journal = vec![];
+    for (record, mild) in desired.iter().zip(&mild) {
+        let known = record.purpose != Purpose::MX || marker.previous_mx.is_some();
+        if !marker.made.contains(&record.purpose) || !known {
+            continue;
+        }
+        let own = |v: &&String| record.values.contains(v) || mild.values.contains(v);
+        let set = live.iter().find(|s| s.name == record.name && s.rtype == record.rtype);
+        for value in set.iter().flat_map(|s| &s.values) {
+            let merged = record.term.as_ref().filter(|t| record.mode == Mode::SpfTerm && spf::has(value, t));
+            if own(&value) {
+                journal.push(entry(record, value, record.term.as_ref()));
+            } else if let Some(term) = merged {
+                journal.push(RecordStatus { ownership: Some(Ownership::Adopted), ..entry(record, value, Some(term)) });
+            }
+        }
+    }
+    Some((journal, marker.previous_mx))
+}
+
+/// Whether another cluster writes the records now: its marker stands where the one of the journal was.
+pub fn is_taken_over(journal: &[RecordStatus], live: &[RrSet]) -> bool {
+    let ours = journal.iter().find(|e| e.purpose == Purpose::Marker && is_ours(e));
+    let Some((ours, own)) = ours.and_then(|e| Some((e, Marker::parse(&e.value)?))) else { return false };
+    let set = live.iter().find(|s| s.name == ours.name && s.rtype == RecordType::TXT);
+    let there = set.map_or(&[][..], |s| &s.values);
+    let is_other = |t: &String| Marker::parse(t).is_some_and(|m| m.manager.cluster != own.manager.cluster);
+    !there.contains(&ours.value) && there.iter().any(is_other)
+}

@@ -1,0 +1,173 @@
+//! The marker: against a second cluster, and for the day on which the journal is lost.
+
+use super::*;
+use crate::records::{Manager, Marker, marker_name};
+
+const MARKER: &str = "_mailtenant.acme.test";
+
+fn manager(cluster: &str, name: &str) -> Manager {
+    Manager::new(cluster, "tenant-acme", name)
+}
+
+fn writer(manager: &Manager) -> Writer<'_> {
+    Writer { domain: Z, ttl: 300, manager, recovers: false }
+}
+
+/// Plans, journals and applies until there is nothing to do.
+fn settle_as(
+    writer: &Writer<'_>,
+    dns: &mut Dns,
+    mut journal: Vec<RecordStatus>,
+    mut policy: Policy,
+) -> (Vec<RecordStatus>, Option<PreviousMx>, Vec<Conflict>) {
+    for _ in 0..5 {
+        let live = dns.read(&writer.which(&wanted(), &journal));
+        let p = plan_with_marker(writer, &wanted(), &journal, &live, &policy);
+        (journal, policy.previous_mx) = (p.journal.clone(), p.previous_mx.clone());
+        if p.changes.is_empty() {
+            return (journal, policy.previous_mx, p.conflicts);
+        }
+        assert!(dns.apply(&p.changes));
+    }
+    panic!("does not settle: {journal:#?}");
+}
+
+fn text(dns: &Dns) -> Vec<Marker> {
+    dns.get(MARKER, RecordType::TXT).values.iter().map(|v| Marker::parse(v).unwrap()).collect()
+}
+
+/// Zones before anything of ours: MX of another server, SPF records of others, and what equals ours.
+fn zones() -> Vec<Dns> {
+    vec![
+        Dns::default(),
+        Dns::of(&[
+            (Z, RecordType::MX, 60, &["10 mail.old.example.", "20 b.old.example."]),
+            (Z, RecordType::TXT, 900, &["site=1", "v=spf1 include:old.example -all"]),
+        ]),
+        Dns::of(&[
+            (Z, RecordType::TXT, 900, &["v=spf1 include:_spf.p.example include:old.example ~all"]),
+            ("_dmarc.acme.test", RecordType::TXT, 900, &["v=DMARC1;p=reject"]),
+        ]),
+        Dns::of(&[(Z, RecordType::MX, 60, &["10 mx1.p.example.", "20 mx2.p.example."])]),
+    ]
+}
+
+#[test]
+fn what_was_made_is_known_again_when_the_journal_is_lost() {
+    let own = manager("c", "acme-test");
+    for (n, before) in zones().into_iter().enumerate() {
+        let mut dns = before.clone();
+        let adopt = policy(ConflictPolicy::Adopt);
+        let (journal, previous, conflicts) = settle_as(&writer(&own), &mut dns, vec![], adopt.clone());
+        assert_eq!(conflicts, [], "{n}");
+        let there = dns.clone();
+        let live = dns.read(&writer(&own).which(&wanted(), &[]));
+        let (known, known_mx) = recovered(&writer(&own), &wanted(), &live).unwrap();
+        assert_eq!(known_mx, previous, "{n}");
+        let lost = Policy { previous_mx: known_mx.clone(), ..adopt };
+        let (again, again_mx, _) = settle_as(&writer(&own), &mut dns, known, lost);
+        assert_eq!((&dns, &again_mx), (&there, &previous), "{n}: nothing is changed");
+        let sorted = |mut j: Vec<RecordStatus>| {
+            j.sort_by(|a, b| (&a.name, &a.type_, &a.value).cmp(&(&b.name, &b.type_, &b.value)));
+            j
+        };
+        assert_eq!(sorted(again.clone()), sorted(journal), "{n}");
+        withdraw_all(&mut dns, again, again_mx, OnDelete::RestorePrevious);
+        assert_eq!(dns, before, "{n}: what was there before is there again");
+    }
+}
+
+#[test]
+fn what_rejects_nothing_yet_is_known_again_too() {
+    let own = manager("c", "acme-test");
+    let (mut dns, mut mild) = (Dns::default(), wanted());
+    crate::records::soften(&mut mild);
+    let before = Policy { switch_mx: false, ..policy(ConflictPolicy::Refuse) };
+    for _ in 0..2 {
+        let live = dns.read(&writer(&own).which(&mild, &[]));
+        dns.apply(&plan_with_marker(&writer(&own), &mild, &[], &live, &before).changes);
+    }
+    let live = dns.read(&writer(&own).which(&wanted(), &[]));
+    let (known, previous) = recovered(&writer(&own), &wanted(), &live).unwrap();
+    assert_eq!(line(&known, Purpose::DMARC), "v=DMARC1; p=none [Ok Created]");
+    assert_eq!((line(&known, Purpose::MX).as_str(), previous), ("", None), "MX is not switched");
+}
+
+#[test]
+fn a_second_cluster_changes_nothing() {
+    let (one, two) = (manager("one", "acme-test"), manager("two", "acme-test"));
+    let mut dns = Dns::of(&[(Z, RecordType::MX, 60, &["10 mail.old.example."])]);
+    let (journal, previous, _) = settle_as(&writer(&one), &mut dns, vec![], policy(ConflictPolicy::Refuse));
+    let there = dns.clone();
+    for conflict in [ConflictPolicy::Refuse, ConflictPolicy::Adopt] {
+        let (kept, _, conflicts) = settle_as(&writer(&two), &mut dns, vec![], policy(conflict));
+        assert_eq!(dns, there);
+        assert!(!kept.iter().any(is_ours), "nothing of it is withdrawn");
+        let said = &conflicts[0].message;
+        assert!(said.contains("the cluster with the id one writes the records of acme.test"), "{said}");
+    }
+    // Nor by a MailDomain of the same place, unless the platform consents: then it goes on where the other ended.
+    let live = dns.read(&writer(&two).which(&wanted(), &[]));
+    assert_eq!(recovered(&writer(&two), &wanted(), &live), None);
+    let allowed = Writer { recovers: true, ..writer(&two) };
+    let (known, known_mx) = recovered(&allowed, &wanted(), &live).unwrap();
+    assert_eq!(known_mx, previous);
+    let heir = Policy { previous_mx: known_mx, ..policy(ConflictPolicy::Refuse) };
+    let (taken, taken_mx, _) = settle_as(&allowed, &mut dns, known, heir);
+    assert_eq!(text(&dns).into_iter().map(|m| m.manager).collect::<Vec<_>>(), [two.clone()]);
+    // From now on the first cluster changes nothing, also when its MailDomain is deleted, and whatever its policy is.
+    let there = dns.clone();
+    for conflict in [ConflictPolicy::Refuse, ConflictPolicy::Overwrite] {
+        let late = Policy { previous_mx: previous.clone(), ..policy(conflict) };
+        let (_, _, conflicts) = settle_as(&writer(&one), &mut dns, journal.clone(), late);
+        assert_eq!((&dns, conflicts.len()), (&there, 1));
+    }
+    assert!(is_taken_over(&journal, &dns.read(&which(&[], &journal))));
+    assert!(!is_taken_over(&taken, &dns.read(&which(&[], &taken))));
+    withdraw_all(&mut dns, taken, taken_mx, OnDelete::RestorePrevious);
+    assert_eq!(dns, Dns::of(&[(Z, RecordType::MX, 60, &["10 mail.old.example."])]));
+}
+
+#[test]
+fn who_asks_to_overwrite_takes_the_name_from_another_cluster_and_inherits_nothing() {
+    let (one, two) = (manager("one", "acme-test"), manager("two", "other"));
+    let mut dns = Dns::of(&[(Z, RecordType::MX, 60, &["10 mail.old.example."])]);
+    settle_as(&writer(&one), &mut dns, vec![], policy(ConflictPolicy::Refuse));
+    settle_as(&writer(&two), &mut dns, vec![], policy(ConflictPolicy::Overwrite));
+    let [marker] = text(&dns).try_into().unwrap();
+    assert_eq!((marker.manager, marker.made), (two, [].into()), "all else was there already");
+}
+
+#[test]
+fn a_marker_of_another_place_in_this_cluster_is_old() {
+    let (before, now) = (manager("c", "before"), manager("c", "acme-test"));
+    let mut dns = Dns::default();
+    settle_as(&writer(&before), &mut dns, vec![], policy(ConflictPolicy::Refuse));
+    let live = dns.read(&writer(&now).which(&wanted(), &[]));
+    assert_eq!(recovered(&writer(&now), &wanted(), &live), None, "it may have been another tenant's");
+    settle_as(&writer(&now), &mut dns, vec![], policy(ConflictPolicy::Refuse));
+    assert_eq!(text(&dns).into_iter().map(|m| m.manager).collect::<Vec<_>>(), [now]);
+}
+
+#[test]
+fn texts_of_others_at_its_name_stay() {
+    assert_eq!(marker_name(Z), MARKER);
+    let own = manager("c", "acme-test");
+    let before = Dns::of(&[(MARKER, RecordType::TXT, 900, &["something else"])]);
+    let mut dns = before.clone();
+    let (journal, previous, conflicts) = settle_as(&writer(&own), &mut dns, vec![], policy(ConflictPolicy::Refuse));
+    assert_eq!((dns.get(MARKER, RecordType::TXT).values.len(), conflicts), (2, vec![]));
+    withdraw_all(&mut dns, journal, previous, OnDelete::RestorePrevious);
+    assert_eq!(dns, before);
+}
+
+#[test]
+fn a_cname_at_its_name_holds_nothing_up() {
+    let own = manager("c", "acme-test");
+    for conflict in [ConflictPolicy::Refuse, ConflictPolicy::Adopt] {
+        let mut dns = Dns::of(&[(MARKER, RecordType::CNAME, 60, &["x.example."])]);
+        let (journal, _, conflicts) = settle_as(&writer(&own), &mut dns, vec![], policy(conflict));
+        assert_eq!(conflicts, []);
+        assert!(line(&journal, Purpose::Marker).ends_with("[Conflict -]"), "{journal:#?}");
+    }
+}
