@@ -97,6 +97,8 @@ pub struct Ctx {
     undeclared: Mutex<BTreeMap<NamespacedName, (String, usize)>>,
     /// Uids of objects whose last status write had no answer, or a bad one: it may have been carried out all the same.
     unsure: Mutex<BTreeSet<String>>,
+    /// Uids of MailDomains whose marker was read since this process began: Kubernetes may have been restored before that.
+    marked: Mutex<BTreeSet<String>>,
 }
 
 /// A Secret that a pass wrote: `uid/resourceVersion`, and whose pass.
@@ -147,6 +149,7 @@ impl Ctx {
             mass_loss: Mutex::default(),
             undeclared: Mutex::default(),
             unsure: Mutex::default(),
+            marked: Mutex::default(),
         }
     }
 
@@ -266,6 +269,15 @@ impl Ctx {
         } else if !all.is_empty() {
             all.remove(&uid(object));
         }
+    }
+
+    pub(crate) fn marker_was_read(&self, uid: &str) -> bool {
+        self.marked.lock().unwrap_or_else(PoisonError::into_inner).contains(uid)
+    }
+    /// Notes whether it was; not once the domain is gone.
+    pub(crate) fn set_marker_read(&self, uid: &str, read: bool) {
+        let mut all = self.marked.lock().unwrap_or_else(PoisonError::into_inner);
+        let _ = if read { all.insert(uid.to_owned()) } else { all.remove(uid) };
     }
 
     /// Keeps a count of an instance's missing mailboxes.

@@ -1,7 +1,7 @@
 //! The marker of a domain ([`Marker`]): written with the records, and read where another cluster may write them too, or where
 //! the journal is lost.
 
-use super::journal::is_ours;
+use super::journal::{is_ours, same_record};
 use super::plan::{Conflict, Plan, Policy, PreviousMx};
 use super::planner::in_words;
 use super::{plan, which};
@@ -127,35 +127,46 @@ fn entry(record: &Record, value: &str, term: Option<&String>) -> RecordStatus {
     }
 }
 
-/// A journal that is lost, as far as the marker tells: what it says was made, and is still there as `desired` or as it is until
-/// MX leads here, was made by us. With it MX from before the cut-over. None: no marker says that it is ours.
+/// What the journal lacks, if it is lost or that of an earlier day: what the marker says was made, and is still there as
+/// `desired` or as it is until MX leads here, was made by us. With it MX from before the cut-over. None: the marker says nothing
+/// that is not known.
 pub fn recovered(
     writer: &Writer<'_>,
     desired: &[Record],
     live: &[RrSet],
+    journal: &[RecordStatus],
 ) -> Option<(Vec<RecordStatus>, Option<PreviousMx>)> {
     let markers = texts(writer.domain, live).iter().filter_map(|t| Marker::parse(t));
     let marker = markers.filter(|m| writer.is_own(m)).max_by_key(|m| (m.previous_mx.is_some(), m.made.len()))?;
     let mut mild = desired.to_vec();
     soften(&mut mild);
-    let mut journal = vec![];
-    for (record, mild) in desired.iter().zip(&mild) {
-        let known = record.purpose != Purpose::MX || marker.previous_mx.is_some();
-        if !marker.made.contains(&record.purpose) || !known {
-            continue;
-        }
-        let own = |v: &&String| record.values.contains(v) || mild.values.contains(v);
-        let set = live.iter().find(|s| s.name == record.name && s.rtype == record.rtype);
-        for value in set.iter().flat_map(|s| &s.values) {
-            let merged = record.term.as_ref().filter(|t| record.mode == Mode::SpfTerm && spf::has(value, t));
-            if own(&value) {
-                journal.push(entry(record, value, record.term.as_ref()));
-            } else if let Some(term) = merged {
-                journal.push(RecordStatus { ownership: Some(Ownership::Adopted), ..entry(record, value, Some(term)) });
-            }
-        }
+    let known = |e: &RecordStatus| journal.iter().any(|j| same_record(j, e) && is_ours(j));
+    let made = |r: &Record| {
+        let told = r.purpose != Purpose::MX || marker.previous_mx.is_some();
+        told && marker.made.contains(&r.purpose)
+    };
+    let pairs = desired.iter().zip(&mild).filter(|(record, _)| made(record));
+    let found: Vec<RecordStatus> = pairs.flat_map(|(r, mild)| made_of(r, mild, live)).filter(|e| !known(e)).collect();
+    if found.is_empty() {
+        return None;
     }
-    Some((journal, marker.previous_mx))
+    let rest = journal.iter().filter(|j| !found.iter().any(|e| same_record(j, e))).cloned();
+    Some((rest.chain(found.iter().cloned()).collect(), marker.previous_mx))
+}
+
+/// The entries of what is there of a record that we made. `mild`: the same record until MX leads here.
+fn made_of(record: &Record, mild: &Record, live: &[RrSet]) -> Vec<RecordStatus> {
+    let set = live.iter().find(|s| s.name == record.name && s.rtype == record.rtype);
+    let own = |v: &String| record.values.contains(v) || mild.values.contains(v);
+    let merged = |v: &String| record.term.clone().filter(|t| record.mode == Mode::SpfTerm && spf::has(v, t));
+    let entry_of = |value: &String| match (own(value), merged(value)) {
+        (true, _) => Some(entry(record, value, record.term.as_ref())),
+        (false, Some(term)) => {
+            Some(RecordStatus { ownership: Some(Ownership::Adopted), ..entry(record, value, Some(&term)) })
+        }
+        (false, None) => None,
+    };
+    set.iter().flat_map(|s| &s.values).filter_map(entry_of).collect()
 }
 
 /// Whether another cluster writes the records now: its marker stands where the one of the journal was.

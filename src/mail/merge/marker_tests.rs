@@ -62,7 +62,7 @@ fn what_was_made_is_known_again_when_the_journal_is_lost() {
         assert_eq!(conflicts, [], "{n}");
         let there = dns.clone();
         let live = dns.read(&writer(&own).which(&wanted(), &[]));
-        let (known, known_mx) = recovered(&writer(&own), &wanted(), &live).unwrap();
+        let (known, known_mx) = recovered(&writer(&own), &wanted(), &live, &[]).unwrap();
         assert_eq!(known_mx, previous, "{n}");
         let lost = Policy { previous_mx: known_mx.clone(), ..adopt };
         let (again, again_mx, _) = settle_as(&writer(&own), &mut dns, known, lost);
@@ -77,18 +77,36 @@ fn what_was_made_is_known_again_when_the_journal_is_lost() {
     }
 }
 
+/// etcd is that of a day before the cut-over.
+#[test]
+fn what_a_journal_of_an_earlier_day_lacks_is_known_again() {
+    let own = manager("c", "acme-test");
+    let start = Dns::of(&[(Z, RecordType::MX, 60, &["10 mail.old.example."])]);
+    let mut dns = start.clone();
+    let before = Policy { switch_mx: false, ..policy(ConflictPolicy::Refuse) };
+    let (early, ..) = settle_as(&writer(&own), &mut dns, vec![], before);
+    let (late, previous, _) = settle_as(&writer(&own), &mut dns, early.clone(), policy(ConflictPolicy::Refuse));
+    let live = dns.read(&writer(&own).which(&wanted(), &[]));
+    assert_eq!(recovered(&writer(&own), &wanted(), &live, &late), None, "all of it is known");
+    let (known, known_mx) = recovered(&writer(&own), &wanted(), &live, &early).unwrap();
+    assert_eq!(known_mx, previous);
+    let again = Policy { previous_mx: known_mx, ..policy(ConflictPolicy::Refuse) };
+    let (again, again_mx, _) = settle_as(&writer(&own), &mut dns, known, again);
+    assert_eq!(again, late);
+    withdraw_all(&mut dns, again, again_mx, OnDelete::RestorePrevious);
+    assert_eq!(dns, start);
+}
+
 #[test]
 fn what_rejects_nothing_yet_is_known_again_too() {
     let own = manager("c", "acme-test");
     let (mut dns, mut mild) = (Dns::default(), wanted());
     crate::records::soften(&mut mild);
     let before = Policy { switch_mx: false, ..policy(ConflictPolicy::Refuse) };
-    for _ in 0..2 {
-        let live = dns.read(&writer(&own).which(&mild, &[]));
-        dns.apply(&plan_with_marker(&writer(&own), &mild, &[], &live, &before).changes);
-    }
+    let live = dns.read(&writer(&own).which(&mild, &[]));
+    assert!(dns.apply(&plan_with_marker(&writer(&own), &mild, &[], &live, &before).changes));
     let live = dns.read(&writer(&own).which(&wanted(), &[]));
-    let (known, previous) = recovered(&writer(&own), &wanted(), &live).unwrap();
+    let (known, previous) = recovered(&writer(&own), &wanted(), &live, &[]).unwrap();
     assert_eq!(line(&known, Purpose::DMARC), "v=DMARC1; p=none [Ok Created]");
     assert_eq!((line(&known, Purpose::MX).as_str(), previous), ("", None), "MX is not switched");
 }
@@ -108,9 +126,9 @@ fn a_second_cluster_changes_nothing() {
     }
     // Nor by a MailDomain of the same place, unless the platform consents: then it goes on where the other ended.
     let live = dns.read(&writer(&two).which(&wanted(), &[]));
-    assert_eq!(recovered(&writer(&two), &wanted(), &live), None);
+    assert_eq!(recovered(&writer(&two), &wanted(), &live, &[]), None);
     let allowed = Writer { recovers: true, ..writer(&two) };
-    let (known, known_mx) = recovered(&allowed, &wanted(), &live).unwrap();
+    let (known, known_mx) = recovered(&allowed, &wanted(), &live, &[]).unwrap();
     assert_eq!(known_mx, previous);
     let heir = Policy { previous_mx: known_mx, ..policy(ConflictPolicy::Refuse) };
     let (taken, taken_mx, _) = settle_as(&allowed, &mut dns, known, heir);
@@ -144,7 +162,7 @@ fn a_marker_of_another_place_in_this_cluster_is_old() {
     let mut dns = Dns::default();
     settle_as(&writer(&before), &mut dns, vec![], policy(ConflictPolicy::Refuse));
     let live = dns.read(&writer(&now).which(&wanted(), &[]));
-    assert_eq!(recovered(&writer(&now), &wanted(), &live), None, "it may have been another tenant's");
+    assert_eq!(recovered(&writer(&now), &wanted(), &live, &[]), None, "it may have been another tenant's");
     settle_as(&writer(&now), &mut dns, vec![], policy(ConflictPolicy::Refuse));
     assert_eq!(text(&dns).into_iter().map(|m| m.manager).collect::<Vec<_>>(), [now]);
 }

@@ -164,12 +164,13 @@ async fn publish(pass: &mut Pass<'_>, part: Part, switch_mx: bool) -> Step<()> {
     Ok(())
 }
 
-/// A journal that says nothing of ours may be lost: what the marker of the domain says was made by this MailDomain is ours
-/// again, and MX from before the cut-over is known again.
+/// The journal may be lost, or be that of an earlier day: what the marker of the domain says was made by this MailDomain is ours
+/// again, and MX from before the cut-over is known again. Read once in the life of this process, and while there is nothing of
+/// ours.
 async fn recover_journal(pass: &mut Pass<'_>) -> Step<()> {
-    let (name, manager) = (pass.name.clone(), pass.manager());
+    let (name, uid, manager) = (pass.name.clone(), pass.uid(), pass.manager());
     let Some(writer) = pass.writer(&name, &manager)? else { return Ok(()) };
-    if pass.p.journal().iter().any(merge::is_ours) {
+    if pass.ctx.marker_was_read(&uid) && pass.p.journal().iter().any(merge::is_ours) {
         return Ok(());
     }
     let declared = pass.declared()?;
@@ -180,16 +181,17 @@ async fn recover_journal(pass: &mut Pass<'_>) -> Step<()> {
         Err(BackendError::NotFound(_)) => return Ok(()),
         Err(error) => return Err(pass.ctx.dns_failed(dns, &error).into()),
     };
-    let Some((journal, previous)) = merge::recovered(&writer, &declared, &live) else { return Ok(()) };
-    if !journal.is_empty() {
+    let (zone, backend) = (zone.to_owned(), dns.name.clone());
+    let before = pass.p.journal();
+    if let Some((journal, previous)) = merge::recovered(&writer, &declared, &live, &before) {
         let text = format!("records of {name} that this MailDomain made before are its own again, by its marker");
         pass.ctx.event(pass.p.object.as_ref(), EventReason::TakenOver, text);
+        let previous = pass.p.previous_mx().or(previous);
+        // Where they are is known too, or nothing would be withdrawn.
+        (pass.p.dns().zone, pass.p.dns().backend) = (Some(zone), Some(backend));
+        pass.p.set_journal(journal, previous);
     }
-    let (zone, backend) = (zone.to_owned(), dns.name.clone());
-    let previous = pass.p.previous_mx().or(previous);
-    // Where they are is known too, or nothing would be withdrawn.
-    (pass.p.dns().zone, pass.p.dns().backend) = (Some(zone), Some(backend));
-    pass.p.set_journal(journal, previous);
+    pass.ctx.set_marker_read(&uid, true);
     Ok(())
 }
 

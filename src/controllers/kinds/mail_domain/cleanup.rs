@@ -50,6 +50,7 @@ pub async fn give_back(ctx: &Ctx, p: &Progress) -> Step<()> {
     let own = uid(p.object.as_ref());
     claim::give_back(ctx, &a_label(&p.object), &own).await?;
     ctx.answers.forget(&own);
+    ctx.set_marker_read(&own, false);
     Ok(())
 }
 
