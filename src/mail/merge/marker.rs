@@ -6,7 +6,7 @@ use super::plan::{Conflict, Plan, Policy, PreviousMx};
 use super::planner::in_words;
 use super::{plan, which};
 use crate::policy::{ConflictPolicy, Ownership, Purpose, RecordState, RecordStatus};
-use crate::records::{Manager, Marker, Mode, Record, marker_name, soften};
+use crate::records::{Manager, Marker, Mode, Record, challenge_name, marker_name, soften, token, with_token};
 use crate::rr::{RecordType, RrSet};
 use crate::spf;
 use std::collections::BTreeSet;
@@ -38,11 +38,16 @@ impl Writer<'_> {
 
     /// The sets that [`plan_with_marker`] needs.
     pub fn which(&self, desired: &[Record], journal: &[RecordStatus]) -> Vec<(String, RecordType)> {
-        which(&[desired, &[self.marker(BTreeSet::new(), None)]].concat(), journal)
+        which(&[desired, &[self.any_record()]].concat(), journal)
     }
 
-    fn marker(&self, made: BTreeSet<Purpose>, previous_mx: Option<PreviousMx>) -> Record {
-        Marker { manager: self.manager.clone(), made, previous_mx }.record(self.domain, self.ttl)
+    fn record(&self, made: BTreeSet<Purpose>, token: Option<String>, previous_mx: Option<PreviousMx>) -> Record {
+        Marker { manager: self.manager.clone(), made, token, previous_mx }.record(self.domain, self.ttl)
+    }
+
+    /// The record as far as its name counts.
+    fn any_record(&self) -> Record {
+        self.record(BTreeSet::new(), None, None)
     }
 }
 
@@ -71,13 +76,15 @@ pub fn plan_with_marker(
     let mut known = journal.to_vec();
     for (text, _) in &markers {
         if !journal.iter().any(|e| e.purpose == Purpose::Marker && &e.value == *text) {
-            known.push(entry(&writer.marker(BTreeSet::new(), None), text, None));
+            known.push(entry(&writer.any_record(), text, None));
         }
     }
     let first = plan(desired, &known, live, policy);
     let made = |e: &&RecordStatus| is_ours(e) && desired.iter().any(|r| r.purpose == e.purpose);
-    let made = first.journal.iter().filter(made).map(|e| e.purpose).collect();
-    let marker = writer.marker(made, first.previous_mx);
+    let made: BTreeSet<Purpose> = first.journal.iter().filter(made).map(|e| e.purpose).collect();
+    let challenge = desired.iter().find(|r| r.purpose == Purpose::Challenge && made.contains(&r.purpose));
+    let token = challenge.and_then(|r| token(r.values.first()?)).map(str::to_owned);
+    let marker = writer.record(made, token, first.previous_mx);
     plan(&[desired, &[marker]].concat(), &known, live, policy)
 }
 
@@ -89,7 +96,7 @@ fn left_to_another(
     journal: &[RecordStatus],
     policy: &Policy,
 ) -> Plan {
-    let record = writer.marker(BTreeSet::new(), None);
+    let record = writer.any_record();
     let there = in_words(&record.name, RecordType::TXT, &[text.to_owned()]);
     // Of a rebuilt cluster: the platform team has a better way.
     let heir = other.owner == writer.manager.owner;
@@ -146,12 +153,22 @@ pub fn recovered(
         told && marker.made.contains(&r.purpose)
     };
     let pairs = desired.iter().zip(&mild).filter(|(record, _)| made(record));
-    let found: Vec<RecordStatus> = pairs.flat_map(|(r, mild)| made_of(r, mild, live)).filter(|e| !known(e)).collect();
+    let found = pairs.flat_map(|(r, mild)| made_of(r, mild, live)).chain(old_challenge(writer, &marker, live));
+    let found: Vec<RecordStatus> = found.filter(|e| !known(e)).collect();
     if found.is_empty() {
         return None;
     }
     let rest = journal.iter().filter(|j| !found.iter().any(|e| same_record(j, e))).cloned();
     Some((rest.chain(found.iter().cloned()).collect(), marker.previous_mx))
+}
+
+/// The entry of the challenge that the MailDomain of before published for itself: nobody wants it any more.
+fn old_challenge(writer: &Writer<'_>, marker: &Marker, live: &[RrSet]) -> Option<RecordStatus> {
+    let value = with_token(marker.token.as_ref()?);
+    let (name, rtype) = (challenge_name(writer.domain), RecordType::TXT);
+    let set = live.iter().find(|s| s.name == name && s.rtype == rtype).filter(|s| s.values.contains(&value))?;
+    let any = writer.any_record();
+    Some(RecordStatus { name: set.name.clone(), purpose: Purpose::Challenge, ..entry(&any, &value, None) })
 }
 
 /// The entries of what is there of a record that we made. `mild`: the same record until MX leads here.

@@ -77,6 +77,27 @@ fn what_was_made_is_known_again_when_the_journal_is_lost() {
     }
 }
 
+/// Its value is another one for each MailDomain.
+#[test]
+fn the_challenge_of_the_maildomain_of_before_goes() {
+    let own = manager("c", "acme-test");
+    let mut dns = Dns::default();
+    settle_as(&writer(&own), &mut dns, vec![], policy(ConflictPolicy::Refuse));
+    let challenge = "_mailtenant-challenge.acme.test";
+    dns.put(challenge, RecordType::TXT, 300, vec!["token=x expiry=never".into(), "token=other expiry=never".into()]);
+    let mut anew = wanted();
+    for record in anew.iter_mut().filter(|r| r.purpose == Purpose::Challenge) {
+        record.values = vec!["token=new expiry=never".into()];
+    }
+    let live = dns.read(&writer(&own).which(&anew, &[]));
+    let (known, _) = recovered(&writer(&own), &anew, &live, &[]).unwrap();
+    let live = dns.read(&writer(&own).which(&anew, &known));
+    assert!(dns.apply(&plan_with_marker(&writer(&own), &anew, &known, &live, &policy(ConflictPolicy::Refuse)).changes));
+    let there = dns.get(challenge, RecordType::TXT).values;
+    assert_eq!(there, ["token=new expiry=never", "token=other expiry=never"], "that of somebody else stays");
+    assert_eq!(text(&dns)[0].token.as_deref(), Some("new"));
+}
+
 /// etcd is that of a day before the cut-over.
 #[test]
 fn what_a_journal_of_an_earlier_day_lacks_is_known_again() {

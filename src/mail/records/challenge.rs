@@ -23,7 +23,17 @@ pub fn adoption_value(uid: &str, domain: &str) -> String {
 }
 
 fn value(purpose: &str, uid: &str, domain: &str) -> String {
-    format!("token={} expiry=never", hashed(purpose, uid, domain))
+    with_token(&hashed(purpose, uid, domain))
+}
+
+/// The value with this token.
+pub(crate) fn with_token(token: &str) -> String {
+    format!("token={token} expiry=never")
+}
+
+/// The token of a value.
+pub(crate) fn token(value: &str) -> Option<&str> {
+    value.strip_prefix("token=")?.strip_suffix(" expiry=never")
 }
 
 /// 32 characters for two texts, other ones for each `purpose`.
@@ -53,7 +63,7 @@ mod tests {
     #[test]
     fn challenges() {
         let value = challenge_value("uid-1", "acme.test");
-        let token = value.strip_prefix("token=").and_then(|v| v.strip_suffix(" expiry=never")).expect("form");
+        let token = token(&value).expect("form");
         assert_eq!(token.len(), 32);
         assert!(token.bytes().all(|b| b.is_ascii_lowercase() || (b'2'..=b'7').contains(&b)));
         assert_eq!(value, challenge_value("uid-1", "acme.test"));

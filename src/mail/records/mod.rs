@@ -11,6 +11,7 @@ mod tags;
 mod tls_rpt;
 
 pub use challenge::{adoption_value, challenge_name, challenge_value};
+pub(crate) use challenge::{token, with_token};
 pub use discovery::{Dav, Discovery, Endpoint};
 pub use dkim::{DkimPublic, Selector, dkim_name, new_selector};
 pub use dmarc::Dmarc;
