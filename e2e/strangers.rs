@@ -1,6 +1,6 @@
 //! I3: what is there already is neither taken over nor deleted unless adopted, and who lost owns nothing.
 
-use crate::harness::kubectl::condition_of;
+use crate::harness::kubectl::{TENANT_KINDS, condition_of};
 use crate::harness::world::{World, dns_backend};
 use crate::harness::{dns, mail, secs};
 use serde_json::{Value, json};
@@ -215,4 +215,34 @@ async fn records_of_others_stay_byte_for_byte() {
     w.k.delete("Mailbox", "alice").await;
     w.empty(secs(120)).await;
     assert_eq!(dns::snapshot(w.stack, &zone).await, was);
+}
+
+#[tokio::test]
+async fn records_that_another_cluster_writes_are_left_to_it() {
+    let w = World::new("clusters").await;
+    let zone = w.zone();
+    let marker = "\"v=mailtenant1; cluster=another; owner=somebody; made=SPF\"";
+    let name = format!("_mailtenant.{zone}");
+    dns::put(w.stack, &zone, &name, "TXT", 300, &[marker]).await;
+    let was = dns::snapshot(w.stack, &zone).await;
+    w.k.apply(w.instance("acme")).await;
+    w.k.apply(w.domain("main", "acme", &zone)).await;
+    w.k.apply(w.mailbox("alice", "main")).await;
+    let refused = w.k.not_ready("MailDomain", "main", "DNSConflict", secs(120)).await;
+    let said = refused["status"]["conditions"].to_string();
+    assert!(said.contains("the cluster with the id another writes the records"), "{said}");
+    assert_eq!(dns::snapshot(w.stack, &zone).await, was);
+
+    // It does not any more: whoever is sure of that takes the record out, as the message says.
+    dns::put(w.stack, &zone, &name, "TXT", 300, &[]).await;
+    w.k.annotate("MailDomain", "main", "mailtenant.dev/reconcile-requested-at", "1").await;
+    w.k.ready("MailDomain", "main", secs(120)).await;
+    let ours = dns::contents(w.stack, &zone, &name, "TXT").await;
+    assert!(ours.len() == 1 && ours[0].contains("made=") && !ours[0].contains("another"), "{ours:?}");
+    for kind in TENANT_KINDS {
+        w.k.delete_all(kind).await;
+    }
+    w.empty(secs(120)).await;
+    dns::put(w.stack, &zone, &name, "TXT", 300, &[marker]).await;
+    assert_eq!(dns::snapshot(w.stack, &zone).await, was, "but for the marker all is as it was");
 }

@@ -40,6 +40,7 @@ pub struct RequestMetrics {
     requests: Family<Request, Counter>,
     seconds: Family<Operation, Histogram, fn() -> Histogram>,
     undeclared: Family<Backend, Gauge>,
+    lost_updates: Family<Backend, Counter>,
 }
 
 impl Default for RequestMetrics {
@@ -48,17 +49,25 @@ impl Default for RequestMetrics {
             requests: Family::default(),
             seconds: Family::new_with_constructor(seconds),
             undeclared: Family::default(),
+            lost_updates: Family::default(),
         }
     }
 }
 
 impl RequestMetrics {
-    /// Puts `backend_requests`, `backend_request_duration_seconds` and `undeclared_objects` into a registry.
+    /// Puts `backend_requests`, `backend_request_duration_seconds`, `undeclared_objects` and `dns_lost_updates` into a registry.
     pub fn register(&self, registry: &mut Registry) {
         registry.register("backend_requests", "Requests to a backend by operation and outcome", self.requests.clone());
         registry.register("backend_request_duration_seconds", "Time a request to a backend took", self.seconds.clone());
         let help = "Mailboxes and aliases at a backend whose object no longer exists";
         registry.register("undeclared_objects", help, self.undeclared.clone());
+        let help = "Record sets that another program wrote over a moment after they were written";
+        registry.register("dns_lost_updates", help, self.lost_updates.clone());
+    }
+
+    /// Counts a record set of a DNS server that was written, and was another one a moment later.
+    pub fn lost_update(&self, backend: &str) {
+        self.lost_updates.get_or_create(&Backend { backend: backend.to_owned() }).inc();
     }
 
     /// Sets how many mailboxes and aliases of each backend belong to objects that no longer exist. A backend that is not
@@ -117,12 +126,14 @@ mod tests {
         metrics.request("berlin", "list", "ok", Duration::from_millis(1));
         metrics.undeclared_objects([("gone".to_owned(), 1)]);
         metrics.undeclared_objects([("berlin".to_owned(), 2)]);
+        metrics.lost_update("pdns");
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
         for line in [
             r#"demo_backend_requests_total{backend="berlin",operation="list",outcome="ok"} 1"#,
             r#"demo_backend_request_duration_seconds_count{backend="berlin",operation="list"} 1"#,
             r#"demo_undeclared_objects{backend="berlin"} 2"#,
+            r#"demo_dns_lost_updates_total{backend="pdns"} 1"#,
         ] {
             assert!(text.lines().any(|l| l == line), "{line} is not in\n{text}");
         }

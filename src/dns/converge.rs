@@ -9,6 +9,7 @@ use crate::{BackendError, DnsServer, RecordType, RrSet, Wildcard};
 use mailtenant_mail::merge::{self, Plan, Policy, PreviousMx};
 use mailtenant_mail::policy::{ConflictPolicy, OnDelete, Purpose, RecordStatus};
 use mailtenant_mail::records::Record;
+use mailtenant_mail::value::from_presentation;
 
 /// Rounds of read, plan, write: more than a few means that somebody else keeps writing.
 pub const ROUNDS: usize = 4;
@@ -96,6 +97,11 @@ pub trait Journal: Send {
     /// Hears of a plan before its changes are made. `unknown`: something in it is not in the journal yet, and must be kept,
     /// safe from any crash, before this returns. After an error nothing is written.
     fn keep(&mut self, plan: &Plan, unknown: bool) -> impl Future<Output = Result<(), Self::Error>> + Send;
+    /// Hears that a set which the server said it had written was another one a moment later: somebody else wrote it from
+    /// what it was before. It is written again.
+    fn lost(&mut self, set: &RrSet) {
+        let _ = set;
+    }
 }
 
 /// How it ended.
@@ -143,12 +149,15 @@ pub async fn converge<J: Journal>(
     journal: &mut J,
 ) -> Result<Converged, Failed<J::Error>> {
     let which = aim.which(&journal.entries());
-    let mut last = None;
+    let (mut last, mut written) = (None, Vec::<RrSet>::new());
     for _ in 0..ROUNDS {
         let live = match server.read(zone, &which).await {
             Err(BackendError::NotFound(_)) => return Ok(Converged::ZoneGone),
             live => live.map_err(Failed::Server)?,
         };
+        let now = |set: &RrSet| live.iter().find(|s| (&s.name, s.rtype) == (&set.name, set.rtype));
+        written.iter().filter(|set| now(set).is_some_and(|now| is_lost(set, now))).for_each(|set| journal.lost(set));
+        written.clear();
         let (known, previous) = (journal.entries(), journal.previous_mx());
         let mut plan = aim.plan(&known, previous.clone(), &live);
         if plan.changes.is_empty() {
@@ -164,12 +173,30 @@ pub async fn converge<J: Journal>(
         let unknown = !plan.is_journaled(&known, previous.as_ref());
         journal.keep(&plan, unknown).await.map_err(Failed::Journal)?;
         match server.apply(zone, &plan.changes).await {
+            Ok(()) => written = plan.changes.iter().map(|c| canonical(&c.after)).collect(),
             // Somebody else was faster: the next round reads again.
-            Ok(()) | Err(BackendError::Conflict(_)) => last = plan.changes.into_iter().next().map(|c| c.before),
+            Err(BackendError::Conflict(_)) => {}
             Err(error) => return Err(Failed::Server(error)),
         }
+        last = plan.changes.into_iter().next().map(|c| c.before);
     }
     Ok(Converged::Contended(last))
+}
+
+/// Whether a set that was written is not there any more. Values of others beside it lose nothing.
+fn is_lost(written: &RrSet, now: &RrSet) -> bool {
+    let gone = written.values.iter().any(|v| !now.values.contains(v));
+    gone || (written.values.is_empty() && !now.values.is_empty())
+}
+
+/// A set as a server gives it back: what is put back may have capitals.
+fn canonical(set: &RrSet) -> RrSet {
+    let mut values: Vec<String> = match set.rtype {
+        RecordType::MX => set.values.iter().map(|v| from_presentation(set.rtype, v)).collect(),
+        _ => set.values.clone(),
+    };
+    values.sort();
+    RrSet { values, ..set.clone() }
 }
 
 #[cfg(test)]

@@ -16,6 +16,8 @@ enum Answer {
     Fails,
     /// Somebody else puts this value of MX there first.
     IsLate(&'static str),
+    /// It is carried out, and a moment later somebody else makes this value of MX of what was there before.
+    IsLost(&'static str),
 }
 
 struct Model {
@@ -72,10 +74,13 @@ impl DnsServer for Model {
                 sets.insert(key, mx(&[value]));
                 return Err(BackendError::Conflict("it changed".into()));
             }
-            None => {}
+            Some(Answer::IsLost(_)) | None => {}
         }
         for change in changes {
             sets.insert((change.after.name.clone(), change.after.rtype), change.after.clone());
+        }
+        if let Some(Answer::IsLost(value)) = answer {
+            sets.insert(("acme.test".to_owned(), RecordType::MX), mx(&[value]));
         }
         Ok(())
     }
@@ -107,6 +112,9 @@ impl Journal for Notes {
         self.log.lock().unwrap().push("journal".into());
         (self.entries, self.previous) = (plan.journal.clone(), plan.previous_mx.clone());
         Ok(())
+    }
+    fn lost(&mut self, set: &RrSet) {
+        self.log.lock().unwrap().push(format!("lost {}", set.values.join(" ")));
     }
 }
 
@@ -182,6 +190,28 @@ async fn who_was_slower_reads_again_and_notes_what_is_there_now() {
     assert!(matches!(end, Ok(Converged::Settled { .. })), "{end:?}");
     assert_eq!(server.took(), "read journal apply read journal apply read");
     assert_eq!(notes.previous.map(|p| p.values), Some(vec!["10 newer.test.".into()]), "what goes back on deletion");
+}
+
+#[tokio::test]
+async fn what_another_program_wrote_over_is_counted_and_written_again() {
+    let (server, mut notes) = start(vec![Answer::IsLost("10 newer.test.")]);
+    let end = converge(&server, "acme.test", &publish(&wanted()), &mut notes).await;
+    assert!(matches!(end, Ok(Converged::Settled { .. })), "{end:?}");
+    assert_eq!(server.took(), format!("read journal apply read lost {OURS} journal apply read"));
+    assert_eq!(server.has(), [OURS]);
+}
+
+#[test]
+fn values_of_others_beside_what_was_written_lose_nothing() {
+    for (written, now, lost) in [
+        (&[OURS][..], &[OURS][..], false),
+        (&[OURS], &[OURS, OLD], false),
+        (&[OURS, OLD], &[OURS], true),
+        (&[], &[], false),
+        (&[], &[OLD], true),
+    ] {
+        assert_eq!(is_lost(&mx(written), &mx(now)), lost, "{written:?} {now:?}");
+    }
 }
 
 #[tokio::test]

@@ -15,6 +15,8 @@ use mailtenant_mail::merge::{Plan, PreviousMx, in_words};
 struct StatusJournal<'a> {
     ctx: &'a Ctx,
     p: &'a mut Progress,
+    /// The DNSBackend.
+    backend: &'a str,
     /// DNSBackend and zone, for the status; none on the way out.
     publishing: Option<(&'a str, &'a str)>,
 }
@@ -28,6 +30,12 @@ impl Journal for StatusJournal<'_> {
 
     fn previous_mx(&self) -> Option<PreviousMx> {
         self.p.previous_mx()
+    }
+
+    fn lost(&mut self, set: &RrSet) {
+        self.ctx.connections.metrics.lost_update(self.backend);
+        let what = in_words(&set.name, set.rtype, &set.values);
+        tracing::info!(backend = self.backend, "another program wrote over {what}: it is written again");
     }
 
     async fn keep(&mut self, plan: &Plan, unknown: bool) -> Step<()> {
@@ -63,7 +71,7 @@ pub fn contended(p: &Progress, last: Option<&RrSet>) -> NotReady {
 /// Brings the records of a zone to where they should be, with the status as journal.
 pub async fn carry_out(ctx: &Ctx, p: &mut Progress, dns: &Dns, zone: &str, aim: &Aim<'_>) -> Step<Converged> {
     let publishing = matches!(aim, Aim::Publish { .. }).then_some((dns.name.as_str(), zone));
-    let mut journal = StatusJournal { ctx, p, publishing };
+    let mut journal = StatusJournal { ctx, p, backend: &dns.name, publishing };
     match converge(dns.server.as_ref(), zone, aim, &mut journal).await {
         Ok(end) => Ok(end),
         Err(Failed::Journal(stop)) => Err(stop),
