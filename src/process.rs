@@ -9,6 +9,7 @@ use mailtenant_api::crds::WriteError;
 use mailtenant_backend::metering::RequestMetrics;
 use mailtenant_clock::{Clock, Random, SystemClock, SystemRandom};
 use mailtenant_controllers::operator::{self, Environment};
+use mailtenant_dns::policy::HttpsPolicy;
 use mailtenant_dns::probe::SmtpProbe;
 use mailtenant_groupware::signing::SystemKeyMaker;
 use mailtenant_runtime::crds::Wanted;
@@ -32,7 +33,7 @@ const DRAIN: Duration = Duration::from_secs(25);
 /// Time that waiting Events get after the last pass.
 const LAST_EVENTS: Duration = Duration::from_secs(2);
 /// Time without a sign of life of the async runtime after which `/healthz` fails.
-const SILENCE: Duration = Duration::from_secs(60);
+pub(crate) const SILENCE: Duration = Duration::from_secs(60);
 
 /// Why the process ends with an error.
 #[derive(Debug, thiserror::Error)]
@@ -41,8 +42,10 @@ pub enum Error {
     #[error("signals: {0}")]
     Signals(#[source] io::Error),
     /// The HTTP port could not be opened.
-    #[error("--http-address {address}: {error}")]
+    #[error("{flag} {address}: {error}")]
     Bind {
+        /// The flag that gave it.
+        flag: &'static str,
         /// The address that was given.
         address: std::net::SocketAddr,
         /// The error of the system.
@@ -82,7 +85,7 @@ pub async fn run(arguments: &RunArguments) -> Result<(), Error> {
     let (metrics, health) = (Metrics::with("mailtenant", |registry| requests.register(registry)), Health::new());
     health.waiting("crds", "not looked for yet");
     let address = arguments.http_address;
-    let listener = http::bind(address).await.map_err(|error| Error::Bind { address, error })?;
+    let listener = http::bind(address).await.map_err(|error| Error::Bind { flag: "--http-address", address, error })?;
     if let Ok(address) = listener.local_addr() {
         info!(%address, "serving /healthz, /readyz and /metrics");
     }
@@ -149,6 +152,7 @@ async fn work(
         groupware: Arc::new(providers::Groupware),
         dns: Arc::new(providers::Dns::new(arguments.resolvers.clone())),
         probe: Arc::new(SmtpProbe::new(hostname.trim())),
+        policies: Arc::new(HttpsPolicy::default()),
         keys: Arc::new(SystemKeyMaker),
         metrics: metrics.clone(),
         requests,

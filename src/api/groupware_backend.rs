@@ -2,6 +2,7 @@
 
 use super::*;
 use kube::{CustomResource, KubeSchema};
+use mailtenant_mail::records;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -81,6 +82,43 @@ pub struct Hosts {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(transform = rules::web_url)]
     pub dav: Option<String>,
+    /// Host at which the platform serves `mailtenant wellknown` over HTTPS, such as `wellknown.mail.example.net`: the MTA-STS policies
+    /// of domains, and the settings that mail clients ask for (autoconfig, autodiscover). The domains get CNAME records that
+    /// lead to it; what serves HTTPS there needs a certificate for each of their names. Left out: nothing is published for
+    /// any of that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(transform = rules::well_known_host)]
+    pub well_known: Option<String>,
+}
+
+impl Hosts {
+    /// What clients are told of the server.
+    pub fn discovery(&self) -> records::Discovery {
+        let endpoint = |e: &Option<Endpoint>| {
+            e.as_ref().map(|e| records::Endpoint {
+                host: e.host.clone(),
+                port: e.port.clamp(1, 65535) as u16,
+                tls: e.security == Security::TLS,
+            })
+        };
+        records::Discovery {
+            imap: endpoint(&self.imap),
+            pop3: endpoint(&self.pop3),
+            submission: endpoint(&self.submission),
+            sieve: endpoint(&self.sieve),
+            dav: self.dav.as_deref().and_then(dav),
+            documents: self.well_known.clone(),
+        }
+    }
+}
+
+/// Host, port and path of the URL for calendars and contacts.
+fn dav(url: &str) -> Option<records::Dav> {
+    let url = url.parse::<http::Uri>().ok()?;
+    let tls = url.scheme_str() == Some("https");
+    let port = url.port_u16().unwrap_or(if tls { 443 } else { 80 });
+    let endpoint = records::Endpoint { host: url.host()?.to_owned(), port, tls };
+    Some(records::Dav { endpoint, path: url.path().to_owned() })
 }
 
 /// One mail exchanger (RFC 5321, 5.1).

@@ -3,8 +3,9 @@
 use super::*;
 use kube::{CustomResource, KubeSchema};
 pub use mailtenant_mail::policy::{
-    ConflictPolicy, DkimAlgorithm, DmarcPolicy, OnDelete, Purpose, RecordState, RecordStatus, SpfAll,
+    ConflictPolicy, DkimAlgorithm, DmarcPolicy, MtaStsMode, OnDelete, Purpose, RecordState, RecordStatus, SpfAll,
 };
+use mailtenant_mail::records::MtaStsPolicy;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -108,8 +109,9 @@ pub struct DomainDns {
     /// `null`: DMARC is left alone.
     #[serde(default = "default_dmarc")]
     pub dmarc: Option<Dmarc>,
-    /// MTA-STS (RFC 8461): whether senders must use TLS. This release publishes no policy; a mode other than `None` is
-    /// listed in the condition `FieldsIgnored`.
+    /// MTA-STS (RFC 8461): whether senders must use TLS. The policy is published once MX leads to the groupware server and
+    /// `https://mta-sts.<domain>` was seen to serve it. It needs `hosts.wellKnown` of the GroupwareBackend: without it a mode other
+    /// than `None` is listed in the condition `FieldsIgnored`. How it stands: `status.dns.mtaSts`.
     #[serde(default)]
     pub mta_sts: MtaSts,
     /// Where senders report failed TLS connections (RFC 8460), in the TXT record `_smtp._tls`. Left out: nowhere.
@@ -117,7 +119,8 @@ pub struct DomainDns {
     pub tls_rpt: Option<TlsRpt>,
     /// SRV records by which mail clients find the servers: mail (RFC 6186, RFC 8314), filters (RFC 5804), calendars and
     /// contacts (RFC 6764). They are published once MX leads to the groupware server; one that is in their place is
-    /// reported in `status.dns.records` and holds nothing up. Default `true`. Autoconfig and autodiscover are not published.
+    /// reported in `status.dns.records` and holds nothing up. Default `true`. With
+    /// `hosts.wellKnown` of the GroupwareBackend also the names `autoconfig` and `autodiscover` below the domain, as CNAME.
     #[serde(default = "yes")]
     pub client_discovery: bool,
     /// What MX becomes when this object is deleted; for `mode: Managed` only. `RestorePrevious` (default): the set from before the cut-over.
@@ -178,24 +181,23 @@ impl Default for Dmarc {
 }
 
 /// MTA-STS policy of a domain (RFC 8461).
-#[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq, JsonSchema)]
-#[serde(default)]
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
 pub struct MtaSts {
-    /// `None` (default): no policy. `Testing`: senders only report failures. `Enforce`: senders deliver over valid
-    /// TLS or not at all.
+    /// `None` (default): no policy. One that was published is replaced by one that says so (mode `none`), until no sender
+    /// can hold it any more. `Testing`: senders only report failures, to `tlsRpt`. `Enforce`: senders deliver over valid TLS or
+    /// not at all; before it is published, `testing` is, and was seen to be served.
     pub mode: MtaStsMode,
+    /// How long senders keep the policy, in seconds; up to 30 days. Default 604800, a week. As long as that a domain with
+    /// `Enforce` keeps its MX when it is deleted: senders would not deliver to another mail server.
+    #[schemars(range(min = 1, max = 2592000))]
+    pub max_age: i32,
 }
 
-/// Mode of an MTA-STS policy (RFC 8461, 3.2).
-#[derive(Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq, JsonSchema)]
-pub enum MtaStsMode {
-    /// No policy is published.
-    #[default]
-    None,
-    /// Senders deliver, and report failures.
-    Testing,
-    /// Senders deliver over valid TLS or not at all.
-    Enforce,
+impl Default for MtaSts {
+    fn default() -> Self {
+        MtaSts { mode: MtaStsMode::None, max_age: 604_800 }
+    }
 }
 
 /// TLS reporting of a domain (RFC 8460).
@@ -360,10 +362,45 @@ pub struct DomainDnsStatus {
     /// Time (RFC 3339) until which resolvers may have an earlier MX of the operator that had a longer time to live.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mx_cached_until: Option<String>,
+    /// The MTA-STS policy that is served for the domain, and how far senders were told of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mta_sts: Option<MtaStsStatus>,
     /// For `mode: Manual`: where all records stand as a zone file (RFC 1035), to be pasted at once. What must not be added
     /// yet, or only in the place of something that is there, is a comment in it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub zone_file: Option<ZoneFileRef>,
+}
+
+/// The MTA-STS policy of a domain (RFC 8461) as it is served at `https://mta-sts.<domain>/.well-known/mta-sts.txt`.
+#[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct MtaStsStatus {
+    /// Mode of the policy. It follows the spec in steps: `Testing` before `Enforce`, and `None` before there is no policy
+    /// any more.
+    pub mode: MtaStsMode,
+    /// Mail servers that the policy names: those that MX leads to, and those that it is going to lead to.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub mx: Vec<String>,
+    /// How long senders keep the policy, in seconds.
+    pub max_age: i64,
+    /// Id of the policy that the TXT record `_mta-sts` tells senders of; it is set once the policy was seen to be served.
+    /// Left out: senders are told of none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    /// Time (RFC 3339) until which senders may hold an earlier policy with `Enforce`. Set when it was replaced.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub enforced_until: Option<String>,
+    /// What is waited for, and why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+}
+
+impl MtaStsStatus {
+    /// The policy that is served.
+    pub fn policy(&self) -> MtaStsPolicy {
+        let max_age = u32::try_from(self.max_age.max(0)).unwrap_or(u32::MAX);
+        MtaStsPolicy::new(self.mode, self.mx.iter().map(String::as_str), max_age)
+    }
 }
 
 /// A key of a ConfigMap in the namespace of the MailDomain.

@@ -21,7 +21,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::{Api, Client, Resource};
 use mailtenant_api::{EventReason, uid};
 use mailtenant_clock::{Clock, Random};
-use mailtenant_dns::RecipientProbe;
+use mailtenant_dns::{PolicyProbe, RecipientProbe};
 use mailtenant_groupware::signing::KeyMaker;
 use mailtenant_groupware::{BackendError, DomainName, DomainSnapshot};
 use mailtenant_runtime::dispatch::{Dispatcher, Next};
@@ -73,6 +73,8 @@ pub struct Ctx {
     pub connections: Connections,
     /// Asks mail servers about recipients.
     pub probe: Arc<dyn RecipientProbe>,
+    /// Fetches MTA-STS policies as senders do.
+    pub policies: Arc<dyn PolicyProbe>,
     pub answers: Answers,
     /// What DNS servers said a moment ago.
     pub lookups: Lookups,
@@ -114,6 +116,7 @@ pub struct Parts {
     pub queue: Dispatcher<ObjectId>,
     pub connections: Connections,
     pub probe: Arc<dyn RecipientProbe>,
+    pub policies: Arc<dyn PolicyProbe>,
     pub keys: Arc<dyn KeyMaker>,
     pub clock: Arc<dyn Clock>,
     pub server_time: Arc<ServerTime>,
@@ -132,6 +135,7 @@ impl Ctx {
             snapshots: Snapshots::default(),
             connections: p.connections,
             probe: p.probe,
+            policies: p.policies,
             answers: Answers::default(),
             lookups: Lookups::default(),
             blocked: Blocked::default(),

@@ -17,7 +17,7 @@ use kube::{Api, Resource};
 use mailtenant_api::*;
 use mailtenant_backend::metering::RequestMetrics;
 use mailtenant_clock::{Clock, Random};
-use mailtenant_dns::RecipientProbe;
+use mailtenant_dns::{PolicyProbe, RecipientProbe};
 use mailtenant_groupware::signing::KeyMaker;
 use mailtenant_runtime::dispatch::Dispatcher;
 use mailtenant_runtime::events::Events;
@@ -55,6 +55,8 @@ pub struct Environment {
     pub dns: Arc<dyn ConnectDns>,
     /// Asks mail servers about recipients.
     pub probe: Arc<dyn RecipientProbe>,
+    /// Fetches MTA-STS policies.
+    pub policies: Arc<dyn PolicyProbe>,
     pub keys: Arc<dyn KeyMaker>,
     pub metrics: Metrics,
     /// Requests to backends, counted.
@@ -90,6 +92,7 @@ pub async fn run(environment: Environment, events: Events) -> Result<(), Error> 
         queue: Dispatcher::new(BOUNDS, PASS),
         connections: Connections::new(environment.groupware, environment.dns, environment.requests),
         probe: environment.probe,
+        policies: environment.policies,
         keys: environment.keys,
         clock,
         server_time,

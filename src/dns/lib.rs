@@ -6,6 +6,7 @@
 pub mod converge;
 pub mod guarded;
 pub mod metered;
+pub mod policy;
 pub mod probe;
 pub mod providers;
 pub mod resolve;
@@ -15,6 +16,7 @@ pub mod wildcard;
 use async_trait::async_trait;
 pub use mailtenant_backend::{BackendError, Result};
 pub use mailtenant_mail::rr::{Change, RecordType, RrSet};
+use std::net::IpAddr;
 use std::time::Duration;
 pub use wildcard::Wildcard;
 
@@ -104,4 +106,12 @@ pub trait RecipientProbe: Send + Sync {
     /// One verdict an address, in their order, for as many of them as the server answers for within `time`: at least
     /// one, which may take longer. An error: not even one. `server` is host and port.
     async fn ask(&self, server: &(String, u16), addresses: &[String], time: Duration) -> Result<Vec<Verdict>>;
+}
+
+/// Fetches MTA-STS policies as senders do (RFC 8461, 3.3).
+#[async_trait]
+pub trait PolicyProbe: Send + Sync {
+    /// The text that the host of the policy of `domain` serves at one of these addresses, with a valid certificate for it. An error
+    /// says in words what senders would meet.
+    async fn policy(&self, domain: &str, addresses: &[IpAddr]) -> Result<String>;
 }

@@ -50,6 +50,18 @@ pub enum DmarcPolicy {
     Reject,
 }
 
+/// Mode of an MTA-STS policy (RFC 8461, 3.2).
+#[derive(Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq, JsonSchema)]
+pub enum MtaStsMode {
+    /// Senders need no TLS: no policy is published, or one that says so.
+    #[default]
+    None,
+    /// Senders deliver, and report failures.
+    Testing,
+    /// Senders deliver over valid TLS or not at all.
+    Enforce,
+}
+
 /// What MX becomes when the MailDomain is deleted.
 #[derive(Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq, JsonSchema)]
 pub enum OnDelete {
@@ -77,14 +89,16 @@ pub enum DkimAlgorithm {
 pub struct RecordStatus {
     /// Absolute name of the record, without a trailing dot.
     pub name: String,
-    /// Type of the record: `TXT`, `MX` or `SRV`; `CNAME` or `LUA` of one that is kept in the place of ours.
+    /// Type of the record: `TXT`, `MX`, `SRV` or `CNAME`; another one, such as `LUA` or `A`, of a record that is kept in the
+    /// place of ours.
     #[serde(rename = "type")]
     pub type_: String,
     /// Value of the record, ready to paste: for TXT the text without quotes, for MX `preference host.`, for SRV
-    /// `priority weight port host.`
+    /// `priority weight port host.`, for CNAME `host.`
     pub value: String,
-    /// What the record is for: `Challenge` (proof of ownership), `MX`, `SPF`, `DKIM`, `DMARC`, `TLSRPT` (reports of failed
-    /// TLS), `ClientDiscovery` (where mail clients find the servers) or `Marker` (who writes these records, and MX from before).
+    /// What the record is for: `Challenge` (proof of ownership), `MX`, `SPF`, `DKIM`, `DMARC`, `MTASTS`
+    /// (senders must use TLS), `TLSRPT` (reports of failed TLS), `ClientDiscovery` (where mail clients find the servers) or
+    /// `Marker` (who writes these records, and MX from before).
     pub purpose: Purpose,
     /// `Ok`: every authoritative server shows it. `Missing`: it is not there. `Wrong`: there with another value.
     /// `Duplicate`: there more than once. `Conflict`: a record of somebody else is in its place. `Propagating`: written
@@ -115,6 +129,7 @@ pub enum Purpose {
     SPF,
     DKIM,
     DMARC,
+    MTASTS,
     TLSRPT,
     ClientDiscovery,
     Marker,

@@ -5,6 +5,8 @@ use crate::nameserver::{Kind, Nameserver};
 use crate::server::set;
 use mailtenant_dns::{BackendError, Change, DnsServer, RecordType, RrSet};
 use mailtenant_mail::merge::Plan;
+use mailtenant_mail::policy::{Purpose, RecordState};
+use mailtenant_mail::records::{Discovery, Input, MtaSts};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -29,6 +31,7 @@ macro_rules! suite {
                 nothing_outside_the_zones_is_written,
                 two_writers_lose_nothing,
                 a_domain_comes_and_goes_beside_foreign_records,
+                aliases_of_ours_come_and_go_and_nothing_of_others_gives_way,
             );
         }
     )* };
@@ -449,6 +452,38 @@ async fn a_domain_comes_and_goes_beside_foreign_records(kind: Kind) {
     let made = settle(&dns, &changed("acme.test"), made).await;
     assert_eq!(made.conflicts, []);
     assert!(server.dump("acme.test").contains("acme.test. 600 IN MX 5 mx3.mail.example.net."));
+    withdraw(&dns, "acme.test", "acme.test", made).await;
+    assert_eq!(server.dump("acme.test"), before);
+}
+
+/// MTA-STS, autoconfig and autodiscover: where somebody's address record stands in the place of a CNAME, it stays, and all else is
+/// published.
+async fn aliases_of_ours_come_and_go_and_nothing_of_others_gives_way(kind: Kind) {
+    let server = Nameserver::start(kind, &["acme.test"]).await;
+    server
+        .owner("acme.test", &lines(["add autodiscover.acme.test. 60 A 192.0.2.1", "add *.acme.test. 60 A 192.0.2.2"]));
+    let before = server.dump("acme.test");
+    let dns = server.backend();
+    let documents = Some("wellknown.mail.example.net".to_owned());
+    let input = |id: Option<&str>| Input {
+        discovery: Some(Discovery { documents: documents.clone(), ..Discovery::default() }),
+        mta_sts: Some(MtaSts { served_at: "wellknown.mail.example.net".into(), id: id.map(str::to_owned) }),
+        ..wanted("acme.test")
+    };
+    let made = settle(&dns, &input(None), Plan::default()).await;
+    assert_eq!(made.conflicts, []);
+    let alias = |name: &str| format!("{name}.acme.test. 3600 IN CNAME wellknown.mail.example.net.");
+    let during = server.dump("acme.test");
+    assert!(during.contains(&alias("mta-sts")) && during.contains(&alias("autoconfig")), "{during:#?}");
+    assert!(!during.iter().any(|line| line.starts_with("_mta-sts.")), "nobody is told yet");
+    assert!(before.is_subset(&during), "what is not ours stays");
+    let taken = made.journal.iter().find(|e| e.name == "autodiscover.acme.test").unwrap();
+    assert_eq!((taken.purpose, taken.state), (Purpose::ClientDiscovery, RecordState::Conflict));
+    let made = settle(&dns, &input(Some("a1")), made).await;
+    assert!(server.dump("acme.test").contains(r#"_mta-sts.acme.test. 3600 IN TXT "v=STSv1; id=a1;""#));
+    let made = settle(&dns, &input(Some("a2")), made).await;
+    let told: Vec<_> = server.dump("acme.test").into_iter().filter(|line| line.starts_with("_mta-sts.")).collect();
+    assert_eq!(told, [r#"_mta-sts.acme.test. 3600 IN TXT "v=STSv1; id=a2;""#]);
     withdraw(&dns, "acme.test", "acme.test", made).await;
     assert_eq!(server.dump("acme.test"), before);
 }

@@ -31,6 +31,7 @@ pub fn wanted(domain: &str) -> Input {
         spf: Some(("_spf.mail.example.net".into(), SpfAll::Fail)),
         dkim: KEYS[..2].to_vec(),
         dmarc: Some(Dmarc { policy: DmarcPolicy::Quarantine, report_to: vec!["mailto:dmarc@acme.test".into()] }),
+        mta_sts: None,
         tls_rpt: vec!["mailto:tls@acme.test".into()],
         discovery: Some(Discovery::default()),
     }

@@ -7,6 +7,7 @@ mod hostile;
 mod life;
 mod nameserver;
 mod occupied;
+mod policy;
 mod powerdns;
 mod requests;
 mod rfc2136;

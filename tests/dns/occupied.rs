@@ -40,6 +40,7 @@ fn wanted(domain: &str) -> Vec<Record> {
         spf: None,
         dkim: vec![],
         dmarc: Some(Dmarc { policy: DmarcPolicy::None, report_to: vec![] }),
+        mta_sts: None,
         tls_rpt: vec![],
         discovery: None,
     })

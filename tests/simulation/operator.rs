@@ -14,7 +14,7 @@ use mailtenant_backend::metering::RequestMetrics;
 use mailtenant_clock::Random;
 use mailtenant_controllers::connect::{ConnectDns, ConnectGroupware};
 use mailtenant_controllers::operator::Environment;
-use mailtenant_dns::RecipientProbe;
+use mailtenant_dns::{PolicyProbe, RecipientProbe};
 use mailtenant_groupware::signing::KeyMaker;
 use mailtenant_groupware::{BackendError, DkimAlgorithm, DkimKey};
 use mailtenant_runtime::http::Health;
@@ -33,6 +33,16 @@ impl KeyMaker for CheapKeys {
         self.0.fill(&mut bytes);
         let public = base64::engine::general_purpose::STANDARD.encode(bytes);
         Ok(DkimKey { algorithm, private_pem: SecretText::new(format!("private half of {public}")), public })
+    }
+}
+
+/// No policy is served.
+struct NoPolicies;
+
+#[async_trait]
+impl PolicyProbe for NoPolicies {
+    async fn policy(&self, _: &str, _: &[std::net::IpAddr]) -> Result<String, BackendError> {
+        Err(BackendError::unavailable("nobody serves it"))
     }
 }
 
@@ -56,6 +66,7 @@ pub async fn operator(sim: Sim, bug: Option<Bug>, metrics: Metrics) {
         groupware,
         dns,
         probe: if bug == Some(Bug::BelievesRefused) { Arc::new(BelievesRefused(probe)) } else { probe },
+        policies: Arc::new(NoPolicies),
         keys: Arc::new(CheapKeys(sim.clone())),
         metrics: metrics.clone(),
         requests: RequestMetrics::default(),

@@ -58,6 +58,16 @@ pub(crate) fn mx_host(s: &mut Schema) {
     );
 }
 
+/// Host that CNAME records of domains lead to: never an address.
+pub(crate) fn well_known_host(s: &mut Schema) {
+    text(s, 1, 253);
+    rule(
+        s,
+        format!("self.matches(r'^{LABEL}([.]{LABEL})+$') && !isIP(self) && !self.matches(r'[.][0-9]+$')"),
+        "must be a full host name in lower case without a trailing dot, such as wellknown.mail.example.net: CNAME records of domains lead to it",
+    );
+}
+
 /// Domain of an SPF record; its labels may hold underscores (`_spf`).
 pub(crate) fn spf_domain(s: &mut Schema) {
     text(s, 1, 253);

@@ -9,9 +9,11 @@ use mailtenant_api::*;
 use mailtenant_groupware::Capability;
 use std::collections::BTreeSet;
 
-/// Fields of a domain that have no effect. Only what somebody wrote: defaults say nothing of what is wanted.
-pub fn of_domain(domain: &MailDomain) -> Vec<&'static str> {
-    if domain.spec.dns.mta_sts.mode == MtaStsMode::None { vec![] } else { vec!["dns.mtaSts"] }
+/// Fields of a domain that have no effect. Only what somebody wrote: defaults say nothing of what is wanted. `backend`: none, if
+/// it is not known.
+pub fn of_domain(domain: &MailDomain, backend: Option<&GroupwareBackend>) -> Vec<&'static str> {
+    let served = backend.is_some_and(|b| b.spec.hosts.well_known.is_some());
+    if served || domain.spec.dns.mta_sts.mode == MtaStsMode::None { vec![] } else { vec!["dns.mtaSts"] }
 }
 
 /// Fields of an alias that have no effect at a server that can do this.
@@ -44,8 +46,8 @@ pub fn event<K: Resource<DynamicType = ()>>(ctx: &Ctx, object: &K, old: &[Condit
     }
 }
 
-/// Who cannot do it, where that is not a server.
-pub const RELEASE: &str = "this release";
+/// Who cannot do what needs a host for documents.
+pub const NO_WELL_KNOWN: &str = "a GroupwareBackend without hosts.wellKnown";
 
 #[cfg(test)]
 mod tests {
@@ -55,10 +57,14 @@ mod tests {
 
     #[test]
     fn only_what_somebody_wrote_and_nobody_does() {
-        assert_eq!(of_domain(&fixtures::domain(json!({})).object), [""; 0]);
+        assert_eq!(of_domain(&fixtures::domain(json!({})).object, None), [""; 0]);
         let mut domain = fixtures::domain(json!({})).object.as_ref().clone();
         domain.spec.dns.mta_sts.mode = MtaStsMode::Testing;
-        assert_eq!(of_domain(&domain), ["dns.mtaSts"]);
+        assert_eq!(of_domain(&domain, None), ["dns.mtaSts"]);
+        let mut backend = fixtures::domain(json!({})).instance.backend.as_ref().clone();
+        assert_eq!(of_domain(&domain, Some(&backend)), ["dns.mtaSts"]);
+        backend.spec.hosts.well_known = Some("wellknown.test".into());
+        assert_eq!(of_domain(&domain, Some(&backend)), [""; 0]);
         let can = |list: &[Capability]| list.iter().copied().collect::<BTreeSet<_>>();
         let named = fixtures::alias(json!({"displayName": "Office"}));
         assert_eq!(of_alias(&named, &can(&[])), ["displayName"]);
@@ -70,12 +76,12 @@ mod tests {
     fn it_is_said_beside_ready_and_goes_with_the_field() {
         let mut conditions = Conditions::new(&[], 1, jiff::Timestamp::UNIX_EPOCH);
         conditions.ready("as declared");
-        report(&mut conditions, &["dns.mtaSts", "dns.tlsRpt"], RELEASE);
+        report(&mut conditions, &["dns.mtaSts", "dns.tlsRpt"], "this server");
         let list = conditions.clone().into_vec();
         assert!(conditions::is_true(&list, ConditionType::Ready));
         let said = conditions::find(&list, ConditionType::FieldsIgnored).map(|c| c.message.as_str());
-        assert!(said.is_some_and(|m| m.starts_with("dns.mtaSts, dns.tlsRpt have no effect with this release")));
-        report(&mut conditions, &[], RELEASE);
+        assert!(said.is_some_and(|m| m.starts_with("dns.mtaSts, dns.tlsRpt have no effect with this server")));
+        report(&mut conditions, &[], "this server");
         assert!(conditions::find(&conditions.into_vec(), ConditionType::FieldsIgnored).is_none());
     }
 }

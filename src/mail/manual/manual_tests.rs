@@ -24,6 +24,7 @@ fn wanted() -> Vec<Record> {
         spf: Some(("_spf.mail.example.net".into(), SpfAll::Fail)),
         dkim: vec![key("s1", DkimAlgorithm::RSA2048, &"A".repeat(392)), key("s2", DkimAlgorithm::Ed25519, "BBBB")],
         dmarc: Some(Dmarc { policy: DmarcPolicy::Reject, report_to: vec![] }),
+        mta_sts: None,
         tls_rpt: vec!["mailto:t@acme.test".into()],
         discovery: Some(crate::records::Discovery {
             imap: Some(Endpoint { host: "imap.mail.example.net".into(), port: 993, tls: true }),
@@ -183,7 +184,7 @@ fn what_is_no_record_of_the_name_is_named() {
 fn parsed(text: &str) -> Vec<(String, RecordType, String)> {
     let origin = hickory_proto::rr::Name::root();
     let (_, sets) = Parser::new(text, None, Some(origin)).parse().unwrap_or_else(|e| panic!("{e}\n{text}"));
-    let types = [RecordType::TXT, RecordType::MX, RecordType::SRV];
+    let types = [RecordType::TXT, RecordType::MX, RecordType::SRV, RecordType::CNAME];
     let mut out = vec![];
     for record in sets.values().flat_map(|set| set.records_without_rrsigs()) {
         let rtype = types.into_iter().find(|t| hickory_proto::rr::RecordType::from(*t) == record.record_type());

@@ -57,9 +57,9 @@ fn shortened(text: String) -> String {
     }
 }
 
-/// Whether nothing works as declared without the record. Without those of client discovery the domain works.
+/// Whether nothing works as declared without the record. Without those of client discovery and of MTA-STS the domain works.
 pub fn is_required(entry: &RecordStatus) -> bool {
-    !matches!(entry.purpose, Purpose::ClientDiscovery | Purpose::MX | Purpose::Challenge)
+    !matches!(entry.purpose, Purpose::ClientDiscovery | Purpose::MTASTS | Purpose::MX | Purpose::Challenge)
 }
 
 /// The entry of a record about which nothing is known but its value.
@@ -78,7 +78,7 @@ fn entry(record: &Record, value: &str, state: RecordState, message: Option<Strin
 }
 
 fn one(record: &Record, shown: &Shown, advice: &Advice) -> Vec<RecordStatus> {
-    if let (Some(target), false) = (&shown.alias, shown.wildcard) {
+    if let (Some(target), false) = (&shown.alias, shown.wildcard || record.rtype == RecordType::CNAME) {
         let text = "a CNAME stands at this name, beside which no other record can be: remove it, then add this record";
         let conflict = |value: &String| RecordStatus {
             observed: Some(format!("CNAME {target}")),

@@ -4,7 +4,7 @@ use super::spf;
 use super::view::View;
 use crate::policy::{ConflictPolicy, Purpose, RecordState};
 use crate::records::{Mode, Record, equivalent};
-use crate::rr::RrSet;
+use crate::rr::{RecordType, RrSet};
 
 /// What a server has in the place of a record whose value would be `own`.
 pub(super) fn of(record: &Record, own: &str, server: &RrSet, policy: ConflictPolicy) -> View {
@@ -16,12 +16,14 @@ pub(super) fn of(record: &Record, own: &str, server: &RrSet, policy: ConflictPol
     }
 }
 
-/// Whether a value is for this purpose at all. At the names of DMARC and of TLS reports receivers pass over what is not
-/// (RFC 9989, 4.10.1; RFC 8460, 3); at those of keys nothing else may be.
-fn counts(purpose: Purpose, value: &str) -> bool {
+/// Whether a value is for this purpose at all. At the names of DMARC, MTA-STS and TLS reports everybody passes over what is not
+/// (RFC 9989, 4.10.1; RFC 8461, 3.1; RFC 8460, 3); at those of keys nothing else may be.
+fn counts((purpose, rtype): (Purpose, RecordType), value: &str) -> bool {
     let version = match purpose {
         Purpose::DMARC => "v=DMARC1",
         Purpose::TLSRPT => "v=TLSRPTv1",
+        // Its host has a CNAME, which is for nothing else.
+        Purpose::MTASTS if rtype == RecordType::TXT => "v=STSv1",
         _ => return true,
     };
     value.trim_start().starts_with(version)
@@ -33,7 +35,7 @@ fn exclusive(record: &Record, own: &str, values: &[String], policy: ConflictPoli
     let as_good = |there: &str| {
         equivalent(purpose, there, own) || record.after_switch.as_ref().is_some_and(|v| equivalent(purpose, there, v))
     };
-    let there: Vec<&String> = values.iter().filter(|v| counts(purpose, v)).collect();
+    let there: Vec<&String> = values.iter().filter(|v| counts((purpose, record.rtype), v)).collect();
     let observed = there.iter().map(|v| v.as_str()).collect::<Vec<_>>().join(" | ");
     let other = |state, message: &str| View::Other(state, own.into(), observed.clone(), message.into());
     match there.as_slice() {

@@ -79,6 +79,7 @@ fn input(dmarc: DmarcPolicy, selector: &str, include: &str) -> Input {
             public: selector.to_uppercase(),
         }],
         dmarc: Some(Dmarc { policy: dmarc, report_to: vec![] }),
+        mta_sts: None,
         tls_rpt: vec![],
         discovery: None,
     }
@@ -814,6 +815,56 @@ fn client_discovery_of_others_holds_nothing_up() {
     }
     let written = plan.changes.iter().find(|c| c.before.name == format!("_imap._tcp.{Z}")).unwrap();
     assert_eq!(written.after.values, ["0 0 0 ."]);
+}
+
+/// The host of the MTA-STS policy is a CNAME: what stands where it should be is named, kept or, if it is a CNAME, replaced.
+#[test]
+fn a_cname_of_ours_stands_alone_or_not_at_all() {
+    use ConflictPolicy::*;
+    use RecordType::{A, CNAME, LUA, NS, TXT};
+    let (host, ours) = ("mta-sts.acme.test", "wellknown.p.example.");
+    let sts = crate::records::MtaSts { served_at: "wellknown.p.example".into(), id: Some("a1".into()) };
+    let wanted = desired(&Input { mta_sts: Some(sts), ..input(DmarcPolicy::Reject, "s1", "_spf.p.example") });
+    let told = "v=STSv1; id=a1;";
+    // What is there, policy; what is there then, the journal of the host.
+    for (rtype, live, conflict, cname, journal) in [
+        (CNAME, None, Refuse, &[ours][..], "wellknown.p.example. [Ok Created]"),
+        (CNAME, Some(ours), Refuse, &[ours], "wellknown.p.example. [Ok Observed]"),
+        (CNAME, Some("sts.old.example."), Refuse, &["sts.old.example."], "wellknown.p.example. [Conflict -]"),
+        (CNAME, Some("sts.old.example."), Adopt, &["sts.old.example."], "sts.old.example. [Ok Adopted]"),
+        (CNAME, Some("sts.old.example."), Overwrite, &[ours], "wellknown.p.example. [Ok Created]"),
+        (A, Some("192.0.2.1"), Refuse, &[], "wellknown.p.example. [Conflict -]"),
+        (A, Some("192.0.2.1"), Adopt, &[], "192.0.2.1 [Ok Adopted]"),
+        (A, Some("192.0.2.1"), Overwrite, &[], "wellknown.p.example. [Conflict -]"),
+        (TXT, Some("x"), Overwrite, &[], "wellknown.p.example. [Conflict -]"),
+        (NS, Some("ns1.other.example."), Adopt, &[], "wellknown.p.example. [Conflict -]"),
+        (LUA, Some("A \"return '192.0.2.1'\""), Refuse, &[], "wellknown.p.example. [Conflict -]"),
+    ] {
+        let case = format!("{} {live:?} {conflict:?}", rtype.as_str());
+        let mut dns = Dns::default();
+        dns.put(host, rtype, 60, live.iter().map(ToString::to_string).collect());
+        let before = dns.clone();
+        let (entries, previous, conflicts) = settle(&mut dns, &wanted, vec![], policy(conflict));
+        assert_eq!(dns.get(host, CNAME).values, cname, "{case}");
+        assert_eq!(conflicts, [], "{case}: it holds nothing up");
+        let of_host: Vec<_> = entries.iter().filter(|e| e.name == host).cloned().collect();
+        assert_eq!(line(&of_host, Purpose::MTASTS), journal, "{case}");
+        if rtype != CNAME {
+            assert_eq!(dns.get(host, rtype), before.get(host, rtype), "{case}: it stays");
+        }
+        assert_eq!(dns.get("_mta-sts.acme.test", TXT).values, [told]);
+        withdraw_all(&mut dns, entries, previous, OnDelete::RestorePrevious);
+        let overwritten = conflict == Overwrite && rtype == CNAME;
+        assert_eq!(dns, if overwritten { Dns::default() } else { before }, "{case}");
+    }
+    // Another policy: another id, in one change, and never both.
+    let mut dns = Dns::default();
+    let (journal, ..) = settle(&mut dns, &wanted, vec![], policy(Refuse));
+    let sts = crate::records::MtaSts { served_at: "wellknown.p.example".into(), id: Some("a2".into()) };
+    let next = desired(&Input { mta_sts: Some(sts), ..input(DmarcPolicy::Reject, "s1", "_spf.p.example") });
+    let p = plan(&next, &journal, &dns.read(&which(&next, &journal)), &policy(Refuse));
+    assert_eq!(p.changes.len(), 1);
+    assert_eq!(p.changes[0].after.values, ["v=STSv1; id=a2;"]);
 }
 
 #[path = "marker_tests.rs"]

@@ -27,13 +27,18 @@ use crate::records::{Mode, Record};
 use crate::rr::{RecordType, RrSet};
 use crate::spf::is_spf;
 use journal::{rtype_of, same_record};
+use occupied::BESIDE_ALIAS;
 use planner::Planner;
 use std::collections::BTreeSet;
 
 /// The sets that [`plan()`] needs: those of the wanted records and of the journal, the CNAME of each name, beside
-/// which no other record may be, and the LUA records, which may answer in the place of any type.
+/// which no other record may be, and the LUA records, which may answer in the place of any type. Where a CNAME is wanted, all
+/// others.
 pub fn which(desired: &[Record], journal: &[RecordStatus]) -> Vec<(String, RecordType)> {
-    let at = |r: &Record| [r.rtype, RecordType::CNAME, RecordType::LUA].map(|rtype| (r.name.clone(), rtype));
+    let at = |r: &Record| {
+        let others = if r.rtype == RecordType::CNAME { BESIDE_ALIAS } else { &[RecordType::CNAME, RecordType::LUA] };
+        others.iter().chain([&r.rtype]).map(|rtype| (r.name.clone(), *rtype)).collect::<Vec<_>>()
+    };
     let wanted = desired.iter().flat_map(at);
     let written = journal.iter().filter_map(|e| Some((e.name.clone(), rtype_of(e)?)));
     wanted.chain(written).collect::<BTreeSet<_>>().into_iter().collect()

@@ -1,4 +1,5 @@
-//! Names at which a record of another type answers in the place of ours: a CNAME, or LUA records of PowerDNS.
+//! Names at which a record of another type answers in the place of ours: a CNAME, LUA records of PowerDNS, and whatever stands
+//! where our CNAME should.
 
 use super::exclusive::{KEPT_AS_FOUND, choice};
 use super::planner::Planner;
@@ -6,14 +7,51 @@ use crate::policy::{ConflictPolicy, Ownership, Purpose, RecordState};
 use crate::records::{Mode, Record};
 use crate::rr::RecordType;
 
+/// Types beside which no CNAME may be (RFC 1034, 3.6.2), as far as a server can be asked for each by itself. BIND and Knot
+/// answer NOERROR to a CNAME beside them and leave it out.
+pub(super) const BESIDE_ALIAS: &[RecordType] = &[
+    RecordType::A,
+    RecordType::AAAA,
+    RecordType::TXT,
+    RecordType::MX,
+    RecordType::SRV,
+    RecordType::CAA,
+    RecordType::TLSA,
+    RecordType::NS,
+    RecordType::ALIAS,
+    RecordType::LUA,
+];
+
 impl Planner<'_> {
     /// Whether a record can be planned at its name. What is in its place is reported, kept or taken away, as the policy says.
     pub(super) fn makes_room(&mut self, record: &Record, policy: ConflictPolicy) -> bool {
+        if record.rtype == RecordType::CNAME {
+            return self.is_alone(record, policy);
+        }
         for rtype in [RecordType::CNAME, RecordType::LUA] {
             let occupants = self.occupants(record, rtype);
             if !occupants.is_empty() && !self.takes_away(record, (rtype, &occupants), policy) {
                 return false;
             }
+        }
+        true
+    }
+
+    /// Whether nothing stands beside a CNAME. What does may be somebody's web site: it is never taken away.
+    fn is_alone(&mut self, record: &Record, policy: ConflictPolicy) -> bool {
+        for rtype in BESIDE_ALIAS {
+            let set = self.sets.get(&(record.name.clone(), *rtype));
+            let there: Vec<String> = set.map(|s| s.before.values.clone()).unwrap_or_default();
+            if there.is_empty() {
+                continue;
+            }
+            if policy == ConflictPolicy::Adopt && *rtype != RecordType::NS {
+                there.iter().for_each(|value| self.adopt(record, *rtype, value));
+            } else {
+                let text = "no CNAME can be beside it (RFC 1034, 3.6.2): remove it, or set dns.conflictPolicy: Adopt (keeps it)";
+                self.conflict(record, RecordState::Conflict, (*rtype, &there), text);
+            }
+            return false;
         }
         true
     }

@@ -118,8 +118,8 @@ impl Planner<'_> {
         }
     }
 
-    /// Reports a record that cannot be published. Its set stays as it is. Without the records of client discovery, and without
-    /// the marker, the domain works: they are reported and hold nothing up.
+    /// Reports a record that cannot be published. Its set stays as it is. Without the records of client discovery
+    /// and of MTA-STS, and without the marker, the domain works: they are reported and hold nothing up.
     ///
     /// `there`: the type and the values in its place.
     pub(super) fn conflict(
@@ -143,7 +143,7 @@ impl Planner<'_> {
                 set.kept.insert(value.clone());
             });
         }
-        if matches!(record.purpose, Purpose::ClientDiscovery | Purpose::Marker) {
+        if matches!(record.purpose, Purpose::ClientDiscovery | Purpose::MTASTS | Purpose::Marker) {
             return;
         }
         self.out.conflicts.push(Conflict {

@@ -1,5 +1,6 @@
 //! Client discovery: SRV records by which programs find the servers of a domain, for mail (RFC 6186, RFC 8314, 5.1), filters
-//! (RFC 5804, 1.8), calendars and contacts (RFC 6764).
+//! (RFC 5804, 1.8), calendars and contacts (RFC 6764), and the hosts of the documents that say the same: `autoconfig`
+//! (Thunderbird, draft-ietf-mailmaint-autoconfig) and `autodiscover` (Outlook, MS-OXDISCO).
 
 use crate::name;
 use crate::rr::RecordType;
@@ -37,6 +38,18 @@ pub struct Discovery {
     pub sieve: Option<Endpoint>,
     /// Calendars and contacts. Without them nothing is published.
     pub dav: Option<Dav>,
+    /// Host that serves the documents of autoconfig and autodiscover. Without it nothing is published for them.
+    pub documents: Option<String>,
+}
+
+/// Host at which Thunderbird asks for the settings of a domain.
+pub fn autoconfig_host(domain: &str) -> String {
+    format!("autoconfig.{domain}")
+}
+
+/// Host at which Outlook asks for the settings of a domain.
+pub fn autodiscover_host(domain: &str) -> String {
+    format!("autodiscover.{domain}")
 }
 
 /// The service is not offered (RFC 2782; RFC 6186, 3.4).
@@ -73,13 +86,26 @@ pub(super) fn discovery(domain: &str, offered: &Discovery) -> Vec<(String, Recor
             out.push((format!("_{service}._tcp.{domain}"), RecordType::TXT, format!("path={}", dav.path)));
         }
     }
+    if let Some(target) = offered.documents.as_deref().and_then(alias_target) {
+        // Outlook takes the SRV record where the host has no certificate for the name of the domain.
+        out.push((format!("_autodiscover._tcp.{domain}"), RecordType::SRV, format!("0 1 443 {target}")));
+        for host in [autoconfig_host(domain), autodiscover_host(domain)] {
+            out.push((host, RecordType::CNAME, target.clone()));
+        }
+    }
     out
+}
+
+/// Value of a CNAME record that leads to a host; none: an IP address cannot be its target.
+pub(super) fn alias_target(host: &str) -> Option<String> {
+    let host = name::canonical(host).ok().filter(|h| h.parse::<std::net::IpAddr>().is_err())?;
+    Some(format!("{host}."))
 }
 
 /// Value of the SRV record of an endpoint; none: an IP address cannot be its target.
 fn target(endpoint: &Endpoint) -> Option<String> {
-    let host = name::canonical(&endpoint.host).ok().filter(|h| h.parse::<std::net::IpAddr>().is_err())?;
-    Some(format!("0 1 {} {host}.", endpoint.port))
+    let host = alias_target(&endpoint.host)?;
+    Some(format!("0 1 {} {host}", endpoint.port))
 }
 
 #[cfg(test)]
@@ -103,6 +129,7 @@ mod tests {
             submission: at("smtp.mail.example.net", 587, false),
             sieve: at("imap.mail.example.net", 4190, false),
             dav: at("dav.mail.example.net", 8443, true).map(|endpoint| Dav { endpoint, path: "/SOGo/dav".into() }),
+            documents: Some("Wellknown.mail.example.net".into()),
         };
         assert_eq!(
             lines(&offered),
@@ -118,6 +145,9 @@ mod tests {
                 "_carddavs._tcp.acme.test SRV 0 1 8443 dav.mail.example.net.",
                 "_caldavs._tcp.acme.test TXT path=/SOGo/dav",
                 "_carddavs._tcp.acme.test TXT path=/SOGo/dav",
+                "_autodiscover._tcp.acme.test SRV 0 1 443 wellknown.mail.example.net.",
+                "autoconfig.acme.test CNAME wellknown.mail.example.net.",
+                "autodiscover.acme.test CNAME wellknown.mail.example.net.",
             ]
         );
     }

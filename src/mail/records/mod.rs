@@ -1,10 +1,12 @@
 //! The DNS records that a mail domain needs, from its spec and from that of its groupware server. Pure.
 
 mod challenge;
+mod digest;
 mod discovery;
 mod dkim;
 mod dmarc;
 mod marker;
+mod mta_sts;
 mod mx;
 mod spf;
 mod tags;
@@ -12,18 +14,21 @@ mod tls_rpt;
 
 pub use challenge::{adoption_value, challenge_name, challenge_value};
 pub(crate) use challenge::{token, with_token};
-pub use discovery::{Dav, Discovery, Endpoint};
+pub(crate) use digest::base32;
+pub use discovery::{Dav, Discovery, Endpoint, autoconfig_host, autodiscover_host};
 pub use dkim::{DkimPublic, Selector, dkim_name, new_selector};
 pub use dmarc::Dmarc;
 pub use marker::{Manager, Marker, marker_name};
+pub use mta_sts::{MTA_STS_PATH, MtaSts, MtaStsPolicy, mta_sts_host, mta_sts_value};
 pub(crate) use tags::equivalent;
 
-use crate::policy::{Purpose, SpfAll};
+use crate::policy::{Purpose, RecordStatus, SpfAll};
 use crate::rr::RecordType;
 use crate::spf::own;
 use dkim::dkim_value;
 pub(crate) use dkim::is_own_selector;
 use dmarc::dmarc_value;
+use mta_sts::mta_sts_name;
 use mx::mx_values;
 use spf::{all_word, spf_term};
 use tls_rpt::{tls_rpt_name, tls_rpt_value};
@@ -46,7 +51,7 @@ pub enum Mode {
 pub struct Record {
     /// Absolute name in canonical form.
     pub name: String,
-    /// Type of the set: TXT, MX or SRV.
+    /// Type of the set: TXT, MX, SRV or CNAME.
     pub rtype: RecordType,
     /// Time to live in seconds.
     pub ttl: u32,
@@ -82,9 +87,11 @@ pub struct Input {
     pub dkim: Vec<DkimPublic>,
     /// DMARC policy; none: DMARC is left alone.
     pub dmarc: Option<Dmarc>,
+    /// Which policy senders are told of; none: MTA-STS is left alone.
+    pub mta_sts: Option<MtaSts>,
     /// Where senders report failures of TLS (RFC 8460); empty: no such record.
     pub tls_rpt: Vec<String>,
-    /// The services that clients find by SRV records; none: no such records.
+    /// The services that clients find; none: no such records.
     pub discovery: Option<Discovery>,
 }
 
@@ -129,6 +136,10 @@ pub fn desired(input: &Input) -> Vec<Record> {
     if let Some(dmarc) = &input.dmarc {
         out.push(txt(format!("_dmarc.{domain}"), dmarc_value(dmarc), Purpose::DMARC, Mode::Exclusive, None));
     }
+    for (name, rtype, value) in input.mta_sts.iter().flat_map(|sts| mta_sts(domain, sts)) {
+        let record = txt(name, value, Purpose::MTASTS, Mode::Exclusive, None);
+        out.push(Record { rtype, with_mx: true, ..record });
+    }
     if !input.tls_rpt.is_empty() {
         let value = tls_rpt_value(&input.tls_rpt);
         out.push(txt(tls_rpt_name(domain), value, Purpose::TLSRPT, Mode::Exclusive, None));
@@ -138,6 +149,34 @@ pub fn desired(input: &Input) -> Vec<Record> {
         out.push(Record { rtype, with_mx: true, ..record });
     }
     out
+}
+
+/// The records of MTA-STS on the way out, where only the id is another one: the host stays what the journal says.
+pub fn mta_sts_told(domain: &str, ttl: u32, id: &str, journal: &[RecordStatus]) -> Vec<Record> {
+    let host = mta_sts_host(domain);
+    let alias = journal.iter().find(|e| e.name == host && e.type_ == RecordType::CNAME.as_str());
+    let alias = alias.map(|e| (host.clone(), RecordType::CNAME, e.value.clone()));
+    let told = (mta_sts_name(domain), RecordType::TXT, mta_sts_value(id));
+    let record = |(name, rtype, value)| Record {
+        name,
+        rtype,
+        ttl,
+        values: vec![value],
+        purpose: Purpose::MTASTS,
+        mode: Mode::Exclusive,
+        term: None,
+        after_switch: None,
+        with_mx: true,
+    };
+    alias.into_iter().chain([told]).map(record).collect()
+}
+
+/// The host of the policy and, once senders may be told of it, the record that does.
+fn mta_sts(domain: &str, sts: &MtaSts) -> Vec<(String, RecordType, String)> {
+    let Some(target) = discovery::alias_target(&sts.served_at) else { return vec![] };
+    let host = (mta_sts_host(domain), RecordType::CNAME, target);
+    let told = sts.id.as_ref().map(|id| (mta_sts_name(domain), RecordType::TXT, mta_sts_value(id)));
+    [host].into_iter().chain(told).collect()
 }
 
 /// The records as long as MX does not lead here: mail of the domain may still be sent through another server, which no record
@@ -202,6 +241,7 @@ mod tests {
                 policy: DmarcPolicy::Reject,
                 report_to: vec!["mailto:a@b.test".into(), "mailto:c@d.test".into()],
             }),
+            mta_sts: None,
             tls_rpt: vec!["mailto:t@b.test".into(), "https://d.test/tls".into()],
             discovery: Some(Discovery {
                 sieve: Some(Endpoint { host: "imap.mail.example.net".into(), port: 4190, tls: false }),
@@ -241,6 +281,25 @@ mod tests {
     }
 
     #[test]
+    fn mta_sts_is_told_of_once_it_may_be_and_never_before_mx_leads_here() {
+        let lines = |sts: Option<MtaSts>| -> Vec<String> {
+            let all = desired(&Input { mta_sts: sts, ..input() });
+            let of = all.iter().filter(|r| r.purpose == Purpose::MTASTS);
+            of.map(|r| format!("{} {} {}", r.name, r.rtype.as_str(), r.values.join(" | "))).collect()
+        };
+        let at = |host: &str, id: Option<&str>| Some(MtaSts { served_at: host.into(), id: id.map(str::to_owned) });
+        assert_eq!(lines(None), [""; 0]);
+        let host = "mta-sts.acme.test CNAME wellknown.mail.example.net.";
+        assert_eq!(lines(at("Wellknown.mail.example.net", None)), [host]);
+        let told = "_mta-sts.acme.test TXT v=STSv1; id=a1;";
+        assert_eq!(lines(at("wellknown.mail.example.net", Some("a1"))), [host, told]);
+        assert_eq!(lines(at("192.0.2.1", Some("a1"))), [""; 0], "nothing is told of what nobody serves");
+        let sts = at("wellknown.mail.example.net", Some("a1"));
+        let before = before_switch(desired(&Input { mta_sts: sts, ..input() }));
+        assert!(before.iter().all(|r| r.purpose != Purpose::MTASTS));
+    }
+
+    #[test]
     fn the_longest_mail_domain_has_room_for_the_names_of_its_records() {
         let label = "a".repeat(63);
         let most = format!("{label}.{label}.{label}.{}.test", "b".repeat(28));
@@ -250,7 +309,10 @@ mod tests {
         let taken = [Selector::new("s202611r9999999")];
         let selector = new_selector(2026, 11, DkimAlgorithm::RSA2048, &taken);
         let key = DkimPublic { selector, algorithm: DkimAlgorithm::RSA2048, public: "AAAA".into() };
-        let all = desired(&Input { domain: most, dkim: vec![key], ..input() });
+        let documents = Some("wellknown.test".to_owned());
+        let discovery = Some(Discovery { documents, ..Discovery::default() });
+        let mta_sts = Some(MtaSts { served_at: "wellknown.test".into(), id: Some("a1".into()) });
+        let all = desired(&Input { domain: most, dkim: vec![key], discovery, mta_sts, ..input() });
         assert!(all.iter().all(|r| r.name.len() <= 253), "{:?}", all.iter().map(|r| r.name.len()).max());
     }
 
@@ -280,7 +342,7 @@ mod tests {
     #[test]
     fn left_alone() {
         let bare = Input { challenge: None, mx: vec![], spf: None, dkim: vec![], dmarc: None, ..input() };
-        let bare = Input { tls_rpt: vec![], discovery: None, ..bare };
+        let bare = Input { mta_sts: None, tls_rpt: vec![], discovery: None, ..bare };
         assert_eq!(desired(&bare), []);
     }
 }

@@ -1,15 +1,15 @@
-//! Tag lists, the form of DKIM, DMARC and TLS report records (RFC 6376, 3.2): when two of them mean the same.
+//! Tag lists, the form of DKIM, DMARC, MTA-STS and TLS report records (RFC 6376, 3.2): when two of them mean the same.
 
 use crate::policy::Purpose;
 use std::collections::BTreeMap;
 
-/// Whether two values of the same purpose mean the same. Tag lists (DKIM, DMARC, TLSRPT) may differ in spaces, in the order of
+/// Whether two values of the same purpose mean the same. Tag lists (DKIM, DMARC, MTASTS, TLSRPT) may differ in spaces, in the order of
 /// tags after the first, and in a `;` at the end; everything else must be equal.
 pub(crate) fn equivalent(purpose: Purpose, a: &str, b: &str) -> bool {
     if a == b {
         return true;
     }
-    if !matches!(purpose, Purpose::DKIM | Purpose::DMARC | Purpose::TLSRPT) {
+    if !matches!(purpose, Purpose::DKIM | Purpose::DMARC | Purpose::MTASTS | Purpose::TLSRPT) {
         return false;
     }
     match (tags(a), tags(b)) {
@@ -55,6 +55,9 @@ mod tests {
             (DMARC, "v=DMARC1; p=none", "v=DMARC1 ;p=none ; ", true),
             (DMARC, "v=DMARC1; p=none", "v=DMARC1; p=none; sp=none", false),
             (DMARC, "v=DMARC1; p=none", "v=DMARC1; p=none; p=none", false),
+            (MTASTS, "v=STSv1; id=a1;", "v=STSv1;id=a1", true),
+            (MTASTS, "v=STSv1; id=a1;", "v=STSv1; id=a2;", false),
+            (MTASTS, "host.test.", "other.test.", false),
             (SPF, "v=spf1 -all", "v=spf1  -all", false),
         ] {
             assert_eq!(equivalent(purpose, a, b), want, "{a} / {b}");

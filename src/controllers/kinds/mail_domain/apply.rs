@@ -35,6 +35,10 @@ pub async fn act(pass: &mut Pass<'_>, action: Action) -> Step<()> {
         Action::MakeKeys(algorithms) => make_keys(pass, &algorithms).await?,
         Action::Publish { part, switch_mx } => publish(pass, part, switch_mx).await?,
         Action::Sign(selectors) => sign(pass, &selectors).await?,
+        Action::TellPolicy => {
+            // They are made anew, with the policy that the status has by now.
+            (pass.facts.told, pass.facts.records) = (true, None);
+        }
         Action::WriteZoneFile(text) => {
             pass.facts.zone_file = Some(zone_file::write(pass.ctx, &pass.p.object, text).await?);
         }

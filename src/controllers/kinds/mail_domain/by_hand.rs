@@ -119,7 +119,7 @@ enum Holds {
 
 /// The records that are to be there. Until MX leads here none of them has mail rejected that goes through another server.
 pub(super) fn wanted(seen: &Seen<'_>, name: &str, parents: &Parents<'_>, keys: &KeyPlan) -> Vec<Record> {
-    let mut wanted = records::desired(seen.domain, name, parents, keys.public());
+    let mut wanted = records::desired((seen.domain, seen.status), name, parents, keys.public());
     if !is_live(seen.status) && !seen.facts.went_live {
         soften(&mut wanted);
     }
@@ -300,12 +300,14 @@ fn verdict(
     if let Some(problem) = &file.problem {
         return Err(Next::Wait(problem.clone(), None));
     }
-    let optional =
-        entries.iter().filter(|e| e.purpose == Purpose::ClientDiscovery && e.state != RecordState::Ok).count();
-    if optional > 0 {
-        message += &format!(
-            "; {optional} records by which mail clients find the servers are not there: see status.dns.records"
-        );
+    let optional = |purpose| entries.iter().filter(|e| e.purpose == purpose && e.state != RecordState::Ok).count();
+    for (purpose, what) in
+        [(Purpose::ClientDiscovery, "by which mail clients find the servers"), (Purpose::MTASTS, "of MTA-STS")]
+    {
+        let lacking = optional(purpose);
+        if lacking > 0 {
+            message += &format!("; {lacking} records {what} are not there: see status.dns.records");
+        }
     }
     Ok(message)
 }

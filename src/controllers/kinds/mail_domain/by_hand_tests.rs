@@ -18,7 +18,7 @@ impl Case {
         let algorithms = keys::algorithms(&self.domain, server).unwrap();
         let now = "2026-11-26T12:00:00Z".parse().unwrap();
         let plan = keys::plan(&self.domain, self.facts.keys.as_ref().unwrap(), &algorithms, now);
-        desired(&self.domain, "acme.test", &parents, plan.public())
+        desired((&self.domain, &self.status), "acme.test", &parents, plan.public())
     }
 
     /// Two servers, each of which shows what `values` says of a record.

@@ -5,6 +5,7 @@ use super::by_hand;
 use super::gate::never_verified;
 use super::gather::is_proof;
 use super::journal;
+use super::leave_policy::leave_policy;
 use super::status::{Progress, stamp};
 use super::zone::Zone;
 use crate::connections::{Dns, Groupware};
@@ -197,7 +198,7 @@ fn backend_of(p: &Progress) -> Option<String> {
 }
 
 /// The DNS server and the zone of what was written; none if nothing was.
-async fn server(ctx: &Ctx, p: &Progress) -> Step<Option<(Dns, String)>> {
+pub(super) async fn server(ctx: &Ctx, p: &Progress) -> Step<Option<(Dns, String)>> {
     let (status, journal) = (p.status.dns.clone().unwrap_or_default(), p.journal());
     let (Some(zone), Some(backend)) = (status.zone, backend_of(p)) else { return Ok(None) };
     if journal.is_empty() {
@@ -217,7 +218,7 @@ async fn server(ctx: &Ctx, p: &Progress) -> Step<Option<(Dns, String)>> {
 
 /// Whether the domain holds its name. A journal that outlived the claim (the finalizer could not be removed) names records
 /// that a successor may have published with the same values: they are not ours any more (I9).
-async fn holds(ctx: &Ctx, p: &Progress) -> Step<bool> {
+pub(super) async fn holds(ctx: &Ctx, p: &Progress) -> Step<bool> {
     let (name, own) = (a_label(&p.object), uid(p.object.as_ref()));
     match claim::holder(ctx, &name).await? {
         Some(holder) => Ok(holder == own),
@@ -268,6 +269,9 @@ pub async fn withdraw_mx(ctx: &Ctx, p: &mut Progress, above: &Above) -> Step<()>
         let ours = p.journal().iter().any(merge::is_our_mx);
         p.status.draining_until = (!ours).then(|| p.mx_is_cached_until(ctx.latest_now()));
         p.write(ctx).await?;
+    }
+    if p.status.draining_until.is_none() {
+        leave_policy(ctx, p).await?;
     }
     // The plan of the withdrawal forgets all entries of MX.
     let before = (p.journal(), p.previous_mx());

@@ -78,6 +78,10 @@ pub struct Facts {
     /// Why they do not, where that ends no pass: the records are edited by hand, and the status has to say of each how it
     /// stands.
     pub refused: Option<NotReady>,
+    /// What the host of the MTA-STS policy serves, or why it is not known.
+    pub policy: Option<Result<String, String>>,
+    /// The records of this pass tell senders of the policy.
+    pub told: bool,
     /// The records that are edited by hand, as the servers show them.
     pub shown: Option<Looked>,
     /// The ConfigMap that has them as a zone file.

@@ -30,7 +30,7 @@ use mailtenant_groupware::{BackendError, DkimSigner, DomainName, DomainSnapshot,
 use mailtenant_mail::manual::Shown;
 use mailtenant_mail::merge;
 use mailtenant_mail::name;
-use mailtenant_mail::records::{Manager, Record, adoption_value, challenge_name, challenge_value};
+use mailtenant_mail::records::{Manager, Record, adoption_value, challenge_name, challenge_value, mta_sts_host};
 use mailtenant_runtime::store::NamespacedName;
 use std::collections::BTreeSet;
 
@@ -112,7 +112,8 @@ impl<'a> Pass<'a> {
     /// All records that are declared.
     pub fn declared(&self) -> Step<Vec<Record>> {
         let keys = self.keys()?;
-        let mut declared = records::desired(&self.p.object, &self.name, &self.parents()?, keys.public());
+        let mut declared =
+            records::desired((&self.p.object, &self.p.status), &self.name, &self.parents()?, keys.public());
         declared.extend(keys.lost.iter().map(|key| key.record(records::ttl(&self.p.object))));
         Ok(declared)
     }
@@ -205,6 +206,7 @@ pub async fn learn(pass: &mut Pass<'_>, what: Observation) -> Step<()> {
             accepted(pass, true).await?;
             pass.facts.new_mx_proven = true;
         }
+        Observation::Policy => pass.facts.policy = Some(policy(pass).await?),
         Observation::Wildcard => pass.facts.wildcard = Some(lookups::wildcard(ctx, pass.zone()?, &pass.name).await?),
         Observation::Compared => pass.facts.compared = Some(compared(pass).await?),
     }
@@ -374,6 +376,18 @@ async fn accepted(pass: &Pass<'_>, new: bool) -> Step<()> {
         .await?)
 }
 
+/// What the host of the MTA-STS policy serves, or why it is not known. It is asked only where it leads to the platform's host.
+async fn policy(pass: &Pass<'_>) -> Step<Result<String, String>> {
+    let backend = pass.parents()?.instance.backend.clone();
+    let host = there(backend.spec.hosts.well_known.as_deref())?;
+    let addresses = match lookups::leads_to(pass.ctx, pass.zone()?, &mta_sts_host(&pass.name), host).await {
+        Ok(addresses) => addresses,
+        Err(why) => return Ok(Err(why)),
+    };
+    let answer = pass.ctx.policies.policy(&pass.name, &addresses).await;
+    Ok(answer.map_err(|error| error.to_string()))
+}
+
 fn published(facts: &mut Facts, part: Part) -> Option<&mut Published> {
     match part {
         Part::Records => facts.records.as_mut(),
@@ -387,10 +401,10 @@ async fn compared(pass: &Pass<'_>) -> Step<Compared> {
     let algorithms = keys::algorithms(domain, there(pass.facts.server.as_ref())?).ok();
     let (signing, _) = keys::observed(there(pass.facts.keys.clone())?, algorithms, &pass.name);
     let dkim = keys::public(signing.iter());
-    let mut wanted = records::desired(domain, &pass.name, &pass.parents()?, dkim);
+    let mut wanted = records::desired((domain, &pass.p.status), &pass.name, &pass.parents()?, dkim);
     // Nothing is claimed, so there is nothing to prove; and a domain is not asked to lead clients to a server that only
     // looks at it.
-    wanted.retain(|r| !matches!(r.purpose, Purpose::Challenge | Purpose::ClientDiscovery));
+    wanted.retain(|r| !matches!(r.purpose, Purpose::Challenge | Purpose::ClientDiscovery | Purpose::MTASTS));
     if zones::by_hand(domain) {
         let shown = surveyed(pass, &wanted).await?;
         return Ok(by_hand::compared(&wanted, &shown, domain.spec.dns.conflict_policy));

@@ -6,8 +6,8 @@ use crate::connections::Dns;
 use crate::ctx::{Ctx, Step, Stop};
 use crate::not_ready::NotReady;
 use crate::state::derived::a_label;
-use mailtenant_api::Reason;
 use mailtenant_api::mail_domain::RecordStatus;
+use mailtenant_api::{Purpose, Reason};
 use mailtenant_dns::RrSet;
 use mailtenant_dns::converge::{Aim, Converged, Failed, Journal, converge};
 use mailtenant_mail::merge::{Plan, PreviousMx, in_words};
@@ -17,6 +17,8 @@ struct StatusJournal<'a> {
     p: &'a mut Progress,
     /// The DNSBackend.
     backend: &'a str,
+    /// The plan is about records for this purpose alone: those of others stay in the journal as they are.
+    only: Option<Purpose>,
     /// DNSBackend and zone, for the status; none on the way out.
     publishing: Option<(&'a str, &'a str)>,
 }
@@ -25,7 +27,9 @@ impl Journal for StatusJournal<'_> {
     type Error = Stop;
 
     fn entries(&self) -> Vec<RecordStatus> {
-        self.p.journal()
+        let mut entries = self.p.journal();
+        entries.retain(|e| self.only.is_none_or(|purpose| e.purpose == purpose));
+        entries
     }
 
     fn previous_mx(&self) -> Option<PreviousMx> {
@@ -39,6 +43,10 @@ impl Journal for StatusJournal<'_> {
     }
 
     async fn keep(&mut self, plan: &Plan, unknown: bool) -> Step<()> {
+        if let Some(purpose) = self.only {
+            set_only(self.p, purpose, plan.journal.clone());
+            return if unknown { self.p.write_first(self.ctx).await } else { Ok(()) };
+        }
         let Some((backend, zone)) = self.publishing else {
             if unknown {
                 self.p.set_journal(plan.journal.clone(), plan.previous_mx.clone());
@@ -71,11 +79,41 @@ pub fn contended(p: &Progress, last: Option<&RrSet>) -> NotReady {
 /// Brings the records of a zone to where they should be, with the status as journal.
 pub async fn carry_out(ctx: &Ctx, p: &mut Progress, dns: &Dns, zone: &str, aim: &Aim<'_>) -> Step<Converged> {
     let publishing = matches!(aim, Aim::Publish { .. }).then_some((dns.name.as_str(), zone));
-    let mut journal = StatusJournal { ctx, p, backend: &dns.name, publishing };
+    let mut journal = StatusJournal { ctx, p, backend: &dns.name, only: None, publishing };
+    let end = converge(dns.server.as_ref(), zone, aim, &mut journal).await;
+    end.map_err(|failed| stopped(ctx, p, dns, failed))
+}
+
+/// Brings the records for one purpose to where they should be, and leaves all others alone. True: they are there.
+pub async fn carry_out_only(
+    ctx: &Ctx,
+    p: &mut Progress,
+    (dns, zone): (&Dns, &str),
+    purpose: Purpose,
+    aim: &Aim<'_>,
+) -> Step<bool> {
+    let mut journal = StatusJournal { ctx, p, backend: &dns.name, only: Some(purpose), publishing: None };
     match converge(dns.server.as_ref(), zone, aim, &mut journal).await {
-        Ok(end) => Ok(end),
-        Err(Failed::Journal(stop)) => Err(stop),
-        Err(Failed::Server(error)) => Err(ctx.dns_failed(dns, &error).into()),
-        Err(Failed::Wildcard(wildcard)) => Err(records::only_by_wildcard(&a_label(&p.object), &wildcard).into()),
+        Ok(Converged::Settled { plan, .. }) => {
+            set_only(p, purpose, plan.journal);
+            Ok(true)
+        }
+        Ok(Converged::ZoneGone) => Ok(false),
+        Ok(Converged::Contended(last)) => Err(contended(p, last.as_ref()).into()),
+        Err(failed) => Err(stopped(ctx, p, dns, failed)),
+    }
+}
+
+fn set_only(p: &mut Progress, purpose: Purpose, entries: Vec<RecordStatus>) {
+    let others = p.journal().into_iter().filter(|e| e.purpose != purpose);
+    let all = others.chain(entries).collect();
+    p.set_journal(all, None);
+}
+
+fn stopped(ctx: &Ctx, p: &Progress, dns: &Dns, failed: Failed<Stop>) -> Stop {
+    match failed {
+        Failed::Journal(stop) => stop,
+        Failed::Server(error) => ctx.dns_failed(dns, &error).into(),
+        Failed::Wildcard(wildcard) => records::only_by_wildcard(&a_label(&p.object), &wildcard).into(),
     }
 }

@@ -106,6 +106,7 @@ impl Model {
                 self.keys.iter_mut().for_each(|k| k.active = selectors.contains(&k.selector));
                 facts.signing = Some(self.keys.clone());
             }
+            Action::TellPolicy => panic!("no policy is declared"),
             Action::WriteZoneFile(_) => panic!("somebody else edits the records"),
             Action::GoLive => (status.state, facts.went_live) = (Some(DomainState::Live), true),
             Action::RemoveKey(selector) => {

@@ -9,6 +9,8 @@ use crate::not_ready::NotReady;
 use crate::rules::zones::no_answer;
 use mailtenant_api::mail_domain::RecordStatus;
 use mailtenant_dns::{BackendError, RecordType, RrSet, Wildcard};
+use std::collections::BTreeSet;
+use std::net::IpAddr;
 
 /// The wildcard by which alone a name is answered.
 pub async fn wildcard(ctx: &Ctx, zone: &Zone, name: &str) -> Result<Option<Wildcard>, NotReady> {
@@ -65,6 +67,54 @@ async fn anywhere(ctx: &Ctx, zone: &Zone, name: &str, rtype: RecordType) -> Opti
     }
 }
 
+/// The addresses of a name, through CNAMEs; empty: nobody says any.
+async fn addresses(ctx: &Ctx, zone: &Zone, name: &str) -> BTreeSet<IpAddr> {
+    let mut at = name.to_owned();
+    for _ in 0..HOPS {
+        let mut found = BTreeSet::new();
+        for rtype in [RecordType::A, RecordType::AAAA] {
+            let texts = anywhere(ctx, zone, &at, rtype).await.unwrap_or_default();
+            found.extend(texts.iter().filter_map(|text| text.parse::<IpAddr>().ok()));
+        }
+        if !found.is_empty() {
+            return found;
+        }
+        match anywhere(ctx, zone, &at, RecordType::CNAME).await.and_then(|targets| targets.into_iter().next()) {
+            Some(target) => target.trim_end_matches('.').clone_into(&mut at),
+            None => break,
+        }
+    }
+    BTreeSet::new()
+}
+
+/// The addresses of a name that leads to a host of the platform; why it does not, otherwise. Nobody else's host is ever
+/// connected to: a tenant may have put any address there.
+pub async fn leads_to(ctx: &Ctx, zone: &Zone, name: &str, host: &str) -> Result<Vec<IpAddr>, String> {
+    let alias = anywhere(ctx, zone, name, RecordType::CNAME).await.unwrap_or_default();
+    let (own, theirs) = (addresses(ctx, zone, name).await, addresses(ctx, zone, host).await);
+    led((name, host), &alias, own, theirs)
+}
+
+/// `own`: the addresses of the name; `theirs`: those of the platform's host.
+fn led(
+    (name, host): (&str, &str),
+    alias: &[String],
+    own: BTreeSet<IpAddr>,
+    theirs: BTreeSet<IpAddr>,
+) -> Result<Vec<IpAddr>, String> {
+    if theirs.is_empty() {
+        return Err(format!("no DNS server says an address of {host} (hosts.wellKnown of the GroupwareBackend)"));
+    }
+    if alias.iter().any(|target| target.trim_end_matches('.') == host) {
+        return Ok(theirs.into_iter().collect());
+    }
+    match own.is_subset(&theirs) {
+        _ if own.is_empty() => Err(format!("{name} has no address in the DNS yet")),
+        true => Ok(own.into_iter().collect()),
+        false => Err(format!("{name} does not lead to {host}")),
+    }
+}
+
 /// A host of MX has an address in the DNS. `strictly`: somebody must be able to say so; else it is enough that the DNS
 /// servers of the domain `name` do not say the opposite.
 pub async fn resolves(
@@ -97,5 +147,33 @@ pub async fn resolves(
         (true, false) => Ok(()),
         (true, true) => Err(move_mx::unknown(name, host)),
         (false, _) => Err(move_mx::without_address(name, host, backend)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_platforms_own_host_is_connected_to() {
+        let set = |all: &[&str]| all.iter().map(|ip| ip.parse().unwrap()).collect::<BTreeSet<IpAddr>>();
+        let (ours, platform) = ("192.0.2.1", ["192.0.2.1", "2001:db8::1"]);
+        for (alias, own, theirs, want) in [
+            (&["wellknown.test."][..], &[][..], &platform[..], Ok(&platform[..])),
+            (&["wellknown.test."], &["10.0.0.1"], &platform, Ok(&platform)),
+            (&[], &[ours], &platform, Ok(&platform[..1])),
+            (&["proxy.test."], &[ours], &platform, Ok(&platform[..1])),
+            (&["evil.test."], &["10.0.0.1"], &platform, Err("does not lead to")),
+            (&[], &[ours, "127.0.0.1"], &platform, Err("does not lead to")),
+            (&[], &[], &platform, Err("has no address")),
+            (&["wellknown.test."], &[ours], &[], Err("hosts.wellKnown")),
+        ] {
+            let alias: Vec<String> = alias.iter().map(|target| (*target).to_owned()).collect();
+            let given = led(("mta-sts.acme.test", "wellknown.test"), &alias, set(own), set(theirs));
+            match want {
+                Ok(want) => assert_eq!(given, Ok(set(want).into_iter().collect()), "{alias:?} {own:?}"),
+                Err(says) => assert!(given.as_ref().is_err_and(|why| why.contains(says)), "{given:?}"),
+            }
+        }
     }
 }

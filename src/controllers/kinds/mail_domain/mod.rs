@@ -10,8 +10,10 @@ pub mod gate;
 pub mod gather;
 pub mod journal;
 pub mod keys;
+pub mod leave_policy;
 pub mod lookups;
 pub mod move_mx;
+pub mod mta_sts;
 pub mod observe;
 pub mod parents;
 pub mod plan;
@@ -35,6 +37,7 @@ use crate::rules::ignored_fields;
 use crate::rules::undeclared;
 use crate::state::blocked::Side;
 use crate::state::kind::ObjectId;
+use crate::state::parents::instance as parents_of;
 use crate::state::wakeups::Wakeups;
 use crate::state::world::World;
 use gather::Pass;
@@ -56,9 +59,11 @@ impl WithStatus for MailDomain {
 
 impl Lifecycle for MailDomain {
     async fn up(ctx: &Ctx, id: &ObjectId, draft: &mut Draft<Self>) -> Step<Reached> {
-        let fields = ignored_fields::of_domain(&draft.object);
-        ignored_fields::event(ctx, draft.object.as_ref(), &draft.before, &fields, ignored_fields::RELEASE);
-        ignored_fields::report(&mut draft.conditions, &fields, ignored_fields::RELEASE);
+        let key = id.key.sibling(&draft.object.spec.instance_ref.name);
+        let backend = parents_of(&ctx.world(), &key, false).map(|instance| instance.backend);
+        let fields = ignored_fields::of_domain(&draft.object, backend.ok().as_deref());
+        ignored_fields::event(ctx, draft.object.as_ref(), &draft.before, &fields, ignored_fields::NO_WELL_KNOWN);
+        ignored_fields::report(&mut draft.conditions, &fields, ignored_fields::NO_WELL_KNOWN);
         let done = steps(ctx, id, draft).await;
         if !matches!(done, Err(Stop::Kubernetes(_))) {
             undeclared::report(ctx, draft).await?;
@@ -68,8 +73,10 @@ impl Lifecycle for MailDomain {
         Ok(Reached { message: Some(message), not_ready: None, next })
     }
 
-    fn next(ctx: &Ctx, id: &ObjectId, _: &Draft<Self>, next: Next) -> Next {
+    fn next(ctx: &Ctx, id: &ObjectId, draft: &Draft<Self>, next: Next) -> Next {
+        let step = mta_sts::pause(draft.object.status.as_ref(), &draft.status, ctx.earliest_now());
         match next {
+            Next::After(left) if step.is_some_and(|step| step < left) => Next::After(step.unwrap_or(left)),
             // The regular look goes on while somebody else is waited for.
             Next::Settled => ctx.until_resync(id).map_or(Next::Settled, |left| Next::After(left.max(PATIENCE))),
             next => next,

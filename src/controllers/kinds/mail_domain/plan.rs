@@ -10,6 +10,7 @@ use super::facts::{Published, Regular, Seen};
 use super::gate::{Gate, gate, is_live, never_verified};
 use super::keys::{self, KeyPlan, LostKey};
 use super::move_mx;
+use super::mta_sts;
 use super::observe::observe;
 use super::parents::{self, Parents};
 use super::records::caution;
@@ -55,15 +56,17 @@ fn life(seen: &Seen<'_>, notes: &mut Vec<Note>) -> Stage<String> {
     let message = if zones::by_hand(seen.domain) {
         let wanted = by_hand::wanted(seen, &name, &parents, &keys);
         sign(seen, &name, &keys, &by_hand::states(seen, &wanted)?)?;
-        by_hand::check(seen, &name, &wanted, notes)?
+        let policy = mta_sts::advance(seen, &parents, &name, notes)?;
+        by_hand::check(seen, &name, &wanted, notes)? + &policy
     } else {
         publish(seen, notes)?;
         let journal = seen.status.dns.as_ref().map_or(&[][..], |d| &d.records);
         sign(seen, &name, &keys, journal)?;
+        let policy = mta_sts::advance(seen, &parents, &name, notes)?;
         new_hosts(seen, &name, &parents, notes)?;
         let text = "every authoritative server shows the records".to_owned();
         notes.push(Note::Condition(ConditionType::DNSPublished, true, Reason::Succeeded, text));
-        cut_over(seen, &name, notes)?
+        cut_over(seen, &name, notes)? + &policy
     };
     clear(&keys)?;
     let wait = "; new DKIM keys wait until one of the former ones is over: each stays 14 days after its last signature";
@@ -297,6 +300,9 @@ fn new_hosts(seen: &Seen<'_>, name: &str, parents: &Parents<'_>, notes: &mut Vec
         // It was among the records, which are all shown.
         notes.push(Note::MxShown);
         return Ok(());
+    }
+    if let Some(held) = mta_sts::holds_mx(seen, name, &new) {
+        return Err(Next::Wait(held, Observation::NewMxTurn.condition()));
     }
     if !*learned(&seen.facts.new_mx_turn, Observation::NewMxTurn)? {
         return Err(Next::Wait(move_mx::not_first(name, &new), Observation::NewMxTurn.condition()));

@@ -534,6 +534,8 @@ mod edited_by_hand;
 mod life;
 #[path = "parents_tests.rs"]
 mod parents;
+#[path = "policy_tests.rs"]
+mod policy;
 
 #[test]
 fn who_is_to_publish_a_proof_hears_of_the_wildcard_that_it_would_end() {

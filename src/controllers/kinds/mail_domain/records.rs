@@ -1,20 +1,25 @@
 //! The records of a domain: what is wanted, and what the authoritative servers do not show yet. Pure.
 
 use super::facts::{Kept, Published};
+use super::mta_sts;
 use super::parents::Parents;
 use super::steps::Part;
 use crate::not_ready::NotReady;
 use mailtenant_api::mail_domain::RecordStatus;
-use mailtenant_api::{
-    Endpoint, MailDomain, Ownership, Purpose, Reason, RecordState, Security, groupware_backend::Hosts, uid,
-};
+use mailtenant_api::{MailDomain, MailDomainStatus, Ownership, Purpose, Reason, RecordState, uid};
 use mailtenant_dns::converge::Aim;
 use mailtenant_dns::{RecordType, RrSet, Wildcard};
 use mailtenant_mail::merge::{self, Conflict, PreviousMx};
 use mailtenant_mail::mx;
-use mailtenant_mail::records::{self, Dav, Discovery, DkimPublic, Dmarc, Input, Record};
+use mailtenant_mail::records::{self, DkimPublic, Dmarc, Input, Record};
 
-pub fn desired(domain: &MailDomain, name: &str, parents: &Parents<'_>, dkim: Vec<DkimPublic>) -> Vec<Record> {
+/// What the domain declares. `status`: which MTA-STS policy senders are told of.
+pub fn desired(
+    (domain, status): (&MailDomain, &MailDomainStatus),
+    name: &str,
+    parents: &Parents<'_>,
+    dkim: Vec<DkimPublic>,
+) -> Vec<Record> {
     let spec = &domain.spec;
     let backend = &parents.instance.backend.spec;
     let challenge = !parents.needs_proof;
@@ -26,41 +31,15 @@ pub fn desired(domain: &MailDomain, name: &str, parents: &Parents<'_>, dkim: Vec
         spf: backend.spf.as_ref().zip(spec.dns.spf.as_ref()).map(|(s, p)| (s.include.clone(), p.all)),
         dkim,
         dmarc: spec.dns.dmarc.as_ref().map(|d| Dmarc { policy: d.policy, report_to: d.report_to.clone() }),
+        mta_sts: mta_sts::published(domain, status, &parents.instance.backend),
         tls_rpt: spec.dns.tls_rpt.as_ref().map(|t| t.report_to.clone()).unwrap_or_default(),
-        discovery: spec.dns.client_discovery.then(|| discovery(&backend.hosts)),
+        discovery: spec.dns.client_discovery.then(|| backend.hosts.discovery()),
     })
 }
 
 /// The declared time to live.
 pub fn ttl(domain: &MailDomain) -> u32 {
     domain.spec.dns.ttl.max(1) as u32
-}
-
-/// What the groupware server offers.
-fn discovery(hosts: &Hosts) -> Discovery {
-    let endpoint = |e: &Option<Endpoint>| {
-        e.as_ref().map(|e| records::Endpoint {
-            host: e.host.clone(),
-            port: e.port.clamp(1, 65535) as u16,
-            tls: e.security == Security::TLS,
-        })
-    };
-    Discovery {
-        imap: endpoint(&hosts.imap),
-        pop3: endpoint(&hosts.pop3),
-        submission: endpoint(&hosts.submission),
-        sieve: endpoint(&hosts.sieve),
-        dav: hosts.dav.as_deref().and_then(dav),
-    }
-}
-
-/// Host, port and path of the URL for calendars and contacts.
-fn dav(url: &str) -> Option<Dav> {
-    let url = url.parse::<http::Uri>().ok()?;
-    let tls = url.scheme_str() == Some("https");
-    let port = url.port_u16().unwrap_or(if tls { 443 } else { 80 });
-    let endpoint = records::Endpoint { host: url.host()?.to_owned(), port, tls };
-    Some(Dav { endpoint, path: url.path().to_owned() })
 }
 
 /// The words for records that cannot be made ours.
@@ -148,9 +127,15 @@ fn in_words(wildcard: &Wildcard) -> String {
     format!("the wildcard {} ({shown}{more})", wildcard.name)
 }
 
-/// The sets of which every authoritative server is asked: a CNAME or LUA records are not ours, and there is nothing to show.
+/// The sets of which every authoritative server is asked: those of types that are ours alone. What else was read stands in the
+/// way of ours, and there is nothing to show.
 pub fn visible(published: &Published) -> impl Iterator<Item = &(String, RecordType)> {
-    published.which.iter().filter(|(_, rtype)| !matches!(rtype, RecordType::CNAME | RecordType::LUA))
+    let alias = |name: &str| published.wanted.iter().any(|r| r.rtype == RecordType::CNAME && r.name == name);
+    published.which.iter().filter(move |(name, rtype)| match rtype {
+        RecordType::CNAME => alias(name),
+        RecordType::MX | RecordType::TXT | RecordType::SRV => !alias(name),
+        _ => false,
+    })
 }
 
 /// A set that was written, and what it was written by.
@@ -191,7 +176,7 @@ impl Written<'_> {
 mod tests {
     use super::*;
     use mailtenant_api::mail_domain::{ConflictPolicy, SpfAll};
-    use mailtenant_mail::records::Mode;
+    use mailtenant_mail::records::{Discovery, Mode};
 
     #[test]
     fn every_server_must_show_a_set_and_what_it_has_beside_ours_is_not_our_business() {
@@ -259,6 +244,7 @@ mod tests {
             spf: Some(("spf.test".into(), SpfAll::Fail)),
             dkim: vec![],
             dmarc: None,
+            mta_sts: None,
             tls_rpt: vec![],
             discovery: Some(Discovery::default()),
         };

@@ -18,7 +18,7 @@ pub fn stamp(at: jiff::Timestamp) -> String {
 }
 
 /// [`stamp`] of the first whole second that is not before: what is waited for is over then.
-fn stamp_after(at: jiff::Timestamp) -> String {
+pub(super) fn stamp_after(at: jiff::Timestamp) -> String {
     let begun = at.subsec_nanosecond() > 0;
     stamp(at + jiff::SignedDuration::from_secs(i64::from(begun)))
 }
@@ -55,6 +55,8 @@ pub(super) fn put(status: &mut MailDomainStatus, conditions: &mut Conditions, no
         }
         Note::Records(records) => status.dns.get_or_insert_default().records = records,
         Note::MxLeadsHere(ttl, at) => note_ttl(status.dns.get_or_insert_default(), ttl, at),
+        Note::MtaSts(None) => status.dns.iter_mut().for_each(|d| d.mta_sts = None),
+        Note::MtaSts(sts) => status.dns.get_or_insert_default().mta_sts = sts,
         Note::ZoneFile(name) => {
             let reference = |config_map| ZoneFileRef { config_map, key: zone_file::KEY.into() };
             status.dns.get_or_insert_default().zone_file = name.map(reference);

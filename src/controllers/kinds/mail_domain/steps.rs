@@ -3,7 +3,7 @@
 use super::facts::Kept;
 use crate::not_ready::NotReady;
 use jiff::Timestamp;
-use mailtenant_api::mail_domain::{DkimAlgorithm, DkimKeyStatus, DomainState, RecordStatus};
+use mailtenant_api::mail_domain::{DkimAlgorithm, DkimKeyStatus, DomainState, MtaStsStatus, RecordStatus};
 use mailtenant_api::{ConditionType, Ownership, Reason};
 use mailtenant_dns::RecordType;
 use mailtenant_groupware::Selector;
@@ -68,6 +68,8 @@ pub enum Observation {
     NewMxTurn,
     /// Whether new mail servers in MX have addresses and take mail for what is declared.
     NewMx,
+    /// What the host of the MTA-STS policy serves.
+    Policy,
     /// How the records stand that are edited by hand.
     ShownByHand,
     /// How the records stand, of a domain that is only looked at.
@@ -90,6 +92,8 @@ pub enum Action {
     },
     /// Signs with these selectors.
     Sign(Vec<Selector>),
+    /// Has the records tell senders of the MTA-STS policy that is served.
+    TellPolicy,
     /// Has the ConfigMap hold this zone file.
     WriteZoneFile(String),
     /// Says that the domain is live.
@@ -166,6 +170,8 @@ pub enum Note {
     Records(Vec<RecordStatus>),
     /// Some server shows MX with a host of ours that somebody else put there: its time to live, and when that was seen.
     MxLeadsHere(u32, Timestamp),
+    /// The MTA-STS policy that is served, and which one senders are told of.
+    MtaSts(Option<MtaStsStatus>),
     /// The ConfigMap that has the records as a zone file.
     ZoneFile(Option<String>),
 }
