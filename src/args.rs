@@ -19,6 +19,8 @@ pub struct Arguments {
 pub enum Command {
     /// Run the operator against the cluster of KUBECONFIG, or the one it runs in.
     Run(RunArguments),
+    /// Serve MTA-STS policies and the settings of mail clients for the claimed domains, behind an ingress that ends HTTPS.
+    Wellknown(WellknownArguments),
     /// Print the CustomResourceDefinitions as YAML, in the order in which they are applied.
     Crds {
         /// Write one file for each CRD into this folder instead; it is created if it is missing.
@@ -62,6 +64,23 @@ pub struct RunArguments {
     pub resolvers: Vec<String>,
 }
 
+/// Arguments of `wellknown`. Each can be given as an environment variable too; the argument goes first.
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+pub struct WellknownArguments {
+    /// Where documents are served, by HTTP: for the ingress.
+    #[arg(long, value_name = "ADDRESS:PORT", env = "LISTEN_ADDRESS", default_value = "[::]:8081")]
+    pub listen_address: SocketAddr,
+    /// Where /healthz, /readyz and /metrics are served.
+    #[arg(long, value_name = "ADDRESS:PORT", env = "HTTP_ADDRESS", default_value = "[::]:8080")]
+    pub http_address: SocketAddr,
+    /// Text for people, or one JSON object per line.
+    #[arg(long, env = "LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
+    pub log_format: LogFormat,
+    /// A level (error, warn, info, debug, trace) or directives such as info,kube=debug.
+    #[arg(long, env = "LOG_LEVEL", value_name = "LEVEL", default_value = "info")]
+    pub log_level: String,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -99,6 +118,13 @@ mod tests {
         assert!(!run(&["--leader-elect=false"]).unwrap().leader_elect);
         assert!(run(&["--leader-elect=no"]).is_err());
         assert!(run(&["--leader-elect", "false"]).is_err(), "would silently mean true, then a stray word");
+    }
+
+    #[test]
+    fn the_service_of_documents_has_two_ports() {
+        let parsed = Arguments::try_parse_from(["mailtenant", "wellknown", "--http-address=127.0.0.1:1"]).unwrap();
+        let Command::Wellknown(parsed) = parsed.command else { panic!("{parsed:?}") };
+        assert_eq!((parsed.listen_address.port(), parsed.http_address.port()), (8081, 1));
     }
 
     #[test]

@@ -1,8 +1,9 @@
 //! What the binary does: arguments, logging, run.
 
-use crate::args::{Arguments, Command, RunArguments};
-use crate::process;
+use crate::args::{Arguments, Command};
+use crate::{process, wellknown_process};
 use clap::Parser;
+use mailtenant_runtime::telemetry::LogFormat;
 use mailtenant_runtime::{multi_threaded, telemetry};
 use std::path::Path;
 use std::process::ExitCode;
@@ -11,13 +12,17 @@ use tracing::{error, info};
 /// The whole of `main`, for `src/main.rs` and for the test target that is linked as the image's binary is.
 pub fn main() -> ExitCode {
     match Arguments::parse().command {
-        Command::Run(arguments) => run(&arguments),
+        Command::Run(arguments) => run((arguments.log_format, &arguments.log_level), process::run(&arguments)),
+        Command::Wellknown(arguments) => {
+            run((arguments.log_format, &arguments.log_level), wellknown_process::run(&arguments))
+        }
         Command::Crds { dir } => crds(dir.as_deref()),
     }
 }
 
-fn run(arguments: &RunArguments) -> ExitCode {
-    if let Err(error) = telemetry::init(arguments.log_format, &arguments.log_level, env!("CARGO_CRATE_NAME")) {
+/// Runs a process to its end, with this format and level of its log.
+fn run((format, level): (LogFormat, &str), process: impl Future<Output = Result<(), process::Error>>) -> ExitCode {
+    if let Err(error) = telemetry::init(format, level, env!("CARGO_CRATE_NAME")) {
         eprintln!("mailtenant: {error}");
         return ExitCode::from(2);
     }
@@ -31,7 +36,7 @@ fn run(arguments: &RunArguments) -> ExitCode {
         }
     };
     info!(version = env!("CARGO_PKG_VERSION"), "starting");
-    let ended = runtime.block_on(process::run(arguments));
+    let ended = runtime.block_on(process);
     // Does not wait for tasks that still run, such as connections of an HTTP client.
     runtime.shutdown_background();
     match ended {

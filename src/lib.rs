@@ -6,3 +6,4 @@ pub mod args;
 pub mod command;
 pub mod process;
 pub mod providers;
+pub mod wellknown_process;

@@ -2,7 +2,7 @@
 //! `UPDATE=1 cargo test --test packaging` writes the copies anew.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test may fail, and runs on the real clock")]
 
-use mailtenant_api::{crds, people};
+use mailtenant_api::{crds, people, rbac};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -39,6 +39,10 @@ fn copies() -> Vec<(String, String)> {
     let roles: Vec<String> = people::manifests().iter().map(|role| serde_yaml::to_string(role).unwrap()).collect();
     let head = "# Roles for people. Generated from src/api/people.rs: `make crds`.\n";
     copies.push(("config/rbac/people.yaml".into(), format!("{head}{}", roles.join("---\n"))));
+    let account: Vec<String> =
+        rbac::wellknown_manifests("mailtenant-system").iter().map(|o| serde_yaml::to_string(o).unwrap()).collect();
+    let head = "# What `mailtenant wellknown` may do. Generated from src/api/rbac.rs: `make crds`.\n";
+    copies.push(("config/wellknown/rbac.yaml".into(), format!("{head}{}", account.join("---\n"))));
     let rights = serde_yaml::to_string(&people::for_the_chart()).unwrap();
     let head = "# Generated from src/api/rbac.rs and src/api/people.rs: `make crds`.\n";
     copies.push(("charts/mailtenant/files/rights.yaml".into(), format!("{head}{rights}")));
@@ -81,6 +85,7 @@ fn everything_has_the_version_of_the_operator() {
     let image = &yaml("config/manager/kustomization.yaml")["images"][0];
     assert_eq!(image["newTag"], VERSION);
     assert_eq!(image["newName"], yaml("charts/mailtenant/values.yaml")["image"]["repository"]);
+    assert_eq!(*image, yaml("config/wellknown/kustomization.yaml")["images"][0]);
 }
 
 /// Artifact Hub shows these beside the chart.

@@ -56,7 +56,14 @@ fn crds_are_printed_and_written() {
 
 #[test]
 fn bad_arguments_end_with_2() {
-    for arguments in [&["run", "--log-level=a=b=c"][..], &["run", "--http-address=8080"], &["walk"], &[]] {
+    for arguments in [
+        &["run", "--log-level=a=b=c"][..],
+        &["run", "--http-address=8080"],
+        &["wellknown", "--listen-address=8081"],
+        &["wellknown", "--leader-elect"],
+        &["walk"],
+        &[],
+    ] {
         let output = mailtenant(arguments).output().unwrap();
         assert_eq!(output.status.code(), Some(2), "{arguments:?} {output:?}");
     }
@@ -64,14 +71,16 @@ fn bad_arguments_end_with_2() {
 
 #[test]
 fn without_a_cluster_it_says_so_and_fails() {
-    let output = mailtenant(&["run", "--http-address=127.0.0.1:0"])
-        .env("KUBECONFIG", "/proc/no-kubeconfig")
-        .env("HOME", "/proc")
-        .output()
-        .unwrap();
-    assert_eq!(output.status.code(), Some(1));
-    let log = String::from_utf8(output.stderr).unwrap();
-    assert!(log.contains("no cluster: neither KUBECONFIG nor a service account can be used"), "{log}");
+    let any = "127.0.0.1:0";
+    for arguments in
+        [&["run", "--http-address", any][..], &["wellknown", "--http-address", any, "--listen-address", any]]
+    {
+        let output =
+            mailtenant(arguments).env("KUBECONFIG", "/proc/no-kubeconfig").env("HOME", "/proc").output().unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        let log = String::from_utf8(output.stderr).unwrap();
+        assert!(log.contains("no cluster: neither KUBECONFIG nor a service account can be used"), "{log}");
+    }
 }
 
 /// A running operator whose apiserver is `server`; killed when the test ends early.
@@ -175,4 +184,8 @@ async fn a_port_that_is_taken_ends_it_with_an_error() {
     let output = mailtenant(&["run", "--http-address", &address]).output().unwrap();
     assert_eq!(output.status.code(), Some(1));
     assert!(String::from_utf8(output.stderr).unwrap().contains(&format!("--http-address {address}: ")));
+    let output =
+        mailtenant(&["wellknown", "--http-address=127.0.0.1:0", "--listen-address", &address]).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8(output.stderr).unwrap().contains(&format!("--listen-address {address}: ")));
 }

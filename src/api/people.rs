@@ -106,6 +106,7 @@ pub fn for_the_chart() -> Value {
     json!({
         "cluster": of("ClusterRole"),
         "namespace": of("Role"),
+        "wellknown": rbac::wellknown_rules(),
         "people": roles().iter().map(person).collect::<Vec<_>>(),
     })
 }

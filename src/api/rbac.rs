@@ -160,6 +160,33 @@ pub fn manifests(namespace: &str) -> Vec<Value> {
     ]
 }
 
+/// Name of the ServiceAccount, role and binding of `mailtenant wellknown`.
+pub const WELLKNOWN: &str = "mailtenant-wellknown";
+
+/// What `mailtenant wellknown` may do: read four kinds, of which none holds a secret.
+pub fn wellknown_rules() -> Vec<Value> {
+    let all = crds::all();
+    let kinds = ["GroupwareBackend", "MailInstance", "MailDomain", "MailDomainClaim"];
+    let read = all.iter().filter(|crd| kinds.contains(&text(crd, "/spec/names/kind").as_str()));
+    let resources: Vec<String> = read.map(|crd| text(crd, "/spec/names/plural")).collect();
+    vec![json!({"apiGroups": [GROUP], "resources": resources, "verbs": ["get", "list", "watch"]})]
+}
+
+/// ServiceAccount, role and binding for `mailtenant wellknown` in `namespace`.
+pub fn wellknown_manifests(namespace: &str) -> Vec<Value> {
+    let labels = json!({"app.kubernetes.io/name": WELLKNOWN});
+    let role = format!("{RBAC}/v1");
+    vec![
+        json!({"apiVersion": "v1", "kind": "ServiceAccount",
+            "metadata": {"name": WELLKNOWN, "namespace": namespace, "labels": labels}}),
+        json!({"apiVersion": role, "kind": "ClusterRole", "metadata": {"name": WELLKNOWN, "labels": labels},
+            "rules": wellknown_rules()}),
+        json!({"apiVersion": role, "kind": "ClusterRoleBinding", "metadata": {"name": WELLKNOWN, "labels": labels},
+            "roleRef": {"apiGroup": RBAC, "kind": "ClusterRole", "name": WELLKNOWN},
+            "subjects": [{"kind": "ServiceAccount", "name": WELLKNOWN, "namespace": namespace}]}),
+    ]
+}
+
 const RBAC: &str = "rbac.authorization.k8s.io";
 
 fn policy_rules(rules: &[Rule]) -> Vec<Value> {

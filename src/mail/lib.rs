@@ -14,6 +14,7 @@ pub mod rr;
 mod spf;
 pub mod text;
 pub mod value;
+pub mod wellknown;
 
 pub use address::Address;
 pub use name::DomainName;

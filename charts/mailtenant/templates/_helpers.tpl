@@ -36,3 +36,19 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{- printf "%s:%s" .Values.image.repository (default .Chart.AppVersion .Values.image.tag) -}}
 {{- end -}}
 {{- end -}}
+
+{{- define "mailtenant.wellknown.fullname" -}}
+{{- printf "%s-wellknown" (include "mailtenant.fullname" . | trunc 53 | trimSuffix "-") -}}
+{{- end -}}
+
+{{- define "mailtenant.wellknown.selector" -}}
+app.kubernetes.io/name: {{ printf "%s-wellknown" (default .Chart.Name .Values.nameOverride | trunc 53 | trimSuffix "-") | quote }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
+{{- end -}}
+
+{{- define "mailtenant.wellknown.labels" -}}
+{{ include "mailtenant.wellknown.selector" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service | quote }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | quote }}
+{{- end -}}
