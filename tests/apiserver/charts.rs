@@ -17,6 +17,9 @@ const EVERYTHING: &[&str] = &[
     "networkPolicy.enabled=true",
     "networkPolicy.metricsFrom[0].namespaceSelector.matchLabels.name=monitoring",
     "networkPolicy.egress[0].ports[0].port=443",
+    "wellknown.enabled=true",
+    "wellknown.service.annotations.a=b",
+    "wellknown.documentsFrom[0].namespaceSelector.matchLabels.name=ingress",
     "imagePullSecrets[0].name=registry",
     "image.digest=sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef",
     "serviceAccount.annotations.a=b",
@@ -71,6 +74,8 @@ fn values_that_are_wrong_are_refused() {
         ("monitoring.dashboard.enabled=yes", "dashboard"),
         ("networkPolicy.egress=all", "egress"),
         ("service.port=0", "port"),
+        ("wellknown.replicaCount=0", "replicaCount"),
+        ("wellknown.ingress=true", "ingress"),
         ("monitoring.serviceMonitor.enabled=true,service.enabled=false", "service"),
         ("serviceAccount.create=false", "serviceAccount.name"),
     ] {
@@ -155,9 +160,10 @@ async fn every_rendering_is_accepted() {
     let bare = ["rbac.create=false", "rbac.people=false", "serviceAccount.create=false", "serviceAccount.name=default"];
     let openshift = ["podSecurityContext.runAsUser=null", "podSecurityContext.runAsGroup=null"];
     let open = ["networkPolicy.enabled=true", "monitoring.serviceMonitor.enabled=true"];
+    let served = ["wellknown.enabled=true", "networkPolicy.enabled=true", "rbac.create=false"];
     let closed =
         ["networkPolicy.enabled=true", "podDisruptionBudget.maxUnavailable=50%", "log.level=info\\,kube=debug"];
-    for set in [&[][..], &one, &bare, &openshift, &open, &closed, EVERYTHING] {
+    for set in [&[][..], &one, &bare, &openshift, &open, &served, &closed, EVERYTHING] {
         // `y` is a boolean for YAML 1.1.
         for (release, namespace) in [("mailtenant", "restricted"), ("y", "1234")] {
             let what = format!("{release} in {namespace} with {set:?}");
@@ -258,6 +264,9 @@ fn charts_and_kustomize_make_the_same() {
     same("config/prometheus", &monitoring, &bare(&kustomize("config/prometheus")));
     let dashboard = more(&["monitoring.dashboard.enabled=true"]);
     same("config/grafana", &dashboard, &bare(&kustomize("config/grafana")));
+    let wellknown = more(&["wellknown.enabled=true"]);
+    same("config/wellknown", &wellknown, &bare(&kustomize("config/wellknown")));
+    assert_eq!(wellknown.len(), 6, "{:?}", wellknown.keys());
     let admission = more(&["admission.finalizer=true", "admission.helpdesk=true"]);
     same("config/admission", &admission, &bare(&kustomize("config/admission")));
     assert!(!bare(&kustomize("config/samples")).is_empty());

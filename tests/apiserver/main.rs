@@ -13,6 +13,7 @@ mod releases;
 mod samples;
 mod shape;
 mod tools;
+mod wellknown;
 
 use http::Request;
 use kube::{Client, Error};
