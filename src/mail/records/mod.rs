@@ -14,6 +14,7 @@ mod tls_rpt;
 
 pub use challenge::{adoption_value, challenge_name, challenge_value};
 pub(crate) use challenge::{token, with_token};
+pub(crate) use digest::base32;
 pub use discovery::{Dav, Discovery, Endpoint, autoconfig_host, autodiscover_host};
 pub use dkim::{DkimPublic, Selector, dkim_name, new_selector};
 pub use dmarc::Dmarc;
