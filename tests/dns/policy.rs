@@ -17,8 +17,8 @@ const POLICY: &str = "version: STSv1\r\nmode: none\r\nmax_age: 60\r\n";
 struct Certificates(PathBuf);
 
 impl Certificates {
-    fn new(host: &str) -> Self {
-        let dir = std::env::temp_dir().join(format!("mailtenant-policy-{host}-{}", std::process::id()));
+    fn new(host: &str, test: &str) -> Self {
+        let dir = std::env::temp_dir().join(format!("mailtenant-policy-{test}-{}", std::process::id()));
         std::fs::create_dir_all(&dir).unwrap();
         let key = "req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes";
         openssl(&dir, &format!("{key} -x509 -days 30 -subj /CN=test-ca -keyout ca.key -out ca.crt"));
@@ -90,7 +90,7 @@ async fn fetch(certificates: &Certificates, answer: String) -> Result<String, St
 
 #[tokio::test]
 async fn what_senders_would_take_is_taken_and_nothing_else() {
-    let certificates = Certificates::new("mta-sts.acme.test");
+    let certificates = Certificates::new("mta-sts.acme.test", "good");
     assert_eq!(fetch(&certificates, http("200 OK", TEXT, POLICY)).await, Ok(POLICY.to_owned()));
     for (answer, says) in [
         (http("404 Not Found", TEXT, POLICY), "404"),
@@ -108,11 +108,11 @@ async fn what_senders_would_take_is_taken_and_nothing_else() {
 
 #[tokio::test]
 async fn a_certificate_for_another_name_or_of_nobody_is_none() {
-    let other = Certificates::new("mta-sts.other.test");
+    let other = Certificates::new("mta-sts.other.test", "other");
     let error = fetch(&other, http("200 OK", TEXT, POLICY)).await.expect_err("a certificate for another name");
     assert!(error.contains("certificate"), "{error}");
     // The right name, by a CA that nobody trusts.
-    let (own, unknown) = (Certificates::new("mta-sts.acme.test.own"), Certificates::new("unknown.test"));
+    let (own, unknown) = (Certificates::new("mta-sts.acme.test", "own"), Certificates::new("unknown.test", "unknown"));
     let port = serve(own.config(), http("200 OK", TEXT, POLICY));
     let probe = HttpsPolicy::at(port, &std::fs::read(unknown.0.join("ca.crt")).unwrap()).unwrap();
     let error = probe.policy("acme.test", &[IpAddr::V4(Ipv4Addr::LOCALHOST)]).await.expect_err("an unknown CA");
@@ -122,7 +122,7 @@ async fn a_certificate_for_another_name_or_of_nobody_is_none() {
 #[tokio::test]
 async fn nobody_there_is_said_so() {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    let certificates = Certificates::new("nobody.test");
+    let certificates = Certificates::new("nobody.test", "nobody");
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let probe = HttpsPolicy::at(port, &std::fs::read(certificates.0.join("ca.crt")).unwrap()).unwrap();
     let error = probe.policy("acme.test", &[IpAddr::V4(Ipv4Addr::LOCALHOST)]).await.expect_err("nobody listens");
