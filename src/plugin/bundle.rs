@@ -7,7 +7,7 @@ use crate::kept;
 use crate::kind::Kind;
 use crate::output::Terminal;
 use crate::picture::{Gap, Picture};
-use crate::redact::redact;
+use crate::redact::{redact, redact_value};
 use crate::tree;
 use flate2::Compression;
 use flate2::write::GzEncoder;
@@ -16,6 +16,7 @@ use kube::api::{ListParams, LogParams};
 use kube::{Api, ResourceExt};
 use mailtenant_clock::Clock;
 use serde_json::{Value, json};
+use std::io::Write as _;
 use std::path::Path;
 
 /// Lines of the log of each pod.
@@ -48,7 +49,7 @@ pub async fn write(
     files.push(("about.yaml".into(), text(&about(cluster, namespace, &gaps, clock))?));
     let files: Vec<File> = files.into_iter().map(|(name, text)| (name, redact(&text))).collect();
     let packed = pack(&files, clock.now().as_second().unsigned_abs())?;
-    std::fs::write(path, packed).map_err(|e| Error::Refused(format!("cannot write {}: {e}", path.display())))?;
+    save(path, &packed).map_err(|e| Error::Refused(format!("cannot write {}: {e}", path.display())))?;
     terminal.gaps(&gaps)?;
     writeln!(
         terminal.out,
@@ -57,6 +58,20 @@ pub async fn write(
         files.len()
     )?;
     Ok(())
+}
+
+/// Writes a file that only its owner may read, also where one was there before that others may read.
+fn save(path: &Path, content: &[u8]) -> std::io::Result<()> {
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create(true).truncate(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let mut file = options.open(path)?;
+    #[cfg(unix)]
+    if file.metadata()?.is_file() {
+        file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
+    }
+    file.write_all(content)
 }
 
 fn about(cluster: &Cluster, namespace: Option<&str>, gaps: &[Gap], clock: &dyn Clock) -> Value {
@@ -70,7 +85,9 @@ fn about(cluster: &Cluster, namespace: Option<&str>, gaps: &[Gap], clock: &dyn C
 }
 
 fn text(value: &impl serde::Serialize) -> Result<String> {
-    serde_yaml::to_string(value).map_err(|e| Error::Text(e.to_string()))
+    let mut value = serde_json::to_value(value).map_err(|e| Error::Text(e.to_string()))?;
+    redact_value(&mut value);
+    serde_yaml::to_string(&value).map_err(|e| Error::Text(e.to_string()))
 }
 
 /// A file for each kind.
@@ -129,10 +146,29 @@ fn pack(files: &[File], seconds: u64) -> Result<Vec<u8>> {
     for (name, text) in files {
         let mut header = tar::Header::new_gnu();
         header.set_size(text.len() as u64);
-        header.set_mode(0o644);
+        header.set_mode(0o600);
         header.set_mtime(seconds);
         header.set_cksum();
         archive.append_data(&mut header, format!("mailtenant-support/{name}"), text.as_bytes())?;
     }
     Ok(archive.into_inner()?.finish()?)
+}
+
+#[cfg(test)]
+#[cfg(unix)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn only_its_owner_may_read_the_archive() {
+        let path = std::env::temp_dir().join(format!("mailtenant-bundle-{}", std::process::id()));
+        let mode = || std::fs::metadata(&path).expect("it is there").permissions().mode() & 0o777;
+        save(&path, b"x").expect("it is written");
+        assert_eq!(mode(), 0o600);
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).expect("it is changed");
+        save(&path, b"y").expect("it is written over");
+        assert_eq!((mode(), std::fs::read(&path).expect("it is read")), (0o600, b"y".to_vec()));
+        std::fs::remove_file(&path).expect("it is removed");
+    }
 }
