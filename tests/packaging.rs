@@ -2,6 +2,10 @@
 //! `UPDATE=1 cargo test --test packaging` writes the copies anew.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test may fail, and runs on the real clock")]
 
+#[path = "common/folder.rs"]
+mod folder;
+
+use folder::Folder;
 use mailtenant_api::{crds, people, rbac};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -183,16 +187,7 @@ fn alerts_fire_when_they_should_and_not_before() {
     }
 }
 
-/// A folder of this test alone, removed at the end.
-struct Folder(PathBuf);
-
 impl Folder {
-    fn new(name: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("mailtenant-packaging-{name}-{}", std::process::id()));
-        std::fs::create_dir_all(&path).unwrap();
-        Folder(path)
-    }
-
     /// Packs a stand-in for the static binary, whose build takes ten minutes; gives the digest.
     fn image(&self, file: &str, binary: &[u8]) -> String {
         let stand_in = self.0.join("binary");
@@ -220,12 +215,6 @@ impl Folder {
 
     fn json(&self, path: &Path) -> Value {
         serde_json::from_str(&std::fs::read_to_string(self.0.join(path)).unwrap()).unwrap()
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
     }
 }
 
