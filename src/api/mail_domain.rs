@@ -303,6 +303,21 @@ pub struct MailDomainStatus {
     pub conditions: Vec<Condition>,
 }
 
+impl MailDomainStatus {
+    /// For `mode: Manual`: whether MX must be left as it is. It is asked for only while all but MX is done, and the operator waits
+    /// for that alone (I7).
+    pub fn mx_stays(&self) -> bool {
+        let asked = |type_: ConditionType| {
+            let not_yet = conditions::find(&self.conditions, type_).filter(|c| c.status == "False");
+            not_yet.is_some_and(|c| {
+                [Reason::AwaitingRecords, Reason::DNSPropagating].iter().any(|reason| c.reason == reason.as_str())
+            })
+        };
+        let open = self.state == Some(DomainState::CutoverReady);
+        !(open && asked(ConditionType::CutOver) && asked(ConditionType::Ready))
+    }
+}
+
 /// How far a domain has come.
 #[derive(Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, JsonSchema)]
 pub enum DomainState {

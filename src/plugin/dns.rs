@@ -1,15 +1,21 @@
 //! `dns`: the records of a domain and their states; as zone file, Terraform resources or DNSEndpoint. Pure but for the printing.
+//!
+//! What may be pasted is decided where the operator decides it for its own zone file (`mailtenant_mail::manual`). The rest is a
+//! comment that says what is to be done by hand.
 
 use crate::args::{DnsFormat, Format};
 use crate::error::{Error, Result};
 use crate::object::Object;
 use crate::output::{Colour, Terminal};
+use mailtenant_api::MailDomainStatus;
+use mailtenant_api::mail_domain::RecordStatus;
+use mailtenant_mail::{manual, merge};
 use serde::Serialize;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-/// One value, as the status has it.
+/// One value, as the status has it. Of a later release it may have words that this one does not know.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, serde::Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Record {
@@ -26,18 +32,34 @@ pub struct Record {
     pub message: Option<String>,
 }
 
+impl Record {
+    /// In the words of this release; none: it does not know one of them.
+    fn known(&self) -> Option<RecordStatus> {
+        serde_json::from_value(serde_json::to_value(self).ok()?).ok()
+    }
+}
+
 /// The records of a domain.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Records {
     pub domain: String,
     pub zone: String,
-    pub ttl: i64,
+    /// In seconds.
+    pub ttl: u32,
     pub records: Vec<Record>,
+    /// MX must not be changed yet.
+    #[serde(skip)]
+    mx_stays: bool,
 }
 
-/// What is said of a value that is being taken away (`mailtenant_mail::merge`).
-const LEAVING: &str = "is being removed";
+/// All values of a name and type.
+#[derive(Debug)]
+struct Set {
+    name: String,
+    type_: String,
+    values: Vec<RecordStatus>,
+}
 
 impl Records {
     pub fn of(domain: &Object) -> Self {
@@ -61,12 +83,14 @@ impl Records {
             });
         }
         let name = domain.text("/spec/domain");
-        let zone = domain.text("/status/dns/zone");
+        let zone = [domain.text("/status/dns/zone"), domain.text("/status/backendId"), name];
+        let ttl = domain.number("/spec/dns/ttl").and_then(|ttl| u32::try_from(ttl).ok());
         Records {
             domain: name.into(),
-            zone: if zone.is_empty() { name.into() } else { zone.into() },
-            ttl: domain.number("/spec/dns/ttl").unwrap_or(3600),
+            zone: zone.into_iter().find(|z| !z.is_empty()).unwrap_or_default().into(),
+            ttl: ttl.unwrap_or(3600),
             records,
+            mx_stays: mx_stays(domain),
         }
     }
 
@@ -74,16 +98,38 @@ impl Records {
         self.records.iter().all(|r| r.state == "Ok")
     }
 
-    /// What should be published, by name and type: without what is being taken away.
-    fn sets(&self) -> BTreeMap<(&str, &str), Vec<&Record>> {
-        let mut sets: BTreeMap<(&str, &str), Vec<&Record>> = BTreeMap::new();
-        for record in self.records.iter().filter(|r| r.message.as_deref() != Some(LEAVING)) {
-            let set = sets.entry((&record.name, &record.type_)).or_default();
-            if !set.iter().any(|r| r.value == record.value) {
-                set.push(record);
+    /// What should be published, without what is being taken away; and what cannot be told, since its words are not known.
+    fn wanted(&self) -> (Vec<RecordStatus>, Vec<&Record>) {
+        let (mut wanted, mut unknown): (Vec<RecordStatus>, Vec<&Record>) = (vec![], vec![]);
+        for record in &self.records {
+            match record.known() {
+                Some(entry) if merge::is_leaving(&entry) || wanted.contains(&entry) => {}
+                Some(entry) => wanted.push(entry),
+                None => unknown.push(record),
             }
         }
-        sets
+        (wanted, unknown)
+    }
+
+    /// The same by name and type. A set goes as a whole: one in which a value must not be added is in the second list.
+    fn sets(&self) -> (Vec<Set>, Vec<Set>) {
+        let mut sets: BTreeMap<(String, String), Vec<RecordStatus>> = BTreeMap::new();
+        for entry in self.wanted().0 {
+            sets.entry((entry.name.clone(), entry.type_.clone())).or_default().push(entry);
+        }
+        let set = |((name, type_), values)| Set { name, type_, values };
+        let all = sets.into_iter().map(set);
+        all.partition(|s| s.values.iter().all(|e| manual::may_be_added(e, self.mx_stays)))
+    }
+
+    /// Comments about the records whose words are not known.
+    fn unknown(&self, sign: &str) -> String {
+        let one = |r: &&Record| {
+            let text =
+                format!("{} {}: this release of the plugin does not know {}, {}", r.name, r.type_, r.purpose, r.state);
+            format!("\n{sign} {}\n", one_line(&text))
+        };
+        self.wanted().1.iter().map(one).collect()
     }
 
     /// Name of a record below its zone; empty: the zone itself.
@@ -95,90 +141,82 @@ impl Records {
         }
     }
 
-    /// RFC 1035, 5. Names are absolute.
+    /// RFC 1035, 5: the same text as that of the operator's ConfigMap.
     pub fn zone_file(&self) -> String {
-        let mut out =
-            format!("; records of {}, to be added to what zone {} has\n$TTL {}\n", self.domain, self.zone, self.ttl);
-        for ((name, type_), set) in self.sets() {
-            for record in set {
-                let value = if type_ == "TXT" { txt(&record.value) } else { record.value.clone() };
-                let _ = writeln!(
-                    out,
-                    "{name}.\t{}\tIN\t{type_}\t{value}\t; {}, {}",
-                    self.ttl, record.purpose, record.state
-                );
-            }
-        }
-        out
+        manual::zone_file(&self.domain, &self.wanted().0, self.ttl, self.mx_stays) + &self.unknown(";")
     }
 
     /// Resources of hashicorp/dns, which speaks RFC 2136. A resource holds all values of a name and type.
     pub fn terraform(&self) -> String {
         let mut out =
             "# A resource holds all values of its name and type: add those of others that are there, such as\n\
-                       # further TXT records of the domain itself.\n"
+                       # further TXT records of the domain itself. What is a comment must be changed by hand, or must not be added yet.\n"
                 .to_owned();
-        for ((name, type_), set) in self.sets() {
-            let values: String = set.iter().map(|r| terraform_value(type_, &r.value)).collect();
-            let values = match type_ {
-                "TXT" => format!("  txt = [\n{values}  ]\n"),
-                "MX" | "SRV" => values,
-                _ => {
-                    let _ = writeln!(out, "# {name} {type_}: hashicorp/dns has no such resource here");
-                    continue;
-                }
-            };
-            let label: String =
-                name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect::<String>();
-            let own = self.below_zone(name);
-            let own = if own.is_empty() { String::new() } else { format!("  name = {}\n", hcl(own)) };
-            let resource = format!("dns_{}_record_set", type_.to_lowercase());
-            let _ = write!(
-                out,
-                "\nresource \"{resource}\" \"mail_{label}\" {{\n  zone = \"{}.\"\n{own}{values}  ttl  = {}\n}}\n",
-                self.zone, self.ttl
-            );
+        let (good, left_out) = self.sets();
+        for set in good {
+            let _ = write!(out, "\n{}", self.resource(&set));
         }
-        out
+        for set in left_out {
+            let words: String = set.values.iter().map(|e| format!("{}\n", manual::comment(e))).collect();
+            let lines = words + &self.resource(&set);
+            let lines: String = lines.lines().map(|line| format!("# {line}\n")).collect();
+            let _ = write!(out, "\n{lines}");
+        }
+        out + &self.unknown("#")
     }
 
-    /// A DNSEndpoint of external-dns.
-    pub fn endpoint(&self, domain: &Object) -> Value {
-        let sets = self.sets();
-        let endpoints: Vec<Value> = sets
-            .iter()
-            .map(|((name, type_), set)| {
-                let targets: Vec<&str> = set.iter().map(|r| r.value.as_str()).collect();
-                json!({"dnsName": name, "recordType": type_, "recordTTL": self.ttl, "targets": targets})
-            })
-            .collect();
-        json!({"apiVersion": "externaldns.k8s.io/v1alpha1", "kind": "DNSEndpoint",
-            "metadata": {"name": domain.name(), "namespace": domain.namespace()}, "spec": {"endpoints": endpoints}})
+    fn resource(&self, set: &Set) -> String {
+        let Set { name, type_, values } = set;
+        let values: String = values.iter().map(|e| terraform_value(type_, &e.value)).collect();
+        let values = match type_.as_str() {
+            "TXT" => format!("  txt = [\n{values}  ]\n"),
+            "MX" | "SRV" => values,
+            _ => {
+                return format!(
+                    "# {}\n",
+                    one_line(&format!("{name} {type_}: hashicorp/dns has no such resource here"))
+                );
+            }
+        };
+        let label: String = name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
+        let own = self.below_zone(name);
+        let own = if own.is_empty() { String::new() } else { format!("  name = {}\n", hcl(own)) };
+        let (resource, zone) = (format!("dns_{}_record_set", type_.to_lowercase()), hcl(&format!("{}.", self.zone)));
+        format!(
+            "resource \"{resource}\" \"mail_{label}\" {{\n  zone = {zone}\n{own}{values}  ttl  = {}\n}}\n",
+            self.ttl
+        )
+    }
+
+    /// A DNSEndpoint of external-dns; and comments about what is not in it.
+    pub fn endpoint(&self, domain: &Object) -> (Value, String) {
+        let (good, left_out) = self.sets();
+        let one = |set: &Set| {
+            let targets: Vec<&str> = set.values.iter().map(|e| e.value.as_str()).collect();
+            json!({"dnsName": set.name, "recordType": set.type_, "recordTTL": self.ttl, "targets": targets})
+        };
+        let endpoints: Vec<Value> = good.iter().map(one).collect();
+        let values = left_out.iter().flat_map(|set| &set.values);
+        let comment = |e: &RecordStatus| {
+            let what = one_line(&format!("{} {} {}", e.name, e.type_, e.value));
+            format!("# left out: {what}\n#   {}\n", manual::comment(e))
+        };
+        let comments: String = values.map(comment).collect();
+        let value = json!({"apiVersion": "externaldns.k8s.io/v1alpha1", "kind": "DNSEndpoint",
+            "metadata": {"name": domain.name(), "namespace": domain.namespace()}, "spec": {"endpoints": endpoints}});
+        (value, comments + &self.unknown("#"))
     }
 }
 
-/// A text as character strings of at most 255 octets (RFC 1035, 3.3.14), in quotes.
-fn txt(text: &str) -> String {
-    let chunks: Vec<String> = text.as_bytes().chunks(255).map(master_string).collect();
-    if chunks.is_empty() { "\"\"".into() } else { chunks.join(" ") }
+/// Whether MX must be left as it is. Where the status is not of the spec as it is, or cannot be read, it must.
+fn mx_stays(domain: &Object) -> bool {
+    let status = serde_json::from_value::<MailDomainStatus>(domain.value["status"].clone());
+    !domain.is_current() || domain.is_deleting() || status.map_or(true, |s| s.mx_stays())
 }
 
-/// RFC 1035, 5.1: quotes and backslashes are escaped, what is not printable ASCII is `\DDD`.
-fn master_string(bytes: &[u8]) -> String {
-    let mut out = String::from("\"");
-    for byte in bytes {
-        match byte {
-            b'"' | b'\\' => {
-                out.push('\\');
-                out.push(char::from(*byte));
-            }
-            b' '..=b'~' => out.push(char::from(*byte)),
-            other => {
-                let _ = write!(out, "\\{other:03}");
-            }
-        }
-    }
-    out + "\""
+/// A text that stays in its line.
+fn one_line(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
 fn terraform_value(type_: &str, value: &str) -> String {
@@ -196,10 +234,11 @@ fn terraform_value(type_: &str, value: &str) -> String {
     }
 }
 
-/// A string of HCL: no template begins in it.
+/// A string of HCL: no template begins in it, and it stays in its line.
 fn hcl(text: &str) -> String {
     let text = text.replace('\\', r"\\").replace('"', "\\\"").replace("${", "$${").replace("%{", "%%{");
-    format!("\"{text}\"")
+    let escaped = |c: char| if c.is_control() { format!("\\u{:04x}", u32::from(c)) } else { c.to_string() };
+    format!("\"{}\"", text.chars().map(escaped).collect::<String>())
 }
 
 /// Prints them; `true`: every record is as it should be.
@@ -216,7 +255,9 @@ pub fn print(terminal: &mut Terminal<'_>, domain: &Object, format: DnsFormat) ->
             terminal.structured(Format::Yaml, &records)?;
         }
         DnsFormat::Dnsendpoint => {
-            terminal.structured(Format::Yaml, &records.endpoint(domain))?;
+            let (endpoint, comments) = records.endpoint(domain);
+            write!(terminal.out, "{comments}")?;
+            terminal.structured(Format::Yaml, &endpoint)?;
         }
     }
     if records.records.is_empty() {

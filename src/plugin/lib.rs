@@ -1,7 +1,7 @@
 //! `kubectl mailtenant`: trees of tenants, why something waits and the command that mends it, DNS records, and safe switches.
 //!
-//! It has the rights of whoever runs it, knows the API alone (`mailtenant-api`), and reads no Secret. What is decided from
-//! what was read is pure: `why/`, `tree.rs`, `dns.rs`. [`run`] is the whole program, so that tests can be its terminal.
+//! It has the rights of whoever runs it, knows the API alone (`mailtenant-api`, and of `mailtenant-mail` which records may be pasted),
+//! and reads no Secret. What is decided from what was read is pure: `why/`, `tree.rs`, `dns.rs`, `redact.rs`. [`run`] is the whole program, so that tests can be its terminal.
 
 #![forbid(unsafe_code)]
 

@@ -76,7 +76,8 @@ impl Object {
         serde_json::from_value(found.clone()).ok()
     }
 
-    fn is_current(&self) -> bool {
+    /// Whether the operator has looked at the spec as it is.
+    pub fn is_current(&self) -> bool {
         self.number("/status/observedGeneration") == self.number("/metadata/generation")
     }
 

@@ -8,7 +8,7 @@ mod view;
 mod zone_file;
 
 pub use mx::MxAdvice;
-pub use zone_file::zone_file;
+pub use zone_file::{comment, may_be_added, zone_file};
 
 use crate::policy::{ConflictPolicy, Purpose, RecordState, RecordStatus};
 use crate::records::{Mode, Record};

@@ -7,23 +7,33 @@ use crate::policy::{Purpose, RecordState, RecordStatus};
 use crate::rr::RecordType;
 use crate::value::to_presentation;
 
-/// The zone file of a domain. `mx_stays`: MX must not be changed yet.
+/// Whether a record may be added as it is, by somebody who replaces nothing. `mx_stays`: MX must not be changed yet.
+pub fn may_be_added(entry: &RecordStatus, mx_stays: bool) -> bool {
+    let waits = entry.purpose == Purpose::MX && mx_stays;
+    let beside = entry.observed.is_some()
+        || matches!(entry.state, RecordState::Wrong | RecordState::Duplicate | RecordState::Conflict);
+    entry.state == RecordState::Ok || !(waits || beside)
+}
+
+/// What a comment beside a record says, in one line: what it is for, how it stands, what to do, and what is there.
+pub fn comment(entry: &RecordStatus) -> String {
+    let message = entry.message.iter().map(|m| format!(": {m}"));
+    let observed = entry.observed.iter().map(|o| format!(" (there is: {o})"));
+    let words: String = message.chain(observed).collect();
+    line(&format!("{:?}, {:?}{words}", entry.purpose, entry.state))
+}
+
+/// The zone file of a domain. `ttl` in seconds. `mx_stays`: MX must not be changed yet.
 pub fn zone_file(domain: &str, entries: &[RecordStatus], ttl: u32, mx_stays: bool) -> String {
     let mut out = format!(
         "; DNS records of {domain} for mail. Lines that begin with a semicolon are comments: what stands behind one must be\n\
          ; changed by hand, or must not be added yet. The status of the MailDomain has the same, and says what is there.\n"
     );
     for e in entries {
-        let waits = e.purpose == Purpose::MX && mx_stays && e.state != RecordState::Ok;
-        let beside = e.observed.is_some() || matches!(e.state, RecordState::Wrong | RecordState::Duplicate);
-        let message = e.message.iter().map(|m| format!(": {m}"));
-        let observed = e.observed.iter().map(|o| format!(" (there is: {o})"));
-        let words: String = message.chain(observed).collect();
-        let comment = line(&format!("{:?}, {:?}{words}", e.purpose, e.state));
         let rtype = if e.type_ == "TXT" { RecordType::TXT } else { RecordType::MX };
         let value = line(&to_presentation(rtype, &e.value));
-        let behind = if waits || (beside && e.state != RecordState::Ok) { ";" } else { "" };
-        out.push_str(&format!("\n; {comment}\n{behind}{}. {ttl} IN {} {value}\n", e.name, e.type_));
+        let behind = if may_be_added(e, mx_stays) { "" } else { ";" };
+        out.push_str(&format!("\n; {}\n{behind}{}. {ttl} IN {} {value}\n", comment(e), e.name, e.type_));
     }
     out
 }

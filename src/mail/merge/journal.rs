@@ -55,10 +55,18 @@ pub(super) fn may_hold_term(e: &RecordStatus) -> bool {
     e.ownership != Some(Ownership::Created) || e.state != RecordState::Missing
 }
 
+/// What is said of a value that is being removed.
+const LEAVING: &str = "is being removed";
+
 /// The entry of a value that is being removed.
 pub(super) fn leaving(mut e: RecordStatus) -> RecordStatus {
     e.state = RecordState::Propagating;
     e.observed = None;
-    e.message = Some("is being removed".into());
+    e.message = Some(LEAVING.into());
     e
+}
+
+/// Whether an entry is about a value that is being removed: nobody should publish it anew.
+pub fn is_leaving(e: &RecordStatus) -> bool {
+    e.state == RecordState::Propagating && e.message.as_deref() == Some(LEAVING)
 }

@@ -431,19 +431,32 @@ async fn records_are_printed_in_each_form() {
     let p = Place::new("dns").await;
     p.tenant().await;
     p.expect(&["dns", "main"], 1);
-    let record = json!({"name": "acme.test", "type": "MX", "value": "10 mx1.mail.example.net.", "purpose": "MX", "state": "Missing"});
-    p.says("MailDomain", "main", ("True", "Succeeded"), json!({"dns": {"zone": "acme.test", "records": [record]}}))
-        .await;
-    for (format, words) in [
-        ("table", "MX    Missing"),
-        ("zone", "acme.test.\t3600\tIN\tMX\t10 mx1.mail.example.net."),
-        ("terraform", "resource \"dns_mx_record_set\" \"mail_acme_test\""),
-        ("dnsendpoint", "kind: DNSEndpoint"),
-        ("json", "\"state\": \"Missing\""),
-        ("yaml", "state: Missing"),
-    ] {
-        let shown = p.expect(&["dns", "acme.test", "-o", format], 2);
-        assert!(shown.contains(words), "{format}: {shown}");
+    let record = |type_: &str, value: &str, purpose: &str, state: &str| json!({"name": "acme.test", "type": type_, "value": value, "purpose": purpose, "state": state});
+    let records = json!([
+        record("MX", "10 mx1.mail.example.net.", "MX", "Missing"),
+        record("TXT", "v=spf1 a include:spf.mail.example.net -all", "SPF", "Wrong"),
+    ]);
+    // The same records: before MX is asked for, and then.
+    for (state, reason, may) in [("Provisioned", "AwaitingRecords", false), ("CutoverReady", "AwaitingRecords", true)] {
+        let condition = |type_: &str| json!({"type": type_, "status": "False", "reason": reason, "message": "", "lastTransitionTime": "2026-01-01T00:00:00Z"});
+        let more = json!({"state": state, "dns": {"zone": "acme.test", "records": records},
+            "conditions": [condition("Ready"), condition("CutOver")]});
+        p.says("MailDomain", "main", ("False", reason), more).await;
+        for (format, words) in [
+            ("table", "MX    Missing"),
+            ("zone", "acme.test. 3600 IN MX 10 mx1.mail.example.net."),
+            ("terraform", "resource \"dns_mx_record_set\" \"mail_acme_test\""),
+            ("dnsendpoint", "dnsName: acme.test"),
+            ("json", "\"state\": \"Missing\""),
+            ("yaml", "state: Missing"),
+        ] {
+            let shown = p.expect(&["dns", "acme.test", "-o", format], 2);
+            let pasted = shown.lines().any(|line| line.contains(words) && !line.starts_with([';', '#']));
+            assert_eq!(pasted, may || ["table", "json", "yaml"].contains(&format), "{state}, {format}: {shown}");
+            let spf = |line: &str| line.contains("v=spf1") && !line.starts_with([';', '#']);
+            let beside = ["zone", "terraform", "dnsendpoint"].contains(&format) && shown.lines().any(spf);
+            assert!(!beside, "{state}, {format}: {shown}");
+        }
     }
 }
 
