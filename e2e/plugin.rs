@@ -55,9 +55,10 @@ async fn paste(w: &World, command: &str, typed: &str) {
     let folder = kubectl.parent().expect("a folder").to_owned();
     let path = std::env::var_os("PATH").unwrap_or_default();
     let path = std::env::join_paths([folder].into_iter().chain(std::env::split_paths(&path))).expect("a PATH");
-    let mut shell = Command::new("bash");
+    // The one with the least in it: what it takes, each shell takes.
+    let mut shell = Command::new("dash");
     shell.args(["-c", command]).env("PATH", path).env_remove("KUBECONFIG");
-    let mut child = shell.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("bash");
+    let mut child = shell.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("dash");
     let _ = child.stdin.take().expect("a pipe").write_all(typed.as_bytes());
     let output = child.wait_with_output().expect("it ends");
     assert!(output.status.success(), "{command}: {output:?}");

@@ -3,12 +3,15 @@
 
 #[path = "../../../tests/common/cluster.rs"]
 mod cluster;
+#[path = "../../../tests/common/folder.rs"]
+mod folder;
 
 use cluster::Cluster;
+use folder::Folder;
 use http::Request;
 use serde_json::{Value, json};
 use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_kubectl-mailtenant");
@@ -155,6 +158,11 @@ fn path() -> std::ffi::OsString {
     std::env::join_paths(folders.into_iter().chain(std::env::split_paths(&path))).unwrap()
 }
 
+/// Pastes a command into a shell of POSIX and no more, and types what it asks for.
+fn paste(p: &Place, command: &str, typed: &str) -> Output {
+    run(Command::new("dash").args(["-c", command]).env("PATH", path()), &p.cluster.kubeconfig, typed)
+}
+
 #[tokio::test]
 async fn a_tenant_is_shown_and_exit_codes_tell_whether_it_is_ready() {
     let p = Place::new("tree").await;
@@ -206,8 +214,7 @@ async fn the_commands_can_be_pasted() {
         p.says(kind, name, ("False", reason), json!({})).await;
         let why = p.json(&["why", &format!("{kind}/{name}")], 2);
         let command = why["step"]["commands"][0].as_str().unwrap_or_else(|| panic!("{reason}: {why}"));
-        let mut shell = Command::new("bash");
-        let output = run(shell.args(["-c", command]).env("PATH", path()), &p.cluster.kubeconfig, "");
+        let output = paste(&p, command, "");
         assert!(output.status.success(), "{reason}: {command}: {output:?}");
         let (pointer, value) = wanted.split_once('=').unwrap();
         let object = p.get(kind, name).await;
@@ -226,16 +233,69 @@ async fn a_missing_key_of_a_secret_is_asked_for() {
     let secrets = format!("/api/v1/namespaces/{}/secrets", p.ns);
     let secret = json!({"metadata": {"name": "pw"}, "stringData": {"other": "stays"}});
     p.send("POST", &secrets, "application/json", &secret).await;
-    p.says("Mailbox", "alice", ("False", "SecretNotFound"), json!({})).await;
+    let message = "Secret pw has no key password: add it";
+    let ready = json!({"type": "Ready", "status": "False", "reason": "SecretNotFound", "message": message,
+        "lastTransitionTime": "2026-01-01T00:00:00Z"});
+    p.says("Mailbox", "alice", ("False", "SecretNotFound"), json!({"conditions": [ready]})).await;
     let why = p.json(&["why", "mbx/alice"], 2);
     let command = why["step"]["commands"][0].as_str().unwrap();
-    let mut shell = Command::new("bash");
-    let output = run(shell.args(["-c", command]).env("PATH", path()), &p.cluster.kubeconfig, "typed-by-hand\n");
+    let output = paste(&p, command, "typed \\by; \"hand\" \n");
     assert!(output.status.success(), "{command}: {output:?}");
+    assert!(!text(&output.stdout).contains("typed") && !text(&output.stderr).contains("typed"), "{output:?}");
     let data = p.send("GET", &format!("{secrets}/pw"), "application/json", &Value::Null).await["data"].clone();
     use base64::{Engine as _, engine::general_purpose::STANDARD};
-    let wanted = json!({"other": STANDARD.encode("stays"), "password": STANDARD.encode("typed-by-hand")});
+    let wanted = json!({"other": STANDARD.encode("stays"), "password": STANDARD.encode("typed \\by; \"hand\" ")});
     assert_eq!(data, wanted);
+}
+
+/// A certificate has many lines, so it comes from a file.
+#[tokio::test]
+async fn a_certificate_authority_comes_from_a_file() {
+    let p = Place::new("cafile").await;
+    p.tenant().await;
+    let database = json!({"tls": "VerifyFull", "caSecretRef": {"name": "berlin-ca"}});
+    p.patch("GroupwareBackend", &p.ns, json!({"spec": {"sogo": {"database": database}}})).await;
+    let message = format!("Secret {}/berlin-ca is not there: create it", p.ns);
+    let ready = json!({"type": "Ready", "status": "False", "reason": "SecretNotFound", "message": message,
+        "lastTransitionTime": "2026-01-01T00:00:00Z"});
+    p.says("GroupwareBackend", &p.ns, ("False", "SecretNotFound"), json!({"conditions": [ready]})).await;
+    let why = p.json(&["why", &format!("gwb/{}", p.ns), "--operator-namespace", &p.ns], 2);
+    assert_eq!(why["step"]["replace"], json!(["FILE"]), "{why}");
+    let folder = Folder::new("cafile");
+    let (file, pem) = (folder.0.join("ca.pem"), "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n");
+    std::fs::write(&file, pem).unwrap();
+    let command = why["step"]["commands"][0].as_str().unwrap().replace("FILE", file.to_str().unwrap());
+    let output = paste(&p, &command, "");
+    assert!(output.status.success(), "{command}: {output:?}");
+    let secret = format!("/api/v1/namespaces/{}/secrets/berlin-ca", p.ns);
+    let data = p.send("GET", &secret, "application/json", &Value::Null).await["data"].clone();
+    use base64::{Engine as _, engine::general_purpose::STANDARD};
+    assert_eq!(data, json!({"ca.crt": STANDARD.encode(pem)}));
+}
+
+/// Whoever pastes a command may do so later: it does not edit another zone than the one that it was made for.
+#[tokio::test]
+async fn a_zone_that_has_moved_is_not_edited_at_its_old_place() {
+    let p = Place::new("zones").await;
+    p.tenant().await;
+    let zone = |name: &str| json!({"name": name, "allowedNamespaces": {"from": "Names", "names": ["other"]}});
+    let zones = async |zones: Value| p.patch("DNSBackend", &p.ns, json!({"spec": {"zones": zones}})).await;
+    zones(json!([zone("acme.test"), zone("b.test")])).await;
+    p.says("MailDomain", "main", ("False", "BackendNotAllowed"), json!({})).await;
+    let why = p.json(&["why", "md/main"], 2);
+    let command = why["step"]["commands"][0].as_str().unwrap_or_else(|| panic!("{why}"));
+    let names = async || -> Vec<Value> {
+        let zones = p.get("DNSBackend", &p.ns).await["spec"]["zones"].as_array().unwrap().clone();
+        zones.iter().map(|z| z["allowedNamespaces"]["names"].clone()).collect()
+    };
+    zones(json!([zone("b.test"), zone("acme.test")])).await;
+    let output = paste(&p, command, "");
+    assert!(!output.status.success(), "{command}: {output:?}");
+    assert_eq!(names().await, [json!(["other"]), json!(["other"])]);
+    zones(json!([zone("acme.test"), zone("b.test")])).await;
+    let output = paste(&p, command, "");
+    assert!(output.status.success(), "{command}: {output:?}");
+    assert_eq!(names().await, [json!(["other", p.ns]), json!(["other"])]);
 }
 
 #[tokio::test]
@@ -379,6 +439,8 @@ async fn a_bundle_has_what_helps_and_no_secret() {
     let secret = json!({"metadata": {"name": "alice-mail"}, "stringData": {"password": "must-not-leave-1"}});
     p.send("POST", &format!("/api/v1/namespaces/{}/secrets", p.ns), "application/json", &secret).await;
     let note = json!({"metadata": {"annotations": {"note": "password=must-not-leave-2 {SHA512-CRYPT}$6$must-not-leave-3",
+        "json": "{\"accessToken\":\"must-not-leave-5\\\"must-not-leave-6\"}", "passphrase": "must-not-leave-7\n  must-not-leave-8\n",
+        "yaml": "clientSecret: must-not-leave-9\npassword: >\n  must-not-leave-10\nurl: imap://x:a@must-not-leave-11@host\n",
         "kubectl.kubernetes.io/last-applied-configuration": "must-not-leave-4"}}});
     p.patch("Mailbox", "alice", note).await;
     let event = json!({"metadata": {"name": "e1", "namespace": p.ns}, "eventTime": "2026-01-01T00:00:00.000000Z", "type": "Normal",
@@ -399,6 +461,8 @@ async fn a_bundle_has_what_helps_and_no_secret() {
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
     };
     assert!(output.status.success(), "{output:?}");
+    let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&file).unwrap().permissions());
+    assert_eq!(mode & 0o777, 0o600);
     let progress = text(&output.stderr);
     assert!(progress.contains("reading objects\n") && progress.contains("cannot list pods"), "{progress}");
     let untar = Command::new("tar").args(["-xzf", file.to_str().unwrap(), "-C", folder.0.to_str().unwrap()]).status();
@@ -476,23 +540,6 @@ async fn kubectl_finds_it_and_shells_complete_it() {
         }
     }
     assert!(p.expect(&["--help"], 0).contains("Exit codes: 0 fine"));
-}
-
-/// A folder of a test alone, removed at the end.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new(name: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("mailtenant-plugin-{name}-{}", std::process::id()));
-        std::fs::create_dir_all(&path).unwrap();
-        Folder(path)
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
 }
 
 /// Each line of `docs/plugin.md` is understood, and each command has an example there.

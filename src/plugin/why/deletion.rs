@@ -1,6 +1,6 @@
 //! Deletions that wait: for whom, and what lets them go on.
 
-use super::step::{Shell, Step};
+use super::step::{Shell, Step, Who};
 use super::{Link, Next};
 use crate::kind::Kind;
 use crate::object::{Object, Readiness};
@@ -48,10 +48,14 @@ pub fn next<'a>(picture: &'a Picture, object: &'a Object, reason: Reason) -> Opt
 pub fn waits(picture: &Picture, object: &Object, reason: Reason, shell: &Shell) -> Step {
     let blockers = blockers(picture, object, reason);
     let here: Vec<&Object> = blockers.iter().copied().filter(|o| !o.is_deleting()).collect();
+    let who = if object.kind.is_namespaced() { Who::Tenant } else { Who::Platform };
     let Some(first) = here.first() else {
         let text = "what it waits for is not among the objects that were read: the message names it";
-        return Step::tenant(text).look(shell.kubectl("get mail --all-namespaces"));
+        return Step::new(who, text).look(shell.kubectl("get mail --all-namespaces"));
     };
+    if who == Who::Platform {
+        return still_used(object, (first, &here), shell);
+    }
     let kind = first.kind.word();
     let mut commands = vec![];
     for namespace in here.iter().map(|o| o.namespace()).collect::<std::collections::BTreeSet<_>>() {
@@ -65,6 +69,25 @@ pub fn waits(picture: &Picture, object: &Object, reason: Reason, shell: &Shell) 
         _ => "delete them, if all of it is to go: the deletion goes on by itself then",
     };
     Step::tenant(text).run(commands.join(" && "))
+}
+
+/// How many tenants a step names.
+const NAMED: usize = 5;
+
+/// A backend is to go, and tenants are on it. Which of them are to go too is between the platform team and them: no command does
+/// that at once.
+fn still_used(backend: &Object, (first, here): (&Object, &[&Object]), shell: &Shell) -> Step {
+    let names: Vec<String> = here.iter().take(NAMED).map(|o| format!("{}/{}", o.namespace(), o.name())).collect();
+    let more = here.len().saturating_sub(NAMED);
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    let text = format!(
+        "{} is used by {} {}{more}. Settle with the tenants what becomes of them: the deletion goes on by itself when none of them is \
+         left",
+        backend.label(),
+        first.kind.as_str(),
+        names.join(", ")
+    );
+    Step::platform(text).look(shell.kubectl(&format!("get {} --all-namespaces", first.kind.resource().plural)))
 }
 
 /// Adds the way out where a backend blocks a deletion for good: of the object in the chain that waits for the backend.

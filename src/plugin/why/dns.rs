@@ -47,8 +47,8 @@ pub fn read_only(domain: &Object, shell: &Shell) -> Step {
 /// Records that a person edits are not as they should be.
 pub fn by_hand(domain: &Object, shell: &Shell) -> Step {
     let text = "edit these records at your DNS provider, each as its message says: they are looked at every 30 s at first, every 5 minutes \
-                later";
-    Step::tenant(text).look(shell.plugin_dns(domain)).look(shell.plugin("reconcile", domain))
+                later, and at once where a pass is asked for";
+    Step::tenant(text).run(shell.plugin("reconcile", domain)).look(shell.plugin_dns(domain))
 }
 
 /// A ConfigMap of somebody else has the name of the zone file.

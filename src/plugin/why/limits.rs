@@ -8,11 +8,11 @@ use crate::picture::Picture;
 use mailtenant_api::Quantity;
 use serde_json::json;
 
-const GI: u64 = 1 << 30;
+const GI: u128 = 1 << 30;
 
-fn bytes(object: &Object, pointer: &str) -> Option<u64> {
+fn bytes(object: &Object, pointer: &str) -> Option<u128> {
     let value = object.value.pointer(pointer)?.clone();
-    serde_json::from_value::<Quantity>(value).ok()?.bytes().ok()
+    serde_json::from_value::<Quantity>(value).ok()?.bytes().ok().map(u128::from)
 }
 
 /// Storage that fits the quotas of all mailboxes of an instance, in whole Gi.
@@ -22,7 +22,8 @@ fn storage_for_all(picture: &Picture, instance: &Object) -> Quantity {
     // What is granted may be more than what is declared now.
     let quota =
         |m: &&Object| bytes(m, "/spec/quota").unwrap_or(default).max(bytes(m, "/status/quota").unwrap_or_default());
-    let declared: u64 = mailboxes.iter().map(quota).sum();
+    // A single quota may have 64 bits, so a sum has more.
+    let declared: u128 = mailboxes.iter().map(quota).sum();
     let given = bytes(instance, "/status/usage/storageAllocated").unwrap_or_default();
     // Never less than what was booked.
     let booked = bytes(instance, "/spec/storage").unwrap_or_default();

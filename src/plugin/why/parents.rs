@@ -65,16 +65,17 @@ fn groupware(picture: &Picture, name: &str, instance: &Object, shell: &Shell) ->
         format!("the platform team registers GroupwareBackend {name} (docs/operations.md, \"Registering servers\")");
     let look = shell.kubectl("get groupwarebackends");
     let other = usable(picture, Kind::GroupwareBackend, instance.namespace());
-    // What was made lies at the server of before.
-    let Some(other) = other.filter(|_| !instance.was_made() && !instance.is_deleting()) else {
+    // What was made lies at the server of before; and with domains in it the deletion waits for them.
+    let empty = !picture.unread.contains(&Kind::MailDomain) && picture.children(instance).is_empty();
+    let Some(other) = other.filter(|_| empty && !instance.was_made() && !instance.is_deleting()) else {
         return Step::platform(text).look(look);
     };
     let mut spec = instance.value["spec"].clone();
     spec["backendRef"]["name"] = json!(other);
     let again = shell.apply(&manifest(Kind::MailInstance, instance.namespace(), instance.name(), &spec));
     let text = format!(
-        "backendRef cannot be changed: if {name} is a wrong name, delete the MailInstance, of which nothing was made yet, and create \
-         it anew on another backend; else {text}"
+        "backendRef cannot be changed: if {name} is a wrong name, delete the MailInstance, which is empty and of which nothing was made yet, \
+         and create it anew on another backend; else {text}"
     );
     Step::tenant(text).run(format!("{} && {again}", shell.about("delete", instance, ""))).look(look)
 }

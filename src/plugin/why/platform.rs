@@ -1,10 +1,10 @@
 //! What the platform team does: servers, who may use them, the operator itself.
 
-use super::commands::{allowed, allows, dns_spec, edit, let_in, log, zone_of};
-use super::step::{Shell, Step};
+use super::commands::{ZoneOf, allowed, allows, edit, let_in, log};
+use super::step::{Shell, Spot, Step};
 use crate::kind::Kind;
 use crate::object::Object;
-use crate::picture::{Lookup, Picture};
+use crate::picture::Picture;
 use mailtenant_api::Reason;
 use serde_json::json;
 
@@ -49,21 +49,20 @@ pub fn not_allowed(picture: &Picture, object: &Object, shell: &Shell) -> Step {
 fn groupware(picture: &Picture, object: &Object, shell: &Shell) -> Option<String> {
     let backend = picture.above(object, Kind::GroupwareBackend)?;
     let names = allowed(backend, "/spec/allowedNamespaces")?;
-    let_in(shell, backend, "/spec/allowedNamespaces", &names, object.namespace())
+    let_in(shell, backend, &Spot::at("/spec/allowedNamespaces"), &names, object.namespace())
 }
 
 fn zone(picture: &Picture, domain: &Object, shell: &Shell) -> Option<String> {
-    let backend = picture.get(Kind::DNSBackend, "", domain.dns_backend()?).object()?;
-    let (spec, namespace) = (dns_spec(backend)?, domain.namespace());
-    if !allows(picture, &spec.allowed_namespaces, namespace) {
-        return let_in(shell, backend, "/spec/allowedNamespaces", &spec.allowed_namespaces, namespace);
+    let zone = ZoneOf::find(picture, domain)?;
+    let (allowed, namespace) = (&zone.spec.allowed_namespaces, domain.namespace());
+    if !allows(picture, allowed, namespace) {
+        return let_in(shell, zone.backend, &Spot::at("/spec/allowedNamespaces"), allowed, namespace);
     }
-    let name = domain.text("/spec/domain");
-    let Some(index) = zone_of(&spec, name) else {
-        return Some(shell.add(backend, "/spec/zones/-", &json!({"name": name})));
-    };
-    let own = spec.zones[index].allowed_namespaces.as_ref()?;
-    let_in(shell, backend, &format!("/spec/zones/{index}/allowedNamespaces"), own, namespace)
+    if zone.index.is_none() {
+        let new = json!({"name": domain.text("/spec/domain")});
+        return Some(shell.add(zone.backend, &Spot::at("/spec/zones/-"), &new));
+    }
+    zone.let_in(shell, namespace, false)
 }
 
 /// Something at the server belongs to an object of before, or to nobody.
@@ -87,7 +86,7 @@ fn consent(picture: &Picture, backend: &Object, namespace: &str, shell: &Shell) 
     let place = "/spec/recovery/allowedNamespaces";
     match allowed(backend, place) {
         Some(before) if allows(picture, &before, namespace) => None,
-        Some(before) => let_in(shell, backend, place, &before, namespace),
+        Some(before) => let_in(shell, backend, &Spot::at(place), &before, namespace),
         None => {
             let names = json!({"from": "Names", "names": [namespace]});
             Some(shell.merge(backend, &json!({"spec": {"recovery": {"allowedNamespaces": names}}})))
@@ -101,18 +100,8 @@ pub fn not_entitled(picture: &Picture, object: &Object, shell: &Shell) -> Step {
         "publish the TXT record that the message names where the zone is edited, or have the platform team name the namespace in the \
          zone itself",
     );
-    let domain = picture.above(object, Kind::MailDomain);
-    let command = domain.and_then(|domain| {
-        let Lookup::There(backend) = picture.get(Kind::DNSBackend, "", domain.dns_backend()?) else { return None };
-        let spec = dns_spec(backend)?;
-        let index = zone_of(&spec, domain.text("/spec/domain"))?;
-        let path = format!("/spec/zones/{index}/allowedNamespaces");
-        match &spec.zones[index].allowed_namespaces {
-            Some(own) => let_in(shell, backend, &path, own, object.namespace()),
-            None => Some(shell.add(backend, &path, &json!({"from": "Names", "names": [object.namespace()]}))),
-        }
-    });
-    step.run_all(command)
+    let zone = picture.above(object, Kind::MailDomain).and_then(|domain| ZoneOf::find(picture, domain));
+    step.run_all(zone.and_then(|zone| zone.let_in(shell, object.namespace(), true)))
 }
 
 /// The name is another tenant's.

@@ -3,7 +3,7 @@
 use crate::kind::Kind;
 use crate::object::Object;
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// Who has to act.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -37,7 +37,7 @@ pub struct Step {
 }
 
 /// Words that stand in commands for what cannot be known.
-const REPLACE: &[&str] = &["BACKEND", "DNSBACKEND", "INSTANCE", "DOMAIN", "ZONE"];
+const REPLACE: &[&str] = &["BACKEND", "DNSBACKEND", "INSTANCE", "DOMAIN", "ZONE", "FILE"];
 
 impl Step {
     pub fn new(who: Who, text: impl Into<String>) -> Self {
@@ -78,6 +78,32 @@ impl Step {
     }
 }
 
+/// A place in an object, for a JSON patch (RFC 6902).
+#[derive(Debug, Clone, PartialEq)]
+pub struct Spot {
+    pub path: String,
+    /// An operation `test`. Whoever pastes a command may do so later: an index of a list can be another entry's by then.
+    pub only_if: Option<Value>,
+}
+
+impl Spot {
+    /// A place that is found by names alone.
+    pub fn at(path: &str) -> Self {
+        Spot { path: path.into(), only_if: None }
+    }
+
+    /// A place in an entry of a list, by its index; the name of the entry must still be this one.
+    pub fn of_entry(list: &str, index: usize, name: &str, field: &str) -> Self {
+        let test = json!({"op": "test", "path": format!("{list}/{index}/name"), "value": name});
+        Spot { path: format!("{list}/{index}/{field}"), only_if: Some(test) }
+    }
+
+    /// A place below it.
+    pub fn below(&self, more: &str) -> Self {
+        Spot { path: format!("{}/{more}", self.path), only_if: self.only_if.clone() }
+    }
+}
+
 /// How commands are written: for the cluster that was asked.
 #[derive(Debug, Clone, Default)]
 pub struct Shell {
@@ -113,10 +139,11 @@ impl Shell {
         self.about("patch", object, &format!("--type merge -p {}", quote(&patch.to_string())))
     }
 
-    /// A JSON patch of one operation, `add`.
-    pub fn add(&self, object: &Object, path: &str, value: &Value) -> String {
-        let patch = serde_json::json!([{"op": "add", "path": path, "value": value}]);
-        self.about("patch", object, &format!("--type json -p {}", quote(&patch.to_string())))
+    /// A JSON patch that adds something, and only if the place is still the one that was read.
+    pub fn add(&self, object: &Object, spot: &Spot, value: &Value) -> String {
+        let add = json!({"op": "add", "path": spot.path, "value": value});
+        let patch: Vec<Value> = spot.only_if.iter().cloned().chain([add]).collect();
+        self.about("patch", object, &format!("--type json -p {}", quote(&Value::from(patch).to_string())))
     }
 
     /// Applies a manifest that is typed in.
@@ -146,7 +173,6 @@ pub fn quote(word: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
 
     #[test]
     fn commands_lead_to_the_cluster_that_was_asked_and_hold_no_surprise() {
@@ -159,6 +185,10 @@ mod tests {
         );
         let shell = Shell::default();
         assert_eq!(shell.plugin("resume", &object), "kubectl mailtenant resume mailbox/alice -n t");
+        assert_eq!(
+            shell.add(&object, &Spot::of_entry("/spec/zones", 1, "b", "x").below("-"), &json!(1)),
+            r#"kubectl patch mailbox alice -n t --type json -p '[{"op":"test","path":"/spec/zones/1/name","value":"b"},{"op":"add","path":"/spec/zones/1/x/-","value":1}]'"#
+        );
         let step = Step::tenant("").run(shell.kubectl("apply BACKEND")).run("x BACKENDS");
         assert_eq!(step.replace, ["BACKEND"]);
     }

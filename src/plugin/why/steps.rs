@@ -39,7 +39,7 @@ fn mends(picture: &Picture, object: &Object, (reason, condition): (Reason, &Cond
         Reason::BackendNotAllowed => platform::not_allowed(picture, object, shell),
         Reason::BackendUnreachable => platform::unreachable(object, shell),
         Reason::BackendUnauthorized | Reason::SecretNotFound | Reason::SecretInvalid => {
-            secrets::put(object, condition, shell)
+            secrets::put(picture, object, (reason, condition), shell)
         }
         Reason::BackendRejected | Reason::Unsupported | Reason::InvalidSpec => {
             platform::change(object, "change what the message names", shell)

@@ -147,6 +147,18 @@ const BROKEN: &[Row] = &[
         },
         "mailbox/alice",
         ("GroupwareBackend/munich", "Missing"),
+        "",
+    ),
+    (
+        "the groupware backend of an empty instance is not there",
+        |p| {
+            without(p, "maildomain/acme-test");
+            at(p, "mailinstance/acme")["spec"]["backendRef"]["name"] = json!("munich");
+            at(p, "mailinstance/acme")["status"]["ownership"] = Value::Null;
+            says(p, "mailinstance/acme", "BackendNotFound", "");
+        },
+        "mailinstance/acme",
+        ("GroupwareBackend/munich", "Missing"),
         "kubectl delete mailinstance acme -n tenant-acme && kubectl apply -f - <<'YAML'",
     ),
     (
@@ -199,7 +211,7 @@ const BROKEN: &[Row] = &[
         },
         "maildomain/acme-test",
         ("MailDomain/acme-test", "BackendNotAllowed"),
-        "/spec/zones/0/allowedNamespaces/names/-",
+        r#"'[{"op":"test","path":"/spec/zones/0/name","value":"test"},{"op":"add","path":"/spec/zones/0/allowedNamespaces/names/-","value":"tenant-acme"}]'"#,
     ),
     (
         "the server refuses the credentials",
@@ -209,7 +221,49 @@ const BROKEN: &[Row] = &[
         },
         "maildomain/acme-test",
         ("DNSBackend/pdns", "BackendUnauthorized"),
-        "kubectl create secret generic pdns -n mailtenant-system --from-file=apiKey=/dev/stdin",
+        "IFS= read -r value && echo >&2 && printf %s \"$value\" | kubectl create secret generic pdns -n mailtenant-system --from-file=apiKey=/dev/stdin",
+    ),
+    (
+        "the certificate authority of a backend's database is not there",
+        |p| {
+            at(p, "groupwarebackend/berlin")["spec"]["sogo"]["database"]["caSecretRef"] = json!({"name": "berlin-ca"});
+            let text = "Secret mailtenant-system/berlin-ca is not there: create it";
+            says(p, "groupwarebackend/berlin", "SecretNotFound", text);
+        },
+        "groupwarebackend/berlin",
+        ("GroupwareBackend/berlin", "SecretNotFound"),
+        "kubectl create secret generic berlin-ca -n mailtenant-system --from-file=ca.crt=FILE --dry-run=client",
+    ),
+    (
+        "the server refuses the operator's credentials, and only the mailbox says so",
+        |p| says(p, "mailbox/bob", "BackendUnauthorized", "GroupwareBackend berlin: refused. Look at the credentials."),
+        "mailbox/bob",
+        ("Mailbox/bob", "BackendUnauthorized"),
+        "",
+    ),
+    (
+        "a backend's Secret has the name of the credentials",
+        |p| says(p, "mailbox/bob", "SecretNotFound", "Secret mailtenant-system/bob-mail is not there: create it"),
+        "mailbox/bob",
+        ("Mailbox/bob", "SecretNotFound"),
+        "",
+    ),
+    (
+        "the password is not in the credentials",
+        |p| {
+            let text = "Secret bob-mail has no key password: add it, or delete the Secret to have it made again";
+            says(p, "mailbox/bob", "SecretNotFound", text);
+        },
+        "mailbox/bob",
+        ("Mailbox/bob", "SecretNotFound"),
+        "kubectl create secret generic bob-mail -n tenant-acme --from-file=password=/dev/stdin",
+    ),
+    (
+        "the credentials went away a moment ago",
+        |p| says(p, "mailbox/bob", "SecretNotFound", "Secret bob-mail went away: it is made again"),
+        "mailbox/bob",
+        ("Mailbox/bob", "SecretNotFound"),
+        "",
     ),
     (
         "a Secret of a backend is not there",
@@ -356,7 +410,7 @@ const BROKEN: &[Row] = &[
         |p| says(p, "mailbox/alice", "NotEntitled", ""),
         "mailbox/alice",
         ("Mailbox/alice", "NotEntitled"),
-        r#"'[{"op":"add","path":"/spec/zones/0/allowedNamespaces","value":{"from":"Names","names":["tenant-acme"]}}]'"#,
+        r#"'[{"op":"test","path":"/spec/zones/0/name","value":"test"},{"op":"add","path":"/spec/zones/0/allowedNamespaces","value":{"from":"Names","names":["tenant-acme"]}}]'"#,
     ),
     (
         "a domain is deleted, and has mailboxes that nobody deletes",
@@ -409,7 +463,21 @@ const BROKEN: &[Row] = &[
         |p| blocked(p, "groupwarebackend/berlin", "HasInstances"),
         "groupwarebackend/berlin",
         ("GroupwareBackend/berlin", "HasInstances"),
-        "kubectl delete mailinstance acme -n tenant-acme --wait=false",
+        "",
+    ),
+    (
+        "a backend is deleted, and has domains",
+        |p| blocked(p, "dnsbackend/pdns", "HasDomains"),
+        "dnsbackend/pdns",
+        ("DNSBackend/pdns", "HasDomains"),
+        "",
+    ),
+    (
+        "records that the tenant edits are not there",
+        |p| says(p, "maildomain/acme-test", "AwaitingRecords", ""),
+        "maildomain/acme-test",
+        ("MailDomain/acme-test", "AwaitingRecords"),
+        "kubectl mailtenant reconcile maildomain/acme-test -n tenant-acme",
     ),
     (
         "the operator does not run",
@@ -457,6 +525,7 @@ fn of_what_is_ready_nothing_blocks() {
 /// Of each kind, going and staying, with and without all that is around it: it ends, and says something.
 #[test]
 fn every_reason_has_a_step_for_every_kind() {
+    let mut scripts = std::collections::BTreeSet::new();
     for reason in Reason::ALL {
         for label in [
             "groupwarebackend/berlin",
@@ -479,9 +548,10 @@ fn every_reason_has_a_step_for_every_kind() {
                 let why = asked(&picture, label);
                 let step = why.step.unwrap_or_else(|| panic!("{reason} of {label} has no step"));
                 assert!(step.text.len() > 10, "{reason} of {label}");
-                let all = step.commands.iter().chain(&step.look);
+                let all = step.commands.iter().chain(&step.look).chain(&step.last_resort);
                 for command in all {
                     assert!(command.contains("kubectl "), "{reason} of {label}: {command}");
+                    scripts.insert(command.clone());
                 }
                 let orphan = step.last_resort.is_some_and(|c| c.contains("mailtenant orphan"));
                 let tenant = !label.contains("backend");
@@ -489,6 +559,134 @@ fn every_reason_has_a_step_for_every_kind() {
             }
         }
     }
+    can_be_pasted(scripts.into_iter());
+}
+
+/// A shell of POSIX and no more understands them.
+fn can_be_pasted(commands: impl Iterator<Item = String>) {
+    let script = commands.collect::<Vec<_>>().join("\n");
+    assert!(!script.contains("read -s") && !script.contains("read -rs"), "{script}");
+    let mut shell = std::process::Command::new("dash");
+    let output = shell.args(["-n", "-c", &script]).output().expect("dash");
+    assert!(output.status.success() && output.stderr.is_empty(), "{output:?}\n{script}");
+}
+
+/// A Secret is deleted only where the operator says that it makes it again; and nobody is sent to a Secret that is not theirs.
+#[test]
+fn a_secret_is_deleted_only_where_the_message_says_so() {
+    for (label, reason, message, who, deletes) in [
+        (
+            "mailbox/bob",
+            "SecretNotFound",
+            "Secret bob-mail has no key password: add it, or delete the Secret to have it made again",
+            Who::Tenant,
+            true,
+        ),
+        ("mailbox/bob", "SecretInvalid", "key password of Secret bob-mail is empty: correct it", Who::Tenant, false),
+        ("mailbox/bob", "SecretNotFound", "Secret bob-mail went away: it is made again", Who::Nobody, false),
+        (
+            "mailbox/bob",
+            "SecretNotFound",
+            "Secret mailtenant-system/berlin-db is not there: create it",
+            Who::Platform,
+            false,
+        ),
+        (
+            "mailbox/bob",
+            "SecretInvalid",
+            "GroupwareBackend berlin: x. The platform team has to correct the Secret.",
+            Who::Platform,
+            false,
+        ),
+        ("mailbox/bob", "BackendUnauthorized", "GroupwareBackend berlin: refused", Who::Platform, false),
+        ("mailbox/bob", "SecretNotFound", "", Who::Platform, false),
+        (
+            "mailbox/alice",
+            "SecretNotFound",
+            "Secret alice-password has no key password: add it, or delete the Secret to have it made again",
+            Who::Tenant,
+            false,
+        ),
+        ("mailbox/alice", "BackendUnauthorized", "GroupwareBackend berlin: refused", Who::Platform, false),
+        ("maildomain/acme-test", "BackendUnauthorized", "DNSBackend pdns: refused", Who::Platform, false),
+        (
+            "mailalias/info",
+            "SecretNotFound",
+            "Secret mailtenant-system/berlin-db is not there: create it",
+            Who::Platform,
+            false,
+        ),
+    ] {
+        let mut picture = tenant();
+        // As a tenant sees it, who may read no backend.
+        picture.objects.retain(|o| !Kind::PLATFORM.contains(&o.kind));
+        picture.unread.extend(Kind::PLATFORM);
+        says(&mut picture, label, reason, message);
+        let step = asked(&picture, label).step.expect("a step");
+        let deleted = step.commands.iter().any(|c| c.contains("delete secret"));
+        assert_eq!((step.who, deleted), (who, deletes), "{label} {reason} {message}: {step:?}");
+        let system = step.commands.iter().any(|c| c.contains("mailtenant-system"));
+        assert!(!system, "{label} {reason} {message}: {step:?}");
+    }
+}
+
+/// What is in an instance would be held up by its deletion, or go with it.
+#[test]
+fn an_instance_is_made_anew_only_when_nothing_is_in_it() {
+    let changes: &[(fn(&mut Picture), bool)] = &[
+        (|p| without(p, "maildomain/acme-test"), true),
+        (|_| {}, false),
+        (
+            |p| {
+                without(p, "maildomain/acme-test");
+                p.unread.insert(Kind::MailDomain);
+            },
+            false,
+        ),
+        (
+            |p| {
+                without(p, "maildomain/acme-test");
+                at(p, "mailinstance/acme")["status"]["ownership"] = json!("Created");
+            },
+            false,
+        ),
+    ];
+    for (change, anew) in changes {
+        let mut picture = tenant();
+        at(&mut picture, "mailinstance/acme")["spec"]["backendRef"]["name"] = json!("munich");
+        at(&mut picture, "mailinstance/acme")["status"]["ownership"] = Value::Null;
+        says(&mut picture, "mailinstance/acme", "BackendNotFound", "");
+        change(&mut picture);
+        let step = asked(&picture, "mailinstance/acme").step.expect("a step");
+        assert_eq!(step.commands.iter().any(|c| c.contains("delete mailinstance")), *anew, "{step:?}");
+    }
+}
+
+/// Whoever deletes a backend hears who is on it, and gets no command that deletes them.
+#[test]
+fn a_backend_in_use_is_for_the_platform_team_and_its_tenants_to_settle() {
+    for (label, reason, who) in [
+        ("groupwarebackend/berlin", "HasInstances", "tenant-acme/acme"),
+        ("dnsbackend/pdns", "HasDomains", "tenant-acme/acme-test"),
+    ] {
+        let mut picture = tenant();
+        blocked(&mut picture, label, reason);
+        let step = asked(&picture, label).step.expect("a step");
+        assert!(step.who == Who::Platform && step.text.contains(who) && step.commands.is_empty(), "{step:?}");
+        assert!(step.look.iter().all(|c| c.starts_with("kubectl get ")), "{step:?}");
+    }
+}
+
+/// One quota may be nearly 2^64 bytes: two of them are more.
+#[test]
+fn quotas_of_any_size_are_summed() {
+    let mut picture = tenant();
+    for label in ["mailbox/alice", "mailbox/bob"] {
+        at(&mut picture, label)["spec"]["quota"] = json!("16000Pi");
+    }
+    says(&mut picture, "mailbox/alice", "QuotaExceeded", "");
+    let step = asked(&picture, "mailbox/alice").step.expect("a step");
+    assert!(step.commands[0].contains(r#"{"storage":"32000Pi"}"#), "{step:?}");
 }
 
 /// What a backend says is the cause of what is on it only where that can come from it.
