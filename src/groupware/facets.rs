@@ -22,9 +22,10 @@ pub trait DkimSigner: Send + Sync {
         selector: &Selector,
         key: &DkimKey,
     ) -> Result<DkimRow>;
-    /// Signs with exactly these own keys from now on. Of a domain that was adopted, what nobody owns signs no more; any
-    /// other key that signs in the place of one of these is [`BackendError::Exists`].
-    async fn sign_with(&self, owner: &Uid, domain: &DomainName, selectors: &[Selector]) -> Result<()>;
+    /// Signs with exactly these own keys from now on, as they were read: one that has another public half by now is
+    /// [`BackendError::NotFound`], since the record that was published is not its own. Of a domain that was adopted, what
+    /// nobody owns signs no more; any other key that signs in the place of one of these is [`BackendError::Exists`].
+    async fn sign_with(&self, owner: &Uid, domain: &DomainName, keys: &[DkimRow]) -> Result<()>;
     /// Takes a key away from the signer; one that is not there is fine.
     async fn remove_dkim_key(&self, owner: &Uid, domain: &DomainName, selector: &Selector) -> Result<()>;
 }

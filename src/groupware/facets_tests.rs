@@ -78,7 +78,7 @@ impl DkimSigner for Signer {
     async fn ensure_dkim_key(&self, _: &Uid, _: &DomainName, _: &Selector, _: &DkimKey) -> Result<DkimRow> {
         no()
     }
-    async fn sign_with(&self, _: &Uid, _: &DomainName, _: &[Selector]) -> Result<()> {
+    async fn sign_with(&self, _: &Uid, _: &DomainName, _: &[DkimRow]) -> Result<()> {
         Ok(())
     }
     async fn remove_dkim_key(&self, _: &Uid, _: &DomainName, _: &Selector) -> Result<()> {

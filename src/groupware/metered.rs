@@ -98,8 +98,8 @@ impl DkimSigner for Metered {
     ) -> Result<DkimRow> {
         self.count("ensure_dkim_key", self.signer()?.ensure_dkim_key(owner, domain, selector, key)).await
     }
-    async fn sign_with(&self, owner: &Uid, domain: &DomainName, selectors: &[Selector]) -> Result<()> {
-        self.count("sign_with", self.signer()?.sign_with(owner, domain, selectors)).await
+    async fn sign_with(&self, owner: &Uid, domain: &DomainName, keys: &[DkimRow]) -> Result<()> {
+        self.count("sign_with", self.signer()?.sign_with(owner, domain, keys)).await
     }
     async fn remove_dkim_key(&self, owner: &Uid, domain: &DomainName, selector: &Selector) -> Result<()> {
         self.count("remove_dkim_key", self.signer()?.remove_dkim_key(owner, domain, selector)).await

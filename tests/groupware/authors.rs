@@ -17,9 +17,9 @@ async fn two_tenants(b: &dyn GroupwareServer) {
     for (owner, domain, selectors) in [("d", "acme.test", ["r1", "e1"]), ("d2", "evil.test", ["r2", "e2"])] {
         let (owner, domain, selectors) = (uid(owner), name(domain), selectors.map(Selector::new));
         let signer = signer(b);
-        signer.ensure_dkim_key(&owner, &domain, &selectors[0], &rsa()).await.unwrap();
-        signer.ensure_dkim_key(&owner, &domain, &selectors[1], &ed25519()).await.unwrap();
-        signer.sign_with(&owner, &domain, &selectors).await.unwrap();
+        let rsa = signer.ensure_dkim_key(&owner, &domain, &selectors[0], &rsa()).await.unwrap();
+        let ed25519 = signer.ensure_dkim_key(&owner, &domain, &selectors[1], &ed25519()).await.unwrap();
+        signer.sign_with(&owner, &domain, &[rsa, ed25519]).await.unwrap();
     }
 }
 

@@ -395,9 +395,10 @@ async fn keys(b: &dyn GroupwareServer, signer: &dyn DkimSigner, hooks: &dyn Hook
         "a key that is there stays"
     );
     assert_eq!(hooks.writes().await, before, "a repeat writes");
-    signer.sign_with(&uid("d1"), &name("one.test"), &[selector("r1")]).await.unwrap();
+    signer.sign_with(&uid("d1"), &name("one.test"), std::slice::from_ref(&row)).await.unwrap();
     signer.ensure_dkim_key(&uid("d1"), &name("one.test"), &selector("r10"), &new_key(algorithm)).await.unwrap();
-    signer.ensure_dkim_key(&uid("d1"), &name("one.test"), &selector("r2"), &new_key(algorithm)).await.unwrap();
+    let second = new_key(algorithm);
+    let second = signer.ensure_dkim_key(&uid("d1"), &name("one.test"), &selector("r2"), &second).await.unwrap();
     let made: Vec<_> = b.read_domain(&name("one.test")).await.unwrap().dkim.into_iter().map(|k| k.selector).collect();
     assert_eq!(made, ["r1", "r10", "r2"], "in the order in which they were made");
     signer.remove_dkim_key(&uid("d1"), &name("one.test"), &selector("r10")).await.unwrap();
@@ -406,14 +407,18 @@ async fn keys(b: &dyn GroupwareServer, signer: &dyn DkimSigner, hooks: &dyn Hook
         all.into_iter().filter(|k| k.active).map(|k| k.selector).collect()
     };
     assert_eq!(active().await, ["r1"]);
-    signer.sign_with(&uid("d1"), &name("one.test"), &[selector("r2")]).await.unwrap();
+    // In another database a key may have the same selector, and the record that was published is not its own.
+    let other = DkimRow { public: new_key(algorithm).public, ..second.clone() };
+    not_found(signer.sign_with(&uid("d1"), &name("one.test"), &[other]).await);
+    assert_eq!(active().await, ["r1"], "what signed goes on");
+    signer.sign_with(&uid("d1"), &name("one.test"), std::slice::from_ref(&second)).await.unwrap();
     assert_eq!(active().await, ["r2"]);
     let before = hooks.writes().await;
-    signer.sign_with(&uid("d1"), &name("one.test"), &[selector("r2")]).await.unwrap();
+    signer.sign_with(&uid("d1"), &name("one.test"), &[second]).await.unwrap();
     assert_eq!(hooks.writes().await, before, "a repeat writes");
     signer.remove_dkim_key(&uid("d1"), &name("one.test"), &selector("r1")).await.unwrap();
     signer.remove_dkim_key(&uid("d1"), &name("one.test"), &selector("r1")).await.unwrap();
-    not_found(signer.sign_with(&uid("d1"), &name("one.test"), &[selector("r1")]).await);
+    not_found(signer.sign_with(&uid("d1"), &name("one.test"), &[row]).await);
     assert_eq!(b.read_domain(&name("one.test")).await.unwrap().dkim.len(), 1);
 }
 
@@ -534,8 +539,8 @@ async fn taken_over(b: &dyn GroupwareServer, hooks: &dyn Hooks) {
     b.ensure_alias(&alias("a8", "desk@lost.test", "lost", &["dora@lost.test"])).await.unwrap();
     if let Some(signer) = b.dkim() {
         let key = new_key(*signer.algorithms().first().unwrap());
-        signer.ensure_dkim_key(&uid("d8"), &lost, &selector("k1"), &key).await.unwrap();
-        signer.sign_with(&uid("d8"), &lost, &[selector("k1")]).await.unwrap();
+        let key = signer.ensure_dkim_key(&uid("d8"), &lost, &selector("k1"), &key).await.unwrap();
+        signer.sign_with(&uid("d8"), &lost, &[key]).await.unwrap();
     }
     hooks.change_password("dora@lost.test").await;
     let before = b.read_domain(&lost).await.unwrap();

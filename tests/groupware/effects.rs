@@ -157,9 +157,10 @@ async fn mail_flow() {
     assert_eq!(out.submit(BOB, "bob-1", "bob@acme.example.test", BOB, "as").await, 250);
     assert_eq!(out.submit(ALICE, "alice-1", "bob@acme.example.test", BOB, "as").await, 553);
     // signed by both keys
-    signer(&*b).ensure_dkim_key(&uid("d"), &name("acme.test"), &selector("r1"), &rsa()).await.unwrap();
-    signer(&*b).ensure_dkim_key(&uid("d"), &name("acme.test"), &selector("e1"), &ed25519()).await.unwrap();
-    signer(&*b).sign_with(&uid("d"), &name("acme.test"), &[selector("r1"), selector("e1")]).await.unwrap();
+    let rsa = signer(&*b).ensure_dkim_key(&uid("d"), &name("acme.test"), &selector("r1"), &rsa()).await.unwrap();
+    let ed25519 =
+        signer(&*b).ensure_dkim_key(&uid("d"), &name("acme.test"), &selector("e1"), &ed25519()).await.unwrap();
+    signer(&*b).sign_with(&uid("d"), &name("acme.test"), &[rsa, ed25519]).await.unwrap();
     assert_eq!(out.submit(BOB, "bob-1", BOB, BOB, "signed").await, 250);
     until("signed", async || bob("signed").await).await;
     let text = out.inbox(BOB, "bob-1").await;

@@ -30,6 +30,10 @@ async fn keys_of_others_stay() {
         ))
         .await
     };
+    let key_of = async |domain: &str, selector: &str| {
+        let all = b.read_domain(&name(domain)).await.unwrap().dkim;
+        all.into_iter().find(|k| *k.selector == *selector).unwrap()
+    };
     for (owner, domain) in [("new", "new.test"), ("old", "old.test")] {
         let taken = signer(&*b).ensure_dkim_key(&uid(owner), &name(domain), &selector("zz"), &rsa()).await;
         assert!(matches!(taken, Err(BackendError::Exists { owner: None, .. })), "{taken:?}");
@@ -37,18 +41,18 @@ async fn keys_of_others_stay() {
         let rows: Vec<_> =
             b.read_domain(&name(domain)).await.unwrap().dkim.into_iter().map(|k| (k.selector, k.owner)).collect();
         assert_eq!(rows, [(selector("zz"), None), (selector("r1"), Some(uid(owner)))]);
-        let theirs = signer(&*b).sign_with(&uid(owner), &name(domain), &[selector("zz")]).await;
+        let theirs = signer(&*b).sign_with(&uid(owner), &name(domain), &[key_of(domain, "zz").await]).await;
         assert!(matches!(theirs, Err(BackendError::NotFound(_))), "{theirs:?}");
     }
     // of the one that we made nothing of theirs is switched off
-    let refused = signer(&*b).sign_with(&uid("new"), &name("new.test"), &[selector("r1")]).await;
+    let refused = signer(&*b).sign_with(&uid("new"), &name("new.test"), &[key_of("new.test", "r1").await]).await;
     assert!(matches!(refused, Err(BackendError::Exists { owner: None, .. })), "{refused:?}");
     assert_eq!(signs("new.test").await, ["ceo@new.test zz", "new.test zz"]);
     sql.run("DELETE FROM dkim_signing WHERE author = 'new.test'").await;
-    signer(&*b).sign_with(&uid("new"), &name("new.test"), &[selector("r1")]).await.unwrap();
+    signer(&*b).sign_with(&uid("new"), &name("new.test"), &[key_of("new.test", "r1").await]).await.unwrap();
     assert_eq!(signs("new.test").await, ["ceo@new.test zz", "new.test r1"]);
     // the other was taken over with its signing; the key and what an address signs with stay
-    signer(&*b).sign_with(&uid("old"), &name("old.test"), &[selector("r1")]).await.unwrap();
+    signer(&*b).sign_with(&uid("old"), &name("old.test"), &[key_of("old.test", "r1").await]).await.unwrap();
     assert_eq!(signs("old.test").await, ["ceo@old.test zz", "old.test r1"]);
     signer(&*b).sign_with(&uid("old"), &name("old.test"), &[]).await.unwrap();
     assert_eq!(signs("old.test").await, ["ceo@old.test zz"]);

@@ -555,15 +555,16 @@ impl Server {
         Ok(fresh)
     }
 
-    pub fn sign_with(&mut self, owner: &Uid, domain: &DomainName, selectors: &[Selector]) -> Result<()> {
+    pub fn sign_with(&mut self, owner: &Uid, domain: &DomainName, keys: &[DkimRow]) -> Result<()> {
         let ms = self.ms;
         let d = self.my_domain(owner, domain)?;
-        if let Some(s) = selectors.iter().find(|s| !d.dkim.iter().any(|k| k.selector == **s)) {
-            return Err(absent("signing key", s));
+        let same = |k: &DkimRow, wanted: &DkimRow| k.selector == wanted.selector && k.public == wanted.public;
+        if let Some(wanted) = keys.iter().find(|wanted| !d.dkim.iter().any(|k| same(k, wanted))) {
+            return Err(absent("signing key", &wanted.selector));
         }
         let mut begun = vec![];
         for key in &mut d.dkim {
-            let signs = selectors.contains(&key.selector);
+            let signs = keys.iter().any(|wanted| same(key, wanted));
             if signs && !key.active {
                 begun.push((ms, format!("{}._domainkey.{domain}", key.selector), key.public.clone()));
             }
@@ -912,10 +913,11 @@ impl DkimSigner for GroupwareClient {
         })
         .await
     }
-    async fn sign_with(&self, owner: &Uid, domain: &DomainName, selectors: &[Selector]) -> Result<()> {
-        let (owner, domain, selectors) = (owner.clone(), domain.clone(), selectors.to_vec());
-        self.call(WRITE, format!("sign_with {selectors:?} {domain}"), move |s| s.sign_with(&owner, &domain, &selectors))
-            .await
+    async fn sign_with(&self, owner: &Uid, domain: &DomainName, keys: &[DkimRow]) -> Result<()> {
+        let (owner, domain, keys) = (owner.clone(), domain.clone(), keys.to_vec());
+        let selectors: Vec<&Selector> = keys.iter().map(|k| &k.selector).collect();
+        let what = format!("sign_with {selectors:?} {domain}");
+        self.call(WRITE, what, move |s| s.sign_with(&owner, &domain, &keys)).await
     }
     async fn remove_dkim_key(&self, owner: &Uid, domain: &DomainName, selector: &Selector) -> Result<()> {
         let (owner, domain, selector) = (owner.clone(), domain.clone(), selector.clone());

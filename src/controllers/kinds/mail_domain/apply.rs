@@ -17,7 +17,7 @@ use crate::state::snapshots::Since;
 use mailtenant_api::mail_domain::{DkimAlgorithm, DomainState};
 use mailtenant_api::*;
 use mailtenant_dns::converge::Converged;
-use mailtenant_groupware::{Adopt, BackendError, DomainSnapshot, DomainWant, Made, Selector};
+use mailtenant_groupware::{Adopt, BackendError, DkimRow, DomainSnapshot, DomainWant, Made, Selector};
 use mailtenant_mail::merge;
 
 pub async fn act(pass: &mut Pass<'_>, action: Action) -> Step<()> {
@@ -34,7 +34,7 @@ pub async fn act(pass: &mut Pass<'_>, action: Action) -> Step<()> {
         Action::Provision => provision(pass).await?,
         Action::MakeKeys(algorithms) => make_keys(pass, &algorithms).await?,
         Action::Publish { part, switch_mx } => publish(pass, part, switch_mx).await?,
-        Action::Sign(selectors) => sign(pass, &selectors).await?,
+        Action::Sign(keys) => sign(pass, &keys).await?,
         Action::TellPolicy => {
             // They are made anew, with the policy that the status has by now.
             (pass.facts.told, pass.facts.records) = (true, None);
@@ -199,8 +199,8 @@ async fn recover_journal(pass: &mut Pass<'_>) -> Step<()> {
     Ok(())
 }
 
-async fn sign(pass: &mut Pass<'_>, selectors: &[Selector]) -> Step<()> {
-    let signed = pass.signer()?.sign_with(&pass.owner(), &pass.name, selectors).await;
+async fn sign(pass: &mut Pass<'_>, keys: &[DkimRow]) -> Step<()> {
+    let signed = pass.signer()?.sign_with(&pass.owner(), &pass.name, keys).await;
     if let Err(error) = signed {
         return Err(failed(pass, &error).await?.into());
     }

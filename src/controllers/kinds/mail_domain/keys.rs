@@ -217,17 +217,18 @@ pub fn selector(domain: &MailDomain, all: &[DkimRow], algorithm: DkimAlgorithm, 
     new_selector(today.year(), today.month(), algorithm, &taken)
 }
 
-/// The selectors to sign with from now on, if that changes: the newest whose records every server shows. While not all of
+/// The keys to sign with from now on, if that changes: the newest whose records every server shows. While not all of
 /// them are shown, what signs goes on, unless nothing does.
-pub fn signs(plan: &KeyPlan, journal: &[RecordStatus], domain: &str) -> Option<Vec<Selector>> {
-    let shown = |selector: &&Selector| {
-        let name = dkim_name(selector, domain);
+pub fn signs(plan: &KeyPlan, journal: &[RecordStatus], domain: &str) -> Option<Vec<DkimRow>> {
+    let shown = |key: &&DkimRow| {
+        let name = dkim_name(&key.selector, domain);
         journal.iter().any(|r| r.name == name && r.state == RecordState::Ok)
     };
-    let ready: Vec<Selector> = plan.newest.iter().filter(shown).cloned().collect();
-    let active: Vec<&Selector> = plan.keys.iter().filter(|k| k.active).map(|k| &k.selector).collect();
-    let same = ready.len() == active.len() && ready.iter().all(|s| active.contains(&s));
-    let may = !ready.is_empty() && (ready.len() == plan.newest.len() || active.is_empty());
+    let newest = plan.newest.iter().filter_map(|s| plan.keys.iter().find(|k| k.selector == *s));
+    let ready: Vec<DkimRow> = newest.filter(shown).cloned().collect();
+    let active = plan.keys.iter().filter(|k| k.active).count();
+    let same = ready.len() == active && ready.iter().all(|k| k.active);
+    let may = !ready.is_empty() && (ready.len() == plan.newest.len() || active == 0);
     (may && !same).then_some(ready)
 }
 

@@ -72,7 +72,7 @@ impl Model {
     }
 
     fn act(&mut self, action: Action) {
-        self.story.push(format!("{action:?}"));
+        self.story.push(told(&action));
         let (facts, status) = (&mut self.case.facts, &mut self.case.status);
         match action {
             Action::Claim => {
@@ -102,8 +102,9 @@ impl Model {
                     Part::Mx => facts.mx = published,
                 }
             }
-            Action::Sign(selectors) => {
-                self.keys.iter_mut().for_each(|k| k.active = selectors.contains(&k.selector));
+            Action::Sign(keys) => {
+                let signs = |k: &DkimRow| keys.iter().any(|s| s.selector == k.selector);
+                self.keys.iter_mut().for_each(|k| k.active = signs(k));
                 facts.signing = Some(self.keys.clone());
             }
             Action::TellPolicy => panic!("no policy is declared"),

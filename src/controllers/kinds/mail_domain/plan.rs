@@ -280,7 +280,7 @@ fn sign(seen: &Seen<'_>, name: &str, keys: &KeyPlan, journal: &[RecordStatus]) -
         return Ok(());
     }
     match keys::signs(keys, journal, name) {
-        Some(selectors) => Err(Next::Do(Action::Sign(selectors))),
+        Some(keys) => Err(Next::Do(Action::Sign(keys))),
         None => Ok(()),
     }
 }

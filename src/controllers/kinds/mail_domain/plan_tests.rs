@@ -146,10 +146,18 @@ fn prepared() -> Case {
     case
 }
 
+/// An action in short: of keys their selectors.
+fn told(action: &Action) -> String {
+    match action {
+        Action::Sign(keys) => format!("Sign({:?})", keys.iter().map(|k| &k.selector).collect::<Vec<_>>()),
+        other => format!("{other:?}"),
+    }
+}
+
 fn said(next: &Next) -> String {
     match next {
         Next::Learn(what) => format!("learn {what:?}"),
-        Next::Do(what) => format!("do {what:?}"),
+        Next::Do(what) => format!("do {}", told(what)),
         Next::Wait(not_ready, None) => format!("wait {}", not_ready.reason.as_str()),
         Next::Wait(not_ready, Some(condition)) => format!("wait {} {}", not_ready.reason.as_str(), condition.as_str()),
         Next::Ready(message) => message.clone(),

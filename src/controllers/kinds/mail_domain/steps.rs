@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use mailtenant_api::mail_domain::{DkimAlgorithm, DkimKeyStatus, DomainState, MtaStsStatus, RecordStatus};
 use mailtenant_api::{ConditionType, Ownership, Reason};
 use mailtenant_dns::RecordType;
-use mailtenant_groupware::Selector;
+use mailtenant_groupware::{DkimRow, Selector};
 
 /// What the status says from now on, and what comes next.
 #[derive(Debug, Clone, PartialEq)]
@@ -90,8 +90,8 @@ pub enum Action {
         /// Whether MX may be made ours.
         switch_mx: bool,
     },
-    /// Signs with these selectors.
-    Sign(Vec<Selector>),
+    /// Signs with these keys, whose records are shown.
+    Sign(Vec<DkimRow>),
     /// Has the records tell senders of the MTA-STS policy that is served.
     TellPolicy,
     /// Has the ConfigMap hold this zone file.

@@ -138,20 +138,21 @@ impl DkimSigner for Sogo {
             .ok_or_else(|| BackendError::Conflict(format!("key {selector} of {domain} went away while it was made")))
     }
 
-    async fn sign_with(&self, owner: &Uid, domain: &DomainName, selectors: &[Selector]) -> Result<()> {
+    async fn sign_with(&self, owner: &Uid, domain: &DomainName, keys: &[DkimRow]) -> Result<()> {
         let mut conn = self.connection_within_limit().await?;
         let f = self.features(&mut conn).await?;
         if !f.dkim {
-            return if selectors.is_empty() { Ok(()) } else { Self::check_signer(f, DkimAlgorithm::RSA2048) };
+            return if keys.is_empty() { Ok(()) } else { Self::check_signer(f, DkimAlgorithm::RSA2048) };
         }
         conn.begin().await?;
         let done = async {
             lock_domain(&mut conn, owner, domain).await?;
             let have = rows(&mut conn, f, domain).await?;
             let mut wanted: Vec<(&Selector, DkimAlgorithm)> = Vec::new();
-            for selector in selectors {
-                let ours = |r: &&DkimRow| r.selector == *selector && r.owner.as_ref() == Some(owner);
-                let Some(key) = have.iter().find(ours) else {
+            for DkimRow { selector, public, .. } in keys {
+                // After a restore, or in another database, a key of the same selector is another one.
+                let same = |r: &&DkimRow| r.selector == *selector && r.public == *public;
+                let Some(key) = have.iter().filter(|r| r.owner.as_ref() == Some(owner)).find(same) else {
                     return Err(BackendError::NotFound(format!("key {selector} of {domain}")));
                 };
                 Self::check_signer(f, key.algorithm)?;
