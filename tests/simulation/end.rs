@@ -256,14 +256,19 @@ fn causes(d: &Declared) -> BTreeSet<&'static str> {
     {
         why.insert("Paused");
     }
-    if held_by_mass_loss(d) {
+    // It was held, and nobody counts anew in an instance that goes.
+    let was_held = |i: &Declared| deleting(i.object) && text(i.object, "/status/massLoss") == "Held";
+    if held_by_mass_loss(d) || d.instance().is_some_and(|i| was_held(&i)) {
         why.insert("MassLossHeld");
     }
     // Parents that are going, or held, are not made again: what is below them is told so by the server.
     let no_parent = match (d.key.res, d.server()) {
         ("maildomains", Some(s)) => d.instance().is_some_and(|i| s.tenant(uid(i.object)).is_none()),
         ("mailboxes" | "mailaliases", Some(s)) => {
-            d.domain().is_some_and(|p| !s.domains.contains_key(p.name().as_str()))
+            // One of somebody else in its place is not its parent.
+            let own =
+                |p: &Declared| s.domains.get(p.name().as_str())?.row.owner.as_deref().filter(|o| *o == uid(p.object));
+            d.domain().is_some_and(|p| own(&p).is_none())
         }
         _ => false,
     };
@@ -276,6 +281,10 @@ fn causes(d: &Declared) -> BTreeSet<&'static str> {
     // Whatever its domain says of itself.
     if d.key.res != "mailinstances" && d.instance().is_none() {
         why.insert("InstanceNotFound");
+    }
+    // One that was made anew and could not be served yet, above a domain that was.
+    if d.instance().is_some_and(|i| text(i.object, "/status/ownership").is_empty()) {
+        why.insert("InstanceNotReady");
     }
     match d.key.res {
         "mailinstances" => {
@@ -591,13 +600,20 @@ fn is_found(d: &Declared) -> bool {
         && Declared::all(d.world, "mailinstances").filter(|i| i.key.ns == d.key.ns).any(|i| lies(&i))
 }
 
+/// The server that has a mailbox, by its owner: without its MailDomain nothing leads from the object to it.
+fn lies_at<'a>(d: &Declared<'a>) -> Option<&'a crate::groupware::Server> {
+    let mine = |m: &crate::groupware::Mailbox| m.row.owner.as_deref() == Some(uid(d.object));
+    d.world.groupware.values().find(|s| s.mailboxes.values().any(mine))
+}
+
 /// A deletion that has not ended must wait for something that is there.
 fn gone(d: &Declared) -> Result<(), String> {
     let mut blockers: Vec<String> = d.children().iter().chain(&d.referenced_by()).map(|c| c.key.to_string()).collect();
     // An alias that was pointed elsewhere and could not follow still delivers to the mailbox at the backend.
     // Without its MailDomain the address is the one that it had.
     let had = || Some(text(d.object, "/status/address").to_owned()).filter(|a| !a.is_empty());
-    let delivers: Vec<Address> = match (d.key.res, d.server(), d.address().or_else(had)) {
+    let server = d.server().or_else(|| lies_at(d));
+    let delivers: Vec<Address> = match (d.key.res, server, d.address().or_else(had)) {
         ("mailboxes", Some(s), Some(a)) => s.aliases_to(&a),
         // One of another domain, to a mailbox whose object is gone: it leaves after that alias too.
         ("maildomains", Some(s), _) => {

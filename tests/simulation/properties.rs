@@ -11,6 +11,7 @@ use crate::schedule::Monitor;
 use crate::world::World;
 use mailtenant_api::FINALIZER;
 use mailtenant_dns::{RecordType, RrSet};
+use mailtenant_groupware::Address;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -254,7 +255,7 @@ impl Properties {
         let owner = e.owner.as_deref().unwrap_or_default();
         if e.kind == "mailbox"
             && matches!(e.verb, Verb::Deleted | Verb::Released)
-            && let Some(alias) = server.aliases_to(&e.name).first()
+            && let Some(alias) = server.aliases_to(&e.name).iter().find(|a| !Self::given_up_beside(w, server, e, a))
         {
             return Err(format!("I1: mailbox {} left the backend before alias {alias}", e.name));
         }
@@ -296,6 +297,14 @@ impl Properties {
             }
         }
         Ok(())
+    }
+
+    /// Whether a mailbox was switched off because its owner is told to go without what holds it up, and an alias has no
+    /// object that could go first: it delivers to others too, so that it stays on.
+    fn given_up_beside(w: &World, server: &crate::groupware::Server, e: &Entry, alias: &Address) -> bool {
+        let told = e.owner.as_deref().is_some_and(|owner| w.notes.orphaned.contains(owner));
+        let owner = server.aliases.get(alias).and_then(|a| a.owner.as_deref());
+        e.verb == Verb::Released && told && owner.is_some_and(|o| w.by_uid(o).is_none())
     }
 
     /// I7, on the way in: MX leads here only once the server has the domain and takes mail for somebody in it.
