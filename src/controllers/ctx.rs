@@ -101,6 +101,8 @@ pub struct Ctx {
     unsure: Mutex<BTreeSet<String>>,
     /// Uids of MailDomains whose marker was read since this process began: Kubernetes may have been restored before that.
     marked: Mutex<BTreeSet<String>>,
+    /// Mailboxes whose row is missing and of which that was said, each with its uid.
+    told_lost: Mutex<BTreeMap<ObjectId, String>>,
 }
 
 /// A Secret that a pass wrote: `uid/resourceVersion`, and whose pass.
@@ -154,6 +156,7 @@ impl Ctx {
             undeclared: Mutex::default(),
             unsure: Mutex::default(),
             marked: Mutex::default(),
+            told_lost: Mutex::default(),
         }
     }
 
@@ -194,6 +197,7 @@ impl Ctx {
                 self.undeclared.lock().unwrap_or_else(PoisonError::into_inner).remove(&id.key);
             }
             self.resync.lock().unwrap_or_else(PoisonError::into_inner).remove(id);
+            self.is_back(id);
         }
         let now: Vec<_> = {
             let world = self.world();
@@ -282,6 +286,16 @@ impl Ctx {
     pub(crate) fn set_marker_read(&self, uid: &str, read: bool) {
         let mut all = self.marked.lock().unwrap_or_else(PoisonError::into_inner);
         let _ = if read { all.insert(uid.to_owned()) } else { all.remove(uid) };
+    }
+
+    /// Whether nobody was told yet that the row of this mailbox is missing; from now on somebody was.
+    pub(crate) fn tell_lost(&self, id: &ObjectId, uid: String) -> bool {
+        let mut told = self.told_lost.lock().unwrap_or_else(PoisonError::into_inner);
+        told.insert(id.clone(), uid.clone()) != Some(uid)
+    }
+    /// A mailbox has its row, or is gone: a later loss is another one.
+    pub(crate) fn is_back(&self, id: &ObjectId) {
+        self.told_lost.lock().unwrap_or_else(PoisonError::into_inner).remove(id);
     }
 
     /// Keeps a count of an instance's missing mailboxes.

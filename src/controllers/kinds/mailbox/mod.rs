@@ -57,6 +57,9 @@ impl InDomain for Mailbox {
     async fn up(ctx: &Ctx, id: &ObjectId, draft: &mut Draft<Self>) -> Step<Reached> {
         let object = draft.object.clone();
         let done = steps(ctx, id, &object).await?;
+        if done.row.is_some() {
+            ctx.is_back(id);
+        }
         status::events(ctx, draft, &done);
         Ok(status::fill(draft, done))
     }
@@ -145,7 +148,10 @@ async fn steps(ctx: &Ctx, id: &ObjectId, mailbox: &Mailbox) -> Step<Done> {
                 let text = format!("{} is at the backend again: it is looked at anew", seen.address);
                 return Err(NotReady::retry(Reason::Progressing, text).into());
             }
-            status::recreated_event(ctx, mailbox, &seen.address);
+            // Once a loss: the server may refuse for good, and each try would say it again.
+            if ctx.tell_lost(id, uid(mailbox)) {
+                status::recreated_event(ctx, mailbox, &seen.address);
+            }
         }
         RowPlan::New => mass_loss::not_held(&seen.domain.instance)?,
         RowPlan::Ours { .. } | RowPlan::Other | RowPlan::Predecessor(_) => {}
