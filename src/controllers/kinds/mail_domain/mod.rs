@@ -181,6 +181,7 @@ async fn steps(ctx: &Ctx, id: &ObjectId, draft: &mut Draft<MailDomain>) -> Step<
         if let Err(stop) = done {
             if let Stop::NotReady(not_ready) = &stop {
                 pass.p.refuse(condition, not_ready);
+                lookups::mx_by_hand_meanwhile(&mut pass).await;
             }
             return Err(stop);
         }
