@@ -2,8 +2,9 @@
 //! names of servers: never a text of an error or anything that a tenant chose. All names begin with a
 //! prefix that the caller gives.
 
-use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
+use prometheus_client::encoding::{EncodeLabelSet, EncodeMetric, MetricEncoder};
+use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -11,7 +12,7 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Metric, Registry};
 use std::fmt::Debug;
 use std::hash::Hash;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 /// `Content-Type` of the text that [`Metrics::text`] returns.
@@ -59,6 +60,52 @@ struct CrdDifference {
     difference: &'static str,
 }
 
+/// Gauges whose labels change together: each time all of them are set, and a scrape sees those of before or those of
+/// after. (A [`Family`] that is cleared and filled again is empty for a moment.)
+#[derive(Debug)]
+struct Whole<L>(Arc<RwLock<Vec<(L, Gauge)>>>);
+
+impl<L> Clone for Whole<L> {
+    fn clone(&self) -> Self {
+        Whole(self.0.clone())
+    }
+}
+
+impl<L> Default for Whole<L> {
+    fn default() -> Self {
+        Whole(Arc::default())
+    }
+}
+
+impl<L> Whole<L> {
+    /// What is not in `values` is left out from now on. Each label set must be in it once.
+    fn set(&self, values: impl Iterator<Item = (L, usize)>) {
+        let with_gauge = |(labels, n)| {
+            let value = Gauge::default();
+            value.set(gauge(n));
+            (labels, value)
+        };
+        // Made before the lock is taken, which a scrape may wait for.
+        let values = values.map(with_gauge).collect();
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = values;
+    }
+}
+
+impl<L: EncodeLabelSet + Debug + Send + Sync + 'static> EncodeMetric for Whole<L> {
+    fn encode(&self, mut encoder: MetricEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let values = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        values.iter().try_for_each(|(labels, value)| value.encode(encoder.encode_family(labels)?))
+    }
+
+    fn metric_type(&self) -> MetricType {
+        MetricType::Gauge
+    }
+
+    fn is_empty(&self) -> bool {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).is_empty()
+    }
+}
+
 type Histograms<L> = Family<L, Histogram, fn() -> Histogram>;
 
 /// 2 ms to 65 s: a pass of a settled object takes single milliseconds, the time limit of a pass is a minute.
@@ -74,16 +121,16 @@ struct Inner {
     registry: Registry,
     reconciles: Family<KindOutcome, Counter>,
     reconcile_seconds: Histograms<Kind>,
-    queue_depth: Family<Lane, Gauge>,
+    queue_depth: Whole<Lane>,
     objects_in_backoff: Family<Kind, Gauge>,
     cache_objects: Family<Kind, Gauge>,
-    object_conditions: Family<ObjectCondition, Gauge>,
+    object_conditions: Whole<ObjectCondition>,
     watch_restarts: Family<Kind, Counter>,
     kubernetes_requests: Family<KubernetesRequest, Counter>,
     kubernetes_seconds: Histograms<Verb>,
     leader: Gauge,
     crd_missing: Gauge,
-    crd_mismatch: Family<CrdDifference, Gauge>,
+    crd_mismatch: Whole<CrdDifference>,
     panics: Counter,
     events_dropped: Counter,
     resident_memory: Gauge,
@@ -159,10 +206,7 @@ impl Metrics {
 
     /// Sets how many objects wait in each lane of the queue. Lanes that are not in `depths` are left out from now on.
     pub fn queue_depths<'a>(&self, depths: impl IntoIterator<Item = (&'a str, usize)>) {
-        self.0.queue_depth.clear();
-        for (lane, depth) in depths {
-            self.0.queue_depth.get_or_create(&Lane { lane: lane.to_string() }).set(gauge(depth));
-        }
+        self.0.queue_depth.set(depths.into_iter().map(|(lane, depth)| (Lane { lane: lane.to_string() }, depth)));
     }
 
     /// Sets how many objects of `kind` failed in their last pass.
@@ -181,11 +225,10 @@ impl Metrics {
         &self,
         counts: impl IntoIterator<Item = ((&'static str, &'static str, &'static str, &'static str), usize)>,
     ) {
-        self.0.object_conditions.clear();
-        for ((kind, condition, status, reason), n) in counts {
+        self.0.object_conditions.set(counts.into_iter().map(|((kind, condition, status, reason), n)| {
             let labels = ObjectCondition { kind, condition, status, reason };
-            self.0.object_conditions.get_or_create(&labels).set(gauge(n));
-        }
+            (labels, n)
+        }));
     }
 
     /// Counts a watch of `kind` that failed and is started again.
@@ -212,10 +255,8 @@ impl Metrics {
 
     /// Sets which CRDs are of another release, by name, each with one word for how it differs.
     pub fn crd_mismatch<'a>(&self, different: impl IntoIterator<Item = (&'a str, &'static str)>) {
-        self.0.crd_mismatch.clear();
-        for (crd, difference) in different {
-            self.0.crd_mismatch.get_or_create(&CrdDifference { crd: crd.to_string(), difference }).set(1);
-        }
+        let labels = |(crd, difference): (&str, _)| (CrdDifference { crd: crd.to_string(), difference }, 1);
+        self.0.crd_mismatch.set(different.into_iter().map(labels));
     }
 
     /// Counts a pass that panicked.
@@ -297,6 +338,29 @@ mod tests {
         let rss = text.lines().find_map(|l| l.strip_prefix("process_resident_memory_bytes ")).unwrap();
         assert!(rss.parse::<i64>().unwrap() > 1 << 20, "{rss}");
     }
+
+    /// A scrape while they are set anew sees all of them.
+    #[test]
+    fn what_is_set_together_is_seen_together() {
+        const CRDS: usize = 50;
+        let names: Vec<String> = (0..CRDS).map(|n| format!("{n}.example.dev")).collect();
+        let metrics = Metrics::new("demo");
+        let set = || {
+            metrics.crd_mismatch(names.iter().map(|name| (name.as_str(), "rules")));
+            metrics.object_conditions(CONDITIONS.map(|reason| (("Thing", "Ready", "True", reason), 1)));
+        };
+        set();
+        std::thread::scope(|scope| {
+            let setting = scope.spawn(|| (0..5_000).for_each(|_| set()));
+            while !setting.is_finished() {
+                let text = metrics.text().unwrap();
+                let seen = |name: &str| text.lines().filter(|line| line.starts_with(name)).count();
+                assert_eq!((seen("demo_crd_mismatch{"), seen("demo_object_conditions{")), (CRDS, CONDITIONS.len()));
+            }
+        });
+    }
+
+    const CONDITIONS: [&str; 6] = ["A", "B", "C", "D", "E", "F"];
 
     #[test]
     fn memory_is_read_from_the_status_file() {
