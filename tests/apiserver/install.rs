@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const SYSTEM: &str = "mailtenant-system";
 
@@ -95,6 +95,13 @@ impl Person {
 
     fn count(&self, what: &str) -> usize {
         self.get(what)["items"].as_array().map_or(0, Vec::len)
+    }
+
+    fn patch_finalizers(&self, pod: &str, finalizers: &Value) {
+        let patch = json!({"metadata": {"finalizers": finalizers}}).to_string();
+        let arguments = ["patch", "pod", pod, "--namespace", SYSTEM, "--type", "merge", "--patch", &patch];
+        let output = kubectl(Some(&self.cluster.kubeconfig), &arguments, "");
+        assert!(output.status.success(), "{pod}: {}", String::from_utf8_lossy(&output.stderr));
     }
 
     /// Waits until the Deployment's Pods are made with this image: nothing in the cluster refuses them.
@@ -321,13 +328,19 @@ async fn nothing_is_written_by_an_upgrade_and_a_rollback(person: &Person, settle
 
 /// Nothing goes with the release; who wants to be rid of the rest is freed by what the page says.
 async fn it_goes_without_the_operator(person: &Person, objects: usize) {
+    let pod = ends_late(person);
     let (ok, said) = person.shell(&format!(
         "helm uninstall post --namespace {SYSTEM}
          kubectl delete namespace tenant-acme --wait=false"
     ));
     assert!(ok, "{said}");
     assert_eq!(person.versions().len(), objects, "objects went with the release");
-    person.follow("Removing mailtenant and keeping the mail");
+    std::thread::scope(|scope| {
+        let page = scope.spawn(|| person.follow("Removing mailtenant and keeping the mail"));
+        let (kept, page_waits) = (nothing_is_freed_while_it_runs(person, &pod), !page.is_finished());
+        person.patch_finalizers(&pod, &json!(null));
+        assert!(kept && page_waits, "finalizers were taken off although a Pod of the operator had not ended");
+    });
     for _ in 0..300 {
         if person.count("customresourcedefinitions") == 0 && person.get("namespace/tenant-acme").is_null() {
             return;
@@ -335,6 +348,32 @@ async fn it_goes_without_the_operator(person: &Person, objects: usize) {
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     panic!("left: {} {}", person.get("customresourcedefinitions"), person.get("namespace/tenant-acme"));
+}
+
+/// A Pod of the operator that takes its time to end, as one that drains; its name.
+fn ends_late(person: &Person) -> String {
+    let pod = person.get("pods")["items"][0]["metadata"]["name"].as_str().expect("a Pod").to_owned();
+    person.patch_finalizers(&pod, &json!(["example.com/ends-late"]));
+    pod
+}
+
+/// From the moment when the Pod was told to end, for longer than the rest of the page takes: whether no object lost its finalizer.
+fn nothing_is_freed_while_it_runs(person: &Person, pod: &str) -> bool {
+    let told = || person.get(&format!("pod/{pod}"))["metadata"]["deletionTimestamp"].is_string();
+    let start = Instant::now();
+    while !told() {
+        assert!(start.elapsed() < Duration::from_secs(60), "the Pod is not told to end");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    let (objects, since) = (person.declared().len(), Instant::now());
+    while since.elapsed() < Duration::from_secs(8) {
+        let declared = person.declared();
+        if declared.len() < objects || declared.iter().any(|o| !o["metadata"]["finalizers"][0].is_string()) {
+            return false;
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    true
 }
 
 #[test]
