@@ -30,6 +30,8 @@ use tracing::{info, warn};
 
 /// Time that running passes get after a signal. Kubernetes kills the process after 30 s by default.
 const DRAIN: Duration = Duration::from_secs(25);
+/// Time in which what was sent has arrived. As long as others wait after a leader that lost its Lease (`runtime::lease`).
+const SENT: Duration = Duration::from_secs(5);
 /// Time that waiting Events get after the last pass.
 const LAST_EVENTS: Duration = Duration::from_secs(2);
 /// Time without a sign of life of the async runtime after which `/healthz` fails.
@@ -60,7 +62,7 @@ pub enum Error {
     /// This process lost the Lease: another one may be working already.
     #[error("leadership lost: {0}")]
     Leadership(#[from] lease::Lost),
-    /// A CRD was removed, or replaced by one of another release. The next process waits until it can be used.
+    /// A CRD was removed, or replaced by one that is unfit. The next process waits until it can be used.
     #[error("{0}")]
     Crd(crds::Missing),
     /// What was watched is not what there is. The next process reads everything again.
@@ -167,30 +169,33 @@ async fn work(
     } else {
         None
     };
-    tokio::select! {
-        biased;
-        unfit = watch_crds(client, &definitions, metrics, health, &*random) => Err(Error::Crd(unfit)),
-        ended = serve(election, environment) => ended,
+    let unfit = watch_crds(client, &definitions, metrics, health, &*random);
+    match election {
+        Some(election) => lead(election, environment, unfit).await,
+        None => serve(environment, unfit).await,
     }
 }
 
-/// Runs the operator: with an election, while this process holds the Lease.
-async fn serve(election: Option<Election>, environment: Environment) -> Result<(), Error> {
-    let Some(election) = election else {
-        environment.metrics.leader(true);
-        let random = environment.random.clone();
-        let few = kube::Api::<PartialObjectMeta<api::DNSBackend>>::all(environment.client.clone());
-        return tokio::select! {
-            biased;
-            restored = revision::watch(few, &*random) => Err(restored.into()),
-            ended = operate(environment) => ended,
-        };
-    };
-    lead(election, environment).await
+/// Runs the operator without an election, until a CRD is `unfit`.
+async fn serve(environment: Environment, unfit: impl Future<Output = crds::Missing>) -> Result<(), Error> {
+    environment.metrics.leader(true);
+    let random = environment.random.clone();
+    let few = kube::Api::<PartialObjectMeta<api::DNSBackend>>::all(environment.client.clone());
+    tokio::select! {
+        biased;
+        unfit = unfit => Err(Error::Crd(unfit)),
+        restored = revision::watch(few, &*random) => Err(restored.into()),
+        ended = operate(environment) => ended,
+    }
 }
 
-/// Waits for the Lease, runs the operator while this process holds it, and releases it.
-async fn lead(election: Election, environment: Environment) -> Result<(), Error> {
+/// Waits for the Lease, runs the operator while this process holds it and no CRD is `unfit`, and releases it.
+async fn lead(
+    election: Election,
+    environment: Environment,
+    unfit: impl Future<Output = crds::Missing>,
+) -> Result<(), Error> {
+    let mut unfit = pin!(unfit);
     let (metrics, shutdown) = (environment.metrics.clone(), environment.shutdown.clone());
     let election = Arc::new(election);
     let leadership = tokio::select! {
@@ -199,6 +204,10 @@ async fn lead(election: Election, environment: Environment) -> Result<(), Error>
             // This process may have got it at this moment.
             election.release().await;
             return Ok(());
+        }
+        unfit = &mut unfit => {
+            election.release().await;
+            return Err(Error::Crd(unfit));
         }
         leadership = election.acquire() => leadership,
     };
@@ -213,9 +222,16 @@ async fn lead(election: Election, environment: Environment) -> Result<(), Error>
             Some(Err(error)) => return Err(error.into()),
             None => return Err(Error::Ended("the Lease's holder")),
         },
+        unfit = &mut unfit => Err(Error::Crd(unfit)),
         ended = operate(environment) => ended,
     };
     // Nothing writes any more: the future of the operator was dropped.
+    if matches!(ended, Err(Error::Crd(_))) {
+        // Another replica may fit the CRDs (an older one, after a rollback of theirs), so it need not wait for the Lease
+        // to run out. Only for what this one sent and cut off just now.
+        warn!("passes in flight are cut off, another replica may lead in {SENT:?}");
+        sleep(SENT).await;
+    }
     holder.shutdown().await;
     metrics.leader(false);
     election.release().await;
@@ -232,7 +248,7 @@ async fn wait_for_crds(
     crds::wait(client, definitions, random, |missing| {
         metrics.crd_missing(missing.len());
         metrics.crd_mismatch(missing.iter().filter_map(|missing| match &missing.why {
-            crds::Why::Lacks(difference) => Some((missing.name.as_str(), difference.word()?)),
+            crds::Why::Unfit(difference) => Some((missing.name.as_str(), difference.word()?)),
             _ => None,
         }));
         for missing in missing {

@@ -1,11 +1,11 @@
 //! Compares the schema of an installed CRD with the one that the process was built with. Pure.
 //!
-//! The apiserver drops what its schema does not know, without a word to whoever writes a status. So it matters which
-//! fields are missing, not which release the CRD says it is from: a CRD that was edited by hand still says the old one.
+//! The apiserver drops what its schema does not know, without a word to whoever writes a status, and refuses what breaks
+//! a rule. So it matters which fields are missing and which rules are stricter, not which release the CRD says it is
+//! from: a CRD that was edited by hand still says the old one. What is looser than ours takes all that we write.
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{CustomResourceDefinition, JSONSchemaProps};
 use serde_json::Value;
-use std::collections::BTreeSet;
 use std::fmt;
 
 /// How many fields a message names.
@@ -43,16 +43,28 @@ impl Wanted {
         if self.schema.is_null() || there == self.schema {
             return Difference::default();
         }
-        let (wanted, installed) = (fields(&self.schema), fields(&there));
-        let without = |these: &BTreeSet<String>, those: &BTreeSet<String>| these.difference(those).cloned().collect();
-        Difference { lacks: without(&wanted, &installed), more: without(&installed, &wanted), differs: true }
+        let lacks = not_let_through(&self.schema, &there);
+        let (mut unfit, lacks): (Vec<String>, Vec<String>) = lacks.into_iter().partition(|path| self.is_ours(path));
+        let stricter = stricter(&self.schema, &there);
+        unfit.extend(stricter.into_iter().filter(|path| self.is_ours(path)));
+        unfit.sort();
+        Difference { unfit, lacks, more: not_let_through(&there, &self.schema), differs: true }
+    }
+
+    /// Whether the process writes it: the status; all of a kind that has none, which nobody else writes.
+    fn is_ours(&self, path: &str) -> bool {
+        let below_status = path.strip_prefix("status").is_some_and(|rest| !rest.starts_with(char::is_alphanumeric));
+        below_status || self.schema.pointer("/properties/status").is_none()
     }
 }
 
 /// How the schema of an installed CRD differs from the one that the process was built with.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Difference {
-    /// Fields, and words of an enum (`spec.suspend=All`), that it does not have: the apiserver drops or refuses them.
+    /// What the process writes and the apiserver drops or refuses: fields, words of an enum (`status.phase=Done`), and
+    /// rules that are stricter (`status.zone (maxLength)`).
+    pub unfit: Vec<String>,
+    /// Fields and words of an enum that others write, and that it does not have: the apiserver drops or refuses them.
     pub lacks: Vec<String>,
     /// Those that it has and the process does not know.
     pub more: Vec<String>,
@@ -65,6 +77,7 @@ impl Difference {
     pub fn word(&self) -> Option<&'static str> {
         match self {
             Difference { differs: false, .. } => None,
+            Difference { unfit, .. } if !unfit.is_empty() => Some("unfit"),
             Difference { lacks, .. } if !lacks.is_empty() => Some("lacks_fields"),
             Difference { more, .. } if !more.is_empty() => Some("unknown_fields"),
             Difference { .. } => Some("rules"),
@@ -76,9 +89,16 @@ impl fmt::Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.word() {
             None => write!(f, "is that of this release"),
+            Some("unfit") => write!(
+                f,
+                "is not that of this release, it lacks or refuses {}: nothing is done until the CRDs of this release \
+                 are applied",
+                some(&self.unfit)
+            ),
             Some("lacks_fields") => write!(
                 f,
-                "is not that of this release, it lacks {}: nothing is done until the CRDs of this release are applied",
+                "is not that of this release, it lacks {}: nobody can say it there until the CRDs of this release are \
+                 applied",
                 some(&self.lacks)
             ),
             Some("unknown_fields") => write!(
@@ -103,27 +123,134 @@ fn some(fields: &[String]) -> String {
     }
 }
 
-/// Paths of all fields below a schema, and the words of its enums.
-fn fields(schema: &Value) -> BTreeSet<String> {
-    let mut found = BTreeSet::new();
-    collect(schema, "", &mut found);
+/// Paths of the fields and words of enums that the first schema has, and that an apiserver with the second one would
+/// drop or refuse.
+fn not_let_through(these: &Value, those: &Value) -> Vec<String> {
+    let mut found = vec![];
+    missing(these, those, "", &mut found);
+    found.sort();
     found
 }
 
-fn collect(schema: &Value, path: &str, found: &mut BTreeSet<String>) {
-    for (name, inner) in schema.get("properties").and_then(Value::as_object).into_iter().flatten() {
-        let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
-        collect(inner, &path, found);
-        found.insert(path);
-    }
-    for word in schema.get("enum").and_then(Value::as_array).into_iter().flatten() {
-        found.insert(format!("{path}={}", word.as_str().map_or_else(|| word.to_string(), str::to_owned)));
-    }
-    for key in ["items", "additionalProperties"] {
-        if let Some(inner) = schema.get(key) {
-            collect(inner, &format!("{path}[]"), found);
+fn missing(these: &Value, those: &Value, path: &str, found: &mut Vec<String>) {
+    for (name, inner) in properties(these) {
+        let path = below(path, name);
+        match those.pointer("/properties").and_then(|p| p.get(name)).or_else(|| schema_of_values(those)) {
+            Some(there) => missing(inner, there, &path, found),
+            None if lets_all_through(those) => {}
+            None => found.push(path),
         }
     }
+    let words = |schema: &Value| schema.get("enum").and_then(Value::as_array).cloned();
+    if let (Some(here), Some(there)) = (words(these), words(those)) {
+        let word = |word: &Value| format!("{path}={}", word.as_str().map_or_else(|| word.to_string(), str::to_owned));
+        found.extend(here.iter().filter(|w| !there.contains(w)).map(word));
+    }
+    let path = format!("{path}[]");
+    for inside in [schema_of_items as fn(&Value) -> Option<&Value>, schema_of_values] {
+        match (inside(these), inside(those)) {
+            (Some(here), Some(there)) => missing(here, there, &path, found),
+            (Some(_), None) if !lets_all_through(those) => found.push(path.clone()),
+            _ => {}
+        }
+    }
+}
+
+/// What an apiserver keeps that no schema describes.
+fn lets_all_through(schema: &Value) -> bool {
+    schema.get("x-kubernetes-preserve-unknown-fields") == Some(&Value::Bool(true))
+        || schema.get("additionalProperties") == Some(&Value::Bool(true))
+}
+
+fn schema_of_items(schema: &Value) -> Option<&Value> {
+    schema.get("items")
+}
+
+/// The schema of the values of a map.
+fn schema_of_values(schema: &Value) -> Option<&Value> {
+    schema.get("additionalProperties").filter(|inner| inner.is_object())
+}
+
+fn properties(schema: &Value) -> impl Iterator<Item = (&String, &Value)> {
+    schema.get("properties").and_then(Value::as_object).into_iter().flatten()
+}
+
+fn below(path: &str, name: &str) -> String {
+    if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") }
+}
+
+/// What the second schema refuses although the first one takes it, with the keyword: `status.zone (maxLength)`. A
+/// keyword whose values cannot be told apart by more and less counts where it has another value.
+fn stricter(ours: &Value, theirs: &Value) -> Vec<String> {
+    let mut found = vec![];
+    narrowed(ours, theirs, "", &mut found);
+    found
+}
+
+fn narrowed(ours: &Value, theirs: &Value, path: &str, found: &mut Vec<String>) {
+    for (keyword, value) in theirs.as_object().into_iter().flatten() {
+        if refuses_more(keyword, ours.get(keyword), value) {
+            found.push(format!("{path} ({keyword})"));
+        }
+    }
+    let kept = ["nullable", "x-kubernetes-preserve-unknown-fields", "x-kubernetes-int-or-string"];
+    for keyword in kept.into_iter().filter(|keyword| is_on(ours.get(keyword)) && !is_on(theirs.get(keyword))) {
+        found.push(format!("{path} ({keyword})"));
+    }
+    for (name, inner) in properties(theirs) {
+        if let Some(ours) = ours.get("properties").and_then(|p| p.get(name)) {
+            narrowed(ours, inner, &below(path, name), found);
+        }
+    }
+    for key in ["items", "additionalProperties"] {
+        if let (Some(ours), Some(theirs)) = (ours.get(key), theirs.get(key)) {
+            narrowed(ours, theirs, &format!("{path}[]"), found);
+        }
+    }
+}
+
+fn is_on(value: Option<&Value>) -> bool {
+    value == Some(&Value::Bool(true))
+}
+
+/// Whether a keyword of the installed schema takes less than ours.
+fn refuses_more(keyword: &str, ours: Option<&Value>, theirs: &Value) -> bool {
+    let (limit, their_limit) = (ours.and_then(Value::as_f64), theirs.as_f64());
+    match keyword {
+        "maximum" | "maxLength" | "maxItems" | "maxProperties" => {
+            limit.is_none_or(|l| their_limit.is_none_or(|t| t < l))
+        }
+        "minimum" | "minLength" | "minItems" | "minProperties" => {
+            limit.is_none_or(|l| their_limit.is_none_or(|t| t > l))
+        }
+        "exclusiveMaximum" | "exclusiveMinimum" | "uniqueItems" | "x-kubernetes-embedded-resource" => {
+            is_on(Some(theirs)) && !is_on(ours)
+        }
+        "type" => ours != Some(theirs) && !(ours.is_some_and(|ours| ours == "integer") && theirs == "number"),
+        "required" | "x-kubernetes-validations" => {
+            let ours = ours.and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+            let known = |rule: &Value| ours.iter().any(|o| the_rule(o) == the_rule(rule));
+            theirs.as_array().is_some_and(|rules| !rules.iter().all(known))
+        }
+        // Words that are missing are told one by one.
+        "enum" => ours.is_none(),
+        "pattern"
+        | "format"
+        | "multipleOf"
+        | "not"
+        | "allOf"
+        | "anyOf"
+        | "oneOf"
+        | "x-kubernetes-list-type"
+        | "x-kubernetes-list-map-keys"
+        | "x-kubernetes-map-type" => ours != Some(theirs),
+        _ => false,
+    }
+}
+
+/// A rule is the same with another message.
+fn the_rule(rule: &Value) -> &Value {
+    rule.get("rule").unwrap_or(rule)
 }
 
 /// A field may be called `description` too: only the texts of schemas are removed.
@@ -147,46 +274,103 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn crd(spec: &Value) -> Value {
+    fn crd(spec: &Value, status: &Value) -> Value {
         json!({
             "metadata": {"name": "things.example.dev"},
             "spec": {"group": "example.dev", "scope": "Namespaced", "names": {"plural": "things", "kind": "Thing"},
                 "versions": [{"name": "v1", "served": true, "storage": true, "schema": {"openAPIV3Schema": {
-                    "type": "object", "description": "A thing.", "properties": {"spec": spec}}}}]},
+                    "type": "object", "description": "A thing.", "properties": {"spec": spec, "status": status}}}}]},
         })
     }
 
-    #[test]
-    fn what_is_missing_what_is_more_and_what_else_differs_is_told_apart() {
-        let ours = json!({"type": "object", "description": "What is wanted.", "properties": {
+    fn ours() -> Value {
+        json!({"type": "object", "description": "What is wanted.", "properties": {
             "size": {"type": "integer", "maximum": 5, "description": "Its size."},
             "description": {"type": "string"},
             "mode": {"type": "string", "enum": ["On", "Off"]},
             "parts": {"type": "array", "items": {"type": "object", "properties": {"name": {"type": "string"}}}},
-        }});
-        let wanted = Wanted::new(&crd(&ours), "v1");
-        let table: [(&str, Value, Option<&str>, &str); 8] = [
-            ("/properties/size/description", json!("Other words."), None, "is that of this release"),
-            ("/properties/size/maximum", json!(7), Some("rules"), "other rules or defaults"),
-            ("/properties/size", Value::Null, Some("lacks_fields"), "it lacks spec.size: nothing is done"),
-            ("/properties/description", Value::Null, Some("lacks_fields"), "lacks spec.description:"),
-            ("/properties/mode/enum", json!(["On"]), Some("lacks_fields"), "lacks spec.mode=Off:"),
-            ("/properties/mode/enum", json!(["On", "Off", "Auto"]), Some("unknown_fields"), "has spec.mode=Auto:"),
-            ("/properties/parts/items/properties", json!({}), Some("lacks_fields"), "lacks spec.parts[].name:"),
-            ("/properties/more", json!({"type": "string"}), Some("unknown_fields"), "has spec.more:"),
-        ];
-        for (path, value, word, message) in table {
-            let mut theirs = ours.clone();
-            let (parent, field) = path.rsplit_once('/').unwrap();
-            let parent = theirs.pointer_mut(parent).unwrap().as_object_mut().unwrap();
-            match value {
-                Value::Null => _ = parent.remove(field),
-                value => _ = parent.insert(field.into(), value),
-            }
-            let difference = wanted.compare(&serde_json::from_value(crd(&theirs)).unwrap());
-            assert_eq!(difference.word(), word, "{path} {difference:?}");
-            assert!(difference.to_string().contains(message), "{path}: {difference}");
+            "labels": {"type": "object", "additionalProperties": {"type": "string", "nullable": true}},
+        }})
+    }
+
+    /// What becomes of our schema with one place changed; with `null` it is taken out.
+    fn changed(path: &str, value: &Value) -> Value {
+        let mut theirs = ours();
+        let (parent, field) = path.rsplit_once('/').unwrap();
+        let parent = theirs.pointer_mut(parent).unwrap().as_object_mut().unwrap();
+        match value {
+            Value::Null => _ = parent.remove(field),
+            value => _ = parent.insert(field.into(), value.clone()),
         }
+        theirs
+    }
+
+    fn compare(spec: &Value, status: &Value) -> Difference {
+        let installed = serde_json::from_value(crd(spec, status)).unwrap();
+        Wanted::new(&crd(&ours(), &ours()), "v1").compare(&installed)
+    }
+
+    /// A change, and what it means in `spec` and in `status`: the word, and what is named.
+    type Row = (&'static str, Value, [(Option<&'static str>, &'static str); 2]);
+
+    #[test]
+    fn what_others_write_blocks_nobody_and_what_is_dropped_or_refused_of_ours_does() {
+        let free = json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true});
+        let (rules, unfit) = ((Some("rules"), "other rules or defaults"), Some("unfit"));
+        let (lacks, more) = (Some("lacks_fields"), Some("unknown_fields"));
+        let table: [Row; 20] = [
+            ("/properties/size/description", json!("Other words."), [(None, "is that of this release"); 2]),
+            ("/properties/size", Value::Null, [(lacks, "lacks X.size:"), (unfit, "refuses X.size: nothing is done")]),
+            ("/properties/description", Value::Null, [(lacks, "X.description:"), (unfit, "X.description:")]),
+            ("/properties/mode/enum", json!(["On"]), [(lacks, "X.mode=Off:"), (unfit, "X.mode=Off:")]),
+            ("/properties/parts/items/properties", json!({}), [(lacks, "X.parts[].name:"), (unfit, "X.parts[].name:")]),
+            ("/properties/labels/additionalProperties", Value::Null, [(lacks, "X.labels[]:"), (unfit, "X.labels[]:")]),
+            ("/properties/mode/enum", json!(["On", "Off", "Auto"]), [(more, "has X.mode=Auto:"); 2]),
+            ("/properties/more", json!({"type": "string"}), [(more, "has X.more:"); 2]),
+            // Looser.
+            ("/properties/size/maximum", json!(7), [rules; 2]),
+            ("/properties/size/type", json!("number"), [rules; 2]),
+            ("/properties/mode/enum", Value::Null, [rules; 2]),
+            ("/properties/parts/items", free.clone(), [rules; 2]),
+            ("/properties/labels", free.clone(), [rules; 2]),
+            // Stricter.
+            ("/properties/size/maximum", json!(3), [rules, (unfit, "X.size (maximum):")]),
+            ("/properties/size/minimum", json!(0), [rules, (unfit, "X.size (minimum):")]),
+            ("/properties/description/enum", json!(["a"]), [rules, (unfit, "X.description (enum):")]),
+            ("/properties/parts/maxItems", json!(9), [rules, (unfit, "X.parts (maxItems):")]),
+            ("/properties/parts/items/required", json!(["name"]), [rules, (unfit, "X.parts[] (required):")]),
+            ("/properties/mode/type", json!("object"), [rules, (unfit, "X.mode (type):")]),
+            (
+                "/properties/labels/additionalProperties",
+                json!({"type": "string", "x-kubernetes-validations": [{"rule": "self != 'a'"}]}),
+                [rules, (unfit, "X.labels[] (nullable), X.labels[] (x-kubernetes-validations):")],
+            ),
+        ];
+        for (path, value, meaning) in table {
+            let theirs = changed(path, &value);
+            let places = [("spec", compare(&theirs, &ours())), ("status", compare(&ours(), &theirs))];
+            for ((place, difference), (word, named)) in places.into_iter().zip(meaning) {
+                assert_eq!(difference.word(), word, "{place}{path} {difference:?}");
+                let named = named.replace("X.", &format!("{place}."));
+                assert!(difference.to_string().contains(&named), "{place}{path}: {difference}");
+            }
+        }
+        assert_eq!(compare(&free, &free).word(), Some("rules"));
+    }
+
+    /// Of a kind without a status the operator alone is the writer.
+    #[test]
+    fn all_of_a_kind_without_a_status_is_written_by_the_process() {
+        let without_status = |spec: &Value| {
+            let mut crd = crd(spec, &json!({}));
+            let schema = crd.pointer_mut("/spec/versions/0/schema/openAPIV3Schema/properties").unwrap();
+            schema.as_object_mut().unwrap().remove("status");
+            crd
+        };
+        let wanted = Wanted::new(&without_status(&ours()), "v1");
+        let theirs = changed("/properties/size", &Value::Null);
+        let difference = wanted.compare(&serde_json::from_value(without_status(&theirs)).unwrap());
+        assert_eq!((difference.word(), difference.unfit), (Some("unfit"), vec!["spec.size".to_owned()]));
     }
 
     #[test]

@@ -28,8 +28,8 @@ pub enum Why {
     NotEstablished,
     /// It does not serve the version that the caller needs.
     NotServed,
-    /// The apiserver would drop fields that the caller writes: it is of another release.
-    Lacks(Difference),
+    /// The apiserver would drop or refuse what the caller writes: it is of another release.
+    Unfit(Difference),
     /// RBAC does not allow to read it.
     Forbidden,
     /// The apiserver did not answer in time, or not with a CRD.
@@ -51,7 +51,7 @@ impl fmt::Display for Missing {
             Why::NotFound => "is not installed",
             Why::NotEstablished => "is not established yet",
             Why::NotServed => "does not serve the version that is needed",
-            Why::Lacks(difference) => return write!(f, "{} {difference}", self.name),
+            Why::Unfit(difference) => return write!(f, "{} {difference}", self.name),
             Why::Forbidden => "may not be read by this service account",
             Why::Unreadable => "could not be read, the apiserver did not answer as it should",
         };
@@ -74,8 +74,8 @@ impl fmt::Display for Different {
     }
 }
 
-/// Returns once all CRDs that are `wanted` are established, serve their version and have its fields, however long that
-/// takes. `changed` is called with those that are missing after the first look, whenever they change, and at the end
+/// Returns once all CRDs that are `wanted` are established, serve their version and take what is written, however long
+/// that takes. `changed` is called with those that are missing after the first look, whenever they change, and at the end
 /// with none.
 pub async fn wait(client: Client, wanted: &[Wanted], random: &dyn Random, mut changed: impl FnMut(&[Missing])) {
     let api: Api<CustomResourceDefinition> = Api::all(client);
@@ -154,7 +154,7 @@ pub async fn watch(
 impl Why {
     /// Whether it was said by a CRD, or by its absence. An apiserver that does not answer says nothing of the CRD.
     fn is_proven(&self) -> bool {
-        matches!(self, Why::NotFound | Why::NotServed | Why::Lacks(_))
+        matches!(self, Why::NotFound | Why::NotServed | Why::Unfit(_))
     }
 }
 
@@ -181,8 +181,8 @@ fn judge(crd: &CustomResourceDefinition, wanted: &Wanted) -> Result<Difference, 
         return Err(Why::NotServed);
     }
     let difference = wanted.compare(crd);
-    if !difference.lacks.is_empty() {
-        Err(Why::Lacks(difference))
+    if !difference.unfit.is_empty() {
+        Err(Why::Unfit(difference))
     } else if !established {
         Err(Why::NotEstablished)
     } else {

@@ -1,6 +1,7 @@
 //! CRDs that are older or newer than the operator: what it says of them, at the real apiserver, and what it does.
 
 use crate::cluster::{self, Cluster, Options};
+use k8s_openapi::api::coordination::v1::Lease;
 use kube::api::{DynamicObject, Patch, PatchParams};
 use kube::{Api, Client};
 use serde_json::{Value, json};
@@ -97,31 +98,55 @@ async fn crds_of_another_release_are_named_and_fields_are_never_dropped() {
     old.says(60, |code, text| code == 200 && text == "ok\n").await;
     assert!(!old.metrics().await.contains("mailtenant_crd_mismatch{"), "{}", old.metrics().await);
 
-    // A newer one: it goes on, and says so within a minute or so. So does one that starts with it.
-    let path = format!("{SCHEMA}/spec/properties/later");
-    patch(&client, "mailboxes.mailtenant.dev", json!([{"op": "add", "path": path, "value": {"type": "string"}}])).await;
-    let text = old.says(90, |code, text| code == 200 && text.contains("note: crds: ")).await;
-    assert!(text.contains("mailboxes.mailtenant.dev is not that of this release, it has spec.later:"), "{text}");
-    assert!(old.metrics().await.contains(&mismatch("mailboxes", "unknown_fields")));
-    assert!(old.metrics().await.contains("mailtenant_leader 1\n"));
-    patch(&client, "mailboxes.mailtenant.dev", json!([{"op": "remove", "path": path}])).await;
+    // Newer, without a field that others write, looser: it goes on, and says so within a minute or so.
+    let later = format!("{SCHEMA}/spec/properties/later");
+    let add = json!([{"op": "add", "path": later, "value": {"type": "string"}}]);
+    patch(&client, "mailboxes.mailtenant.dev", add).await;
+    let lost = json!([{"op": "remove", "path": format!("{SCHEMA}/spec/properties/displayName")}]);
+    patch(&client, "mailaliases.mailtenant.dev", lost).await;
+    let looser = json!([
+        {"op": "add", "path": format!("{SCHEMA}/status/x-kubernetes-preserve-unknown-fields"), "value": true},
+        {"op": "remove", "path": format!("{SCHEMA}/status/properties/massLoss")},
+        {"op": "remove", "path": format!("{SCHEMA}/spec/properties/deletionPolicy/enum")},
+    ]);
+    patch(&client, "mailinstances.mailtenant.dev", looser).await;
+    let notes = [
+        "mailboxes.mailtenant.dev is not that of this release, it has spec.later:",
+        "mailaliases.mailtenant.dev is not that of this release, it lacks spec.displayName:",
+        "mailinstances.mailtenant.dev is not that of this release, it has other rules or defaults:",
+    ];
+    let text = old.says(90, |code, text| code == 200 && notes.iter().all(|note| text.contains(note))).await;
+    assert!(text.contains("note: crds: "), "{text}");
+    let metrics = old.metrics().await;
+    for (crd, difference) in
+        [("mailboxes", "unknown_fields"), ("mailaliases", "lacks_fields"), ("mailinstances", "rules")]
+    {
+        assert!(metrics.contains(&mismatch(crd, difference)), "{crd} {difference} is not in {metrics}");
+    }
+    assert!(metrics.contains("mailtenant_leader 1\n"));
+    cluster::install_crds(&client).await.expect("the CRDs are established");
 
-    // An older one takes its place: it ends rather than write what is dropped.
-    let path = format!("{SCHEMA}/status/properties/drainingUntil");
-    patch(&client, "maildomains.mailtenant.dev", json!([{"op": "remove", "path": path}])).await;
+    // One that takes less of what it writes: it ends, and whoever fits need not wait for its Lease to run out.
+    let stricter = json!([
+        {"op": "remove", "path": format!("{SCHEMA}/status/properties/drainingUntil")},
+        {"op": "add", "path": format!("{SCHEMA}/status/properties/backendId/maxLength"), "value": 3},
+    ]);
+    patch(&client, "maildomains.mailtenant.dev", stricter).await;
     assert_eq!(old.ends(100).await.code(), Some(1));
+    let lease = Api::<Lease>::namespaced(client.clone(), "default").get("mailtenant").await.unwrap().spec.unwrap();
+    assert_eq!(lease.holder_identity, None, "it was not given back");
 
     // The next one waits, names it, does not lead, and begins when the CRD is there.
     let new = Operator::start(&cluster.kubeconfig);
-    let text = new.says(60, |code, text| code == 503 && text.contains("it lacks")).await;
+    let text = new.says(60, |code, text| code == 503 && text.contains("it lacks or refuses")).await;
     assert!(
         text.starts_with(
-            "crds: maildomains.mailtenant.dev is not that of this release, it lacks status.drainingUntil:"
+            "crds: maildomains.mailtenant.dev is not that of this release, it lacks or refuses status.backendId (maxLength), status.drainingUntil:"
         ),
         "{text}"
     );
     let metrics = new.metrics().await;
-    for line in [&mismatch("maildomains", "lacks_fields"), "mailtenant_crd_missing 1\n", "mailtenant_leader 0\n"] {
+    for line in [&mismatch("maildomains", "unfit"), "mailtenant_crd_missing 1\n", "mailtenant_leader 0\n"] {
         assert!(metrics.contains(line), "{line} is not in {metrics}");
     }
     cluster::install_crds(&client).await.expect("the CRDs are established");

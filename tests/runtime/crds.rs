@@ -112,7 +112,7 @@ async fn one_that_lacks_a_field_is_waited_for() {
         fake.put(&format!("{PATH}/a.example.dev"), with_fields("a", &["new", "old"]));
     };
     tokio::join!(waiting, upgrade);
-    let lacks = "a.example.dev is not that of this release, it lacks new: nothing is done until the CRDs of this \
+    let lacks = "a.example.dev is not that of this release, it lacks or refuses new: nothing is done until the CRDs of this \
                  release are applied";
     assert_eq!(*told.lock().unwrap(), [lacks, ""]);
 }
@@ -150,5 +150,5 @@ async fn what_changes_while_it_is_used_is_said_and_what_cannot_be_used_ends_it()
         sleep(Duration::from_secs(100)).await;
     };
     let (missing, ()) = timeout(Duration::from_secs(2000), async { tokio::join!(watching, changes) }).await.unwrap();
-    assert!(matches!(missing.why, Why::Lacks(_)), "{missing}");
+    assert!(matches!(missing.why, Why::Unfit(_)), "{missing}");
 }
