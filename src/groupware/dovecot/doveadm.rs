@@ -189,9 +189,10 @@ fn series(list: &Value) -> Result<&'static str> {
         let parameters = command("fsStat").and_then(|c| c.get("parameters")?.as_array());
         parameters.into_iter().flatten().any(|p| p.get("name").is_some_and(|name| name == parameter))
     };
+    // 2.3 has new statistics. The commands of the former ones have another name there (`oldstatsTop`), or are not built in.
+    let old_statistics = ["statsTop", "statsReset"].into_iter().any(|name| command(name).is_some());
     let version = match (takes("fsDriver"), takes("filterName")) {
-        // 2.3 has new statistics, and the commands of the former ones under another name.
-        (true, false) if command("oldstatsDump").is_some() => return Ok("2.3"),
+        (true, false) if !old_statistics => return Ok("2.3"),
         (true, false) => "Dovecot 2.2",
         (false, true) => "Dovecot 2.4 or later",
         _ => "an unknown version of Dovecot",
@@ -283,9 +284,12 @@ mod tests {
             let command = |name: &&str| json!({"command": name, "parameters": parameters});
             Value::Array(COMMANDS.iter().chain(more).map(command).collect())
         };
-        assert_eq!(series(&list(&["fsDriver", "fsArgs", "path"], &["oldstatsDump"])), Ok("2.3"));
+        let known = ["fsDriver", "fsArgs", "path"];
+        for statistics in [&["statsDump", "oldstatsDump", "oldstatsTop"][..], &["statsDump"], &[]] {
+            assert_eq!(series(&list(&known, statistics)), Ok("2.3"), "{statistics:?}");
+        }
         for (list, named) in [
-            (list(&["fsDriver", "fsArgs", "path"], &[]), "this is Dovecot 2.2,"),
+            (list(&known, &["statsDump", "statsTop", "statsReset"]), "this is Dovecot 2.2,"),
             (list(&["filterName", "path"], &[]), "this is Dovecot 2.4 or later,"),
             (list(&["path"], &["oldstatsDump"]), "this is an unknown version of Dovecot,"),
             (json!([{"command": "user"}, {"command": "kick"}]), "doveadm has no command who"),
