@@ -1,6 +1,24 @@
 # shellcheck shell=bash
-# Sourced by bind/up.sh and knot/up.sh, which set ROOT, PORT and ADDRESS.
-# shellcheck disable=SC2153  # that they are other names than lib.sh has is right
+# Sourced by bind/up.sh and knot/up.sh: a name server on loopback, everything in one folder. Each file ROOT/zones/NAME.zone is
+# a zone that takes dynamic updates.
+#
+#   up.sh ROOT PORT     writes ROOT/env with NS_DNS, NS_KEY (the secret of the key `mailtenant.`) and NS_OWNER (a file for dig and nsupdate)
+#
+# NS_ADDRESS (default 127.0.0.1) is where it answers. The key `mailtenant.` has the rights that docs/dns-rfc2136.md asks
+# for, the key `owner.` all of them and AXFR. Ended by nameserver-down.sh ROOT; with OWNER_PID, once that process has ended.
+# Needs (Debian 12): apt-get install -y openssl dnsutils, and the server's package
+STACK="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
+# shellcheck source=e2e/stack/lib.sh
+. "$STACK/lib.sh"
+
+# arguments COMMAND PACKAGE ROOT PORT: sets ROOT, PORT, ADDRESS, and SERVER, the path of the command.
+arguments() {
+  if [ $# -ne 4 ]; then echo "usage: up.sh ROOT PORT" >&2; exit 2; fi
+  mkdir -p "$3/zones"
+  ROOT="$(cd "$3" && pwd)"; PORT="$4"; ADDRESS="${NS_ADDRESS:-127.0.0.1}"
+  # shellcheck disable=SC2034  # used by the script that sources this
+  SERVER="$(command -v "$1")" || { echo "$1 is not installed: apt-get install $2" >&2; exit 1; }
+}
 
 # Keys of their own for each run, and the names of the zones.
 keys() {
@@ -16,11 +34,8 @@ keys() {
 # start COMMAND...: starts the server, writes ROOT/env and waits until it answers.
 start() {
   setsid "$@" >"$ROOT/log" 2>&1 </dev/null &
-  local pid=$! here
+  local pid=$!
   echo "$pid" >"$ROOT/pid"
-  here="$(dirname "${BASH_SOURCE[0]}")"
-  # shellcheck source=e2e/stack/lib.sh
-  . "$here/lib.sh"
   end_with_owner "$pid" "-c $ROOT/"
   (umask 077; cat >"$ROOT/env" <<ENV
 NS_DNS=$ADDRESS:$PORT
@@ -36,6 +51,6 @@ ENV
     sleep 0.05
   done
   echo "$1 did not answer within 10 s:" >&2; tail -5 "$ROOT/log" >&2
-  "$here/nameserver-down.sh" "$ROOT"
+  "$STACK/nameserver-down.sh" "$ROOT"
   exit 1
 }

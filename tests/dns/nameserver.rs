@@ -10,6 +10,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 /// A zone with nothing in it.
 const EMPTY: &str =
@@ -48,12 +49,12 @@ impl Nameserver {
     pub async fn start(kind: Kind, zones: &[&str]) -> Nameserver {
         match kind {
             Kind::PowerDnsApi | Kind::PowerDns => Self::powerdns(kind, zones).await,
-            Kind::Bind => Self::by_script(kind, "bind/up.sh", zones),
-            Kind::Knot => Self::by_script(kind, "knot/up.sh", zones),
+            Kind::Bind => Self::by_script(kind, "bind/up.sh", zones, std::process::id()),
+            Kind::Knot => Self::by_script(kind, "knot/up.sh", zones, std::process::id()),
         }
     }
 
-    fn by_script(kind: Kind, script: &str, zones: &[&str]) -> Nameserver {
+    fn by_script(kind: Kind, script: &str, zones: &[&str], owner: u32) -> Nameserver {
         // Another test may take the port between the look and the start.
         for _ in 0..5 {
             let port = free_ports("127.0.0.1");
@@ -63,7 +64,7 @@ impl Nameserver {
                 std::fs::write(root.join(format!("zones/{zone}.zone")), EMPTY).unwrap();
             }
             let mut up = Command::new(stack(script));
-            up.arg(&root).arg(port.to_string()).env("OWNER_PID", std::process::id().to_string());
+            up.arg(&root).arg(port.to_string()).env("OWNER_PID", owner.to_string());
             let out = up.output().unwrap();
             let mut server = Nameserver {
                 kind,
@@ -185,5 +186,26 @@ impl Drop for Nameserver {
     fn drop(&mut self) {
         self.stop();
         let _ = std::fs::remove_dir_all(&self.root);
+    }
+}
+
+/// A test that is killed ends nothing itself.
+#[test]
+fn name_servers_end_when_their_owner_is_killed() {
+    for (kind, script) in [(Kind::Bind, "bind/up.sh"), (Kind::Knot, "knot/up.sh")] {
+        let mut owner = Command::new("sleep").arg("600").spawn().unwrap();
+        let server = Nameserver::by_script(kind, script, &["acme.test"], owner.id());
+        let pid = std::fs::read_to_string(server.root.join("pid")).unwrap();
+        // Of a process that has ended and is not collected yet it is empty.
+        let command_line = || std::fs::read_to_string(format!("/proc/{}/cmdline", pid.trim())).unwrap_or_default();
+        let runs = || command_line().contains(&server.root.display().to_string());
+        assert!(runs(), "{kind:?}: {}", command_line());
+        owner.kill().unwrap();
+        owner.wait().unwrap();
+        let killed = Instant::now();
+        while runs() {
+            assert!(killed.elapsed() < Duration::from_secs(30), "{kind:?} still runs");
+            std::thread::sleep(Duration::from_millis(50));
+        }
     }
 }

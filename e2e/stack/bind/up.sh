@@ -1,17 +1,9 @@
 #!/usr/bin/env bash
-# BIND on loopback, everything in one folder. Each file ROOT/zones/NAME.zone is a zone that takes dynamic updates.
-#
-#   up.sh ROOT PORT     writes ROOT/env with NS_DNS, NS_KEY (the secret of the key `mailtenant.`) and NS_OWNER (a file for dig and nsupdate)
-#
-# NS_ADDRESS (default 127.0.0.1) is where it answers. The key `mailtenant.` has the rights that docs/dns-rfc2136.md asks
-# for, the key `owner.` all of them and AXFR. Ended by nameserver-down.sh ROOT. Needs (Debian 12): apt-get install -y bind9 openssl
+# BIND on loopback. usage: up.sh ROOT PORT     nameserver.sh says the rest
 set -euo pipefail
-if [ $# -ne 2 ]; then echo "usage: up.sh ROOT PORT" >&2; exit 2; fi
-mkdir -p "$1/zones"
-ROOT="$(cd "$1" && pwd)"; PORT="$2"; ADDRESS="${NS_ADDRESS:-127.0.0.1}"
-NAMED="$(PATH="$PATH:/usr/sbin:/sbin" command -v named)" || { echo "named is not installed: apt-get install bind9" >&2; exit 1; }
 # shellcheck source=e2e/stack/nameserver.sh
 . "$(dirname "$0")/../nameserver.sh"
+arguments named bind9 "$@"
 keys
 
 (umask 077; cat > "$ROOT/named.conf" <<CONF
@@ -33,4 +25,4 @@ zone "$zone" {
 CONF
 done
 )
-start "$NAMED" -g -c "$ROOT/named.conf" -n 1
+start "$SERVER" -g -c "$ROOT/named.conf" -n 1
