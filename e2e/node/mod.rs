@@ -29,6 +29,31 @@ fn installed_by_helm_it_serves_a_tenant_and_survives_what_happens_to_pods() {
     runtime.block_on(life(address.into_string().expect("an address")));
 }
 
+/// A run that is killed together with `machine.sh` removes nothing itself.
+#[test]
+fn what_a_killed_run_left_is_removed_by_the_next_one() {
+    let mut ended = Command::new("true").spawn().expect("true can be started");
+    ended.wait().expect("a child");
+    let name = |pid: u32| format!("mailtenant-machine-{pid}");
+    let folder = |pid: u32| std::env::temp_dir().join(name(pid));
+    let hierarchy = ["/sys/fs/cgroup/memory", "/sys/fs/cgroup"].map(Path::new).into_iter().find(|h| h.exists());
+    let cgroup = hierarchy.expect("cgroups are mounted").join(name(ended.id()));
+    // That of a process that runs is not touched, nor one that somebody wants to look at.
+    let (mine, kept) = (std::process::id(), ended.id() + 1_000_000_000);
+    for made in [&folder(ended.id()).join("var"), &folder(1), &folder(kept), &cgroup.join("pods")] {
+        std::fs::create_dir_all(made).expect("it can be made");
+    }
+    std::fs::write(folder(kept).join("keep"), "").expect("it can be written");
+    let machine = cluster::top().join("e2e/stack/node/machine.sh");
+    let out = Command::new(machine).arg(folder(mine)).args([&mine.to_string(), "true"]).output().expect("it runs");
+    let left = [folder(ended.id()), folder(mine), cgroup, folder(1), folder(kept)].map(|path| path.exists());
+    for pid in [1, kept] {
+        std::fs::remove_dir_all(folder(pid)).expect("it is there");
+    }
+    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    assert_eq!(left, [false, false, false, true, true]);
+}
+
 fn script(name: &str, arguments: &[&Path]) {
     let script = cluster::top().join("e2e/stack").join(name);
     let out = Command::new(&script).args(arguments).stdin(Stdio::null()).output().expect("a script can be started");

@@ -1,15 +1,21 @@
 #!/usr/bin/env bash
-# Installs the Debian packages that the stacks need and that are missing; does nothing when all are there. Starts no service.
-# usage: install.sh [PACKAGE...]      instead of those of the stacks: these
-# For Debian 12, as root.
+# Installs the Debian packages that the tests need and that are missing; does nothing when all are there. Starts no service.
+# usage: install.sh [--node | PACKAGE...]      --node: those of a node too; PACKAGE: nothing but these
+# For Debian 12, as root. This is the only list of packages: what other scripts and tests name stands in it.
 set -euo pipefail
 WANTED=(
   sogo dovecot-core dovecot-imapd dovecot-pop3d dovecot-lmtpd dovecot-managesieved dovecot-pgsql
   postfix postfix-pgsql postgresql memcached opendkim libopendbx1-pgsql
   pdns-server pdns-backend-sqlite3 sqlite3 bind9 knot dnsutils gettext-base
   python3 python3-dkim curl openssl ca-certificates procps util-linux gcc libc6-dev
+  lua5.1 git
 )
-[ $# -eq 0 ] || WANTED=("$@")
+NODE=(containerd runc containernetworking-plugins iproute2 socat)
+case "${1:-}" in
+'') ;;
+--node) WANTED+=("${NODE[@]}") ;;
+*) WANTED=("$@") ;;
+esac
 missing=()
 for p in "${WANTED[@]}"; do
   [ "$(dpkg-query -W -f='${db:Status-Status}' "$p" 2>/dev/null)" = installed ] || missing+=("$p")

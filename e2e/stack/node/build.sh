@@ -4,8 +4,7 @@
 # Cold on 2 cores, after the control plane: kubelet and kube-scheduler take about a minute.
 set -euo pipefail
 HERE="$(cd "$(dirname "$0")" && pwd)"
-"$HERE/../install.sh"
-"$HERE/../install.sh" containerd runc containernetworking-plugins iproute2 socat
+"$HERE/../install.sh" --node
 "$HERE/../controlplane/build.sh"
 "$HERE/../controlplane/build.sh" kube-scheduler kubelet
 "$HERE/../helm/build.sh"

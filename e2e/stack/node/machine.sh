@@ -1,14 +1,16 @@
 #!/usr/bin/env bash
-# Runs a command on a machine of its own: network, processes, mounts and host name are apart, the files are those of this machine.
+# Runs a command, such as a test of a Kubernetes node, in Linux namespaces of its own: it sees a network, processes, mounts, a host name
+# and cgroups that nobody else has, and the files of this machine.
 # usage: machine.sh ROOT WITH_PID COMMAND...     ROOT: a folder that is removed at the end (KEEP_ROOT=1 keeps it)
 # When the command has ended, or the process WITH_PID, the kernel ends everything that was started in it, with its mounts and
-# network; the cgroups are removed here. Nothing of this machine is changed, so several of them do not meet.
+# network; the cgroups are removed here. Nothing of this machine is changed, so several of them do not meet. Where ROOT ends in
+# -WITH_PID, folders and cgroups that earlier runs left, because this script was killed too, are removed at the start.
 # Needs root, and a kernel that has namespaces, overlayfs, bridges, veth and the cgroups that kubelet wants. What is missing is said.
 set -euo pipefail
 HERE="$(cd "$(dirname "$0")" && pwd)"
 . "$HERE/../lib.sh"
 die() { echo "no node can run here: $*" >&2; exit 1; }
-[ $# -ge 3 ] || { sed -n 2,6p "$0" >&2; exit 2; }
+[ $# -ge 3 ] || { sed -n 2,8p "$0" >&2; exit 2; }
 [ "$(id -u)" = 0 ] || die "it needs root"
 mkdir -p "$1"
 ROOT="$(cd "$1" && pwd)" WITH_PID=$2
@@ -17,6 +19,28 @@ chmod 755 "$ROOT"
 CGROUP="/${ROOT##*/}"
 # One folder in each hierarchy of version 1, or one in that of version 2.
 if [ -e /sys/fs/cgroup/cgroup.controllers ]; then HIERARCHIES=(/sys/fs/cgroup); else HIERARCHIES=(/sys/fs/cgroup/*/); fi
+
+# remove_cgroups /NAME: with those below it. Prints what is left, because a process in it has not ended yet.
+remove_cgroups() {
+  local h
+  for h in "${HIERARCHIES[@]}"; do
+    [ ! -d "${h%/}$1" ] || find "${h%/}$1" -depth -type d -exec rmdir {} + 2>/dev/null || echo "${h%/}$1"
+  done
+}
+
+# remove_leftovers: what has ROOT's name but for the number at its end, if that is the id of no process.
+remove_leftovers() {
+  local stem=${ROOT%-"$WITH_PID"} path pid h paths=()
+  [ "$stem" != "$ROOT" ] || return 0
+  paths=("$stem"-*)
+  for h in "${HIERARCHIES[@]}"; do paths+=("${h%/}/${stem##*/}"-*); done
+  for path in "${paths[@]}"; do
+    pid=${path##*-}
+    if ! [[ $pid =~ ^[0-9]+$ ]] || [ -e "/proc/$pid" ] || [ -e "$stem-$pid/keep" ]; then continue; fi
+    remove_cgroups "/${stem##*/}-$pid" >/dev/null
+    rm -rf "$stem-$pid"
+  done
+}
 
 born() { cut -d' ' -f22 "/proc/$1/stat" 2>/dev/null; }
 machine=''
@@ -28,17 +52,14 @@ end() {
     kill -9 "$machine" 2>/dev/null || true
     wait "$machine" 2>/dev/null || true
   fi
-  local h left=''
+  local left=''
   for _ in $(seq 100); do
-    left=''
-    for h in "${HIERARCHIES[@]}"; do
-      [ ! -d "${h%/}$CGROUP" ] || { find "${h%/}$CGROUP" -depth -type d -exec rmdir {} + 2>/dev/null || left="${h%/}$CGROUP"; }
-    done
+    left="$(remove_cgroups "$CGROUP")"
     [ -n "$left" ] || break
     sleep 0.1
   done
   [ -z "$left" ] || echo "this cgroup could not be removed: $left" >&2
-  [ -n "${KEEP_ROOT:-}" ] || rm -rf "$ROOT"
+  if [ -n "${KEEP_ROOT:-}" ]; then touch "$ROOT/keep"; else rm -rf "$ROOT"; fi
 }
 trap end EXIT
 trap 'exit 143' TERM INT HUP
@@ -53,6 +74,7 @@ if [ -e /sys/fs/cgroup/cgroup.controllers ]; then
 else
   for c in cpu cpuset memory pids; do [ -e "/sys/fs/cgroup/$c/cgroup.procs" ] || die "the cgroup controller $c is not mounted on /sys/fs/cgroup/$c"; done
 fi
+remove_leftovers
 for h in "${HIERARCHIES[@]}"; do
   mkdir -p "${h%/}$CGROUP" || die "no cgroup can be made in $h"
   # A new cpuset of version 1 has no processors until it is given some.
