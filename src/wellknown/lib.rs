@@ -71,9 +71,9 @@ pub async fn run(environment: Environment) {
 }
 
 /// Takes in what the watch of a kind tells. Never returns.
-async fn watched<K: Stored>(client: &Client, shared: &Shared, health: &Health, metrics: &Metrics, kind: &'static str)
+async fn watched<K>(client: &Client, shared: &Shared, health: &Health, metrics: &Metrics, kind: &'static str)
 where
-    K: Resource<DynamicType = ()>,
+    K: Stored + Resource<DynamicType = ()>,
 {
     let take = |event: Event<K>| {
         let listed = matches!(event, Event::ListedDone);

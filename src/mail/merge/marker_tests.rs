@@ -153,7 +153,8 @@ fn a_second_cluster_changes_nothing() {
     assert_eq!(known_mx, previous);
     let heir = Policy { previous_mx: known_mx, ..policy(ConflictPolicy::Refuse) };
     let (taken, taken_mx, _) = settle_as(&allowed, &mut dns, known, heir);
-    assert_eq!(text(&dns).into_iter().map(|m| m.manager).collect::<Vec<_>>(), [two.clone()]);
+    let managers: Vec<Manager> = text(&dns).into_iter().map(|m| m.manager).collect();
+    assert_eq!(managers, std::slice::from_ref(&two));
     // From now on the first cluster changes nothing, also when its MailDomain is deleted, and whatever its policy is.
     let there = dns.clone();
     for conflict in [ConflictPolicy::Refuse, ConflictPolicy::Overwrite] {

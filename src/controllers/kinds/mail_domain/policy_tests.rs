@@ -124,11 +124,10 @@ fn mx_goes_to_a_new_host_when_senders_know_of_it() {
     let mut case = with_host();
     case.domain.spec.dns.mta_sts.mode = MtaStsMode::Enforce;
     let policy = |hosts: &[&str]| MtaStsPolicy::new(MtaStsMode::Enforce, hosts.iter().copied(), 604_800);
-    let status = |policy: &MtaStsPolicy| {
-        let (mode, mx) = (policy.mode(), policy.mx().to_vec());
-        Some(MtaStsStatus { mode, mx, max_age: 604_800, id: Some(policy.id()), ..MtaStsStatus::default() })
-    };
-    case.status.dns.as_mut().unwrap().mta_sts = status(&policy(&["mx.test"]));
+    let told = policy(&["mx.test"]);
+    let (mode, mx) = (told.mode(), told.mx().to_vec());
+    case.status.dns.as_mut().unwrap().mta_sts =
+        Some(MtaStsStatus { mode, mx, max_age: 604_800, id: Some(told.id()), ..MtaStsStatus::default() });
     Arc::make_mut(&mut case.instance().backend).spec.hosts.mx[0].host = "new.test".into();
     let story = pass(&mut case, &Err("not yet".into()));
     assert_eq!(story, ["wait AwaitingAcceptance DNSPublished"]);
