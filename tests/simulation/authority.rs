@@ -85,10 +85,14 @@ pub fn acknowledged(w: &World, e: &Entry) -> Verdict {
     }
 }
 
+/// Shortest pause (ms) between two looks at records that a person edits.
+const LOOKS: u64 = 30_000;
+
 /// Until when (virtual ms) a resolver can have an MX of a name that leads here, by the longest TTL that it ever had and that
 /// is not over. `Err`: an authoritative server still shows one. One that others put back after `left` (ms), when MX had left, is
-/// their own doing: whatever is asked before the end, they may be faster.
-pub fn led_here_until(server: &crate::dns::Server, name: &str, left: Option<u64>) -> Result<u64, ()> {
+/// their own doing: whatever is asked before the end, they may be faster. So is one that a person who edits by hand (`by_hand`)
+/// sets and takes out between two looks, which are [`LOOKS`] apart at least.
+pub fn led_here_until(server: &crate::dns::Server, name: &str, left: Option<u64>, by_hand: bool) -> Result<u64, ()> {
     let lag = server.lags.iter().copied().max().unwrap_or(0);
     let all = server.history.iter().enumerate();
     let sets: Vec<(usize, &(u64, RrSet))> =
@@ -102,6 +106,10 @@ pub fn led_here_until(server: &crate::dns::Server, name: &str, left: Option<u64>
         let Some((_, (replaced, _))) = sets.get(i + 1) else { return Err(()) };
         // A set that was there for less than a secondary lags has been shown by none: transfers skip it.
         let lag = if replaced - since > lag { lag } else { 0 };
+        let told = server.mx_told.get(name).is_some_and(|all| all.iter().any(|t| since <= t && *t <= replaced + lag));
+        if by_hand && server.by_others.contains(at) && replaced - since < LOOKS && !told {
+            continue;
+        }
         until = until.max(replaced + lag + u64::from(set.ttl) * 1000);
     }
     Ok(until)
@@ -140,8 +148,9 @@ pub fn taken_until_the_end(
     if e.kind == "domain" && !was_told_of(w, owner) && !had_addresses(w, name) {
         return Ok(());
     }
+    let by_hand = w.by_uid(of_domain).is_some_and(|(_, v)| text(v, "/spec/dns/mode") == "Manual");
     for server in w.dns.values() {
-        match led_here_until(server, name, draining.get(of_domain).copied()) {
+        match led_here_until(server, name, draining.get(of_domain).copied(), by_hand) {
             Err(()) => return Err(format!("I7: {} {} was {:?} while MX leads here", e.kind, e.name, e.verb)),
             Ok(until) if w.ms < until => {
                 let left = until - w.ms;

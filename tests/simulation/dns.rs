@@ -28,6 +28,8 @@ pub struct Server {
     pub history: Vec<(u64, RrSet)>,
     /// Which of them were made by others than the operator.
     pub by_others: BTreeSet<usize>,
+    /// When (virtual ms) the operator was told what MX of a name is, by a look-up.
+    pub mx_told: BTreeMap<String, Vec<u64>>,
     /// How far each secondary is behind, in ms.
     pub lags: Vec<u64>,
     /// API key that the operator must know.
@@ -292,7 +294,11 @@ impl Resolver for View {
                 }
                 let found = || w.dns.iter().find(|(_, s)| s.zone_of(&name).is_some()).map(|(host, _)| host.clone());
                 let host = host.or_else(found).unwrap_or_default();
-                Ok(w.dns.entry(host).or_default().views(w.ms, &name, rtype))
+                let server = w.dns.entry(host).or_default();
+                if rtype == RecordType::MX {
+                    server.mx_told.entry(name.clone()).or_default().push(w.ms);
+                }
+                Ok(server.views(w.ms, &name, rtype))
             })
             .await
     }
