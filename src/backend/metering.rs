@@ -65,9 +65,10 @@ impl RequestMetrics {
         registry.register("dns_lost_updates", help, self.lost_updates.clone());
     }
 
-    /// Counts a record set of a DNS server that was written, and was another one a moment later.
-    pub fn lost_update(&self, backend: &str) {
-        self.lost_updates.get_or_create(&Backend { backend: backend.to_owned() }).inc();
+    /// Counts record sets of a DNS server that were written, and were others a moment later. With 0 the series begins: of one
+    /// that begins with its first loss nobody sees an increase.
+    pub fn lost_updates(&self, backend: &str, sets: u64) {
+        self.lost_updates.get_or_create(&Backend { backend: backend.to_owned() }).inc_by(sets);
     }
 
     /// Sets how many mailboxes and aliases of each backend belong to objects that no longer exist. A backend that is not
@@ -126,7 +127,8 @@ mod tests {
         metrics.request("berlin", "list", "ok", Duration::from_millis(1));
         metrics.undeclared_objects([("gone".to_owned(), 1)]);
         metrics.undeclared_objects([("berlin".to_owned(), 2)]);
-        metrics.lost_update("pdns");
+        metrics.lost_updates("pdns", 0);
+        metrics.lost_updates("pdns", 1);
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
         for line in [

@@ -14,6 +14,7 @@ pub struct Metered {
 impl Metered {
     /// Counts the calls to `inner` under the backend's name.
     pub fn new(inner: Arc<dyn DnsServer>, name: &str, metrics: RequestMetrics) -> Self {
+        metrics.lost_updates(name, 0);
         Metered { inner, name: name.to_owned(), metrics }
     }
 

@@ -37,7 +37,7 @@ impl Journal for StatusJournal<'_> {
     }
 
     fn lost(&mut self, set: &RrSet) {
-        self.ctx.connections.metrics.lost_update(self.backend);
+        self.ctx.connections.metrics.lost_updates(self.backend, 1);
         let what = in_words(&set.name, set.rtype, &set.values);
         tracing::info!(backend = self.backend, "another program wrote over {what}: it is written again");
     }
