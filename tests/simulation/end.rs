@@ -102,13 +102,14 @@ fn idle(w: &World) -> Result<(), String> {
     let missing = Declared::all(w, "mailboxes")
         .any(|m| !text(m.object, "/status/ownership").is_empty() && condition(m.object, "Ready").0 != "True");
     // An instance that waits for what a domain without a MailDomain holds reads that twice at each try.
-    // And so does a mailbox that waits for an alias which nobody here can delete.
+    // And so does a mailbox that waits for an alias which nobody here can delete, and the domain of such a mailbox.
     let left = |v: &serde_json::Value| {
         condition(v, "DeletionBlocked").1 == "ExistsAtBackend"
             || condition(v, "DeletionBlocked").1 == "ReferencedByAlias"
     };
-    let mailboxes = w.of("mailboxes").filter(|(_, v)| deleting(v) && left(v)).count();
-    let waits = w.of("mailinstances").filter(|(_, v)| deleting(v)).count() + mailboxes;
+    let held_up = |kind: &'static str| w.of(kind).filter(|(_, v)| deleting(v) && left(v)).count();
+    let waits =
+        w.of("mailinstances").filter(|(_, v)| deleting(v)).count() + held_up("mailboxes") + held_up("maildomains");
     if reads > if missing { 11 } else { 6 } * domains + 30 * waits {
         return Err(format!("I5: {reads} bulk reads of {domains} domains while nothing changes"));
     }
@@ -656,8 +657,10 @@ fn gone(d: &Declared) -> Result<(), String> {
         || d.instance().is_some_and(|i| annotation(i.object, "paused") == "true")
         // Below a domain that is paused too, while its MX leads here; and what others wrote into its status stays there.
         || d.domain().is_some_and(|p| annotation(p.object, "paused") == "true" || w.notes.was_forged.contains(uid(p.object)))
-        // What was made before is not taken down by one who only looks.
-        || d.is_observed();
+        // What was made before is not taken down by one who only looks. Without its MailDomain that is the instance in whose
+        // tenant it is found.
+        || d.is_observed()
+        || d.domain().is_none() && Declared::all(w, "mailinstances").any(|i| i.key.ns == d.key.ns && i.is_observed());
     let orphan = annotation(d.object, "orphan") == "true";
     let led = by_hand::is_by_hand(d) && by_hand::mx_leads_here(w, &d.name());
     let dns = match by_hand::is_by_hand(d) {
