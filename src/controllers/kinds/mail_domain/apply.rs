@@ -82,7 +82,9 @@ async fn provision(pass: &mut Pass<'_>) -> Step<()> {
     let (row, made) = match done {
         Ok(done) => done,
         Err(error @ BackendError::Exists { .. }) => {
-            pass.ctx.snapshots.stale(&server.uid, &pass.name).await;
+            if !is_known(pass, &error) {
+                pass.ctx.snapshots.stale(&server.uid, &pass.name).await;
+            }
             return Err(recovery::refused(pass.ctx, server, domain.as_ref(), &error).await?.into());
         }
         Err(error) => return Err(failed(pass, &error).await?.into()),
@@ -107,12 +109,17 @@ async fn provision(pass: &mut Pass<'_>) -> Step<()> {
 async fn adopts(pass: &Pass<'_>, error: &BackendError) -> Step<bool> {
     let (server, domain) = (pass.server()?, pass.p.object.as_ref());
     let answer = entitlement::adopts(pass.ctx, server, domain, domain.spec.adoption_policy, error).await;
-    // What is known says so too: who tries again and again must not have the domain read each time (I5).
-    let known = matches!(&pass.facts.row, Some(Some(row)) if row.owner.is_none());
-    if answer.is_err() && !known {
+    if answer.is_err() && !is_known(pass, error) {
         pass.ctx.snapshots.stale(&server.uid, &pass.name).await;
     }
     answer
+}
+
+/// Whether what is known of the row says whose it is as the server's refusal does: who tries again and again must not have the
+/// domain read each time (I5).
+fn is_known(pass: &Pass<'_>, refusal: &BackendError) -> bool {
+    let BackendError::Exists { owner, .. } = refusal else { return false };
+    matches!(&pass.facts.row, Some(Some(row)) if row.owner == *owner)
 }
 
 async fn make_keys(pass: &mut Pass<'_>, algorithms: &[DkimAlgorithm]) -> Step<()> {
