@@ -5,6 +5,7 @@ use super::journal::{is_ours, same_record};
 use super::plan::{Conflict, Plan, Policy, PreviousMx};
 use super::planner::in_words;
 use super::{plan, which};
+use crate::mx;
 use crate::policy::{ConflictPolicy, Ownership, Purpose, RecordState, RecordStatus};
 use crate::records::{Manager, Marker, Mode, Record, challenge_name, marker_name, soften, token, with_token};
 use crate::rr::{RecordType, RrSet};
@@ -184,6 +185,18 @@ fn made_of(record: &Record, mild: &Record, live: &[RrSet]) -> Vec<RecordStatus> 
         (false, None) => None,
     };
     set.iter().flat_map(|s| &s.values).filter_map(entry_of).collect()
+}
+
+/// The journal without the word that MX leads here, where it does not: it may be that of an earlier day, and what is published
+/// only while MX leads here would be published for it.
+pub fn without_lost_mx(mut journal: Vec<RecordStatus>, live: &[RrSet]) -> Vec<RecordStatus> {
+    let lost = |e: &RecordStatus| {
+        let set = live.iter().find(|s| s.name == e.name && s.rtype == RecordType::MX);
+        e.purpose == Purpose::MX && set.is_some_and(|s| !s.values.iter().any(|v| mx::same_host(v, &e.value)))
+    };
+    journal.retain(|e| is_ours(e) || !lost(e));
+    journal.iter_mut().filter(|e| lost(e)).for_each(|e| e.state = RecordState::Missing);
+    journal
 }
 
 /// Whether another cluster writes the records now: its marker stands where the one of the journal was.

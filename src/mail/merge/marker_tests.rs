@@ -118,6 +118,24 @@ fn what_a_journal_of_an_earlier_day_lacks_is_known_again() {
     assert_eq!(dns, start);
 }
 
+/// A domain was deleted, and etcd is that of the day before.
+#[test]
+fn a_journal_of_an_earlier_day_does_not_say_that_mx_leads_here() {
+    let mut dns = Dns::of(&[(Z, RecordType::MX, 60, &["10 mx1.p.example.", "20 mx2.p.example."])]);
+    let (observed, ..) = settle(&mut dns, &wanted(), vec![], policy(ConflictPolicy::Refuse));
+    let (made, ..) = settle(&mut Dns::default(), &wanted(), vec![], policy(ConflictPolicy::Refuse));
+    for (journal, left) in
+        [(observed, ""), (made, "10 mx1.p.example. [Missing Created] | 20 mx2.p.example. [Missing Created]")]
+    {
+        let there = dns.read(&which(&wanted(), &journal));
+        assert_eq!(without_lost_mx(journal.clone(), &there), journal, "it does");
+        let gone = Dns::of(&[(Z, RecordType::MX, 60, &["10 elsewhere.example."])]);
+        let now = without_lost_mx(journal.clone(), &gone.read(&which(&wanted(), &journal)));
+        assert_eq!((line(&now, Purpose::MX).as_str(), now.iter().any(is_good_mx)), (left, false));
+        assert_eq!(without_lost_mx(journal.clone(), &[]), journal, "it was not read");
+    }
+}
+
 #[test]
 fn what_rejects_nothing_yet_is_known_again_too() {
     let own = manager("c", "acme-test");

@@ -17,7 +17,7 @@ mod shared;
 mod spf;
 
 pub use journal::{is_good_mx, is_leaving, is_our_mx, is_ours, leads_here};
-pub use marker::{Writer, is_taken_over, plan_with_marker, recovered};
+pub use marker::{Writer, is_taken_over, plan_with_marker, recovered, without_lost_mx};
 pub use mx::{seen_mx_ttl, withdraw_mx};
 pub use plan::{Conflict, Plan, Policy, PreviousMx};
 pub use planner::in_words;

@@ -193,7 +193,8 @@ async fn recover_journal(pass: &mut Pass<'_>) -> Step<()> {
         Err(error) => return Err(pass.ctx.dns_failed(dns, &error).into()),
     };
     let (zone, backend) = (zone.to_owned(), dns.name.clone());
-    let before = pass.p.journal();
+    let before = merge::without_lost_mx(pass.p.journal(), &live);
+    pass.p.set_journal(before.clone(), None);
     if let Some((journal, previous)) = merge::recovered(&writer, &declared, &live, &before) {
         let text = format!("records of {name} that this MailDomain made before are its own again, by its marker");
         pass.ctx.event(pass.p.object.as_ref(), EventReason::TakenOver, text);
