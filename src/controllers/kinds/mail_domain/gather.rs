@@ -10,7 +10,7 @@ use super::parents::{self, Known, Parents};
 use super::plan;
 use super::records::{self, Written};
 use super::status::Progress;
-use super::steps::{Observation, Part, Planned};
+use super::steps::{Note, Observation, Part, Planned};
 use super::zone::Zone;
 use crate::connections::Groupware;
 use crate::ctx::{Ctx, Step, Stop};
@@ -29,6 +29,7 @@ use mailtenant_dns::{RecordType, RrSet, survey};
 use mailtenant_groupware::{BackendError, DkimSigner, DomainName, DomainSnapshot, Uid};
 use mailtenant_mail::manual::Shown;
 use mailtenant_mail::merge;
+use mailtenant_mail::mx;
 use mailtenant_mail::name;
 use mailtenant_mail::records::{Manager, Record, adoption_value, challenge_name, challenge_value, mta_sts_host};
 use mailtenant_runtime::store::NamespacedName;
@@ -361,6 +362,22 @@ async fn shown(pass: &mut Pass<'_>, part: Part) -> Step<()> {
     let published = there(published(&mut pass.facts, part))?;
     (published.unseen, published.kept) = (Some(unseen), kept);
     Ok(())
+}
+
+/// Where a pass ended before the records were looked at that a person edits (the instance of the domain goes, a parent cannot
+/// be used): MX may have been set all the same, as the person was told. That is noted, since on the way out mail is taken
+/// until its time to live is over (I7). Servers that do not answer are asked again by a later pass.
+pub async fn mx_by_hand_meanwhile(pass: &mut Pass<'_>) {
+    let journal = pass.p.journal();
+    let told: Vec<&str> = journal.iter().filter(|r| r.purpose == Purpose::MX).map(|r| r.value.as_str()).collect();
+    if !zones::by_hand(&pass.p.object) || pass.facts.shown.is_some() || told.is_empty() {
+        return;
+    }
+    let resolver = pass.ctx.connections.dns.default_resolver();
+    let seen = resolver.lookup(&pass.name, RecordType::MX).await.unwrap_or_default();
+    if let Some((_, ttl)) = mx::leads_to(&seen, &told) {
+        pass.p.note(Note::MxLeadsHere(ttl, pass.ctx.latest_now()));
+    }
 }
 
 /// The mail servers, or those that are `new` in MX of a live domain, have addresses and take mail for every declared address.

@@ -1,9 +1,9 @@
 //! MTA-STS on the way out of a domain: what must be over before MX goes back to other mail servers.
 
-use super::cleanup::{holds, server};
 use super::journal;
 use super::mta_sts;
 use super::status::{Progress, stamp};
+use super::written::{holds, server};
 use crate::ctx::{Ctx, Step};
 use crate::state::derived::a_label;
 use mailtenant_api::Purpose;

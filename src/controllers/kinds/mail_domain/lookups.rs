@@ -2,17 +2,13 @@
 //! and the mail servers that MX is going to lead to. Nothing is decided here, and nothing is written.
 
 use super::facts::Kept;
-use super::gather::Pass;
 use super::move_mx;
-use super::steps::Note;
 use super::zone::Zone;
 use crate::ctx::Ctx;
 use crate::not_ready::NotReady;
-use crate::rules::zones::{self, no_answer};
-use mailtenant_api::Purpose;
+use crate::rules::zones::no_answer;
 use mailtenant_api::mail_domain::RecordStatus;
 use mailtenant_dns::{BackendError, RecordType, RrSet, Wildcard};
-use mailtenant_mail::mx;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
@@ -21,22 +17,6 @@ pub async fn wildcard(ctx: &Ctx, zone: &Zone, name: &str) -> Result<Option<Wildc
     match zone {
         Zone::Managed { dns, name: zone } => dns.server.wildcard(zone, name).await.map_err(|e| ctx.dns_failed(dns, &e)),
         Zone::Manual { .. } => Ok(None),
-    }
-}
-
-/// Where a pass ended before the records were looked at that a person edits (the instance of the domain goes, a parent cannot
-/// be used): MX may have been set all the same, as the person was told. That is noted, since on the way out mail is taken
-/// until its time to live is over (I7). Servers that do not answer are asked again by a later pass.
-pub async fn mx_by_hand_meanwhile(pass: &mut Pass<'_>) {
-    let journal = pass.p.journal();
-    let told: Vec<&str> = journal.iter().filter(|r| r.purpose == Purpose::MX).map(|r| r.value.as_str()).collect();
-    if !zones::by_hand(&pass.p.object) || pass.facts.shown.is_some() || told.is_empty() {
-        return;
-    }
-    let resolver = pass.ctx.connections.dns.default_resolver();
-    let seen = resolver.lookup(&pass.name, RecordType::MX).await.unwrap_or_default();
-    if let Some((_, ttl)) = mx::leads_to(&seen, &told) {
-        pass.p.note(Note::MxLeadsHere(ttl, pass.ctx.latest_now()));
     }
 }
 

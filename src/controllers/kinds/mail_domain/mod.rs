@@ -18,9 +18,11 @@ pub mod observe;
 pub mod parents;
 pub mod plan;
 pub mod records;
+pub mod stamps;
 pub mod status;
 pub mod steps;
 pub mod watch;
+pub mod written;
 pub mod zone;
 pub mod zone_file;
 
@@ -181,7 +183,7 @@ async fn steps(ctx: &Ctx, id: &ObjectId, draft: &mut Draft<MailDomain>) -> Step<
         if let Err(stop) = done {
             if let Stop::NotReady(not_ready) = &stop {
                 pass.p.refuse(condition, not_ready);
-                lookups::mx_by_hand_meanwhile(&mut pass).await;
+                gather::mx_by_hand_meanwhile(&mut pass).await;
             }
             return Err(stop);
         }

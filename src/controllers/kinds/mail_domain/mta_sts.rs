@@ -11,7 +11,7 @@ use super::facts::Seen;
 use super::gate::is_live;
 use super::move_mx;
 use super::parents::Parents;
-use super::status::{stamp, stamp_after};
+use super::stamps::{stamp, stamp_after};
 use super::steps::{Action, Next, Note, Observation, Stage};
 use crate::not_ready::NotReady;
 use crate::rules::zones;

@@ -1,6 +1,8 @@
 //! What the status of a domain says: what the plan notes on its way, and of its records the journal, the MX set from before,
 //! how long resolvers keep MX.
 
+pub use super::stamps::stamp;
+use super::stamps::stamp_after;
 use super::steps::Note;
 use super::zone_file;
 use crate::not_ready::NotReady;
@@ -11,17 +13,6 @@ use mailtenant_api::*;
 use mailtenant_dns::{Change, RecordType};
 use mailtenant_mail::merge::{self, PreviousMx};
 use mailtenant_mail::records;
-
-/// RFC 3339 in whole seconds: texts of this form compare as the times do.
-pub fn stamp(at: jiff::Timestamp) -> String {
-    at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
-}
-
-/// [`stamp`] of the first whole second that is not before: what is waited for is over then.
-pub(super) fn stamp_after(at: jiff::Timestamp) -> String {
-    let begun = at.subsec_nanosecond() > 0;
-    stamp(at + jiff::SignedDuration::from_secs(i64::from(begun)))
-}
 
 /// Puts in what the plan notes for the domain with a uid.
 pub(super) fn put(status: &mut MailDomainStatus, conditions: &mut Conditions, note: Note) {
