@@ -21,9 +21,11 @@ use mailtenant_runtime::revision;
 use mailtenant_runtime::shutdown::{self, Shutdown, Signals};
 use mailtenant_runtime::{crds, events, http, requests as kube_requests};
 use std::io::{self, Write};
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tracing::{info, warn};
@@ -35,7 +37,7 @@ const SENT: Duration = Duration::from_secs(5);
 /// Time that waiting Events get after the last pass.
 const LAST_EVENTS: Duration = Duration::from_secs(2);
 /// Time without a sign of life of the async runtime after which `/healthz` fails.
-pub(crate) const SILENCE: Duration = Duration::from_secs(60);
+const SILENCE: Duration = Duration::from_secs(60);
 
 /// Why the process ends with an error.
 #[derive(Debug, thiserror::Error)]
@@ -49,7 +51,7 @@ pub enum Error {
         /// The flag that gave it.
         flag: &'static str,
         /// The address that was given.
-        address: std::net::SocketAddr,
+        address: SocketAddr,
         /// The error of the system.
         error: io::Error,
     },
@@ -86,15 +88,33 @@ pub async fn run(arguments: &RunArguments) -> Result<(), Error> {
     let requests = RequestMetrics::default();
     let (metrics, health) = (Metrics::with("mailtenant", |registry| requests.register(registry)), Health::new());
     health.waiting("crds", "not looked for yet");
-    let address = arguments.http_address;
-    let listener = http::bind(address).await.map_err(|error| Error::Bind { flag: "--http-address", address, error })?;
+    let listener = bind("--http-address", arguments.http_address, "/healthz, /readyz and /metrics").await?;
+    let (watched, counted) = (health.clone(), metrics.clone());
+    let work = work(arguments, (&counted, requests), &watched, &shutdown);
+    beside_probes(listener, (health, metrics), (signals, trigger), work).await
+}
+
+/// Opens a port.
+pub(crate) async fn bind(flag: &'static str, address: SocketAddr, what: &str) -> Result<TcpListener, Error> {
+    let listener = http::bind(address).await.map_err(|error| Error::Bind { flag, address, error })?;
     if let Ok(address) = listener.local_addr() {
-        info!(%address, "serving /healthz, /readyz and /metrics");
+        info!(%address, "serving {what}");
     }
+    Ok(listener)
+}
+
+/// Does `work` beside what each process of this binary has: HTTP for probes and metrics, signals, and a sign of life of the
+/// runtime. It ends with `work`, or with an error when one of them ends.
+pub(crate) async fn beside_probes(
+    listener: TcpListener,
+    (health, metrics): (Health, Metrics),
+    (signals, trigger): (Signals, shutdown::Trigger),
+    work: impl Future<Output = Result<(), Error>>,
+) -> Result<(), Error> {
     // HTTP is served while running passes end: a probe that fails would cut them short.
     let (close_http, http_closes) = shutdown::channel();
     let mut tasks = JoinSet::new();
-    let served = http::serve(listener, health.clone(), metrics.clone(), http_closes);
+    let served = http::serve(listener, health.clone(), metrics, http_closes);
     tasks.spawn(async move {
         let _ = served.await;
         "the HTTP server"
@@ -103,9 +123,8 @@ pub async fn run(arguments: &RunArguments) -> Result<(), Error> {
         signals.forward(trigger).await;
         "signal handling"
     });
-    let beating = health.clone();
     tasks.spawn(async move {
-        beating.heartbeat("runtime", SILENCE).await;
+        health.heartbeat("runtime", SILENCE).await;
         "the heartbeat"
     });
     let ended = tokio::select! {
@@ -115,7 +134,7 @@ pub async fn run(arguments: &RunArguments) -> Result<(), Error> {
             Some(Err(error)) => error.into(),
             None => Error::Ended("every task"),
         }),
-        ended = work(arguments, (&metrics, requests), &health, &shutdown) => ended,
+        ended = work => ended,
     };
     close_http.request();
     tasks.shutdown().await;

@@ -7,7 +7,7 @@
 
 use crate::{BackendError, DnsServer, RecordType, RrSet, Wildcard};
 use mailtenant_mail::merge::{self, Plan, Policy, PreviousMx};
-use mailtenant_mail::policy::{ConflictPolicy, OnDelete, Purpose, RecordStatus};
+use mailtenant_mail::policy::{ConflictPolicy, OnDelete, RecordStatus};
 use mailtenant_mail::records::Record;
 use mailtenant_mail::value::from_presentation;
 
@@ -47,11 +47,7 @@ impl Aim<'_> {
         match self {
             Aim::Publish { wanted, writer: Some(writer), .. } => writer.which(wanted, journal),
             Aim::Publish { wanted, writer: None, .. } => merge::which(wanted, journal),
-            Aim::WithdrawMx { name, .. } => {
-                let markers = journal.iter().filter(|e| e.purpose == Purpose::Marker);
-                let mx = ((*name).to_owned(), RecordType::MX);
-                markers.map(|e| (e.name.clone(), RecordType::TXT)).chain([mx]).collect()
-            }
+            Aim::WithdrawMx { name, .. } => vec![((*name).to_owned(), RecordType::MX)],
             Aim::WithdrawRest => merge::which(&[], journal),
         }
     }
@@ -65,14 +61,6 @@ impl Aim<'_> {
                     Some(writer) => merge::plan_with_marker(writer, wanted, journal, live, &policy),
                     None => merge::plan(wanted, journal, live, &policy),
                 }
-            }
-            // What we wrote is that cluster's now.
-            Aim::WithdrawMx { .. } if merge::is_taken_over(journal, live) => {
-                let rest = journal.iter().filter(|e| e.purpose != Purpose::MX).cloned().collect();
-                Plan { journal: rest, previous_mx: previous, ..Plan::default() }
-            }
-            Aim::WithdrawRest if merge::is_taken_over(journal, live) => {
-                Plan { previous_mx: previous, ..Plan::default() }
             }
             Aim::WithdrawMx { name, on_delete } => {
                 match live.iter().find(|set| set.name == *name && set.rtype == RecordType::MX) {
@@ -168,7 +156,8 @@ pub async fn converge<J: Journal>(
         }
         if let (Aim::Publish { name, .. }, true) = (aim, plan.previous_mx != previous) {
             let contents = server.contents(zone, name, RecordType::MX).await.map_err(Failed::Server)?;
-            plan.previous_mx = plan.previous_mx.map(|mx| mx.as_written(&contents));
+            // Once more: the marker says it too.
+            plan = aim.plan(&known, plan.previous_mx.map(|mx| mx.as_written(&contents)), &live);
         }
         let unknown = !plan.is_journaled(&known, previous.as_ref());
         journal.keep(&plan, unknown).await.map_err(Failed::Journal)?;

@@ -421,7 +421,8 @@ impl Properties {
         let Some(value) = set.values.iter().filter(strict).find(|v| !had(v)) else { return Ok(()) };
         // Somebody else wrote that all others fail; we put our term in.
         let theirs = |v: &String| v.starts_with("v=spf1") && v.ends_with(" -all");
-        if value.starts_with("v=spf1") && before.is_some_and(|(_, s)| s.values.iter().any(theirs)) {
+        let foreign = server.foreign.get(&(set.name.clone(), set.rtype));
+        if value.starts_with("v=spf1") && foreign.is_some_and(|s| s.values.iter().any(theirs)) {
             return Ok(());
         }
         let domain = set.name.trim_start_matches("_dmarc.");
@@ -430,7 +431,8 @@ impl Properties {
         let leads_here = then.is_some_and(|(_, s)| s.values.iter().any(|v| authority::leads_here(v)));
         // Whoever forges the status of a domain to be Live has its own mail rejected, and that of nobody else.
         let live = Declared::all(w, "maildomains").filter(|d| d.name() == domain).any(|d| {
-            matches!(text(d.object, "/status/state"), "Live" | "Draining") || w.notes.was_forged.contains(uid(d.object))
+            matches!(text(d.object, "/status/state"), "Live" | "Draining")
+                || (authority::holds(&d) && w.notes.was_forged.contains(uid(d.object)))
         });
         if server.by_others.contains(&i) || leads_here || live || self.drifted(w, domain) {
             return Ok(());

@@ -7,7 +7,7 @@ use super::planner::in_words;
 use super::{plan, which};
 use crate::mx;
 use crate::policy::{ConflictPolicy, Ownership, Purpose, RecordState, RecordStatus};
-use crate::records::{Manager, Marker, Mode, Record, challenge_name, marker_name, soften, token, with_token};
+use crate::records::{Manager, Marker, Mode, Record, challenge_name, marker_name, soften, with_token};
 use crate::rr::{RecordType, RrSet};
 use crate::spf;
 use std::collections::BTreeSet;
@@ -21,15 +21,16 @@ pub struct Writer<'a> {
     pub ttl: u32,
     /// The MailDomain.
     pub manager: &'a Manager,
-    /// Whether it may go on where the MailDomain of the same place in another cluster ended.
+    /// Its token, which is another one for each MailDomain: that of its challenge.
+    pub token: &'a str,
+    /// Whether it may go on where another MailDomain of the same place ended.
     pub recovers: bool,
 }
 
 impl Writer<'_> {
     /// Whether what `marker` says was done by this MailDomain, or by one that it replaces.
     fn is_own(&self, marker: &Marker) -> bool {
-        let same_cluster = marker.manager.cluster == self.manager.cluster;
-        marker.manager.owner == self.manager.owner && (same_cluster || self.recovers)
+        marker.manager.owner == self.manager.owner && (marker.token == self.token || self.recovers)
     }
 
     /// Whether another cluster writes the records. Within a cluster it is the claim that says whose a name is.
@@ -42,13 +43,14 @@ impl Writer<'_> {
         which(&[desired, &[self.any_record()]].concat(), journal)
     }
 
-    fn record(&self, made: BTreeSet<Purpose>, token: Option<String>, previous_mx: Option<PreviousMx>) -> Record {
-        Marker { manager: self.manager.clone(), made, token, previous_mx }.record(self.domain, self.ttl)
+    fn record(&self, made: BTreeSet<Purpose>, previous_mx: Option<PreviousMx>) -> Record {
+        let (manager, token) = (self.manager.clone(), self.token.to_owned());
+        Marker { manager, token, made, previous_mx }.record(self.domain, self.ttl)
     }
 
     /// The record as far as its name counts.
     fn any_record(&self) -> Record {
-        self.record(BTreeSet::new(), None, None)
+        self.record(BTreeSet::new(), None)
     }
 }
 
@@ -81,11 +83,15 @@ pub fn plan_with_marker(
         }
     }
     let first = plan(desired, &known, live, policy);
-    let made = |e: &&RecordStatus| is_ours(e) && desired.iter().any(|r| r.purpose == e.purpose);
-    let made: BTreeSet<Purpose> = first.journal.iter().filter(made).map(|e| e.purpose).collect();
-    let challenge = desired.iter().find(|r| r.purpose == Purpose::Challenge && made.contains(&r.purpose));
-    let token = challenge.and_then(|r| token(r.values.first()?)).map(str::to_owned);
-    let marker = writer.record(made, token, first.previous_mx);
+    // MX stays as it is, and is not planned, while a new host in it is not proven.
+    let wanted = |e: &&RecordStatus| e.purpose == Purpose::MX || desired.iter().any(|r| r.purpose == e.purpose);
+    // Of a purpose with several records all must be: one of somebody else would be taken for ours.
+    let found = |e: &&RecordStatus| {
+        first.journal.iter().any(|o| o.purpose == e.purpose && !is_ours(o) && o.ownership.is_some())
+    };
+    let made = first.journal.iter().filter(|e| is_ours(e) && e.purpose != Purpose::Marker);
+    let made = made.filter(wanted).filter(|e| !found(e)).map(|e| e.purpose).collect();
+    let marker = writer.record(made, first.previous_mx);
     plan(&[desired, &[marker]].concat(), &known, live, policy)
 }
 
@@ -165,7 +171,10 @@ pub fn recovered(
 
 /// The entry of the challenge that the MailDomain of before published for itself: nobody wants it any more.
 fn old_challenge(writer: &Writer<'_>, marker: &Marker, live: &[RrSet]) -> Option<RecordStatus> {
-    let value = with_token(marker.token.as_ref()?);
+    if !marker.made.contains(&Purpose::Challenge) || marker.token == writer.token {
+        return None;
+    }
+    let value = with_token(&marker.token);
     let (name, rtype) = (challenge_name(writer.domain), RecordType::TXT);
     let set = live.iter().find(|s| s.name == name && s.rtype == rtype).filter(|s| s.values.contains(&value))?;
     let any = writer.any_record();
@@ -195,7 +204,7 @@ pub fn without_lost_mx(mut journal: Vec<RecordStatus>, live: &[RrSet]) -> Vec<Re
         e.purpose == Purpose::MX && set.is_some_and(|s| !s.values.iter().any(|v| mx::same_host(v, &e.value)))
     };
     journal.retain(|e| is_ours(e) || !lost(e));
-    journal.iter_mut().filter(|e| lost(e)).for_each(|e| e.state = RecordState::Missing);
+    journal.iter_mut().filter(|e| lost(e)).for_each(|e| e.state = RecordState::Wrong);
     journal
 }
 

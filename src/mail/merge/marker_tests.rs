@@ -10,7 +10,7 @@ fn manager(cluster: &str, name: &str) -> Manager {
 }
 
 fn writer(manager: &Manager) -> Writer<'_> {
-    Writer { domain: Z, ttl: 300, manager, recovers: false }
+    Writer { domain: Z, ttl: 300, manager, token: "x", recovers: false }
 }
 
 /// Plans, journals and applies until there is nothing to do.
@@ -90,12 +90,43 @@ fn the_challenge_of_the_maildomain_of_before_goes() {
         record.values = vec!["token=new expiry=never".into()];
     }
     let live = dns.read(&writer(&own).which(&anew, &[]));
-    let (known, _) = recovered(&writer(&own), &anew, &live, &[]).unwrap();
+    let heir = |recovers| Writer { token: "new", recovers, ..writer(&own) };
+    assert_eq!(recovered(&heir(false), &anew, &live, &[]), None, "the place may be another tenant's by now");
+    let (known, _) = recovered(&heir(true), &anew, &live, &[]).unwrap();
     let live = dns.read(&writer(&own).which(&anew, &known));
-    assert!(dns.apply(&plan_with_marker(&writer(&own), &anew, &known, &live, &policy(ConflictPolicy::Refuse)).changes));
+    assert!(dns.apply(&plan_with_marker(&heir(true), &anew, &known, &live, &policy(ConflictPolicy::Refuse)).changes));
     let there = dns.get(challenge, RecordType::TXT).values;
     assert_eq!(there, ["token=new expiry=never", "token=other expiry=never"], "that of somebody else stays");
-    assert_eq!(text(&dns)[0].token.as_deref(), Some("new"));
+    assert_eq!(text(&dns).into_iter().map(|m| m.token).collect::<Vec<_>>(), ["new"]);
+}
+
+/// MX stays as it is meanwhile, and is not among the records that are planned.
+#[test]
+fn mx_stays_in_the_marker_while_a_new_host_is_not_proven() {
+    let own = manager("c", "acme-test");
+    let mut dns = Dns::default();
+    let (journal, previous, _) = settle_as(&writer(&own), &mut dns, vec![], policy(ConflictPolicy::Refuse));
+    let rest: Vec<Record> = wanted().into_iter().filter(|r| r.purpose != Purpose::MX).collect();
+    let live = dns.read(&writer(&own).which(&rest, &journal));
+    let now = Policy { previous_mx: previous, ..policy(ConflictPolicy::Refuse) };
+    assert_eq!(plan_with_marker(&writer(&own), &rest, &journal, &live, &now).changes, []);
+}
+
+#[test]
+fn a_purpose_of_which_one_record_was_found_is_not_said_to_be_made() {
+    let own = manager("c", "acme-test");
+    let discovery = Some(Discovery::default());
+    let wanted = desired(&Input { discovery, ..input(DmarcPolicy::Reject, "s1", "_spf.p.example") });
+    for found in [false, true] {
+        let mut dns = Dns::default();
+        if found {
+            dns.put("_imap._tcp.acme.test", RecordType::SRV, 60, vec!["0 0 0 .".into()]);
+        }
+        let live = dns.read(&writer(&own).which(&wanted, &[]));
+        let p = plan_with_marker(&writer(&own), &wanted, &[], &live, &policy(ConflictPolicy::Refuse));
+        assert!(dns.apply(&p.changes));
+        assert_eq!(text(&dns)[0].made.contains(&Purpose::ClientDiscovery), !found);
+    }
 }
 
 /// etcd is that of a day before the cut-over.
@@ -125,7 +156,7 @@ fn a_journal_of_an_earlier_day_does_not_say_that_mx_leads_here() {
     let (observed, ..) = settle(&mut dns, &wanted(), vec![], policy(ConflictPolicy::Refuse));
     let (made, ..) = settle(&mut Dns::default(), &wanted(), vec![], policy(ConflictPolicy::Refuse));
     for (journal, left) in
-        [(observed, ""), (made, "10 mx1.p.example. [Missing Created] | 20 mx2.p.example. [Missing Created]")]
+        [(observed, ""), (made, "10 mx1.p.example. [Wrong Created] | 20 mx2.p.example. [Wrong Created]")]
     {
         let there = dns.read(&which(&wanted(), &journal));
         assert_eq!(without_lost_mx(journal.clone(), &there), journal, "it does");
@@ -134,6 +165,13 @@ fn a_journal_of_an_earlier_day_does_not_say_that_mx_leads_here() {
         assert_eq!((line(&now, Purpose::MX).as_str(), now.iter().any(is_good_mx)), (left, false));
         assert_eq!(without_lost_mx(journal.clone(), &[]), journal, "it was not read");
     }
+    // What others put there since is not MX from before.
+    let mut dns = Dns::of(&[(Z, RecordType::MX, 60, &["10 mail.old.example."])]);
+    let (journal, previous, _) = settle(&mut dns, &wanted(), vec![], policy(ConflictPolicy::Refuse));
+    dns.put(Z, RecordType::MX, 60, vec!["5 drift.example.".into()]);
+    let journal = without_lost_mx(journal.clone(), &dns.read(&which(&wanted(), &journal)));
+    let now = Policy { previous_mx: previous.clone(), ..policy(ConflictPolicy::Refuse) };
+    assert_eq!(settle(&mut dns, &wanted(), journal, now).1, previous);
 }
 
 #[test]
@@ -153,20 +191,21 @@ fn what_rejects_nothing_yet_is_known_again_too() {
 #[test]
 fn a_second_cluster_changes_nothing() {
     let (one, two) = (manager("one", "acme-test"), manager("two", "acme-test"));
+    let second = |recovers| Writer { token: "another", recovers, ..writer(&two) };
     let mut dns = Dns::of(&[(Z, RecordType::MX, 60, &["10 mail.old.example."])]);
     let (journal, previous, _) = settle_as(&writer(&one), &mut dns, vec![], policy(ConflictPolicy::Refuse));
     let there = dns.clone();
     for conflict in [ConflictPolicy::Refuse, ConflictPolicy::Adopt] {
-        let (kept, _, conflicts) = settle_as(&writer(&two), &mut dns, vec![], policy(conflict));
+        let (kept, _, conflicts) = settle_as(&second(false), &mut dns, vec![], policy(conflict));
         assert_eq!(dns, there);
         assert!(!kept.iter().any(is_ours), "nothing of it is withdrawn");
         let said = &conflicts[0].message;
         assert!(said.contains("the cluster with the id one writes the records of acme.test"), "{said}");
     }
     // Nor by a MailDomain of the same place, unless the platform consents: then it goes on where the other ended.
-    let live = dns.read(&writer(&two).which(&wanted(), &[]));
-    assert_eq!(recovered(&writer(&two), &wanted(), &live, &[]), None);
-    let allowed = Writer { recovers: true, ..writer(&two) };
+    let live = dns.read(&second(false).which(&wanted(), &[]));
+    assert_eq!(recovered(&second(false), &wanted(), &live, &[]), None);
+    let allowed = second(true);
     let (known, known_mx) = recovered(&allowed, &wanted(), &live, &[]).unwrap();
     assert_eq!(known_mx, previous);
     let heir = Policy { previous_mx: known_mx, ..policy(ConflictPolicy::Refuse) };

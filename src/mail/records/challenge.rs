@@ -27,14 +27,14 @@ fn value(purpose: &str, uid: &str, domain: &str) -> String {
     with_token(&hashed(purpose, uid, domain))
 }
 
+/// What stands for a MailDomain, by its uid, in the records of `domain`: the token of its [`challenge_value`].
+pub fn token(uid: &str, domain: &str) -> String {
+    hashed("challenge", uid, domain)
+}
+
 /// The value with this token.
 pub(crate) fn with_token(token: &str) -> String {
     format!("token={token} expiry=never")
-}
-
-/// The token of a value.
-pub(crate) fn token(value: &str) -> Option<&str> {
-    value.strip_prefix("token=")?.strip_suffix(" expiry=never")
 }
 
 /// 32 characters for two texts, other ones for each `purpose`.
@@ -52,7 +52,8 @@ mod tests {
     #[test]
     fn challenges() {
         let value = challenge_value("uid-1", "acme.test");
-        let token = token(&value).expect("form");
+        let token = value.strip_prefix("token=").and_then(|v| v.strip_suffix(" expiry=never")).expect("form");
+        assert_eq!(token, super::token("uid-1", "acme.test"));
         assert_eq!(token.len(), 32);
         assert!(token.bytes().all(|b| b.is_ascii_lowercase() || (b'2'..=b'7').contains(&b)));
         assert_eq!(value, challenge_value("uid-1", "acme.test"));

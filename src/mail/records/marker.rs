@@ -41,8 +41,8 @@ pub struct Marker {
     pub manager: Manager,
     /// The purposes of the records that it made. Others were there before.
     pub made: BTreeSet<Purpose>,
-    /// The token of the challenge, where it made that: it is another one for each MailDomain.
-    pub token: Option<String>,
+    /// Its token ([`token`](super::token)), which is another one for each MailDomain.
+    pub token: String,
     /// MX from before the cut-over; none: MX was not switched yet, or cannot be told in a text.
     pub previous_mx: Option<PreviousMx>,
 }
@@ -57,13 +57,13 @@ impl Marker {
             return None;
         }
         let (mut cluster, mut owner, mut made) = (String::new(), String::new(), BTreeSet::new());
-        let (mut token, mut previous_mx) = (None, None);
+        let (mut token, mut previous_mx) = (String::new(), None);
         for (tag, value) in tags.filter_map(|tag| tag.split_once('=')) {
             match tag {
                 "cluster" => cluster = value.into(),
                 "owner" => owner = value.into(),
                 "made" => made = value.split(',').filter_map(purpose).collect(),
-                "token" => token = Some(value.to_owned()),
+                "token" => token = value.into(),
                 "mx" => previous_mx = mx(value),
                 _ => {}
             }
@@ -74,13 +74,10 @@ impl Marker {
     /// The text of the record.
     pub fn value(&self) -> String {
         let Manager { cluster, owner } = &self.manager;
-        let mut text = format!("{VERSION}; cluster={cluster}; owner={owner}");
+        let mut text = format!("{VERSION}; cluster={cluster}; owner={owner}; token={}", self.token);
         let made: Vec<String> = self.made.iter().map(|purpose| format!("{purpose:?}")).collect();
         if !made.is_empty() {
             text += &format!("; made={}", made.join(","));
-        }
-        if let Some(token) = &self.token {
-            text += &format!("; token={token}");
         }
         match &self.previous_mx {
             Some(mx) if mx.values.is_empty() => text += "; mx=none",
@@ -152,9 +149,12 @@ mod tests {
             (mx(60, &["0 ."]), "; mx=60 0 ."),
         ] {
             let made = [Purpose::SPF, Purpose::MX].into();
-            let marker = Marker { manager: manager.clone(), made, token: None, previous_mx: previous };
+            let marker = Marker { manager: manager.clone(), made, token: "t".into(), previous_mx: previous };
             let owner = &manager.owner;
-            assert_eq!(marker.value(), format!("v=mailtenant1; cluster=c-1; owner={owner}; made=MX,SPF{text}"));
+            assert_eq!(
+                marker.value(),
+                format!("v=mailtenant1; cluster=c-1; owner={owner}; token=t; made=MX,SPF{text}")
+            );
             assert_eq!(Marker::parse(&marker.value()), Some(marker));
         }
     }
@@ -164,13 +164,13 @@ mod tests {
         let marker = |values: Vec<String>| Marker {
             manager: Manager::new("c", "n", "d"),
             made: BTreeSet::new(),
-            token: Some("t".into()),
+            token: "t".into(),
             previous_mx: Some(PreviousMx { ttl: 1, values }),
         };
         let many = (0..50).map(|n| format!("10 mail{n}.example.")).collect();
         for values in [vec!["10 a,20 b.".to_owned()], vec!["10 a; mx=none.".into()], vec!["10 a\\032b.".into()], many] {
             let read = Marker::parse(&marker(values).value()).unwrap();
-            assert_eq!((read.token.as_deref(), read.previous_mx), (Some("t"), None));
+            assert_eq!((read.token.as_str(), read.previous_mx), ("t", None));
         }
     }
 

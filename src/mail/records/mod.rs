@@ -12,14 +12,14 @@ mod spf;
 mod tags;
 mod tls_rpt;
 
-pub use challenge::{adoption_value, challenge_name, challenge_value};
-pub(crate) use challenge::{token, with_token};
+pub(crate) use challenge::with_token;
+pub use challenge::{adoption_value, challenge_name, challenge_value, token};
 pub(crate) use digest::base32;
 pub use discovery::{Dav, Discovery, Endpoint, autoconfig_host, autodiscover_host};
 pub use dkim::{DkimPublic, Selector, dkim_name, new_selector};
 pub use dmarc::Dmarc;
 pub use marker::{Manager, Marker, marker_name};
-pub use mta_sts::{MTA_STS_PATH, MtaSts, MtaStsPolicy, mta_sts_host, mta_sts_value};
+pub use mta_sts::{MTA_STS_LONGEST, MTA_STS_PATH, MtaSts, MtaStsPolicy, mta_sts_host, mta_sts_value};
 pub(crate) use tags::equivalent;
 
 use crate::policy::{Purpose, RecordStatus, SpfAll};

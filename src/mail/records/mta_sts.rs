@@ -48,7 +48,7 @@ impl MtaStsPolicy {
         };
         mx.sort();
         mx.dedup();
-        MtaStsPolicy { mode, mx, max_age: max_age.min(LONGEST) }
+        MtaStsPolicy { mode, mx, max_age: max_age.min(MTA_STS_LONGEST) }
     }
 
     /// Reads a policy file. None: senders would not take it. Fields that RFC 8461 does not know are passed over.
@@ -69,7 +69,7 @@ impl MtaStsPolicy {
         let mode = [MtaStsMode::None, MtaStsMode::Testing, MtaStsMode::Enforce]
             .into_iter()
             .find(|m| mode == Some(word(*m)))?;
-        let max_age = max_age?.parse().ok().filter(|age| *age <= LONGEST)?;
+        let max_age = max_age?.parse().ok().filter(|age| *age <= MTA_STS_LONGEST)?;
         if version != Some("STSv1") || (mode != MtaStsMode::None && mx.is_empty()) {
             return None;
         }
@@ -104,7 +104,7 @@ impl MtaStsPolicy {
 }
 
 /// Longest time for which a policy may be kept, in seconds (RFC 8461, 3.2).
-const LONGEST: u32 = 31_557_600;
+pub const MTA_STS_LONGEST: u32 = 31_557_600;
 
 /// The mode as the file has it.
 fn word(mode: MtaStsMode) -> &'static str {

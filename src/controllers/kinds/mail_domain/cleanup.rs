@@ -197,7 +197,7 @@ pub async fn withdraw_mx(ctx: &Ctx, p: &mut Progress, above: &Above) -> Step<()>
         p.write(ctx).await?;
     }
     if p.status.draining_until.is_none() {
-        leave_policy(ctx, p).await?;
+        leave_policy(ctx, p, above).await?;
     }
     // The plan of the withdrawal forgets all entries of MX.
     let before = (p.journal(), p.previous_mx());

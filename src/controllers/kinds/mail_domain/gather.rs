@@ -31,7 +31,7 @@ use mailtenant_mail::manual::Shown;
 use mailtenant_mail::merge;
 use mailtenant_mail::mx;
 use mailtenant_mail::name;
-use mailtenant_mail::records::{Manager, Record, adoption_value, challenge_name, challenge_value, mta_sts_host};
+use mailtenant_mail::records::{Manager, Record, adoption_value, challenge_name, challenge_value, token};
 use mailtenant_runtime::store::NamespacedName;
 use std::collections::BTreeSet;
 
@@ -129,25 +129,26 @@ impl<'a> Pass<'a> {
         &self,
         name: &'r str,
         wanted: &'r [Record],
-        manager: &'r Option<Manager>,
+        manager: &'r Option<(Manager, String)>,
         switch_mx: bool,
     ) -> Step<Aim<'r>> {
         let writer = self.writer(name, manager)?;
         Ok(Aim::Publish { name, wanted, conflict: self.p.object.spec.dns.conflict_policy, switch_mx, writer })
     }
 
-    /// Who this domain is to other clusters; none: this cluster has no id.
-    pub fn manager(&self) -> Option<Manager> {
+    /// Who this domain is to other clusters, and its token; none: this cluster has no id.
+    pub fn manager(&self) -> Option<(Manager, String)> {
         let origin = origin(self.ctx.world().cluster(), self.p.object.as_ref());
-        (!origin.cluster.is_empty()).then(|| Manager::new(&origin.cluster, &origin.namespace, &origin.name))
+        let manager = || Manager::new(&origin.cluster, &origin.namespace, &origin.name);
+        (!origin.cluster.is_empty()).then(|| (manager(), token(&self.uid(), &self.name)))
     }
 
     /// The same, for the marker of the domain `name`.
-    pub fn writer<'r>(&self, name: &'r str, manager: &'r Option<Manager>) -> Step<Option<merge::Writer<'r>>> {
-        let Some(manager) = manager else { return Ok(None) };
+    pub fn writer<'r>(&self, name: &'r str, manager: &'r Option<(Manager, String)>) -> Step<Option<merge::Writer<'r>>> {
+        let Some((manager, token)) = manager else { return Ok(None) };
         let (server, namespace) = (self.server()?, &self.id.key.namespace);
         let recovers = recovery::consents(&server.object, namespace, &self.ctx.world().namespace_labels(namespace));
-        Ok(Some(merge::Writer { domain: name, ttl: records::ttl(&self.p.object), manager, recovers }))
+        Ok(Some(merge::Writer { domain: name, ttl: records::ttl(&self.p.object), manager, token, recovers }))
     }
 
     /// Rows of the domain at the server.
@@ -397,12 +398,7 @@ async fn accepted(pass: &Pass<'_>, new: bool) -> Step<()> {
 async fn policy(pass: &Pass<'_>) -> Step<Result<String, String>> {
     let backend = pass.parents()?.instance.backend.clone();
     let host = there(backend.spec.hosts.well_known.as_deref())?;
-    let addresses = match lookups::leads_to(pass.ctx, pass.zone()?, &mta_sts_host(&pass.name), host).await {
-        Ok(addresses) => addresses,
-        Err(why) => return Ok(Err(why)),
-    };
-    let answer = pass.ctx.policies.policy(&pass.name, &addresses).await;
-    Ok(answer.map_err(|error| error.to_string()))
+    Ok(lookups::served_policy(pass.ctx, pass.zone()?, &pass.name, host).await)
 }
 
 fn published(facts: &mut Facts, part: Part) -> Option<&mut Published> {

@@ -7,7 +7,7 @@ use crate::ctx::{Ctx, Step, Stop};
 use crate::not_ready::NotReady;
 use crate::state::derived::a_label;
 use mailtenant_api::mail_domain::RecordStatus;
-use mailtenant_api::{Purpose, Reason};
+use mailtenant_api::{Purpose, Reason, RecordState};
 use mailtenant_dns::RrSet;
 use mailtenant_dns::converge::{Aim, Converged, Failed, Journal, converge};
 use mailtenant_mail::merge::{Plan, PreviousMx, in_words};
@@ -84,7 +84,8 @@ pub async fn carry_out(ctx: &Ctx, p: &mut Progress, dns: &Dns, zone: &str, aim: 
     end.map_err(|failed| stopped(ctx, p, dns, failed))
 }
 
-/// Brings the records for one purpose to where they should be, and leaves all others alone. True: they are there.
+/// Brings the records for one purpose to where they should be, and leaves all others alone. True: they are there, and no
+/// record of somebody else is in their place.
 pub async fn carry_out_only(
     ctx: &Ctx,
     p: &mut Progress,
@@ -95,8 +96,10 @@ pub async fn carry_out_only(
     let mut journal = StatusJournal { ctx, p, backend: &dns.name, only: Some(purpose), publishing: None };
     match converge(dns.server.as_ref(), zone, aim, &mut journal).await {
         Ok(Converged::Settled { plan, .. }) => {
+            let taken = |e: &RecordStatus| matches!(e.state, RecordState::Conflict | RecordState::Duplicate);
+            let free = !plan.journal.iter().any(taken);
             set_only(p, purpose, plan.journal);
-            Ok(true)
+            Ok(free)
         }
         Ok(Converged::ZoneGone) => Ok(false),
         Ok(Converged::Contended(last)) => Err(contended(p, last.as_ref()).into()),

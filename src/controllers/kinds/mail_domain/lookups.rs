@@ -9,6 +9,7 @@ use crate::not_ready::NotReady;
 use crate::rules::zones::no_answer;
 use mailtenant_api::mail_domain::RecordStatus;
 use mailtenant_dns::{BackendError, RecordType, RrSet, Wildcard};
+use mailtenant_mail::records::mta_sts_host;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
@@ -87,12 +88,24 @@ async fn addresses(ctx: &Ctx, zone: &Zone, name: &str) -> BTreeSet<IpAddr> {
     BTreeSet::new()
 }
 
+/// The MTA-STS policy that `host` serves for the domain `name`, fetched as senders do; why it is not known, otherwise.
+pub async fn served_policy(ctx: &Ctx, zone: &Zone, name: &str, host: &str) -> Result<String, String> {
+    let addresses = leads_to(ctx, zone, &mta_sts_host(name), host).await?;
+    ctx.policies.policy(name, &addresses).await.map_err(|error| error.to_string())
+}
+
 /// The addresses of a name that leads to a host of the platform; why it does not, otherwise. Nobody else's host is ever
 /// connected to: a tenant may have put any address there.
-pub async fn leads_to(ctx: &Ctx, zone: &Zone, name: &str, host: &str) -> Result<Vec<IpAddr>, String> {
+async fn leads_to(ctx: &Ctx, zone: &Zone, name: &str, host: &str) -> Result<Vec<IpAddr>, String> {
     let alias = anywhere(ctx, zone, name, RecordType::CNAME).await.unwrap_or_default();
-    let (own, theirs) = (addresses(ctx, zone, name).await, addresses(ctx, zone, host).await);
+    let theirs = addresses(ctx, zone, host).await;
+    // Nobody has to ask where it leads otherwise.
+    let own = if is_alias_of(&alias, host) { BTreeSet::new() } else { addresses(ctx, zone, name).await };
     led((name, host), &alias, own, theirs)
+}
+
+fn is_alias_of(alias: &[String], host: &str) -> bool {
+    alias.iter().any(|target| target.trim_end_matches('.') == host)
 }
 
 /// `own`: the addresses of the name; `theirs`: those of the platform's host.
@@ -105,7 +118,7 @@ fn led(
     if theirs.is_empty() {
         return Err(format!("no DNS server says an address of {host} (hosts.wellKnown of the GroupwareBackend)"));
     }
-    if alias.iter().any(|target| target.trim_end_matches('.') == host) {
+    if is_alias_of(alias, host) {
         return Ok(theirs.into_iter().collect());
     }
     match own.is_subset(&theirs) {

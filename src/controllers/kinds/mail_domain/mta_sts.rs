@@ -20,7 +20,7 @@ use mailtenant_api::mail_domain::{MtaStsMode, MtaStsStatus, OnDelete, RecordStat
 use mailtenant_api::*;
 use mailtenant_mail::merge::PreviousMx;
 use mailtenant_mail::mx;
-use mailtenant_mail::records::{MTA_STS_PATH, MtaSts, MtaStsPolicy, mta_sts_host};
+use mailtenant_mail::records::{MTA_STS_LONGEST, MTA_STS_PATH, MtaSts, MtaStsPolicy, mta_sts_host};
 use mailtenant_runtime::dispatch;
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -70,7 +70,7 @@ fn next(
     let kept = i64::from(declared.max_age.max(1));
     let max_age = if mode == MtaStsMode::None { kept.min(NONE_KEPT) } else { kept };
     let told = before.and_then(|b| b.id.clone()).filter(|_| serves);
-    let enforced_until = before.and_then(|b| held_until(b, mode, max_age, now));
+    let enforced_until = before.and_then(|b| held_until(b, mode, max_age, (now, now)));
     let over = enforced_until.is_none() && before.is_none_or(|b| b.id.is_none() || is_told(b) && b.mode == mode);
     if mode == MtaStsMode::None && (over || (!serves && enforced_until.is_none())) {
         return None;
@@ -80,14 +80,24 @@ fn next(
     Some(MtaStsStatus { mode, mx, max_age, id: told, enforced_until, message: None })
 }
 
-/// Until when senders may hold a policy that has mail refused, and that is not served any more, or for a shorter time.
-fn held_until(before: &MtaStsStatus, mode: MtaStsMode, max_age: i64, now: jiff::Timestamp) -> Option<String> {
-    let known = before.enforced_until.clone().filter(|until| *until > stamp(now));
+/// Until when senders may hold a policy that has mail refused, and that is not served any more, or for a shorter time. It
+/// begins by the later of the clocks, and is over by the earlier. A time that nobody can read, or that no policy lasts for, is
+/// none: a status proves nothing.
+fn held_until(
+    before: &MtaStsStatus,
+    mode: MtaStsMode,
+    max_age: i64,
+    (earliest, latest): (jiff::Timestamp, jiff::Timestamp),
+) -> Option<String> {
+    let longest = latest + jiff::SignedDuration::from_secs(i64::from(MTA_STS_LONGEST) + 1);
+    let at = |text: &String| text.parse::<jiff::Timestamp>().ok();
+    let known = before.enforced_until.as_ref().and_then(at).filter(|until| *until > earliest && *until <= longest);
+    let known = known.map(stamp);
     let ends = before.mode == MtaStsMode::Enforce && (mode != MtaStsMode::Enforce || max_age < before.max_age);
     if !ends {
         return known;
     }
-    let until = stamp_after(now + jiff::SignedDuration::from_secs(before.max_age.max(0)));
+    let until = stamp_after(latest + jiff::SignedDuration::from_secs(i64::from(before.policy().max_age())));
     known.max(Some(until))
 }
 
@@ -173,8 +183,14 @@ fn words(sts: &MtaStsStatus, declared: MtaStsMode) -> String {
 
 /// Why MX must not lead to new hosts yet: senders that hold the policy would not deliver to them.
 pub(super) fn holds_mx(seen: &Seen<'_>, name: &str, new: &BTreeSet<String>) -> Option<NotReady> {
-    let sts = in_status(seen.domain.status.as_ref()).filter(|s| s.mode == MtaStsMode::Enforce && s.id.is_some())?;
-    if is_told(sts) && new.iter().all(|host| sts.mx.contains(host)) {
+    let sts = in_status(seen.domain.status.as_ref())?;
+    let enforces = sts.mode == MtaStsMode::Enforce;
+    // Also one that is not served any more is held until senders were told of another one.
+    let held = held_until(sts, sts.mode, sts.max_age, (seen.now, seen.now)).is_some();
+    if !(enforces && sts.id.is_some() || held) {
+        return None;
+    }
+    if is_told(sts) && (!enforces || new.iter().all(|host| sts.mx.contains(host))) {
         return None;
     }
     let new: Vec<&str> = new.iter().map(String::as_str).collect();
@@ -201,12 +217,12 @@ pub fn pause(before: Option<&MailDomainStatus>, status: &MailDomainStatus, now: 
 }
 
 /// What is served on the way out, where MX goes back to other mail servers: that there is no policy. None: nothing has to be
-/// done about it, since no sender refuses to deliver there.
+/// done about it, since no sender refuses to deliver there. `clocks`: the earliest and the latest that it may be now.
 pub fn leaving(
     domain: &MailDomain,
     status: &MailDomainStatus,
     previous: Option<&PreviousMx>,
-    now: jiff::Timestamp,
+    clocks: (jiff::Timestamp, jiff::Timestamp),
 ) -> Option<MtaStsStatus> {
     let before = in_status(Some(status))?;
     let back = domain.spec.dns.on_delete == OnDelete::RestorePrevious;
@@ -214,7 +230,7 @@ pub fn leaving(
     if !back || !previous.is_some_and(|p| p.values.iter().any(others)) {
         return None;
     }
-    let enforced_until = held_until(before, MtaStsMode::None, NONE_KEPT, now)?;
+    let enforced_until = held_until(before, MtaStsMode::None, NONE_KEPT, clocks)?;
     let max_age = before.max_age.min(NONE_KEPT);
     let none = MtaStsStatus { mode: MtaStsMode::None, mx: vec![], max_age, message: None, ..before.clone() };
     Some(MtaStsStatus { enforced_until: Some(enforced_until), ..none })

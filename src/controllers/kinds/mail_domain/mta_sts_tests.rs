@@ -113,14 +113,19 @@ fn on_the_way_out_only_those_wait_who_would_lose_mail() {
         let domain = fixtures::managed_domain(json!({"dns": dns}));
         let sts = json!({"mode": mode, "mx": ["mx1.test"], "maxAge": 3600, "id": "a"});
         let mut status: MailDomainStatus = serde_json::from_value(json!({"dns": {"mtaSts": sts}})).unwrap();
-        let none = leaving(&domain, &status, previous.as_ref(), now);
+        let none = leaving(&domain, &status, previous.as_ref(), (now, now));
         assert_eq!(none.is_some(), waits, "{mode} {on_delete}: {why}");
         let Some(none) = none else { continue };
         assert_eq!((none.mode, none.enforced_until.as_deref()), (MtaStsMode::None, Some("2026-01-01T01:00:00Z")));
         status.dns.as_mut().unwrap().mta_sts = Some(none.clone());
-        let half = leaving(&domain, &status, previous.as_ref(), at("2026-01-01T00:30:00Z"));
-        assert_eq!(half, Some(none), "the time is set once");
-        assert_eq!(leaving(&domain, &status, previous.as_ref(), at("2026-01-01T01:00:00Z")), None, "it is over");
+        let half = leaving(&domain, &status, previous.as_ref(), (now, at("2026-01-01T02:00:00Z")));
+        assert_eq!(half, Some(none), "the time is set once, and over by the earlier clock");
+        let over = at("2026-01-01T01:00:00Z");
+        assert_eq!(leaving(&domain, &status, previous.as_ref(), (over, over)), None, "it is over");
+        for forged in ["soon", "9999-01-01T00:00:00Z"] {
+            status.dns.as_mut().unwrap().mta_sts.as_mut().unwrap().enforced_until = Some(forged.into());
+            assert_eq!(leaving(&domain, &status, previous.as_ref(), (now, now)), None, "{forged}");
+        }
     }
 }
 
@@ -148,4 +153,12 @@ fn an_id_that_is_none_is_never_published() {
     let quiet = fixtures::managed_domain(json!({}));
     assert_eq!(published(&quiet, &MailDomainStatus::default(), &backend), None);
     assert!(published(&quiet, &status("a1"), &backend).is_some(), "until senders are told that there is none");
+}
+
+#[test]
+fn a_forged_time_is_no_longer_than_a_policy_may_last() {
+    let now = at("2026-01-01T00:00:00Z");
+    let before = MtaStsStatus { mode: MtaStsMode::Enforce, max_age: i64::MAX, ..Default::default() };
+    let until = held_until(&before, MtaStsMode::None, NONE_KEPT, (now, now));
+    assert_eq!(until.as_deref(), Some("2027-01-01T06:00:00Z"), "a year (RFC 8461, 3.2)");
 }

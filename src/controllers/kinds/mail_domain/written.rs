@@ -8,10 +8,10 @@ use crate::kinds::mail_domain_claim as claim;
 use crate::not_ready::NotReady;
 use crate::rules::zones::{self, no_answer};
 use crate::state::derived::a_label;
-use mailtenant_api::uid;
+use mailtenant_api::{Purpose, uid};
 use mailtenant_dns::RecordType;
 use mailtenant_groupware::BackendError;
-use mailtenant_mail::{name, records};
+use mailtenant_mail::{merge, name, records};
 use mailtenant_runtime::store::NamespacedName;
 
 /// The DNSBackend that has the records; before there are any, the one that is declared. None has those that are edited by
@@ -43,13 +43,31 @@ pub(super) async fn server(ctx: &Ctx, p: &Progress) -> Step<Option<(Dns, String)
     }
 }
 
-/// Whether the domain holds its name. A journal that outlived the claim (the finalizer could not be removed) names records
+/// Whether the records that were written are this domain's to withdraw: it holds its name, and no other cluster writes them
+/// now. A journal that outlived the claim (the finalizer could not be removed) names records
 /// that a successor may have published with the same values: they are not ours any more (I9).
 pub(super) async fn holds(ctx: &Ctx, p: &Progress) -> Step<bool> {
     let (name, own) = (a_label(&p.object), uid(p.object.as_ref()));
     match claim::holder(ctx, &name).await? {
-        Some(holder) => Ok(holder == own),
-        None => take_back(ctx, p).await,
+        Some(holder) if holder != own => return Ok(false),
+        Some(_) => {}
+        None if !take_back(ctx, p).await? => return Ok(false),
+        None => {}
+    }
+    Ok(!is_taken_over(ctx, p).await?)
+}
+
+/// Whether the marker of another cluster stands where ours was: what we wrote is that cluster's now.
+async fn is_taken_over(ctx: &Ctx, p: &Progress) -> Step<bool> {
+    let journal = p.journal();
+    let Some(marker) = journal.iter().find(|e| e.purpose == Purpose::Marker && merge::is_ours(e)) else {
+        return Ok(false);
+    };
+    let Some((dns, zone)) = server(ctx, p).await? else { return Ok(false) };
+    match dns.server.read(&zone, &[(marker.name.clone(), RecordType::TXT)]).await {
+        Ok(live) => Ok(merge::is_taken_over(&journal, &live)),
+        Err(BackendError::NotFound(_)) => Ok(false),
+        Err(error) => Err(ctx.dns_failed(&dns, &error).into()),
     }
 }
 
