@@ -2,14 +2,16 @@
 //! What counts is the database's own log of changes, and that nothing is left and nothing of others was touched.
 //! `SCENARIOS=500` runs more, `SEED=...` runs the same again; both are printed.
 
-use crate::harness::kubectl::TENANT_KINDS;
+use crate::harness::kubectl::{TENANT_KINDS, is_not_found};
 use crate::harness::sql::ChangeRow;
 use crate::harness::world::{Platform, World};
 use crate::harness::{dns, eventually, secs, setting};
 use fastrand::Rng;
 use futures::StreamExt;
+use kube::api::Patch;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 /// How a tenant is taken down.
 #[derive(Debug, Clone, Copy)]
@@ -256,6 +258,35 @@ async fn whatever_the_order_of_deletion_children_go_first_and_nothing_is_left() 
         .collect()
         .await;
     assert!(failed.is_empty(), "{failed:#?}");
+}
+
+/// A pass that conflicts with each write of somebody else would never end a deletion.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_deletion_ends_while_somebody_asks_for_a_pass_all_the_time() {
+    let w = World::new("asked").await;
+    w.tenant(&["alice"]).await;
+    w.k.apply(w.alias("info", "main", "info", &["alice"])).await;
+    w.k.ready("MailAlias", "info", secs(60)).await;
+    let tenant = [("MailAlias", "info"), ("Mailbox", "alice"), ("MailDomain", "main"), ("MailInstance", "acme")];
+    let ask = |kind, name| {
+        let api = w.k.api(kind);
+        async move {
+            for n in 0u64.. {
+                let wish =
+                    json!({"metadata": {"annotations": {"mailtenant.dev/reconcile-requested-at": n.to_string()}}});
+                if api.patch(name, &Default::default(), &Patch::Merge(&wish)).await.is_err_and(|e| is_not_found(&e)) {
+                    return;
+                }
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        }
+    };
+    for (kind, name) in tenant {
+        w.k.api(kind).delete(name, &Default::default()).await.expect("deleted");
+    }
+    let asking = futures::future::join_all(tenant.map(|(kind, name)| ask(kind, name)));
+    tokio::time::timeout(secs(90), asking).await.expect("all is gone");
+    w.empty(secs(30)).await;
 }
 
 #[test]

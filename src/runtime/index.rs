@@ -4,6 +4,7 @@
 use std::borrow::Borrow;
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 
 /// Who refers to one key. Most keys have one referrer (an address, a Secret), and a `BTreeSet` of one allocates a
 /// node for eleven: by the sizes of the types about 1.2 kB per object in two such indexes (calculated, not measured).
@@ -77,6 +78,11 @@ impl<A: Ord + Clone, B: Ord + Clone> Multi<A, B> {
             None => (None, None),
         };
         one.into_iter().chain(many.into_iter().flatten())
+    }
+
+    /// The keys from `first` on, in their order.
+    pub fn keys_from<'a>(&'a self, first: &A) -> impl Iterator<Item = &'a A> + use<'a, A, B> {
+        self.0.range((Bound::Included(first.clone()), Bound::Unbounded)).map(|(key, _)| key)
     }
 
     /// Number of objects that refer to `key`.

@@ -236,6 +236,11 @@ fn held_by_mass_loss(d: &Declared) -> bool {
     (emptied || missing >= minimum) && spent && text(i.object, "/status/massLoss") != "Accepted"
 }
 
+/// Whether an instance that goes was held: nobody counts anew in it.
+fn was_held(i: &Declared) -> bool {
+    deleting(i.object) && text(i.object, "/status/massLoss") == "Held"
+}
+
 /// What is said of a row that nobody owns to whoever asks for it and is not entitled.
 fn not_entitled(d: &Declared) -> Option<&'static str> {
     let asks = text(d.object, "/spec/adoptionPolicy") == "IfUnowned";
@@ -257,8 +262,6 @@ fn causes(d: &Declared) -> BTreeSet<&'static str> {
     {
         why.insert("Paused");
     }
-    // It was held, and nobody counts anew in an instance that goes.
-    let was_held = |i: &Declared| deleting(i.object) && text(i.object, "/status/massLoss") == "Held";
     if held_by_mass_loss(d) || d.instance().is_some_and(|i| was_held(&i)) {
         why.insert("MassLossHeld");
     }
@@ -672,7 +675,10 @@ fn gone(d: &Declared) -> Result<(), String> {
     // so into the status: an instance that is being deleted does not count any more.
     let forged =
         |i: &Declared| w.notes.was_forged.contains(uid(i.object)) && text(i.object, "/status/massLoss") == "Held";
-    let held = held_by_mass_loss(d) || d.instance().is_some_and(|i| forged(&i));
+    // Without its MailDomain it may be found in the tenant of an instance of its namespace, and waits with that one.
+    let lies_below = |i: &Declared| i.key.ns == d.key.ns && (held_by_mass_loss(i) || was_held(i));
+    let found_held = d.domain().is_none() && Declared::all(w, "mailinstances").any(|i| lies_below(&i));
+    let held = held_by_mass_loss(d) || d.instance().is_some_and(|i| forged(&i)) || found_held;
     // Who is told to go without a backend goes without it, and waits for all else: for its domain too, while MX leads here.
     let kept = |p: &Declared| deleting(p.object) && annotation(p.object, "orphan") != "true" && blocked(p);
     let above = d.key.res != "maildomains" && d.domain().is_some_and(|p| kept(&p));

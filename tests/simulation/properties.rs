@@ -465,15 +465,14 @@ impl Properties {
         let known_of =
             |m: &Declared| self.made.contains_key(uid(m.object)) && !text(m.object, "/status/ownership").is_empty();
         let all: Vec<_> = all.into_iter().filter(|m| !deleting(m.object) && known_of(m)).collect();
+        // A row of an owner that is no more is what an etcd of before finds in its place: it is taken over, not made again.
+        let is_its =
+            |owner: Option<&str>, m: &Declared| owner.is_some_and(|o| o == uid(m.object) || w.by_uid(o).is_none());
         let there = |m: &Declared| {
             // Whose domain was not read since then is not known to be missing.
             !m.domain().is_some_and(|d| known(&d.name()))
                 || m.address().is_some_and(|a| {
-                    a != e.name
-                        && server
-                            .mailboxes
-                            .get(a.as_str())
-                            .is_some_and(|r| r.row.owner.as_deref() == Some(uid(m.object)))
+                    a != e.name && server.mailboxes.get(a.as_str()).is_some_and(|r| is_its(r.row.owner.as_deref(), m))
                 })
         };
         let missing = all.iter().filter(|m| !there(m)).count() as u64;

@@ -8,10 +8,11 @@ use kube::Api;
 use kube::core::object::HasStatus;
 use mailtenant_api::{Condition, ConditionType, Conditions, ObjectStatus, Reason, is_deleting};
 use mailtenant_runtime::store::NamespacedName;
+use serde::Serialize;
 use std::sync::Arc;
 
 /// A kind that reports a status.
-pub trait WithStatus: Managed + HasStatus<Status: ObjectStatus + Send + Sync> {
+pub trait WithStatus: Managed + Serialize + HasStatus<Status: ObjectStatus + Send + Sync> {
     /// The API of the kind; `namespace` means nothing for a cluster-scoped one.
     fn api(ctx: &Ctx, namespace: &str) -> Api<Self>;
 }

@@ -2,11 +2,11 @@
 //! `Observe`), also if its watch is late. Three requests per deletion.
 
 use super::above::Above;
-use super::draft::Draft;
+use super::draft::{Draft, WithStatus};
+use super::judged::is_judged_alike;
 use super::lifecycle::Lifecycle;
 use crate::ctx::{Ctx, Step};
 use crate::not_ready::NotReady;
-use crate::state::managed::Managed;
 use kube::Api;
 use mailtenant_api::{MailDomain, MailInstance, Reason};
 use mailtenant_runtime::store::NamespacedName;
@@ -31,12 +31,12 @@ pub fn changed() -> NotReady {
     NotReady::retry(Reason::Progressing, "it was changed while it was being judged: it is looked at again")
 }
 
-async fn is_same<K: Managed>(ctx: &Ctx, api: &Api<K>, judged: &K) -> Step<bool> {
+async fn is_same<K: WithStatus>(ctx: &Ctx, api: &Api<K>, judged: &K) -> Step<bool> {
     let name = NamespacedName::of(judged).name;
     match api.get_opt(&name).await? {
         Some(live) if live.meta().uid == judged.meta().uid => {
-            let same = live.meta().resource_version == judged.meta().resource_version;
-            if !same {
+            let same = is_judged_alike(&live, judged);
+            if live.meta().resource_version != judged.meta().resource_version {
                 ctx.absorb(live);
             }
             Ok(same)

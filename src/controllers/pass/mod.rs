@@ -8,6 +8,7 @@ pub mod fallback_status;
 pub mod give_up;
 pub mod guards;
 pub mod in_domain;
+pub mod judged;
 pub mod life;
 pub mod lifecycle;
 pub mod live;

@@ -1,10 +1,12 @@
 //! What a pass writes to its own object: finalizer and status. What the write returns is put into the world at once.
 
+use super::judged::is_judged_alike;
 use crate::ctx::Ctx;
 use crate::state::managed::Managed;
-use kube::Api;
 use kube::core::object::HasStatus;
+use kube::{Api, ResourceExt};
 use mailtenant_api::{FIELD_MANAGER, FINALIZER};
+use serde::Serialize;
 use std::sync::Arc;
 
 /// Puts the finalizer on if it is missing; returns the object to go on with.
@@ -22,13 +24,30 @@ where
     }
 }
 
-/// Takes the finalizer off.
-pub async fn without_finalizer<K>(ctx: &Ctx, api: &Api<K>, object: &K) -> Result<(), kube::Error>
+/// How often a finalizer is tried to be taken off in one pass while somebody writes what no guard judges.
+const TRIES: usize = 5;
+
+/// Takes the finalizer off what was judged. An API error 409: what a guard judges is not as it was any more.
+pub async fn without_finalizer<K>(ctx: &Ctx, api: &Api<K>, judged: &K) -> Result<(), kube::Error>
 where
-    K: Managed,
+    K: Managed + Serialize,
 {
-    if let Some(written) = mailtenant_runtime::finalizer::remove(api, object, FINALIZER, FIELD_MANAGER).await? {
-        ctx.absorb(written);
+    let mut object = judged.clone();
+    for left in (0..TRIES).rev() {
+        match mailtenant_runtime::finalizer::remove(api, &object, FINALIZER, FIELD_MANAGER).await {
+            Ok(Some(written)) => {
+                ctx.absorb(written);
+                return Ok(());
+            }
+            Ok(None) => return Ok(()),
+            Err(kube::Error::Api(status)) if status.is_conflict() && left > 0 => {
+                match api.get_opt(&object.name_any()).await? {
+                    Some(live) if is_judged_alike(&live, judged) => object = live,
+                    _ => return Err(kube::Error::Api(status)),
+                }
+            }
+            Err(error) => return Err(error),
+        }
     }
     Ok(())
 }

@@ -180,6 +180,19 @@ impl World {
         mailboxes.chain(aliases).collect()
     }
 
+    /// Every mailbox and alias object of a namespace whose MailDomain is not there: nothing but the namespace leads from an
+    /// instance to them.
+    pub fn children_without_domain(&self, namespace: &str) -> Vec<ObjectId> {
+        let first = NamespacedName::new(namespace, "");
+        let index = &self.index;
+        let domains: BTreeSet<&NamespacedName> = [&index.mailboxes_by_domain, &index.aliases_by_domain]
+            .into_iter()
+            .flat_map(|by_domain| by_domain.keys_from(&first).take_while(|d| d.namespace == namespace))
+            .filter(|d| self.domains.get(d).is_none())
+            .collect();
+        domains.into_iter().flat_map(|d| self.children_of_domain(d)).collect()
+    }
+
     /// The object that declares an address of a domain, for the look-up from a row to its object.
     pub fn owner_of_address(&self, domain: &NamespacedName, local_part: &str) -> Vec<ObjectId> {
         self.index.addresses.of(&(domain.clone(), local_part.to_owned())).cloned().collect()
