@@ -24,6 +24,11 @@ pub fn leads_to(seen: &[RrSet], hosts: &[impl AsRef<str>]) -> Option<(String, u3
     Some((first, ttl))
 }
 
+/// Whether one of these values of MX has one of `hosts`.
+pub fn any_leads_to(values: &[String], hosts: &[impl AsRef<str>]) -> bool {
+    values.iter().any(|value| hosts.iter().any(|h| same_host(h.as_ref(), value)))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

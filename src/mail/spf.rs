@@ -127,6 +127,11 @@ pub(crate) fn has(record: &str, term: &str) -> bool {
     is_spf(record) && reached(&terms(record)).iter().any(|t| t.is(term))
 }
 
+/// Whether a record names no sender: nothing but an `all`, or nothing at all.
+pub(crate) fn names_nobody(record: &str) -> bool {
+    is_spf(record) && terms(record).iter().all(Term::is_all)
+}
+
 /// The record with `term` in it, everything else byte for byte. A record that has it already is returned unchanged.
 pub(crate) fn merge(record: &str, term: &str) -> Result<String, SpfProblem> {
     if !is_spf(record) {

@@ -419,7 +419,7 @@ impl Properties {
         let before = server.history[..i].iter().rev().find(|(_, s)| s.name == set.name && s.rtype == set.rtype);
         let had = |v: &String| before.is_some_and(|(_, s)| s.values.contains(v));
         let Some(value) = set.values.iter().filter(strict).find(|v| !had(v)) else { return Ok(()) };
-        // Somebody else wrote that all others fail; we put our term in.
+        // Somebody else wrote that all others fail; we put our term in, which makes it looser.
         let theirs = |v: &String| v.starts_with("v=spf1") && v.ends_with(" -all");
         let foreign = server.foreign.get(&(set.name.clone(), set.rtype));
         if value.starts_with("v=spf1") && foreign.is_some_and(|s| s.values.iter().any(theirs)) {

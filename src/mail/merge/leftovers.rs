@@ -43,10 +43,15 @@ impl Planner<'_> {
                 if let (Some(text), false) = (holder, wanted) {
                     set.values.remove(&text);
                     let rest = spf::unmerge(&text, term);
-                    if set.kept.remove(&text) {
-                        set.kept.insert(rest.clone());
+                    let kept = set.kept.remove(&text);
+                    // Of a record that we made and whose `all` somebody changed nothing is left to keep: alone, a `-all` has all
+                    // mail of the domain rejected, wherever it is sent from by now.
+                    if e.ownership != Some(Ownership::Created) || !spf::names_nobody(&rest) {
+                        if kept {
+                            set.kept.insert(rest.clone());
+                        }
+                        set.values.insert(rest);
                     }
-                    set.values.insert(rest);
                     gone = true;
                 }
             }

@@ -378,6 +378,12 @@ fn spf_that_the_tenant_edits_while_we_are_in_it() {
         line(&journal, Purpose::SPF),
         "v=spf1 ip4:192.0.2.1 include:_spf.p.example -all [Ok Adopted include:_spf.p.example]"
     );
+    // They change its `all`: the record goes whole, since nobody is named without us.
+    let mut looser = Dns::default();
+    let (made, _, _) = settle(&mut looser, &wanted(), vec![], none());
+    looser.put(Z, RecordType::TXT, 300, vec!["x".into(), "v=spf1 include:_spf.p.example ?all".into()]);
+    withdraw_all(&mut looser, made, None, OnDelete::Remove);
+    assert_eq!(looser.get(Z, RecordType::TXT).values, ["x"]);
     // The include changes: the old one goes, in their record.
     let next = want(DmarcPolicy::Reject, "s1", "spf.other.example");
     let (journal, _, _) = settle(&mut dns, &next, journal, none());

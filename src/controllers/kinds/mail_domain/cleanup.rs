@@ -21,7 +21,7 @@ use crate::state::derived::{a_label, owner_uid};
 use crate::state::parents::{self as above, Instance};
 use kube::ResourceExt;
 use kube::api::ListParams;
-use mailtenant_api::mail_domain::{DomainState, RecordStatus};
+use mailtenant_api::mail_domain::{DomainState, OnDelete, RecordStatus};
 use mailtenant_api::*;
 use mailtenant_dns::converge::{Aim, Converged};
 use mailtenant_dns::{RecordType, Resolver, RrSet};
@@ -250,10 +250,7 @@ async fn others_mx_has_left(
         Err(_) => return Ok(()),
     };
     if let Some((host, ttl)) = mx::leads_to(&seen, &hosts) {
-        let ttl = i64::from(ttl).max(1);
-        if p.status.dns.as_ref().and_then(|d| d.mx_ttl).is_none_or(|known| known < ttl) {
-            p.dns().mx_ttl = Some(ttl);
-        }
+        remember_ttl(p, ttl);
         let others = p.journal().into_iter().filter(|r| r.purpose != Purpose::MX);
         let entry = found_mx(&name, &host);
         p.set_journal(others.chain([entry]).collect(), None);
@@ -263,6 +260,14 @@ async fn others_mx_has_left(
         (true, _) => begin_to_drain(ctx, p).await,
         (false, true) => looked(ctx, p).await,
         (false, false) => Ok(()),
+    }
+}
+
+/// The longest TTL (seconds) of an MX that leads here counts for the drain.
+fn remember_ttl(p: &mut Progress, ttl: u32) {
+    let ttl = i64::from(ttl).max(1);
+    if p.status.dns.as_ref().and_then(|d| d.mx_ttl).is_none_or(|known| known < ttl) {
+        p.dns().mx_ttl = Some(ttl);
     }
 }
 
@@ -345,9 +350,8 @@ async fn withdraw_own_mx(ctx: &Ctx, p: &mut Progress, above: &Above) -> Step<()>
             return Err(NotReady::retry(Reason::BackendUnreachable, text).into());
         }
         Converged::Settled { plan, live } => {
-            gone_everywhere(&dns, &ours.name, p, false).await?;
-            // What was there before us may lead to the backend too.
-            leads_here = mx::leads_to(&live, &declared_hosts(above)).is_some();
+            let seen = gone_everywhere(&dns, &ours.name, p, false).await?;
+            leads_here = still_led(p, above, [live, seen]);
             plan.journal
         }
         Converged::Contended(last) => return Err(journal::contended(p, last.as_ref()).into()),
@@ -358,6 +362,21 @@ async fn withdraw_own_mx(ctx: &Ctx, p: &mut Progress, above: &Above) -> Step<()>
         begin_to_drain(ctx, p).await?;
     }
     Ok(())
+}
+
+/// Whether what was there before us leads to the backend too, by the server that is written to or by those that resolvers ask.
+/// Others may take it out before all of them showed it: its TTL counts for the drain all the same.
+fn still_led(p: &mut Progress, above: &Above, shown: [Vec<RrSet>; 2]) -> bool {
+    let hosts = declared_hosts(above);
+    let restores = p.object.spec.dns.on_delete == OnDelete::RestorePrevious;
+    if let Some(previous) = p.previous_mx().filter(|m| restores && mx::any_leads_to(&m.values, &hosts)) {
+        remember_ttl(p, previous.ttl);
+    }
+    let led = shown.iter().filter_map(|sets| mx::leads_to(sets, &hosts)).map(|(_, ttl)| ttl).max();
+    if let Some(ttl) = led {
+        remember_ttl(p, ttl);
+    }
+    led.is_some()
 }
 
 /// The hosts of MX that the backend names now.
@@ -371,10 +390,11 @@ fn begins_to_drain(journal: &[RecordStatus], status: &MailDomainStatus) -> bool 
     journal.iter().any(merge::is_our_mx) && status.draining_until.is_none()
 }
 
-/// The servers that resolvers ask do not show our MX any more: only then does the old TTL begin to run out.
+/// The servers that resolvers ask do not show our MX any more: only then does the old TTL begin to run out. What they show
+/// instead is returned.
 ///
 /// `zone_is_gone`, by the word of the server that is written to: then its DNS servers refuse, and that agrees with it.
-async fn gone_everywhere(dns: &Dns, name: &str, p: &Progress, zone_is_gone: bool) -> Step<()> {
+async fn gone_everywhere(dns: &Dns, name: &str, p: &Progress, zone_is_gone: bool) -> Step<Vec<RrSet>> {
     let seen = match dns.resolver.lookup(name, RecordType::MX).await {
         Err(BackendError::NotFound(_)) if zone_is_gone => vec![],
         seen => seen.map_err(|e| NotReady::backend(&dns.label(), &no_answer(name, e)))?,
@@ -384,7 +404,7 @@ async fn gone_everywhere(dns: &Dns, name: &str, p: &Progress, zone_is_gone: bool
         let text = format!("DNS servers still show our MX of {name}: they are asked again");
         return Err(NotReady::after(Reason::Draining, text, Duration::from_secs(5)).into());
     }
-    Ok(())
+    Ok(seen)
 }
 
 /// Whether any server still shows an MX that leads where one led that we made, and that is not `put_back`. Its preference may be
