@@ -20,6 +20,7 @@ mod gone;
 mod idle;
 mod limits;
 mod mail;
+mod mta_sts;
 mod neighbours;
 mod node;
 mod observed;

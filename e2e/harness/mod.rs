@@ -17,6 +17,7 @@ pub mod recorder;
 pub mod sink;
 pub mod sql;
 pub mod stack;
+pub mod web;
 pub mod world;
 
 use std::fmt::Debug;

@@ -137,6 +137,7 @@ fn spawn(stack: &Stack, kubeconfig: &Path, log: &Path, http: u16) -> Child {
         .args(["--resolvers", stack.get("PDNS_DNS")])
         .env("KUBECONFIG", kubeconfig)
         .env("RUST_BACKTRACE", "1")
+        .env("SSL_CERT_FILE", super::web::web_ca(stack))
         .stdin(Stdio::null())
         .stdout(file.try_clone().expect("a log file"))
         .stderr(file)

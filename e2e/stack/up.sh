@@ -42,8 +42,13 @@ for part in "controlplane $k8s" "powerdns $dns" "groupware $gw"; do
 done
 [ -z "$failed" ] || exit 1
 
+# The authority of certificates that clients trust here.
+mkdir -p "$ROOT/web"
+openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 30 -subj /CN=web-ca -keyout "$ROOT/web/ca.key" -out "$ROOT/web/ca.crt" 2>/dev/null
+
 {
   echo "STACK_ROOT=$ROOT"
+  echo "STACK_WEB_CA=$ROOT/web/ca"
   echo "STACK_PORT_BASE=$BASE"
   echo "STACK_KUBECONFIG=$ROOT/k8s/kubeconfig"
   echo "STACK_OPERATOR_KUBECONFIG=$ROOT/k8s/operator.kubeconfig"

@@ -1,0 +1,114 @@
+//! MTA-STS (RFC 8461) on the real servers, judged by `postfix-mta-sts-resolver`: senders are told of what is served, and MX does
+//! not leave before they have forgotten what forbids it (I7).
+
+use crate::harness::web::{SignedBy, Web};
+use crate::harness::world::{World, groupware_backend};
+use crate::harness::{dns, eventually, secs};
+use serde_json::{Value, json};
+
+/// MX of before, at a server whose certificate nobody has looked at.
+const OLD: [&str; 1] = ["10 old.mx.example."];
+const OURS: [&str; 1] = ["10 mx1.mail.example.net."];
+
+/// The policy by the status of the domain.
+async fn status(w: &World) -> Value {
+    let domain = w.k.get("MailDomain", "main").await.unwrap_or_default();
+    domain["status"]["dns"]["mtaSts"].clone()
+}
+
+async fn told(w: &World) -> Vec<String> {
+    dns::contents(w.stack, &w.zone(), &format!("_mta-sts.{}", w.zone()), "TXT").await
+}
+
+/// Asks for passes until the status of the policy is like this.
+async fn comes_to(w: &World, what: &str, is: impl Fn(&Value) -> bool) -> Value {
+    eventually(what, secs(90), || async {
+        w.k.annotate("MailDomain", "main", "mailtenant.dev/reconcile-requested-at", &fastrand::u64(..).to_string())
+            .await;
+        tokio::time::sleep(secs(1)).await;
+        let now = status(w).await;
+        if is(&now) { Ok(now) } else { Err(now) }
+    })
+    .await
+}
+
+/// Senders are told of this mode, and find it.
+async fn senders_find(w: &World, web: &Web, mode: &str, in_the_status: &str) {
+    let now = comes_to(w, mode, |s| s["mode"] == in_the_status && s["id"].is_string()).await;
+    let id = now["id"].as_str().unwrap_or_default();
+    assert_eq!(told(w).await, [format!("\"v=STSv1; id={id};\"")]);
+    let seen = web.as_senders_see_it(&w.zone());
+    for part in ["VALID", id, &format!("'mode': '{mode}'"), "'mx1.mail.example.net'", "'max_age': 5"] {
+        assert!(seen.contains(part), "{part} in {seen}");
+    }
+}
+
+/// The tenant wants a policy, before anything of it can be served.
+async fn live_with(w: &World, web: &Web) {
+    let (zone, host) = (w.zone(), format!("wellknown.{}", w.zone()));
+    dns::put(w.stack, &zone, &zone, "MX", 1, &OLD).await;
+    dns::put(w.stack, &zone, &host, "A", 1, &[&web.address]).await;
+    let mut backend = groupware_backend(w.stack, &w.ns, json!({"from": "Names", "names": [w.ns]}));
+    backend["spec"]["hosts"]["wellKnown"] = json!(host);
+    w.k.apply(backend).await;
+    let mut instance = w.instance("acme");
+    instance["spec"]["backendRef"]["name"] = json!(w.ns);
+    w.k.apply(instance).await;
+    let mut domain = w.domain("main", "acme", &zone);
+    domain["spec"]["dns"]["onDelete"] = json!("RestorePrevious");
+    domain["spec"]["dns"]["mtaSts"] = json!({"mode": "Testing", "maxAge": 5});
+    w.k.apply(domain).await;
+    w.k.apply(w.mailbox("alice", "main")).await;
+    w.k.ready("MailDomain", "main", secs(120)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn senders_are_told_of_what_is_served_and_mx_leaves_when_they_forgot_it() {
+    let w = World::new("mtasts").await;
+    let web = Web::start(w.stack).await;
+    let host = format!("mta-sts.{}", w.zone());
+    live_with(&w, &web).await;
+    assert_eq!(dns::contents(w.stack, &w.zone(), &w.zone(), "MX").await, OURS);
+
+    // Nobody answers; then somebody whom no sender trusts.
+    comes_to(&w, "it is not served", |s| s["message"].is_string()).await;
+    web.show(&host, SignedBy::Nobody);
+    let certificate = |s: &Value| s["message"].as_str().is_some_and(|m| m.to_lowercase().contains("certificate"));
+    comes_to(&w, "the certificate is named", certificate).await;
+    assert_eq!(told(&w).await, Vec::<String>::new(), "senders are told of what they cannot fetch");
+
+    web.show(&host, SignedBy::Known);
+    senders_find(&w, &web, "testing", "Testing").await;
+    w.k.patch("MailDomain", "main", json!({"spec": {"dns": {"mtaSts": {"mode": "Enforce"}}}})).await;
+    senders_find(&w, &web, "enforce", "Enforce").await;
+
+    // The domain goes. MX leaves when no sender can hold `enforce` any more.
+    for kind in ["Mailbox", "MailDomain", "MailInstance"] {
+        w.k.delete_all(kind).await;
+    }
+    let mut until: Option<jiff::Timestamp> = None;
+    let left = eventually("MX has left", secs(90), || {
+        let w = &w;
+        async move {
+            let now = status(w).await;
+            let mx = dns::contents(w.stack, &w.zone(), &w.zone(), "MX").await;
+            if mx == OLD { Ok(jiff::Timestamp::now()) } else { Err((mx, now)) }
+        }
+    });
+    let watched = async {
+        loop {
+            let now = status(&w).await;
+            until = now["enforcedUntil"].as_str().and_then(|t| t.parse().ok()).or(until);
+            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        }
+    };
+    let left = tokio::select! { left = left => left, () = watched => unreachable!() };
+    let until = until.expect("the status says until when senders may hold the policy");
+    assert!(left >= until, "MX left at {left}, and senders may hold enforce until {until}");
+    w.empty(secs(90)).await;
+    let zone = dns::snapshot(w.stack, &w.zone()).await;
+    let ours = zone.keys().find(|(name, _)| name.contains("mta-sts") || name.contains("_mailtenant"));
+    assert_eq!(ours, None, "nothing of ours is left");
+    let seen = web.as_senders_see_it(&w.zone());
+    assert!(!seen.contains("VALID"), "{seen}");
+}
