@@ -1,6 +1,7 @@
 //! MTA-STS (RFC 8461) on the real servers, judged by `postfix-mta-sts-resolver`: senders are told of what is served, and MX does
 //! not leave before they have forgotten what forbids it (I7).
 
+use crate::harness::kubectl::condition_of;
 use crate::harness::web::{SignedBy, Web};
 use crate::harness::world::{World, groupware_backend};
 use crate::harness::{dns, eventually, secs};
@@ -12,8 +13,18 @@ const OURS: [&str; 1] = ["10 mx1.mail.example.net."];
 
 /// The policy by the status of the domain.
 async fn status(w: &World) -> Value {
+    of_dns(w, "mtaSts").await
+}
+
+async fn of_dns(w: &World, field: &str) -> Value {
     let domain = w.k.get("MailDomain", "main").await.unwrap_or_default();
-    domain["status"]["dns"]["mtaSts"].clone()
+    domain["status"]["dns"][field].clone()
+}
+
+async fn asks(w: &World) {
+    let wish = fastrand::u64(..).to_string();
+    w.k.annotate("MailDomain", "main", "mailtenant.dev/reconcile-requested-at", &wish).await;
+    tokio::time::sleep(secs(1)).await;
 }
 
 async fn told(w: &World) -> Vec<String> {
@@ -43,8 +54,8 @@ async fn senders_find(w: &World, web: &Web, mode: &str, in_the_status: &str) {
     }
 }
 
-/// The tenant wants a policy, before anything of it can be served.
-async fn live_with(w: &World, web: &Web) {
+/// A domain with `dns.mtaSts`, below a backend that says where policies are served; it has MX elsewhere.
+async fn declare(w: &World, web: &Web, mta_sts: Value) {
     let (zone, host) = (w.zone(), format!("wellknown.{}", w.zone()));
     dns::put(w.stack, &zone, &zone, "MX", 1, &OLD).await;
     dns::put(w.stack, &zone, &host, "A", 1, &[&web.address]).await;
@@ -56,10 +67,9 @@ async fn live_with(w: &World, web: &Web) {
     w.k.apply(instance).await;
     let mut domain = w.domain("main", "acme", &zone);
     domain["spec"]["dns"]["onDelete"] = json!("RestorePrevious");
-    domain["spec"]["dns"]["mtaSts"] = json!({"mode": "Testing", "maxAge": 5});
+    domain["spec"]["dns"]["mtaSts"] = mta_sts;
     w.k.apply(domain).await;
     w.k.apply(w.mailbox("alice", "main")).await;
-    w.k.ready("MailDomain", "main", secs(120)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -67,7 +77,8 @@ async fn senders_are_told_of_what_is_served_and_mx_leaves_when_they_forgot_it() 
     let w = World::new("mtasts").await;
     let web = Web::start(w.stack).await;
     let host = format!("mta-sts.{}", w.zone());
-    live_with(&w, &web).await;
+    declare(&w, &web, json!({"mode": "Testing", "maxAge": 5})).await;
+    w.k.ready("MailDomain", "main", secs(120)).await;
     assert_eq!(dns::contents(w.stack, &w.zone(), &w.zone(), "MX").await, OURS);
 
     // Nobody answers; then somebody whom no sender trusts.
@@ -111,4 +122,45 @@ async fn senders_are_told_of_what_is_served_and_mx_leaves_when_they_forgot_it() 
     assert_eq!(ours, None, "nothing of ours is left");
     let seen = web.as_senders_see_it(&w.zone());
     assert!(!seen.contains("VALID"), "{seen}");
+}
+
+/// What the provider serves that the domain comes from.
+const FORMER: &str = "version: STSv1\r\nmode: enforce\r\nmx: old.mx.example\r\nmax_age: 8\r\n";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn mx_stays_while_senders_may_hold_a_policy_of_before() {
+    let w = World::new("mtaold").await;
+    let web = Web::start(w.stack).await;
+    let (zone, host) = (w.zone(), format!("mta-sts.{}", w.zone()));
+    let record = format!("_mta-sts.{zone}");
+    dns::put(w.stack, &zone, &host, "A", 1, &[&web.address]).await;
+    dns::put(w.stack, &zone, &record, "TXT", 1, &["\"v=STSv1; id=former;\""]).await;
+    web.show_another(&host, FORMER).await;
+    declare(&w, &web, json!({"mode": "None"})).await;
+    let seen = web.as_senders_see_it(&zone);
+    assert!(seen.contains("VALID") && seen.contains("'old.mx.example'"), "{seen}");
+
+    let cut_over = ("False", "AwaitingPolicyEnd");
+    let domain = w.k.condition("MailDomain", "main", "CutOver", cut_over, secs(90)).await;
+    let said = condition_of(&domain, "CutOver").cloned().unwrap_or_default();
+    assert!(said["message"].as_str().is_some_and(|m| m.contains("mx1.mail.example.net")), "{said}");
+    assert_eq!(of_dns(&w, "formerPolicy").await, json!({"maxAge": 8}));
+
+    // It is not told of any more: who fetched it keeps it for 8 s.
+    dns::put(w.stack, &zone, &record, "TXT", 1, &[]).await;
+    let until = eventually("the end is told", secs(60), || async {
+        asks(&w).await;
+        let now = of_dns(&w, "formerPolicy").await;
+        now["heldUntil"].as_str().and_then(|t| t.parse::<jiff::Timestamp>().ok()).ok_or(now)
+    })
+    .await;
+    assert_eq!(dns::contents(w.stack, &zone, &zone, "MX").await, OLD, "MX was switched while senders hold the policy");
+    let switched = eventually("MX leads here", secs(60), || async {
+        let mx = dns::contents(w.stack, &zone, &zone, "MX").await;
+        if mx == OURS { Ok(jiff::Timestamp::now()) } else { Err(mx) }
+    })
+    .await;
+    assert!(switched >= until, "MX was switched at {switched}, and senders may hold the policy until {until}");
+    w.k.ready("MailDomain", "main", secs(60)).await;
+    assert_eq!(of_dns(&w, "formerPolicy").await, Value::Null);
 }

@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU16, Ordering};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
 
 /// A running one. It ends with this value, or with the stack.
 pub struct Web {
@@ -73,6 +75,26 @@ impl Web {
 
     /// From now on it is reached by HTTPS, with a certificate for this host.
     pub fn show(&self, host: &str, by: SignedBy) {
+        self.end_tls(host, by, self.plain);
+    }
+
+    /// From now on somebody else is reached there, who serves this policy for the host.
+    pub async fn show_another(&self, host: &str, policy: &'static str) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let port = listener.local_addr().expect("an address").port();
+        tokio::spawn(async move {
+            while let Ok((mut client, _)) = listener.accept().await {
+                let _ = client.read(&mut [0; 4096]).await;
+                let head =
+                    format!("HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: {}\r\n", policy.len());
+                let _ = client.write_all(format!("{head}Connection: close\r\n\r\n{policy}").as_bytes()).await;
+                let _ = client.shutdown().await;
+            }
+        });
+        self.end_tls(host, SignedBy::Known, port);
+    }
+
+    fn end_tls(&self, host: &str, by: SignedBy, port: u16) {
         let script = r#"
             set -eu; cd "$1"
             openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj "/CN=web" \
@@ -91,7 +113,7 @@ impl Web {
         let mut front = Command::new("socat");
         let both = self.root.join("both");
         front.arg(format!("OPENSSL-LISTEN:443,bind={},cert={},verify=0,fork,reuseaddr", self.address, both.display()));
-        front.arg(format!("TCP:127.0.0.1:{}", self.plain));
+        front.arg(format!("TCP:127.0.0.1:{port}"));
         *self.front.lock().unwrap() = Some(self.spawn(&mut front, "socat"));
     }
 

@@ -116,6 +116,8 @@ words! {
         AwaitingFirstAddress,
         /// The server does not take mail for all declared addresses yet.
         AwaitingAcceptance,
+        /// Senders may hold an MTA-STS policy of before that does not name our mail servers.
+        AwaitingPolicyEnd,
         /// DNS servers do not show the written records yet.
         DNSPropagating,
         /// Records that the tenant edits (`dns.mode: Manual`) are not as they have to be.
@@ -222,6 +224,7 @@ impl Reason {
             | Reason::AwaitingApproval
             | Reason::AwaitingFirstAddress
             | Reason::AwaitingAcceptance
+            | Reason::AwaitingPolicyEnd
             | Reason::DNSPropagating
             | Reason::SecretNotOwned
             | Reason::ConfigMapNotOwned

@@ -377,6 +377,9 @@ pub struct DomainDnsStatus {
     /// Time (RFC 3339) until which resolvers may have an earlier MX of the operator that had a longer time to live.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mx_cached_until: Option<String>,
+    /// An MTA-STS policy of whoever had the mail of the domain before, while it has MX stay.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub former_policy: Option<FormerPolicy>,
     /// The MTA-STS policy that is served for the domain, and how far senders were told of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mta_sts: Option<MtaStsStatus>,
@@ -384,6 +387,17 @@ pub struct DomainDnsStatus {
     /// yet, or only in the place of something that is there, is a comment in it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub zone_file: Option<ZoneFileRef>,
+}
+
+/// An MTA-STS policy (RFC 8461) that was in force before MX leads here, and that does not name the mail servers of the backend.
+#[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct FormerPolicy {
+    /// How long senders keep it, in seconds.
+    pub max_age: i64,
+    /// Time (RFC 3339) until which senders may hold it, once no record tells them of it any more. MX stays until then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held_until: Option<String>,
 }
 
 /// The MTA-STS policy of a domain (RFC 8461) as it is served at `https://mta-sts.<domain>/.well-known/mta-sts.txt`.

@@ -3,6 +3,7 @@
 //! What a mail domain needs and which changes that takes is decided in `mailtenant-mail`; a provider reads record sets and
 //! carries changes out. It knows nothing of Kubernetes.
 
+pub mod address;
 pub mod converge;
 pub mod guarded;
 pub mod metered;

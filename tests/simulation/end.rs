@@ -660,10 +660,12 @@ fn gone(d: &Declared) -> Result<(), String> {
         || d.instance().is_some_and(|i| annotation(i.object, "paused") == "true")
         // Below a domain that is paused too, while its MX leads here; and what others wrote into its status stays there.
         || d.domain().is_some_and(|p| annotation(p.object, "paused") == "true" || w.notes.was_forged.contains(uid(p.object)))
-        // What was made before is not taken down by one who only looks. Without its MailDomain that is the instance in whose
-        // tenant it is found.
+        // What was made before is not taken down by one who only looks, or is paused. Without its MailDomain that is the instance
+        // in whose tenant it is found.
         || d.is_observed()
-        || d.domain().is_none() && Declared::all(w, "mailinstances").any(|i| i.key.ns == d.key.ns && i.is_observed());
+        || d.domain().is_none()
+            && Declared::all(w, "mailinstances")
+                .any(|i| i.key.ns == d.key.ns && (i.is_observed() || annotation(i.object, "paused") == "true"));
     let orphan = annotation(d.object, "orphan") == "true";
     let led = by_hand::is_by_hand(d) && by_hand::mx_leads_here(w, &d.name());
     let dns = match by_hand::is_by_hand(d) {

@@ -19,7 +19,7 @@ pub use discovery::{Dav, Discovery, Endpoint, autoconfig_host, autodiscover_host
 pub use dkim::{DkimPublic, Selector, dkim_name, new_selector};
 pub use dmarc::Dmarc;
 pub use marker::{Manager, Marker, marker_name};
-pub use mta_sts::{MTA_STS_LONGEST, MTA_STS_PATH, MtaSts, MtaStsPolicy, mta_sts_host, mta_sts_value};
+pub use mta_sts::{MTA_STS_LONGEST, MTA_STS_PATH, MtaSts, MtaStsPolicy, mta_sts_host, mta_sts_name, mta_sts_value};
 pub(crate) use tags::equivalent;
 
 use crate::policy::{Purpose, RecordStatus, SpfAll};
@@ -28,7 +28,6 @@ use crate::spf::own;
 use dkim::dkim_value;
 pub(crate) use dkim::is_own_selector;
 use dmarc::dmarc_value;
-use mta_sts::mta_sts_name;
 use mx::mx_values;
 use spf::{all_word, spf_term};
 use tls_rpt::{tls_rpt_name, tls_rpt_value};

@@ -12,7 +12,7 @@ pub fn mta_sts_host(domain: &str) -> String {
 }
 
 /// Name of the TXT record of `domain` (RFC 8461, 3.1).
-pub(super) fn mta_sts_name(domain: &str) -> String {
+pub fn mta_sts_name(domain: &str) -> String {
     format!("_mta-sts.{domain}")
 }
 

@@ -219,6 +219,7 @@ fn direction(reason: Reason) -> Direction {
         | Reason::ConfigMapNotOwned
         | Reason::AwaitingApproval
         | Reason::AwaitingFirstAddress
+        | Reason::AwaitingPolicyEnd
         | Reason::DNSPropagating
         | Reason::ExistsAtBackend
         | Reason::NotEntitled

@@ -78,6 +78,8 @@ pub struct Facts {
     /// Why they do not, where that ends no pass: the records are edited by hand, and the status has to say of each how it
     /// stands.
     pub refused: Option<NotReady>,
+    /// Why the MTA-STS policy of before has MX stay; the inner none: it does not.
+    pub former_policy: Option<Option<NotReady>>,
     /// What the host of the MTA-STS policy serves, or why it is not known.
     pub policy: Option<Result<String, String>>,
     /// The records of this pass tell senders of the policy.

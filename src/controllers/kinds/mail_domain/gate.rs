@@ -50,5 +50,8 @@ pub fn gate(seen: &Seen<'_>) -> Stage<Gate> {
     if !seen.facts.accepted {
         return Err(Next::Learn(Observation::Acceptance));
     }
+    if let Some(held) = learned(&seen.facts.former_policy, Observation::FormerPolicy)? {
+        return Ok(Gate::Closed(held.clone()));
+    }
     Ok(Gate::Open)
 }

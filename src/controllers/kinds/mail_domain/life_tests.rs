@@ -67,6 +67,7 @@ impl Model {
             Observation::Shown(Part::Mx) => facts.mx.as_mut().unwrap().unseen = unseen(),
             Observation::Declared => facts.declared = Some(self.declared.clone()),
             Observation::Acceptance => facts.accepted = true,
+            Observation::FormerPolicy => facts.former_policy = Some(None),
             other => panic!("{other:?} is not needed"),
         }
     }

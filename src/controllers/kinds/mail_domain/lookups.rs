@@ -2,12 +2,14 @@
 //! and the mail servers that MX is going to lead to. Nothing is decided here, and nothing is written.
 
 use super::facts::Kept;
+use super::former_policy::Found;
 use super::move_mx;
 use super::zone::Zone;
 use crate::ctx::Ctx;
 use crate::not_ready::NotReady;
 use crate::rules::zones::no_answer;
 use mailtenant_api::mail_domain::RecordStatus;
+use mailtenant_dns::address::is_public;
 use mailtenant_dns::{BackendError, RecordType, RrSet, Wildcard};
 use mailtenant_mail::records::mta_sts_host;
 use std::collections::BTreeSet;
@@ -92,6 +94,26 @@ async fn addresses(ctx: &Ctx, zone: &Zone, name: &str) -> BTreeSet<IpAddr> {
 pub async fn served_policy(ctx: &Ctx, zone: &Zone, name: &str, host: &str) -> Result<String, String> {
     let addresses = leads_to(ctx, zone, &mta_sts_host(name), host).await?;
     ctx.policies.policy(name, &addresses).await.map_err(|error| error.to_string())
+}
+
+/// The MTA-STS policy that is served for the domain `name`, whoever serves it. `host`: the platform's own. Others are connected
+/// to at addresses of the public Internet alone: a tenant may have put any address there.
+pub async fn former_policy(ctx: &Ctx, zone: &Zone, name: &str, host: Option<&str>) -> Found {
+    let served_at = mta_sts_host(name);
+    let mut own = addresses(ctx, zone, &served_at).await;
+    let platform = match host {
+        Some(host) => addresses(ctx, zone, host).await,
+        None => BTreeSet::new(),
+    };
+    own.retain(|ip| is_public(*ip) || platform.contains(ip));
+    if own.is_empty() {
+        return Found::Unknown(format!("{served_at} has no public address"));
+    }
+    let own: Vec<IpAddr> = own.into_iter().collect();
+    match ctx.policies.policy(name, &own).await {
+        Ok(text) => Found::Served(text),
+        Err(error) => Found::Unknown(error.to_string()),
+    }
 }
 
 /// The addresses of a name that leads to a host of the platform; why it does not, otherwise. Nobody else's host is ever

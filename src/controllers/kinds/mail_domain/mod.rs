@@ -6,6 +6,7 @@ pub mod apply;
 pub mod by_hand;
 pub mod cleanup;
 pub mod facts;
+pub mod former_policy;
 pub mod gate;
 pub mod gather;
 pub mod journal;

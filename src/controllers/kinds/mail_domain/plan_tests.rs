@@ -142,6 +142,7 @@ fn prepared() -> Case {
     (case.status.state, case.status.dns) = (Some(DomainState::Provisioned), journal(false));
     case.facts.declared = Some(Declared { addresses: vec!["a@acme.test".into()], unready: vec![] });
     case.facts.accepted = true;
+    case.facts.former_policy = Some(None);
     case.facts.mx = published();
     case
 }
@@ -460,6 +461,16 @@ fn mx_is_switched_last_and_only_when_mail_is_taken_and_a_person_agrees() {
                 "do Publish { part: Mx, switch_mx: true }",
             ),
             ("do the servers take mail", &|c| c.facts.accepted = false, "learn Acceptance"),
+            (
+                "and does a policy of before let senders deliver there",
+                &|c| c.facts.former_policy = None,
+                "learn FormerPolicy",
+            ),
+            (
+                "it does not",
+                &|c| c.facts.former_policy = Some(Some(NotReady::waiting(Reason::AwaitingPolicyEnd, "held"))),
+                "wait AwaitingPolicyEnd CutOver",
+            ),
             ("they do", &|c| c.facts.mx = None, "do Publish { part: Mx, switch_mx: true }"),
             ("is it shown", &|c| c.facts.mx.as_mut().unwrap().unseen = None, "learn Shown(Mx)"),
             (

@@ -48,6 +48,8 @@ pub(super) fn put(status: &mut MailDomainStatus, conditions: &mut Conditions, no
         Note::MxLeadsHere(ttl, at) => note_ttl(status.dns.get_or_insert_default(), ttl, at),
         Note::MtaSts(None) => status.dns.iter_mut().for_each(|d| d.mta_sts = None),
         Note::MtaSts(sts) => status.dns.get_or_insert_default().mta_sts = sts,
+        Note::FormerPolicy(None) => status.dns.iter_mut().for_each(|d| d.former_policy = None),
+        Note::FormerPolicy(policy) => status.dns.get_or_insert_default().former_policy = policy,
         Note::ZoneFile(name) => {
             let reference = |config_map| ZoneFileRef { config_map, key: zone_file::KEY.into() };
             status.dns.get_or_insert_default().zone_file = name.map(reference);

@@ -3,7 +3,9 @@
 use super::facts::Kept;
 use crate::not_ready::NotReady;
 use jiff::Timestamp;
-use mailtenant_api::mail_domain::{DkimAlgorithm, DkimKeyStatus, DomainState, MtaStsStatus, RecordStatus};
+use mailtenant_api::mail_domain::{
+    DkimAlgorithm, DkimKeyStatus, DomainState, FormerPolicy, MtaStsStatus, RecordStatus,
+};
 use mailtenant_api::{ConditionType, Ownership, Reason};
 use mailtenant_dns::RecordType;
 use mailtenant_groupware::{DkimRow, Selector};
@@ -68,6 +70,8 @@ pub enum Observation {
     NewMxTurn,
     /// Whether new mail servers in MX have addresses and take mail for what is declared.
     NewMx,
+    /// Whether an MTA-STS policy of before forbids our mail servers.
+    FormerPolicy,
     /// What the host of the MTA-STS policy serves.
     Policy,
     /// How the records stand that are edited by hand.
@@ -125,7 +129,7 @@ impl Observation {
         match self {
             Observation::Shown(part) => Some(part.condition()),
             Observation::ShownByHand => Some(ConditionType::DNSPublished),
-            Observation::Acceptance => Some(ConditionType::CutOver),
+            Observation::Acceptance | Observation::FormerPolicy => Some(ConditionType::CutOver),
             // MX leads here as before: only its record is not as declared yet.
             Observation::NewMxTurn | Observation::NewMx => Some(ConditionType::DNSPublished),
             _ => None,
@@ -172,6 +176,8 @@ pub enum Note {
     MxLeadsHere(u32, Timestamp),
     /// The MTA-STS policy that is served, and which one senders are told of.
     MtaSts(Option<MtaStsStatus>),
+    /// What is remembered of the MTA-STS policy of before.
+    FormerPolicy(Option<FormerPolicy>),
     /// The ConfigMap that has the records as a zone file.
     ZoneFile(Option<String>),
 }
