@@ -241,6 +241,11 @@ fn was_held(i: &Declared) -> bool {
     deleting(i.object) && text(i.object, "/status/massLoss") == "Held"
 }
 
+/// Whether somebody else has written into the status of an instance that a loss is held: it stays until its server can be asked.
+fn is_forged_as_held(i: &Declared) -> bool {
+    i.world.notes.was_forged.contains(uid(i.object)) && text(i.object, "/status/massLoss") == "Held"
+}
+
 /// What is said of a row that nobody owns to whoever asks for it and is not entitled.
 fn not_entitled(d: &Declared) -> Option<&'static str> {
     let asks = text(d.object, "/spec/adoptionPolicy") == "IfUnowned";
@@ -262,7 +267,7 @@ fn causes(d: &Declared) -> BTreeSet<&'static str> {
     {
         why.insert("Paused");
     }
-    if held_by_mass_loss(d) || d.instance().is_some_and(|i| was_held(&i)) {
+    if held_by_mass_loss(d) || d.instance().is_some_and(|i| was_held(&i) || is_forged_as_held(&i)) {
         why.insert("MassLossHeld");
     }
     // Parents that are going, or held, are not made again: what is below them is told so by the server.
@@ -675,12 +680,10 @@ fn gone(d: &Declared) -> Result<(), String> {
     let unreachable = (!reachable(d) && !is_found(d)) || dns;
     // While much is missing at the backend nothing that is not there is taken for deleted. Nor while somebody else has written
     // so into the status: an instance that is being deleted does not count any more.
-    let forged =
-        |i: &Declared| w.notes.was_forged.contains(uid(i.object)) && text(i.object, "/status/massLoss") == "Held";
     // Without its MailDomain it may be found in the tenant of an instance of its namespace, and waits with that one.
     let lies_below = |i: &Declared| i.key.ns == d.key.ns && (held_by_mass_loss(i) || was_held(i));
     let found_held = d.domain().is_none() && Declared::all(w, "mailinstances").any(|i| lies_below(&i));
-    let held = held_by_mass_loss(d) || d.instance().is_some_and(|i| forged(&i)) || found_held;
+    let held = held_by_mass_loss(d) || d.instance().is_some_and(|i| is_forged_as_held(&i)) || found_held;
     // Who is told to go without a backend goes without it, and waits for all else: for its domain too, while MX leads here.
     let kept = |p: &Declared| deleting(p.object) && annotation(p.object, "orphan") != "true" && blocked(p);
     let above = d.key.res != "maildomains" && d.domain().is_some_and(|p| kept(&p));

@@ -99,6 +99,12 @@ pub fn domains_of(world: &World, instance: &NamespacedName) -> Vec<ObjectId> {
     world.index.domains_by_instance.of(instance).map(|d| ObjectId::new(Kind::MailDomain, d.clone())).collect()
 }
 
+/// Those of an instance that wait for a part of its limits.
+pub fn wanting_of(world: &World, instance: &NamespacedName) -> Vec<ObjectId> {
+    let domains = world.index.domains_by_instance.of(instance);
+    domains.flat_map(|domain| world.index.wanting.of(domain)).cloned().collect()
+}
+
 /// What a child's parents and neighbours must hear of it, the same for mailboxes and aliases.
 pub struct Child<'a> {
     pub domain: NamespacedName,
@@ -127,9 +133,7 @@ pub fn child(world: &World, wakes: &mut Wakeups, own: &ObjectId, c: Child) {
         && let Some(d) = &domain
     {
         let instance = c.domain.sibling(&d.spec.instance_ref.name);
-        for domain in world.index.domains_by_instance.of(&instance) {
-            wakes.add(world.index.wanting.of(domain).filter(|id| *id != own).cloned(), Priority::Low);
-        }
+        wakes.add(wanting_of(world, &instance).into_iter().filter(|id| id != own), Priority::Low);
         wakes.soon.push(ObjectId::new(Kind::MailInstance, instance));
     }
     if c.gone {

@@ -70,8 +70,12 @@ impl Managed for MailDomain {
         }
         if delta.old.is_none() || delta.new.is_none() {
             wakes.soon.push(ObjectId::new(Kind::MailInstance, delta.key.sibling(&any.spec.instance_ref.name)));
-            // A limit may be free again, a name too.
-            wakes.add(wakeups::domains_of(world, &delta.key.sibling(&any.spec.instance_ref.name)), Priority::Low);
+            // A limit may be free again, a name too. One that goes by force takes its mailboxes out of the limits.
+            let instance = delta.key.sibling(&any.spec.instance_ref.name);
+            wakes.add(wakeups::domains_of(world, &instance), Priority::Low);
+            if delta.new.is_none() && !world.children_of_domain(&delta.key).is_empty() {
+                wakes.add(wakeups::wanting_of(world, &instance), Priority::Low);
+            }
             let same = world.index.domains_by_name.of(&a_label(any));
             wakes.add(same.map(|d| ObjectId::new(Kind::MailDomain, d.clone())), Priority::Low);
             for backend in dns_backends(any) {

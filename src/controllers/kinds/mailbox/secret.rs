@@ -219,7 +219,15 @@ async fn create(ctx: &Ctx, mailbox: &Mailbox, seen: &Facts, plan: &Ensure) -> St
             Ok(Written { secret: noted(ctx, mailbox, secret), generated })
         }
         // Made by a pass whose reply was lost, or by somebody else just now.
-        Err(kube::Error::Api(status)) if status.is_already_exists() => Ok(Written::before(own(ctx, mailbox).await?)),
+        Err(kube::Error::Api(status)) if status.is_already_exists() => {
+            let secret = own(ctx, mailbox).await?;
+            if secret.annotations().contains_key(WITHOUT_PASSWORD) {
+                // The watch was late: the next pass knows that none is missing.
+                let text = format!("Secret {} was there already: it is looked at again", secret.name_any());
+                return Err(NotReady::retry(Reason::Progressing, text).into());
+            }
+            Ok(Written::before(secret))
+        }
         Err(error) => Err(unquoted(error).into()),
     }
 }
