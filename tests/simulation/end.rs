@@ -236,9 +236,9 @@ fn held_by_mass_loss(d: &Declared) -> bool {
     (emptied || missing >= minimum) && spent && text(i.object, "/status/massLoss") != "Accepted"
 }
 
-/// Whether an instance that goes was held: nobody counts anew in it.
+/// Whether an instance was held, and nobody counts anew in it: it goes, or its server cannot be asked.
 fn was_held(i: &Declared) -> bool {
-    deleting(i.object) && text(i.object, "/status/massLoss") == "Held"
+    (deleting(i.object) || !reachable(i)) && text(i.object, "/status/massLoss") == "Held"
 }
 
 /// Whether somebody else has written into the status of an instance that a loss is held: it stays until its server can be asked.
