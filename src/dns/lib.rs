@@ -4,6 +4,7 @@
 //! carries changes out. It knows nothing of Kubernetes.
 
 pub mod address;
+mod ask;
 pub mod converge;
 pub mod guarded;
 pub mod metered;
@@ -11,6 +12,7 @@ pub mod policy;
 pub mod probe;
 pub mod providers;
 pub mod resolve;
+pub mod standing;
 pub mod survey;
 pub mod wildcard;
 
@@ -78,6 +80,11 @@ pub trait Resolver: Send + Sync {
     /// The same for a proof, which every server must show: also those that gave no answer that counts.
     async fn lookup_each(&self, name: &str, rtype: RecordType) -> Result<Answers> {
         Ok(Answers { sets: self.lookup(name, rtype).await?, silent: vec![] })
+    }
+    /// What is known of a name beyond its records.
+    async fn standing(&self, about: &standing::About<'_>) -> standing::Standing {
+        let _ = about;
+        standing::Standing::default()
     }
 }
 

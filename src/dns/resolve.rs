@@ -1,22 +1,21 @@
-//! Queries DNS servers directly: by UDP, and by TCP if the answer was truncated. No cache, and never the resolver of
-//! the pod, which may show another view of a domain than the Internet has (split horizon).
+//! Whom a query goes to: servers that are given, or those that are authoritative for the name, found from the root. No cache,
+//! and never the resolver of the pod, which may show another view of a domain than the Internet has (split horizon).
 
+use super::ask::{TIMEOUT, Way, ask, is_answer, wire_name};
+use super::standing::{self, About, Place, Standing};
 use super::{Answers, BackendError, RecordType, Resolver, Result, RrSet};
 use async_trait::async_trait;
 use futures::StreamExt;
 use futures::stream::{FuturesOrdered, FuturesUnordered};
-use hickory_resolver::proto::op::{Message, Query, ResponseCode};
+use hickory_resolver::proto::op::{Message, ResponseCode};
 use hickory_resolver::proto::rr::{Name, RData, RecordType as WireType};
 use mailtenant_mail::value::canonical;
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpStream, UdpSocket, lookup_host};
+use tokio::net::lookup_host;
 use tokio::time::{sleep, timeout};
 
-/// How long one server may take, UDP and TCP together.
-const TIMEOUT: Duration = Duration::from_secs(5);
 /// How long one server of a walk is waited for before the next one is queried too. 13 unreachable root servers, one
 /// after the other, took 65 s: more than a pass has, so that it could not even report it.
 const HEDGE: Duration = Duration::from_millis(250);
@@ -26,8 +25,6 @@ const WALK: Duration = Duration::from_secs(15);
 /// What helps where the Internet's servers are out of reach.
 const HELP: &str = "set resolvers or dnsAddress of the DNSBackend, or --resolvers of the operator, if the root servers cannot be \
                     reached from here";
-/// When a query by UDP is sent again: datagrams get lost.
-const ASK_AGAIN: Duration = Duration::from_millis(1500);
 
 /// Queries a given list of servers.
 pub struct DirectResolver {
@@ -80,6 +77,14 @@ impl Resolver for DirectResolver {
         answers.silent.extend(unknown);
         Ok(answers)
     }
+
+    async fn standing(&self, about: &About<'_>) -> Standing {
+        let servers = self.addresses().await.0;
+        let place = |_: String| async { Some(Place { servers: servers.clone(), ..Place::default() }) };
+        let (found, bogus) =
+            tokio::join!(standing::found(about, Way::RECURSIVE, place), standing::bogus(&servers, about.name));
+        Standing { bogus, ..found }
+    }
 }
 
 /// The set as each server has it. Servers that do not answer are named apart. An error: none answers;
@@ -90,7 +95,7 @@ async fn ask_all(servers: &[SocketAddr], name: &str, rtype: RecordType, authorit
     let question = wire_name(name)?;
     let wanted = &question;
     let asked = servers.iter().map(|server| async move {
-        let answer = ask(*server, wanted, rtype.into(), true).await;
+        let answer = ask(*server, wanted, rtype.into(), Way::RECURSIVE).await;
         (server, answer)
     });
     let mut running: FuturesOrdered<_> = asked.collect();
@@ -116,16 +121,6 @@ async fn ask_all(servers: &[SocketAddr], name: &str, rtype: RecordType, authorit
     }
 }
 
-/// Whether a server answered with what it has, or that it has nothing.
-fn is_answer(message: &Message) -> bool {
-    matches!(message.metadata.response_code, ResponseCode::NoError | ResponseCode::NXDomain)
-}
-
-fn wire_name(name: &str) -> Result<Name> {
-    Name::from_ascii(format!("{}.", name.trim_end_matches('.')))
-        .map_err(|_| BackendError::Rejected(format!("{name:?} is not a DNS name")))
-}
-
 /// The records of exactly this name and type. A CNAME is not followed: a challenge behind one proves nothing.
 fn set_of(message: &Message, question: &Name, name: &str, rtype: RecordType) -> RrSet {
     let mut set = RrSet { name: name.into(), rtype, ttl: 0, values: vec![] };
@@ -136,66 +131,6 @@ fn set_of(message: &Message, question: &Name, name: &str, rtype: RecordType) -> 
     set.values.sort();
     set.values.dedup();
     set
-}
-
-/// One query to one server, by UDP and if need be by TCP.
-async fn ask(server: SocketAddr, name: &Name, rtype: WireType, recursion: bool) -> std::io::Result<Message> {
-    let mut query = Query::new();
-    query.set_name(name.clone()).set_query_type(rtype);
-    let mut message = Message::query();
-    message.metadata.recursion_desired = recursion;
-    message.add_query(query.clone());
-    let id = message.metadata.id;
-    let bytes = message.to_vec().map_err(std::io::Error::other)?;
-    let fits = move |m: &Message| {
-        m.metadata.id == id
-            && m.queries.iter().any(|q| q.name() == query.name() && q.query_type() == query.query_type())
-    };
-    let exchange = async {
-        let answer = udp(server, &bytes, &fits).await?;
-        if answer.metadata.truncation { tcp(server, &bytes, &fits).await } else { Ok(answer) }
-    };
-    timeout(TIMEOUT, exchange).await.unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()))
-}
-
-async fn udp(
-    server: SocketAddr,
-    question: &[u8],
-    fits: &(impl Fn(&Message) -> bool + Sync),
-) -> std::io::Result<Message> {
-    let any = if server.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
-    let socket = UdpSocket::bind(any).await?;
-    // Connected: only datagrams of this server are received.
-    socket.connect(server).await?;
-    let mut buffer = vec![0u8; 4096];
-    loop {
-        socket.send(question).await?;
-        let answer = timeout(ASK_AGAIN, async {
-            loop {
-                let length = socket.recv(&mut buffer).await?;
-                if let Some(answer) = Message::from_vec(&buffer[..length]).ok().filter(|m| fits(m)) {
-                    return std::io::Result::Ok(answer);
-                }
-            }
-        });
-        if let Ok(answer) = answer.await {
-            return answer;
-        }
-    }
-}
-
-async fn tcp(
-    server: SocketAddr,
-    question: &[u8],
-    fits: &(impl Fn(&Message) -> bool + Sync),
-) -> std::io::Result<Message> {
-    let mut stream = TcpStream::connect(server).await?;
-    let length = u16::try_from(question.len()).map_err(std::io::Error::other)?;
-    stream.write_all(&[&length.to_be_bytes()[..], question].concat()).await?;
-    let mut buffer = vec![0u8; stream.read_u16().await?.into()];
-    stream.read_exact(&mut buffer).await?;
-    let answer = Message::from_vec(&buffer).map_err(std::io::Error::other)?;
-    if fits(&answer) { Ok(answer) } else { Err(std::io::Error::other("an answer to another question")) }
 }
 
 /// Finds the authoritative servers of each name from the root, then queries all of them.
@@ -241,16 +176,22 @@ impl RootResolver {
 
     /// The servers that are authoritative for `name`.
     async fn authoritative(&self, name: &Name, rtype: WireType, depth: usize) -> Result<Vec<SocketAddr>> {
+        self.place(name, rtype, depth).await.map(|place| place.servers)
+    }
+
+    /// The same, with what the zone above calls them.
+    async fn place(&self, name: &Name, rtype: WireType, depth: usize) -> Result<Place> {
         let lost = || BackendError::unavailable(format!("the authoritative servers of {name} were not found: {HELP}"));
         if depth > MAX_DEPTH {
             return Err(lost());
         }
         let mut servers = self.roots.clone();
-        let mut zone = Name::root();
+        let (mut zone, mut named) = (Name::root(), BTreeSet::new());
         for _ in 0..MAX_STEPS {
             let answer = first(&servers, name, rtype).await.ok_or_else(lost)?;
             if answer.metadata.authoritative {
-                return Ok(servers);
+                let named = if zone == *name { standing::hosts(named.iter()) } else { BTreeSet::new() };
+                return Ok(Place { servers, named });
             }
             // Only downwards: a server that refers elsewhere does not have the zone.
             let next = answer.authorities.iter().filter(|r| {
@@ -264,12 +205,12 @@ impl RootResolver {
                 .filter_map(|r| if let RData::NS(host) = &r.data { Some(host.0.to_lowercase()) } else { None })
                 .collect();
             let mut found = BTreeSet::new();
-            for host in hosts {
+            for host in &hosts {
                 let glue: Vec<IpAddr> =
-                    answer.additionals.iter().filter(|r| r.name == host).filter_map(|r| r.data.ip_addr()).collect();
+                    answer.additionals.iter().filter(|r| r.name == *host).filter_map(|r| r.data.ip_addr()).collect();
                 // Without glue the name of the server is looked up the same way. Within the zone itself that cannot work.
-                let addresses = if glue.is_empty() && !cut.zone_of(&host) {
-                    Box::pin(self.addresses(&host, depth + 1)).await
+                let addresses = if glue.is_empty() && !cut.zone_of(host) {
+                    Box::pin(self.addresses(host, depth + 1)).await
                 } else {
                     glue
                 };
@@ -278,7 +219,7 @@ impl RootResolver {
             if found.is_empty() {
                 return Err(lost());
             }
-            (servers, zone) = (found.into_iter().collect(), cut);
+            (servers, zone, named) = (found.into_iter().collect(), cut, hosts);
         }
         Err(lost())
     }
@@ -296,7 +237,7 @@ async fn first(servers: &[SocketAddr], name: &Name, rtype: WireType) -> Option<M
         .zip(servers)
         .map(|(n, server)| async move {
             sleep(HEDGE * n).await;
-            ask(*server, name, rtype, false).await
+            ask(*server, name, rtype, Way::DIRECT).await
         })
         .collect();
     while let Some(answer) = running.next().await {
@@ -331,12 +272,19 @@ impl Resolver for RootResolver {
     async fn lookup_each(&self, name: &str, rtype: RecordType) -> Result<Answers> {
         self.walk(name, rtype, true).await
     }
+
+    /// Nobody validates here: whether signatures are good is not known.
+    async fn standing(&self, about: &About<'_>) -> Standing {
+        let place = |name: String| async move { self.place(&wire_name(&name).ok()?, WireType::NS, 0).await.ok() };
+        timeout(WALK, standing::found(about, Way::DIRECT, place)).await.unwrap_or_default()
+    }
 }
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a test may fail")]
 mod tests {
     use super::*;
+    use tokio::net::UdpSocket;
     use tokio::time::Instant;
 
     /// Roots that take every question and answer none, as behind a firewall.

@@ -2,6 +2,7 @@
 
 use crate::server::{Server, free_ports, set};
 use mailtenant_dns::resolve::{DirectResolver, RootResolver};
+use mailtenant_dns::standing::{About, Standing};
 use mailtenant_dns::{BackendError, RecordType, Resolver};
 use serde_json::{Value, json};
 
@@ -123,6 +124,23 @@ async fn from_the_root_to_every_server() {
         DirectResolver::new(vec![servers[3].dns.clone(), "127.77.0.9:1".into(), "no-such-host.invalid:53".into()]);
     let each = many.lookup_each("acme.test", RecordType::TXT).await.expect("an answer");
     assert_eq!((each.sets.len(), each.silent), (1, vec!["127.77.0.9:1".to_owned(), "no-such-host.invalid:53".into()]));
+
+    // The zone above names the servers, and they themselves; what nobody answers for is not said to be anything.
+    let standing = async |resolver: &dyn Resolver, name: &str, zone: Option<&str>| {
+        resolver.standing(&About { name, registered: name, zone }).await
+    };
+    let hosts = |all: &[&str]| all.iter().map(|h| (*h).to_owned()).collect();
+    let both = Standing { servers: hosts(&["ns1.host.test", "ns2.host.test"]), registered: Some(true), bogus: None };
+    assert_eq!(standing(&root, "acme.test", Some("acme.test")).await, both);
+    assert_eq!(standing(&root, "acme.test", None).await, Standing { servers: hosts(&[]), ..both.clone() });
+    let gone = Standing { registered: Some(false), ..Standing::default() };
+    assert_eq!(standing(&root, "gone.test", Some("gone.test")).await, gone);
+    assert_eq!(standing(&root, "lame.test", Some("lame.test")).await, Standing::default());
+    let authoritative = DirectResolver::new(vec![servers[3].dns.clone()]);
+    let own = Standing { servers: hosts(&["ns1.host.test"]), ..both };
+    assert_eq!(standing(&authoritative, "acme.test", Some("acme.test")).await, own);
+    // Not its zone.
+    assert_eq!(standing(&authoritative, "other.test", Some("other.test")).await, Standing::default());
 
     // A server that is away is left out while another answers; none is an error.
     let away = "127.77.0.9:1".to_string();
