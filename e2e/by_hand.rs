@@ -14,7 +14,7 @@ const OURS: [&str; 1] = ["10 mx1.mail.example.net."];
 const TTL: u64 = 4;
 
 /// Asks for a look now, and waits until it was taken and the domain is as `so` wants it.
-async fn looked_at(w: &World, what: &str, so: impl Fn(&Value) -> bool) -> Value {
+pub async fn looked_at(w: &World, what: &str, so: impl Fn(&Value) -> bool) -> Value {
     eventually(what, secs(120), || async {
         let wish = format!("{:08x}", fastrand::u32(..));
         w.k.annotate("MailDomain", "main", "mailtenant.dev/reconcile-requested-at", &wish).await;
@@ -25,11 +25,11 @@ async fn looked_at(w: &World, what: &str, so: impl Fn(&Value) -> bool) -> Value 
     .await
 }
 
-fn reason(domain: &Value, condition: &str) -> String {
+pub fn reason(domain: &Value, condition: &str) -> String {
     condition_of(domain, condition).map(|c| c["reason"].as_str().unwrap_or_default().to_owned()).unwrap_or_default()
 }
 
-fn message(domain: &Value, condition: &str) -> String {
+pub fn message(domain: &Value, condition: &str) -> String {
     condition_of(domain, condition).map(|c| c["message"].as_str().unwrap_or_default().to_owned()).unwrap_or_default()
 }
 
@@ -40,7 +40,7 @@ fn records(domain: &Value, purpose: &str) -> Vec<Value> {
 }
 
 /// What an importer of zone files does: it adds each line that is no comment, and replaces nothing.
-async fn import(w: &World, zone: &str, text: &str) {
+pub async fn import(w: &World, zone: &str, text: &str) {
     let mut sets = BTreeMap::<(String, String), Vec<String>>::new();
     for line in text.lines().filter(|l| !l.is_empty() && !l.starts_with(';')) {
         let mut parts = line.splitn(5, ' ');
@@ -58,13 +58,13 @@ async fn import(w: &World, zone: &str, text: &str) {
     }
 }
 
-async fn zone_file(w: &World, domain: &Value) -> String {
+pub async fn zone_file(w: &World, domain: &Value) -> String {
     let file = &domain["status"]["dns"]["zoneFile"];
     let map = w.k.get("ConfigMap", file["configMap"].as_str().expect("a ConfigMap")).await.expect("it is there");
     map["data"][file["key"].as_str().expect("a key")].as_str().expect("a text").to_owned()
 }
 
-fn manual(w: &World, domain: &str) -> Value {
+pub fn manual(w: &World, domain: &str) -> Value {
     let mut object = w.domain("main", "acme", domain);
     object["spec"]["dns"] = json!({"mode": "Manual", "ttl": 1});
     object

@@ -17,6 +17,7 @@ mod dynamic_updates;
 mod endangered;
 mod faults;
 mod gone;
+mod health;
 mod idle;
 mod limits;
 mod mail;

@@ -43,6 +43,7 @@ pub enum ConditionType {
     FieldsIgnored,
     SchemaUpToDate,
     Undeclared,
+    Healthy,
     DeletionBlocked,
 }
 
@@ -122,6 +123,16 @@ words! {
         DNSPropagating,
         /// Records that the tenant edits (`dns.mode: Manual`) are not as they have to be.
         AwaitingRecords,
+        /// Nobody has the name of a live domain registered any more.
+        RegistrationGone,
+        /// The zone of a live domain is delegated to other DNS servers than those that have the records.
+        NameServersMoved,
+        /// Resolvers that validate refuse the zone of a live domain.
+        DNSSECBroken,
+        /// MX of a live domain leads elsewhere.
+        MXElsewhere,
+        /// Records of a live domain are not as they have to be, and nobody puts them back.
+        RecordsChanged,
         /// It is at the backend already and does not belong to this object.
         ExistsAtBackend,
         /// It was at the backend before its tenant came, and the name is not shown to be the tenant's.
@@ -221,6 +232,11 @@ impl Reason {
             | Reason::DomainClaimed
             | Reason::OwnershipUnproven
             | Reason::DNSConflict
+            | Reason::RegistrationGone
+            | Reason::NameServersMoved
+            | Reason::DNSSECBroken
+            | Reason::MXElsewhere
+            | Reason::RecordsChanged
             | Reason::AwaitingApproval
             | Reason::AwaitingFirstAddress
             | Reason::AwaitingAcceptance
@@ -232,6 +248,17 @@ impl Reason {
             | Reason::ExternalForwardingDenied => false,
         }
     }
+}
+
+impl Reason {
+    /// Why a live domain is not `Healthy`, the worst first.
+    pub const UNHEALTHY: [Reason; 5] = [
+        Reason::RegistrationGone,
+        Reason::NameServersMoved,
+        Reason::DNSSECBroken,
+        Reason::MXElsewhere,
+        Reason::RecordsChanged,
+    ];
 }
 
 impl ConditionType {
@@ -249,6 +276,7 @@ impl ConditionType {
         ConditionType::FieldsIgnored,
         ConditionType::SchemaUpToDate,
         ConditionType::Undeclared,
+        ConditionType::Healthy,
         ConditionType::DeletionBlocked,
     ];
 
@@ -267,6 +295,7 @@ impl ConditionType {
             ConditionType::FieldsIgnored => "FieldsIgnored",
             ConditionType::SchemaUpToDate => "SchemaUpToDate",
             ConditionType::Undeclared => "Undeclared",
+            ConditionType::Healthy => "Healthy",
             ConditionType::DeletionBlocked => "DeletionBlocked",
         }
     }

@@ -23,12 +23,16 @@ pub enum EventReason {
     PasswordRotated,
     /// A mailbox is deleted, and others still forward to its address.
     StillForwardedTo,
+    /// A live domain is healthy again.
+    Recovered,
     /// Something that was created is missing at the backend and is created again.
     Recreated,
     /// The object is deleted, and something of it stays at the backend.
     Retained,
     /// What an object of the same place had that no longer exists was taken over.
     TakenOver,
+    /// A live domain is not healthy, or for another reason than before.
+    Unhealthy,
     /// `Ready=False` began, or its reason changed.
     NotReady(Reason),
 }
@@ -44,10 +48,12 @@ impl EventReason {
         EventReason::Orphaned,
         EventReason::PasswordReplaced,
         EventReason::PasswordRotated,
+        EventReason::Recovered,
         EventReason::Recreated,
         EventReason::Retained,
         EventReason::StillForwardedTo,
         EventReason::TakenOver,
+        EventReason::Unhealthy,
     ];
 
     /// `reason` of the Event.
@@ -61,10 +67,12 @@ impl EventReason {
             EventReason::Orphaned => "Orphaned",
             EventReason::PasswordReplaced => "PasswordReplaced",
             EventReason::PasswordRotated => "PasswordRotated",
+            EventReason::Recovered => "Recovered",
             EventReason::Recreated => "Recreated",
             EventReason::Retained => "Retained",
             EventReason::StillForwardedTo => "StillForwardedTo",
             EventReason::TakenOver => "TakenOver",
+            EventReason::Unhealthy => "Unhealthy",
             EventReason::NotReady(reason) => reason.as_str(),
         }
     }
@@ -76,6 +84,7 @@ impl EventReason {
             EventReason::Adopted
                 | EventReason::CutOver
                 | EventReason::PasswordRotated
+                | EventReason::Recovered
                 | EventReason::Retained
                 | EventReason::TakenOver
         )

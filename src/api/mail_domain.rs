@@ -296,7 +296,7 @@ pub struct MailDomainStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub drift: Vec<String>,
     /// `Ready`, `Reconciling` or `Stalled`, `OwnershipVerified`, `Provisioned`, `DNSPublished`, `CutOver`, `Undeclared`,
-    /// `FieldsIgnored` where a field has no effect, and `DeletionBlocked` while a deletion waits. Each has
+    /// `Healthy` once the domain was live, `FieldsIgnored` where a field has no effect, and `DeletionBlocked` while a deletion waits. Each has
     /// a reason and a message.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]

@@ -24,6 +24,11 @@ struct Backend {
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Cause {
+    reason: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct Operation {
     backend: String,
     operation: &'static str,
@@ -40,6 +45,7 @@ pub struct RequestMetrics {
     requests: Family<Request, Counter>,
     seconds: Family<Operation, Histogram, fn() -> Histogram>,
     undeclared: Family<Backend, Gauge>,
+    unhealthy: Family<Cause, Gauge>,
     lost_updates: Family<Backend, Counter>,
 }
 
@@ -49,18 +55,21 @@ impl Default for RequestMetrics {
             requests: Family::default(),
             seconds: Family::new_with_constructor(seconds),
             undeclared: Family::default(),
+            unhealthy: Family::default(),
             lost_updates: Family::default(),
         }
     }
 }
 
 impl RequestMetrics {
-    /// Puts `backend_requests`, `backend_request_duration_seconds`, `undeclared_objects` and `dns_lost_updates` into a registry.
+    /// Puts `backend_requests`, `backend_request_duration_seconds`, `undeclared_objects`, `unhealthy_domains` and `dns_lost_updates` into a registry.
     pub fn register(&self, registry: &mut Registry) {
         registry.register("backend_requests", "Requests to a backend by operation and outcome", self.requests.clone());
         registry.register("backend_request_duration_seconds", "Time a request to a backend took", self.seconds.clone());
         let help = "Mailboxes and aliases at a backend whose object no longer exists";
         registry.register("undeclared_objects", help, self.undeclared.clone());
+        let help = "Live mail domains that are not healthy, by reason";
+        registry.register("unhealthy_domains", help, self.unhealthy.clone());
         let help = "Record sets that another program wrote over a moment after they were written";
         registry.register("dns_lost_updates", help, self.lost_updates.clone());
     }
@@ -77,6 +86,14 @@ impl RequestMetrics {
         self.undeclared.clear();
         for (backend, n) in by_backend {
             self.undeclared.get_or_create(&Backend { backend }).set(i64::try_from(n).unwrap_or(i64::MAX));
+        }
+    }
+
+    /// Sets how many live domains are not healthy, for each reason that there is: of one that is left out nobody sees that there
+    /// are none.
+    pub fn unhealthy_domains(&self, by_reason: impl IntoIterator<Item = (&'static str, usize)>) {
+        for (reason, n) in by_reason {
+            self.unhealthy.get_or_create(&Cause { reason }).set(i64::try_from(n).unwrap_or(i64::MAX));
         }
     }
 
@@ -127,6 +144,7 @@ mod tests {
         metrics.request("berlin", "list", "ok", Duration::from_millis(1));
         metrics.undeclared_objects([("gone".to_owned(), 1)]);
         metrics.undeclared_objects([("berlin".to_owned(), 2)]);
+        metrics.unhealthy_domains([("MXElsewhere", 0), ("RecordsChanged", 1)]);
         metrics.lost_updates("pdns", 0);
         metrics.lost_updates("pdns", 1);
         let mut text = String::new();
@@ -135,6 +153,8 @@ mod tests {
             r#"demo_backend_requests_total{backend="berlin",operation="list",outcome="ok"} 1"#,
             r#"demo_backend_request_duration_seconds_count{backend="berlin",operation="list"} 1"#,
             r#"demo_undeclared_objects{backend="berlin"} 2"#,
+            r#"demo_unhealthy_domains{reason="MXElsewhere"} 0"#,
+            r#"demo_unhealthy_domains{reason="RecordsChanged"} 1"#,
             r#"demo_dns_lost_updates_total{backend="pdns"} 1"#,
         ] {
             assert!(text.lines().any(|l| l == line), "{line} is not in\n{text}");

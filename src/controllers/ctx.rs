@@ -6,6 +6,7 @@ use crate::not_ready::NotReady;
 use crate::rules::loss;
 use crate::state::answers::Answers;
 use crate::state::blocked::Blocked;
+use crate::state::checkups::Checkups;
 use crate::state::derived::declared_local_part;
 use crate::state::kind::{Kind, ObjectId};
 use crate::state::lookups::Lookups;
@@ -79,6 +80,7 @@ pub struct Ctx {
     /// What DNS servers said a moment ago.
     pub lookups: Lookups,
     pub blocked: Blocked,
+    pub checkups: Checkups,
     pub keys: Arc<dyn KeyMaker>,
     /// The time of this machine, for stamps.
     pub clock: Arc<dyn Clock>,
@@ -141,6 +143,7 @@ impl Ctx {
             answers: Answers::default(),
             lookups: Lookups::default(),
             blocked: Blocked::default(),
+            checkups: Checkups::default(),
             keys: p.keys,
             clock: p.clock,
             server_time: p.server_time,
@@ -197,6 +200,7 @@ impl Ctx {
                 self.undeclared.lock().unwrap_or_else(PoisonError::into_inner).remove(&id.key);
             }
             self.resync.lock().unwrap_or_else(PoisonError::into_inner).remove(id);
+            self.checkups.forget(id);
             self.is_back(id);
         }
         let now: Vec<_> = {

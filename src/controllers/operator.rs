@@ -143,6 +143,7 @@ async fn gauges(ctx: &Ctx) {
         ctx.metrics.objects_in_backoff("all", ctx.queue.failing());
         ctx.connections.metrics.undeclared_objects(ctx.undeclared());
         let world = ctx.world();
+        ctx.connections.metrics.unhealthy_domains(census::unhealthy(&world));
         for (kind, n) in world.sizes() {
             ctx.metrics.cache_objects(kind.as_str(), n);
         }

@@ -103,6 +103,11 @@ fn suffix_kind(name: &str) -> Option<Type> {
     suffix.typ()
 }
 
+/// The name at or above it that somebody has registered: one label below the public suffix. None: it is a suffix itself.
+pub fn registered(name: &str) -> Option<&str> {
+    psl::domain_str(name)
+}
+
 /// The name itself, then its parents up to the top-level domain: `a.b.c`, `b.c`, `c`.
 pub fn self_and_parents(name: &str) -> impl Iterator<Item = &str> {
     std::iter::successors(Some(name).filter(|n| !n.is_empty()), |n| n.split_once('.').map(|(_, rest)| rest))
@@ -240,6 +245,19 @@ mod tests {
             if let Ok(name) = canonical(&text) {
                 prop_assert_eq!(canonical(&name), Ok(name));
             }
+        }
+    }
+
+    #[test]
+    fn what_is_registered_is_one_label_below_the_public_suffix() {
+        for (name, want) in [
+            ("acme.test", Some("acme.test")),
+            ("mail.eu.acme.test", Some("acme.test")),
+            ("mail.acme.co.uk", Some("acme.co.uk")),
+            ("acme.github.io", Some("acme.github.io")),
+            ("co.uk", None),
+        ] {
+            assert_eq!(registered(name), want, "{name}");
         }
     }
 }

@@ -21,6 +21,7 @@ pub fn check(w: &World) -> Result<(), String> {
         }
     }
     undeclared(w)?;
+    healthy(w)?;
     idle(w)?;
     let users: [(&'static str, &'static str, &str); 2] = [
         ("groupwarebackends", "mailinstances", "/spec/backendRef/name"),
@@ -65,6 +66,23 @@ fn undeclared(w: &World) -> Result<(), String> {
         let said = condition(d.object, "Undeclared").0;
         if said != right {
             return Err(format!("end: {d} says Undeclared={said:?}, and without an object are {ownerless:?}"));
+        }
+    }
+    Ok(())
+}
+
+/// A live domain is judged from its first pass on, and nothing is said that nobody here can tell.
+fn healthy(w: &World) -> Result<(), String> {
+    for d in Declared::all(w, "maildomains") {
+        let (said, reason) = condition(d.object, "Healthy");
+        if deleting(d.object) || w.notes.was_forged.contains(uid(d.object)) {
+            continue;
+        }
+        let right = [("True", "Succeeded"), ("Unknown", "BackendUnreachable")];
+        let amiss = said == "False" && ["MXElsewhere", "RecordsChanged"].contains(&reason);
+        let live = ready(d.object) && text(d.object, "/status/state") == "Live" && holds(&d);
+        if !(right.contains(&(said, reason)) || amiss || (said.is_empty() && !live)) {
+            return Err(format!("end: {d} says Healthy={said:?} for {reason:?}; status {}", d.object["status"]));
         }
     }
     Ok(())

@@ -39,6 +39,9 @@ impl<K: WithStatus> Draft<K> {
         // On the way out it is reported anew by each pass, and must keep the time since when it holds.
         if !is_deleting(object.as_ref()) {
             conditions.remove(ConditionType::DeletionBlocked);
+        } else {
+            // Its MX leaves by our own hand.
+            conditions.remove(ConditionType::Healthy);
         }
         status.set_observed_generation(generation);
         Draft { object, status, conditions, before, written: None }

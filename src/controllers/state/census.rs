@@ -26,6 +26,17 @@ pub fn conditions(world: &World) -> BTreeMap<Words, usize> {
     all
 }
 
+/// Counts the domains that are not healthy, also for the reasons that none has.
+pub fn unhealthy(world: &World) -> [(&'static str, usize); Reason::UNHEALTHY.len()] {
+    let mut all = Reason::UNHEALTHY.map(|reason| (reason.as_str(), 0));
+    for (_, domain) in world.domains.iter() {
+        let said = domain.status.as_ref().and_then(|s| conditions::find(&s.conditions, ConditionType::Healthy));
+        let Some(said) = said.filter(|c| c.status == "False") else { continue };
+        all.iter_mut().filter(|(reason, _)| *reason == said.reason).for_each(|(_, n)| *n += 1);
+    }
+    all
+}
+
 fn count<K>(kind: Kind, store: &Store<K>, all: &mut BTreeMap<Words, usize>)
 where
     K: HasStatus<Status: ObjectStatus> + Resource + ResourceExt,

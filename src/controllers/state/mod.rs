@@ -4,6 +4,7 @@
 pub mod answers;
 pub mod blocked;
 pub mod census;
+pub mod checkups;
 pub mod derived;
 pub mod kind;
 pub mod lane;

@@ -51,6 +51,12 @@ pub fn by_hand(domain: &Object, shell: &Shell) -> Step {
     Step::tenant(text).run(shell.plugin("reconcile", domain)).look(shell.plugin_dns(domain))
 }
 
+/// What a live domain says of its DNS, and nobody puts right by itself.
+pub fn unhealthy(domain: &Object, shell: &Shell) -> Step {
+    let text = "put right what the message names, at the registrar or where the zone is edited, and ask for a pass";
+    Step::tenant(text).run(shell.plugin("reconcile", domain)).look(shell.plugin_dns(domain))
+}
+
 /// A ConfigMap of somebody else has the name of the zone file.
 pub fn not_our_file(domain: &Object, shell: &Shell) -> Step {
     let map = format!("{}-records", domain.name());

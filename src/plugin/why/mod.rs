@@ -216,6 +216,11 @@ fn direction(reason: Reason) -> Direction {
         | Reason::OwnershipUnproven
         | Reason::DNSConflict
         | Reason::AwaitingRecords
+        | Reason::RegistrationGone
+        | Reason::NameServersMoved
+        | Reason::DNSSECBroken
+        | Reason::MXElsewhere
+        | Reason::RecordsChanged
         | Reason::ConfigMapNotOwned
         | Reason::AwaitingApproval
         | Reason::AwaitingFirstAddress

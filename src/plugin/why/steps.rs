@@ -21,7 +21,6 @@ pub fn at(picture: &Picture, object: &Object, condition: &Condition, shell: &She
 }
 
 fn mends(picture: &Picture, object: &Object, (reason, condition): (Reason, &Condition), shell: &Shell) -> Step {
-    let message = condition.message.as_str();
     match reason {
         Reason::Succeeded | Reason::Progressing | Reason::Deleting | Reason::DNSPropagating => {
             Step::wait("nothing has to be done: it is worked on, and tried again")
@@ -57,6 +56,11 @@ fn mends(picture: &Picture, object: &Object, (reason, condition): (Reason, &Cond
         Reason::ZoneNotFound => dns::no_zone(object, shell),
         Reason::ZoneReadOnly => dns::read_only(object, shell),
         Reason::AwaitingRecords => dns::by_hand(object, shell),
+        Reason::RegistrationGone
+        | Reason::NameServersMoved
+        | Reason::DNSSECBroken
+        | Reason::MXElsewhere
+        | Reason::RecordsChanged => dns::unhealthy(object, shell),
         Reason::ConfigMapNotOwned => dns::not_our_file(object, shell),
         Reason::AwaitingApproval => dns::approval(object, shell),
         Reason::AwaitingAcceptance => dns::acceptance(object, shell),
@@ -76,7 +80,7 @@ fn mends(picture: &Picture, object: &Object, (reason, condition): (Reason, &Cond
         | Reason::HasMailboxes
         | Reason::HasAliases
         | Reason::ReferencedByAlias => waits(picture, object, reason, shell),
-        Reason::Draining => draining(picture, object, message, shell),
+        Reason::Draining => draining(picture, object, &condition.message, shell),
         Reason::KubernetesError | Reason::TimedOut | Reason::InternalError => platform::fault(object, reason, shell),
     }
 }
@@ -121,6 +125,7 @@ pub fn notes(object: &Object) -> Vec<String> {
         said(ConditionType::SchemaUpToDate, "False"),
         said(ConditionType::FieldsIgnored, "True"),
         said(ConditionType::Undeclared, "True"),
+        said(ConditionType::Healthy, "False"),
     ];
     bad.into_iter().flatten().map(|c| format!("{}={} ({}): {}", c.type_, c.status, c.reason, c.message)).collect()
 }

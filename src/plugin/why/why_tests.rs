@@ -512,12 +512,18 @@ fn the_cause_is_named_and_the_command_that_mends_it() {
 #[test]
 fn of_what_is_ready_nothing_blocks() {
     let mut picture = tenant();
-    let condition = json!({"type": "CutOver", "status": "False", "reason": "AwaitingFirstAddress", "message": "m", "lastTransitionTime": ""});
-    at(&mut picture, "maildomain/acme-test")["status"]["conditions"].as_array_mut().expect("a list").push(condition);
+    for (type_, reason) in [("CutOver", "AwaitingFirstAddress"), ("Healthy", "MXElsewhere")] {
+        let condition =
+            json!({"type": type_, "status": "False", "reason": reason, "message": "m", "lastTransitionTime": ""});
+        at(&mut picture, "maildomain/acme-test")["status"]["conditions"]
+            .as_array_mut()
+            .expect("a list")
+            .push(condition);
+    }
     for object in &picture.objects {
         let why = why(&picture, object, &shell());
         assert!(why.ready && why.step.is_none() && why.blocks().is_none(), "{}", object.label());
-        assert_eq!(why.notes.len(), usize::from(object.kind == Kind::MailDomain));
+        assert_eq!(why.notes.len(), if object.kind == Kind::MailDomain { 2 } else { 0 });
         assert_eq!(waits_for(&picture, object), None);
     }
 }

@@ -4,11 +4,13 @@
 pub mod acceptance;
 pub mod apply;
 pub mod by_hand;
+pub mod checkup;
 pub mod cleanup;
 pub mod facts;
 pub mod former_policy;
 pub mod gate;
 pub mod gather;
+pub mod health;
 pub mod journal;
 pub mod keys;
 pub mod leave_policy;
@@ -78,11 +80,17 @@ impl Lifecycle for MailDomain {
 
     fn next(ctx: &Ctx, id: &ObjectId, draft: &Draft<Self>, next: Next) -> Next {
         let step = mta_sts::pause(draft.object.status.as_ref(), &draft.status, ctx.earliest_now());
-        match next {
+        let next = match next {
             Next::After(left) if step.is_some_and(|step| step < left) => Next::After(step.unwrap_or(left)),
             // The regular look goes on while somebody else is waited for.
             Next::Settled => ctx.until_resync(id).map_or(Next::Settled, |left| Next::After(left.max(PATIENCE))),
             next => next,
+        };
+        // A regular look may be a day away.
+        match (ctx.checkups.until(id), next) {
+            (Some(checkup), Next::After(left)) => Next::After(left.min(checkup.max(PATIENCE))),
+            (Some(checkup), Next::Settled) => Next::After(checkup.max(PATIENCE)),
+            (_, next) => next,
         }
     }
 
@@ -166,17 +174,25 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// Steps of one pass. A whole life takes about 30, and one more for each key that goes.
 const STEPS: usize = 200;
 
-/// Goes on until the domain is as declared or cannot go on; the message of `Ready=True`.
+/// Goes on until the domain is as declared or cannot go on; the message of `Ready=True`. Its health is judged either way.
 async fn steps(ctx: &Ctx, id: &ObjectId, draft: &mut Draft<MailDomain>) -> Step<String> {
     let mut pass = Pass::new(ctx, id, draft);
+    let done = walk(&mut pass).await;
+    if !matches!(done, Err(Stop::Kubernetes(_))) {
+        checkup::report(&mut pass).await;
+    }
+    done
+}
+
+async fn walk(pass: &mut Pass<'_>) -> Step<String> {
     for _ in 0..STEPS {
         let Planned { notes, next } = pass.plan();
         notes.into_iter().for_each(|note| pass.p.note(note));
         let (done, condition) = match next {
-            steps::Next::Learn(what) => (gather::learn(&mut pass, what).await, what.condition()),
+            steps::Next::Learn(what) => (gather::learn(pass, what).await, what.condition()),
             steps::Next::Do(action) => {
                 let condition = action.condition();
-                (apply::act(&mut pass, action).await, condition)
+                (apply::act(pass, action).await, condition)
             }
             steps::Next::Wait(not_ready, condition) => (Err(not_ready.into()), condition),
             steps::Next::Ready(message) => return Ok(message),
@@ -184,7 +200,7 @@ async fn steps(ctx: &Ctx, id: &ObjectId, draft: &mut Draft<MailDomain>) -> Step<
         if let Err(stop) = done {
             if let Stop::NotReady(not_ready) = &stop {
                 pass.p.refuse(condition, not_ready);
-                gather::mx_by_hand_meanwhile(&mut pass).await;
+                gather::mx_by_hand_meanwhile(pass).await;
             }
             return Err(stop);
         }
