@@ -222,29 +222,13 @@ impl Reason {
             | Reason::TimedOut
             | Reason::InternalError => false,
             // Nothing that a deletion waits for.
-            Reason::MailboxNotFound
-            | Reason::InstanceNotReady
-            | Reason::DomainNotReady
-            | Reason::MailboxNotReady
-            | Reason::QuotaExceeded
-            | Reason::LimitExceeded
-            | Reason::AddressInUse
-            | Reason::DomainClaimed
-            | Reason::OwnershipUnproven
-            | Reason::DNSConflict
-            | Reason::RegistrationGone
-            | Reason::NameServersMoved
-            | Reason::DNSSECBroken
-            | Reason::MXElsewhere
-            | Reason::RecordsChanged
-            | Reason::AwaitingApproval
-            | Reason::AwaitingFirstAddress
-            | Reason::AwaitingAcceptance
-            | Reason::AwaitingPolicyEnd
-            | Reason::DNSPropagating
-            | Reason::SecretNotOwned
-            | Reason::ConfigMapNotOwned
-            | Reason::NotEntitled
+            #[rustfmt::skip]
+            Reason::MailboxNotFound | Reason::InstanceNotReady | Reason::DomainNotReady | Reason::MailboxNotReady
+            | Reason::QuotaExceeded | Reason::LimitExceeded | Reason::AddressInUse | Reason::DomainClaimed
+            | Reason::OwnershipUnproven | Reason::DNSConflict | Reason::RegistrationGone | Reason::NameServersMoved
+            | Reason::DNSSECBroken | Reason::MXElsewhere | Reason::RecordsChanged | Reason::AwaitingApproval
+            | Reason::AwaitingFirstAddress | Reason::AwaitingAcceptance | Reason::AwaitingPolicyEnd
+            | Reason::DNSPropagating | Reason::SecretNotOwned | Reason::ConfigMapNotOwned | Reason::NotEntitled
             | Reason::ExternalForwardingDenied => false,
         }
     }
