@@ -143,7 +143,7 @@ pub fn blocked(d: &Declared) -> bool {
         true => by_hand::mx_leads_here(d.world, &d.name()),
         false => d.key.res == "maildomains" && (bad(d.dns_backend()) || no_dns(d)),
     };
-    parents || !reachable(d) || bad(d.backend()) || dns || held_by_mass_loss(d) || left_below(d)
+    parents || !reachable(d) || bad(d.backend()) || dns || held_by_mass_loss(d) || left_below(d) || left_beside(d)
 }
 
 /// Whether the tenant of an instance has domains at the server whose objects were taken away by force.
@@ -152,6 +152,13 @@ fn left_below(d: &Declared) -> bool {
     let tenant = s.tenant(uid(d.object)).map(|t| t.id);
     let dead = |owner: Option<&str>| owner.is_some_and(|o| d.world.by_uid(o).is_none());
     tenant.is_some() && s.domains.values().any(|x| x.row.tenant == tenant && dead(x.row.owner.as_deref()))
+}
+
+/// Whether a mailbox gets mail by an alias whose object was taken away by force: nobody here can delete it.
+fn left_beside(d: &Declared) -> bool {
+    let (Some(s), Some(address)) = (d.server().filter(|_| d.key.res == "mailboxes"), d.address()) else { return false };
+    let owner = |alias: &Address| s.aliases.get(alias).and_then(|a| a.owner.as_deref());
+    s.aliases_to(&address).iter().any(|alias| owner(alias).is_some_and(|o| d.world.by_uid(o).is_none()))
 }
 
 /// Whether the DNS server of a domain cannot be used, whatever is in it.
