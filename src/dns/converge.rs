@@ -10,6 +10,7 @@ use mailtenant_mail::merge::{self, Plan, Policy, PreviousMx};
 use mailtenant_mail::policy::{ConflictPolicy, OnDelete, RecordStatus};
 use mailtenant_mail::records::Record;
 use mailtenant_mail::value::from_presentation;
+use std::borrow::Cow;
 
 /// Rounds of read, plan, write: more than a few means that somebody else keeps writing.
 pub const ROUNDS: usize = 4;
@@ -57,9 +58,13 @@ impl Aim<'_> {
         match self {
             Aim::Publish { wanted, conflict, switch_mx, writer, .. } => {
                 let policy = Policy { conflict: *conflict, switch_mx: *switch_mx, previous_mx: previous };
+                let wanted = match switch_mx {
+                    true => Cow::Borrowed(*wanted),
+                    false => merge::while_mx_is(wanted, journal, live),
+                };
                 match writer {
-                    Some(writer) => merge::plan_with_marker(writer, wanted, journal, live, &policy),
-                    None => merge::plan(wanted, journal, live, &policy),
+                    Some(writer) => merge::plan_with_marker(writer, &wanted, journal, live, &policy),
+                    None => merge::plan(&wanted, journal, live, &policy),
                 }
             }
             Aim::WithdrawMx { name, on_delete } => {

@@ -313,3 +313,63 @@ async fn what_a_wildcard_alone_answers_is_not_written_before_mx_leads_here() {
         }
     }
 }
+
+/// I7: the journal may be older than what others made of MX since, and what rejects mail goes by what is there.
+#[test]
+fn nothing_rejects_mail_where_mx_was_taken_out_since_it_was_written_or_seen() {
+    use mailtenant_mail::policy::RecordState::{self, Missing, Ok, Propagating};
+    let (fail, mild) = ("v=spf1 include:spf.test -all", "v=spf1 include:spf.test ~all");
+    let spf = Record {
+        rtype: RecordType::TXT,
+        values: vec![fail.into()],
+        purpose: Purpose::SPF,
+        mode: Mode::SpfTerm,
+        term: Some("include:spf.test".into()),
+        ..wanted().remove(0)
+    };
+    let clients = Record {
+        name: "_imaps._tcp.acme.test".into(),
+        rtype: RecordType::SRV,
+        values: vec!["0 1 993 imap.test.".into()],
+        purpose: Purpose::ClientDiscovery,
+        mode: Mode::Exclusive,
+        with_mx: true,
+        ..wanted().remove(0)
+    };
+    let records = [wanted(), vec![spf, clients]].concat();
+    let entry = |(ownership, state): (Ownership, RecordState)| RecordStatus {
+        name: "acme.test".into(),
+        type_: "MX".into(),
+        value: OURS.into(),
+        purpose: Purpose::MX,
+        state,
+        ownership: Some(ownership),
+        term: None,
+        observed: None,
+        message: None,
+    };
+    let ours = Ownership::Created;
+    // What the journal says of MX, what is there, whether MX may be switched; then SPF.
+    for (known, there, switch_mx, spf, why) in [
+        ((ours, Ok), Some(&[OURS][..]), false, fail, "it leads here"),
+        ((ours, Ok), Some(&[]), false, mild, "it was ours, and was taken out (seed 25305)"),
+        ((ours, Propagating), Some(&[OLD]), false, mild, "it was on its way, and was written over (seed 37970)"),
+        ((Ownership::Observed, Ok), Some(&[]), false, mild, "it led here before us, and was taken out (seed 36311)"),
+        ((ours, Ok), Some(&[OLD, "50 mx.ours.test."]), false, fail, "beside others, by another preference"),
+        ((ours, Ok), Some(&[]), true, fail, "it is put back in the same change"),
+        ((ours, Missing), None, false, fail, "it was not read"),
+    ] {
+        let mut live: Vec<RrSet> = merge::which(&records, &[])
+            .into_iter()
+            .filter(|(_, rtype)| *rtype != RecordType::MX)
+            .map(|key| empty(&key))
+            .collect();
+        live.extend(there.map(mx));
+        let conflict = ConflictPolicy::Refuse;
+        let aim = Aim::Publish { name: "acme.test", wanted: &records, conflict, switch_mx, writer: None };
+        let plan = aim.plan(&[entry(known)], None, &live);
+        let after = |rtype| plan.changes.iter().find(|c| c.after.rtype == rtype).map(|c| c.after.values.clone());
+        assert_eq!(after(RecordType::TXT), Some(vec![spf.to_owned()]), "{why}");
+        assert_eq!(after(RecordType::SRV).is_some(), spf == fail, "clients: {why}");
+    }
+}

@@ -18,7 +18,7 @@ mod spf;
 
 pub use journal::{is_good_mx, is_leaving, is_our_mx, is_ours, leads_here};
 pub use marker::{Writer, is_taken_over, plan_with_marker, recovered, without_lost_mx};
-pub use mx::{seen_mx_ttl, withdraw_mx};
+pub use mx::{seen_mx_ttl, while_mx_is, withdraw_mx};
 pub use plan::{Conflict, Plan, Policy, PreviousMx};
 pub use planner::in_words;
 

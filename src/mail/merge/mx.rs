@@ -1,12 +1,13 @@
 //! MX: the set is replaced as a whole when the domain is cut over (I7), and restored on deletion.
 
-use super::journal::{is_good_mx, is_ours, leaving};
+use super::journal::{is_good_mx, is_our_mx, is_ours, leaving};
 use super::plan::{Plan, Policy, PreviousMx};
 use super::planner::Planner;
 use crate::mx;
 use crate::policy::{OnDelete, Ownership, Purpose, RecordState, RecordStatus};
-use crate::records::Record;
+use crate::records::{Record, before_switch};
 use crate::rr::{Change, RecordType, RrSet};
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 impl Planner<'_> {
@@ -84,6 +85,21 @@ impl Planner<'_> {
         };
         let seen = self.journal.iter().filter(|e| is_good_mx(e) && !is_ours(e)).filter(leads).cloned();
         self.out.journal.extend(seen.collect::<Vec<_>>());
+    }
+}
+
+/// The records for an MX that is not switched now, as it was read: where it does not lead here, they are those of before the
+/// switch, whatever the journal remembers. Somebody else may have taken it out since it was written or seen.
+pub fn while_mx_is<'a>(desired: &'a [Record], journal: &[RecordStatus], live: &[RrSet]) -> Cow<'a, [Record]> {
+    let wanted = desired.iter().filter(|r| r.purpose == Purpose::MX).flat_map(|r| &r.values);
+    let known = journal.iter().filter(|e| is_our_mx(e) || is_good_mx(e)).map(|e| &e.value);
+    let hosts: Vec<&String> = wanted.chain(known).collect();
+    let mut sets = live.iter().filter(|s| {
+        s.rtype == RecordType::MX && desired.iter().any(|r| r.purpose == Purpose::MX && r.name == s.name)
+    });
+    match sets.next() {
+        Some(set) if !mx::any_leads_to(&set.values, &hosts) => Cow::Owned(before_switch(desired.to_vec())),
+        _ => Cow::Borrowed(desired),
     }
 }
 

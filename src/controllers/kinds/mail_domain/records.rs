@@ -164,6 +164,10 @@ impl Written<'_> {
 
     /// Whether the set would still have to be changed if it were as this server shows it.
     fn is_old(&self, server: &RrSet) -> bool {
+        if self.rtype == RecordType::MX && matches!(self.aim, Aim::Publish { switch_mx: false, .. }) {
+            // It was not written, and a server that shows another one does not undo what was.
+            return false;
+        }
         // A time to live that counts down in a cache says nothing.
         let there = |s: &RrSet| if self.is(s) { RrSet { ttl: s.ttl, ..server.clone() } } else { s.clone() };
         let view: Vec<RrSet> = self.live.iter().map(there).collect();
