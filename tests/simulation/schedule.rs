@@ -116,6 +116,9 @@ const MAX_MS: u64 = 6 * 3_600_000;
 const SETTLED_MS: u64 = 30_000;
 /// Client and server have given up on a connection that hangs.
 const HANG_MS: u64 = 60_000;
+/// The same of a look-up: the resolver itself ends it before the pass that asks has to end (`WALK` in `src/dns/resolve.rs`), so
+/// that the pass can still note what other look-ups told.
+const LOOKUP_MS: u64 = 15_000;
 const MAX_CRASHES: usize = 4;
 
 const FAULTS: &[&str] = &[
@@ -606,6 +609,8 @@ fn operation(c: &mut Core, id: u64, f: usize) -> bool {
     if backend && !fault.is_empty() {
         c.world.notes.trouble = c.world.ms + 2 * HANG_MS;
     }
+    let lookup = matches!(op.call, Call::Backend { lane: Lane::Lookup, .. });
+    let hangs = if lookup { LOOKUP_MS } else { HANG_MS };
     let broken = || if backend { Reply::Failed(BackendError::unavailable("connection reset")) } else { Reply::Broken };
     let read = matches!(&op.call, Call::Api(r) if r.method == "GET") || matches!(op.call, Call::Watch(_));
     let (reply, state) = match fault {
@@ -621,7 +626,7 @@ fn operation(c: &mut Core, id: u64, f: usize) -> bool {
             (Some(Reply::Failed(BackendError::Unavailable { message: "busy".into(), retry_after })), None)
         }
         "reset-before" => (Some(broken()), None),
-        "hang-unexecuted" => (None, Some(State::Dead(c.world.ms + HANG_MS))),
+        "hang-unexecuted" => (None, Some(State::Dead(c.world.ms + hangs))),
         "late" => (None, Some(State::Late(c.world.ms + 45_000))),
         "CRASH-before" => return true,
         _ => {
@@ -634,7 +639,7 @@ fn operation(c: &mut Core, id: u64, f: usize) -> bool {
             match fault {
                 "lost-reply" => (Some(broken()), None),
                 "hold-reply" => (None, Some(State::Held(reply))),
-                "hang-executed" => (None, Some(State::Dead(c.world.ms + HANG_MS))),
+                "hang-executed" => (None, Some(State::Dead(c.world.ms + hangs))),
                 "CRASH-after" => return true,
                 "CRASH-all" => {
                     // All that was under way was carried out as well.
