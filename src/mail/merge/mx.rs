@@ -94,9 +94,9 @@ pub fn while_mx_is<'a>(desired: &'a [Record], journal: &[RecordStatus], live: &[
     let wanted = desired.iter().filter(|r| r.purpose == Purpose::MX).flat_map(|r| &r.values);
     let known = journal.iter().filter(|e| is_our_mx(e) || is_good_mx(e)).map(|e| &e.value);
     let hosts: Vec<&String> = wanted.chain(known).collect();
-    let mut sets = live.iter().filter(|s| {
-        s.rtype == RecordType::MX && desired.iter().any(|r| r.purpose == Purpose::MX && r.name == s.name)
-    });
+    let mut sets = live
+        .iter()
+        .filter(|s| s.rtype == RecordType::MX && desired.iter().any(|r| r.purpose == Purpose::MX && r.name == s.name));
     match sets.next() {
         Some(set) if !mx::any_leads_to(&set.values, &hosts) => Cow::Owned(before_switch(desired.to_vec())),
         _ => Cow::Borrowed(desired),

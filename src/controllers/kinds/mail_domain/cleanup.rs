@@ -190,12 +190,19 @@ pub async fn children(ctx: &Ctx, key: &NamespacedName) -> Result<Option<NotReady
 /// MX leaves, or goes back to what it was; only then the rest waits for its TTL. One that leads here and is not ours has to
 /// be changed by somebody else first: mail comes here as long.
 pub async fn withdraw_mx(ctx: &Ctx, p: &mut Progress, above: &Above) -> Step<()> {
-    if p.status.draining_until.as_ref().is_some_and(|until| !deletion::may_be_the_end(&p.object, until)) {
-        // Nobody knows when it began: it begins now, or when no server shows our MX any more.
-        let ours = p.journal().iter().any(merge::is_our_mx);
-        p.status.draining_until = (!ours).then(|| p.mx_is_cached_until(ctx.latest_now()));
-        p.write(ctx).await?;
+    // Somebody else wrote such a stamp, or it is of an earlier day: then nobody knows whether MX has left at all.
+    let object = p.object.clone();
+    let wrong = p.status.draining_until.take_if(|until| !deletion::may_be_the_end(&object, until));
+    let left = mx_has_left(ctx, p, above, wrong.is_some()).await;
+    if left.is_err() && p.status.draining_until.is_none() {
+        // Nobody goes before that is known.
+        p.status.draining_until = wrong;
     }
+    left
+}
+
+/// `unsure`: whether what the status says of MX may be somebody else's word, so that the DNS has the last one.
+async fn mx_has_left(ctx: &Ctx, p: &mut Progress, above: &Above, unsure: bool) -> Step<()> {
     if p.status.draining_until.is_none() {
         leave_policy(ctx, p, above).await?;
     }
@@ -203,7 +210,11 @@ pub async fn withdraw_mx(ctx: &Ctx, p: &mut Progress, above: &Above) -> Step<()>
     let before = (p.journal(), p.previous_mx());
     withdraw_own_mx(ctx, p, above).await?;
     if p.status.draining_until.is_none() {
-        others_mx_has_left(ctx, p, above, before).await?;
+        others_mx_has_left(ctx, p, above, before, unsure).await?;
+    }
+    if unsure && p.status.draining_until.is_none() {
+        // Nobody knows when it began: it begins now.
+        begin_to_drain(ctx, p).await?;
     }
     Ok(())
 }
@@ -218,9 +229,10 @@ async fn others_mx_has_left(
     p: &mut Progress,
     above: &Above,
     (before, previous): (Vec<RecordStatus>, Option<PreviousMx>),
+    unsure: bool,
 ) -> Step<()> {
     let by_hand = zones::by_hand(&p.object);
-    let led = before.iter().any(merge::leads_here) || p.status.dns.as_ref().is_some_and(|d| d.mx_ttl.is_some());
+    let led = may_have_led(&before, &p.status, unsure);
     // Whoever holds the name now has mail sent where it wants.
     let held_by_another = claim::holder(ctx, &a_label(&p.object)).await?.is_some_and(|h| h != uid(p.object.as_ref()));
     let Some((label, resolver)) = asked_for_mx(ctx, p).await? else { return Ok(()) };
@@ -261,6 +273,11 @@ async fn others_mx_has_left(
         (false, true) => looked(ctx, p).await,
         (false, false) => Ok(()),
     }
+}
+
+/// Whether mail may come here by MX, as far as the status says, or cannot say.
+fn may_have_led(journal: &[RecordStatus], status: &MailDomainStatus, unsure: bool) -> bool {
+    unsure || journal.iter().any(merge::leads_here) || status.dns.as_ref().is_some_and(|d| d.mx_ttl.is_some())
 }
 
 /// The longest TTL (seconds) of an MX that leads here counts for the drain.

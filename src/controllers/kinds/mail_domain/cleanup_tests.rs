@@ -56,3 +56,18 @@ fn whoever_edits_the_records_is_told_what_to_remove_and_has_a_way_out() {
         assert!(manual.message.contains(words), "{}", manual.message);
     }
 }
+
+#[test]
+fn where_the_word_of_the_status_is_not_to_be_trusted_the_dns_is_asked() {
+    let dns = |mx_ttl| mail_domain::DomainDnsStatus { mx_ttl, ..Default::default() };
+    let here = found_mx("acme.test", "mx1.test");
+    for (journal, mx_ttl, unsure, led, why) in [
+        (vec![], None, false, false, "nothing says that it ever did"),
+        (vec![here], None, false, true, "it was seen"),
+        (vec![], Some(60), false, true, "its time to live is known"),
+        (vec![], None, true, true, "a drain that cannot be right (seeds 37296 and 57042)"),
+    ] {
+        let status = MailDomainStatus { dns: Some(dns(mx_ttl)), ..Default::default() };
+        assert_eq!(may_have_led(&journal, &status, unsure), led, "{why}");
+    }
+}
