@@ -48,8 +48,7 @@ impl InDomain for MailAlias {
     }
 
     async fn up(ctx: &Ctx, id: &ObjectId, draft: &mut Draft<Self>) -> Step<Reached> {
-        let object = draft.object.clone();
-        let done = steps(ctx, id, &object).await?;
+        let done = steps(ctx, id, draft).await?;
         status::events(ctx, draft, &done);
         Ok(status::fill(draft, done))
     }
@@ -82,11 +81,15 @@ pub struct Done {
     pub label: String,
 }
 
-async fn steps(ctx: &Ctx, id: &ObjectId, alias: &MailAlias) -> Step<Done> {
+async fn steps(ctx: &Ctx, id: &ObjectId, draft: &mut Draft<MailAlias>) -> Step<Done> {
+    let object = draft.object.clone();
+    let alias = object.as_ref();
     if paused(alias) {
         return Err(parents::paused_itself().into());
     }
     let gather::Gathered { facts: seen, server } = gather::gather(ctx, id, alias).await?;
+    // It was looked at, whatever comes of that: who is refused again and again must not have the domain read each time (I5).
+    draft.status.last_handled_reconcile_at = annotation(alias, annotations::RECONCILE);
     let plan = plan::plan(alias, &seen)?;
     let (address, label) = (seen.address, seen.label);
     let ignored = crate::rules::ignored_fields::of_alias(alias, &seen.capabilities);

@@ -21,7 +21,6 @@ pub fn fill(draft: &mut Draft<MailAlias>, done: Done) -> Reached {
         });
         draft.status.backend_id = Some(row.address.clone().into());
     }
-    draft.status.last_handled_reconcile_at = annotation(draft.object.as_ref(), annotations::RECONCILE);
     draft.status.drift = done.drift;
     let message = format!("{} is as declared", done.address);
     draft.status.address = Some(done.address.into());

@@ -55,8 +55,7 @@ impl InDomain for Mailbox {
     }
 
     async fn up(ctx: &Ctx, id: &ObjectId, draft: &mut Draft<Self>) -> Step<Reached> {
-        let object = draft.object.clone();
-        let done = steps(ctx, id, &object).await?;
+        let done = steps(ctx, id, draft).await?;
         if done.row.is_some() {
             ctx.is_back(id);
         }
@@ -126,11 +125,15 @@ impl Done {
     }
 }
 
-async fn steps(ctx: &Ctx, id: &ObjectId, mailbox: &Mailbox) -> Step<Done> {
+async fn steps(ctx: &Ctx, id: &ObjectId, draft: &mut Draft<Mailbox>) -> Step<Done> {
+    let object = draft.object.clone();
+    let mailbox = object.as_ref();
     if paused(mailbox) {
         return Err(parents::paused_itself().into());
     }
     let gather::Gathered { facts: seen, server } = gather::gather(ctx, id, mailbox).await?;
+    // It was looked at, whatever comes of that: who is refused again and again must not have the domain read each time (I5).
+    draft.status.last_handled_reconcile_at = annotation(mailbox, annotations::RECONCILE);
     let plan = match plan::plan(mailbox, &seen)? {
         Plan::Observe(plan) => return Ok(Done::observed(seen, plan)),
         Plan::Ensure(plan) => plan,

@@ -29,7 +29,6 @@ pub fn fill(draft: &mut Draft<Mailbox>, done: Done) -> Reached {
     if let Some(wish) = done.rotated {
         status.last_handled_rotate_password = Some(wish);
     }
-    status.last_handled_reconcile_at = annotation(draft.object.as_ref(), annotations::RECONCILE);
     status.client_settings = Some(done.settings);
     status.drift = done.drift;
     let message = format!("{} is as declared", done.address);
