@@ -36,14 +36,25 @@ use std::time::Duration;
 
 /// A name that was never ours: nothing was ever made of the domain. Its children go first all the same.
 pub async fn nothing_made(ctx: &Ctx, p: &mut Progress) -> Step<Option<Cleanup<NotReady>>> {
-    // Records of ours in the journal say otherwise, whatever the state says: they are withdrawn first.
-    if !never_verified(&p.status) || p.journal().iter().any(merge::is_ours) {
+    // Who holds the name is asked only where the status alone would let it go.
+    let (own, journal) = (uid(p.object.as_ref()), p.journal());
+    if !was_never_ours(&p.status, &journal, None, &own) {
+        return Ok(None);
+    }
+    let holder = claim::holder(ctx, &a_label(&p.object)).await?;
+    if !was_never_ours(&p.status, &journal, holder.as_deref(), &own) {
         return Ok(None);
     }
     match children(ctx, &NamespacedName::of(p.object.as_ref())).await? {
         Some(not_ready) => Ok(Some(Cleanup::Waiting(not_ready))),
         None => give_back(ctx, p).await.map(|()| Some(Cleanup::Done)),
     }
+}
+
+/// Whether a name was never ours. Records of ours in the journal say otherwise, whatever the state says: they are withdrawn
+/// first. So does the claim: a status is no authority (I13), and something may have been made since it was taken.
+fn was_never_ours(status: &MailDomainStatus, journal: &[RecordStatus], holder: Option<&str>, own: &str) -> bool {
+    never_verified(status) && !journal.iter().any(merge::is_ours) && holder != Some(own)
 }
 
 /// The last step: the name is free for others.

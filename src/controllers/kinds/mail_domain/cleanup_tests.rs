@@ -33,6 +33,22 @@ fn the_old_ttl_is_waited_for_once_and_only_where_mx_was_ours() {
 }
 
 #[test]
+fn a_name_was_never_ours_by_the_claim_not_by_the_status_alone() {
+    let pending = || MailDomainStatus { state: Some(DomainState::Pending), ..MailDomainStatus::default() };
+    let verified = || MailDomainStatus { state: Some(DomainState::Verified), ..MailDomainStatus::default() };
+    let ours = [mx("10 mx.test.", Some(Ownership::Created))];
+    for (name, status, journal, holder, never) in [
+        ("nobody holds it", pending(), &[][..], None, true),
+        ("another holds it", pending(), &[], Some("another"), true),
+        ("we hold it, and somebody wrote over the status", pending(), &[], Some("own"), false),
+        ("verified", verified(), &[], None, false),
+        ("records of ours", pending(), &ours, None, false),
+    ] {
+        assert_eq!(was_never_ours(&status, journal, holder, "own"), never, "{name}");
+    }
+}
+
+#[test]
 fn one_server_that_shows_our_mx_is_enough_to_wait() {
     let set =
         |value: &str| RrSet { name: "acme.test".into(), rtype: RecordType::MX, ttl: 60, values: vec![value.into()] };
