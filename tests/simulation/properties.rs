@@ -797,7 +797,7 @@ impl Properties {
                             is.ttl
                         ));
                     }
-                } else if is != was {
+                } else if is != was && !(was.values.is_empty() && authority::is_unknown_key(w, &key.0)) {
                     return Err(format!(
                         "I8: {} {} is {:?} ttl {}, of others are {:?} ttl {}, and no MailDomain is there",
                         key.0,
