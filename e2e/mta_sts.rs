@@ -144,7 +144,7 @@ async fn mx_stays_while_senders_may_hold_a_policy_of_before() {
     let domain = w.k.condition("MailDomain", "main", "CutOver", cut_over, secs(90)).await;
     let said = condition_of(&domain, "CutOver").cloned().unwrap_or_default();
     assert!(said["message"].as_str().is_some_and(|m| m.contains("mx1.mail.example.net")), "{said}");
-    assert_eq!(of_dns(&w, "formerPolicy").await, json!({"maxAge": 8}));
+    assert_eq!(of_dns(&w, "formerPolicy").await, json!({"ids": ["former"], "maxAge": 8}));
 
     // It is not told of any more: who fetched it keeps it for 8 s.
     dns::put(w.stack, &zone, &record, "TXT", 1, &[]).await;
@@ -161,6 +161,44 @@ async fn mx_stays_while_senders_may_hold_a_policy_of_before() {
     })
     .await;
     assert!(switched >= until, "MX was switched at {switched}, and senders may hold the policy until {until}");
+    w.k.ready("MailDomain", "main", secs(60)).await;
+    assert_eq!(of_dns(&w, "formerPolicy").await, Value::Null);
+}
+
+/// The record is a CNAME, as of whoever leaves MTA-STS to a service; the policy ends, first under the id that senders know.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn mx_goes_when_senders_are_told_by_a_new_id_that_the_policy_has_ended() {
+    let w = World::new("mtaend").await;
+    let web = Web::start(w.stack).await;
+    let (zone, host) = (w.zone(), format!("mta-sts.{}", w.zone()));
+    let (record, service) = (format!("_mta-sts.{zone}"), format!("acme.service.{zone}"));
+    let tell = async |id: &str| {
+        dns::put(w.stack, &zone, &service, "TXT", 1, &[&format!("\"v=STSv1; id={id};\"")]).await;
+    };
+    dns::put(w.stack, &zone, &host, "A", 1, &[&web.address]).await;
+    dns::put(w.stack, &zone, &record, "CNAME", 1, &[&format!("{service}.")]).await;
+    tell("former").await;
+    let long = "version: STSv1\r\nmode: enforce\r\nmx: old.mx.example\r\nmax_age: 604800\r\n";
+    web.show_another(&host, long).await;
+    declare(&w, &web, json!({"mode": "None"})).await;
+    w.k.condition("MailDomain", "main", "CutOver", ("False", "AwaitingPolicyEnd"), secs(90)).await;
+
+    web.show_another(&host, "version: STSv1\r\nmode: none\r\nmax_age: 60\r\n").await;
+    eventually("the id is missed", secs(60), || async {
+        asks(&w).await;
+        let now = of_dns(&w, "formerPolicy").await;
+        if now["heldUntil"].is_string() && now["maxAge"] == 604_800 { Ok(()) } else { Err(now) }
+    })
+    .await;
+    assert_eq!(dns::contents(w.stack, &zone, &zone, "MX").await, OLD, "senders have not heard of the end");
+
+    tell("ended").await;
+    eventually("MX leads here", secs(60), || async {
+        asks(&w).await;
+        let mx = dns::contents(w.stack, &zone, &zone, "MX").await;
+        if mx == OURS { Ok(()) } else { Err(mx) }
+    })
+    .await;
     w.k.ready("MailDomain", "main", secs(60)).await;
     assert_eq!(of_dns(&w, "formerPolicy").await, Value::Null);
 }

@@ -106,8 +106,6 @@ impl AllowedNamespaces {
 
 /// Annotations by which users control the operator.
 pub mod annotations {
-    /// What the name of each of them begins with.
-    pub const PREFIX: &str = "mailtenant.dev/";
     /// `"true"`: nothing is written to a backend for this object (on an instance: for all below).
     pub const PAUSED: &str = "mailtenant.dev/paused";
     /// Any new value: one full pass now. `status.lastHandledReconcileAt` shows the value once that pass is done.

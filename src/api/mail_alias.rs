@@ -86,7 +86,7 @@ pub struct MailAliasStatus {
     /// `metadata.generation` of the spec that this status describes. -1: the operator has not looked at the object yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// Value of the annotation `mailtenant.dev/reconcile-requested-at` that the last full pass answered.
+    /// Value of the annotation `mailtenant.dev/reconcile-requested-at` that was answered last: the rows were read for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_handled_reconcile_at: Option<String>,
     /// The full address, its domain as A-label.

@@ -389,13 +389,16 @@ pub struct DomainDnsStatus {
     pub zone_file: Option<ZoneFileRef>,
 }
 
-/// An MTA-STS policy (RFC 8461) that was in force before MX leads here, and that does not name the mail servers of the backend.
+/// An MTA-STS policy (RFC 8461) that was in force before MX led here, and that does not name the mail servers of the backend.
 #[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct FormerPolicy {
-    /// How long senders keep it, in seconds.
+    /// Ids in the TXT record `_mta-sts` that tell senders of it.
+    #[serde(default)]
+    pub ids: Vec<String>,
+    /// How long senders keep it, in seconds: the longest time that was seen.
     pub max_age: i64,
-    /// Time (RFC 3339) until which senders may hold it, once no record tells them of it any more. MX stays until then.
+    /// Time (RFC 3339) until which senders may hold it, once it has ended without a new id. MX stays until then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub held_until: Option<String>,
 }

@@ -345,6 +345,7 @@ fn nothing_rejects_mail_where_mx_was_taken_out_since_it_was_written_or_seen() {
         state,
         ownership: Some(ownership),
         term: None,
+        edited: false,
         observed: None,
         message: None,
     };

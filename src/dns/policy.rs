@@ -85,5 +85,41 @@ fn failed(error: &reqwest::Error) -> BackendError {
     while let Some(inner) = cause.source() {
         cause = inner;
     }
-    BackendError::unavailable(cause.to_string())
+    BackendError::unavailable(in_short(&cause.to_string()))
+}
+
+/// Most characters of a cause that are shown.
+const SHOWN: usize = 200;
+
+/// A cause in words that stay the same from one try to the next: behind the kind of a fault of a certificate stand seconds, and
+/// names that whoever shows it chose.
+fn in_short(cause: &str) -> String {
+    let head = cause.split(';').next().unwrap_or_default();
+    let kind: Vec<&str> = head.split(": ").take(2).collect();
+    kind.join(": ").chars().take(SHOWN).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cause_is_the_same_at_each_try() {
+        for (cause, shown) in [
+            (
+                "invalid peer certificate: certificate expired: verification time 1767225600 (UNIX), but certificate is not valid after \
+                 1767225000 (600 seconds ago)",
+                "invalid peer certificate: certificate expired",
+            ),
+            (
+                "invalid peer certificate: certificate not valid for name \"mta-sts.a.test\"; certificate is only valid for b.test",
+                "invalid peer certificate: certificate not valid for name \"mta-sts.a.test\"",
+            ),
+            ("invalid peer certificate: UnknownIssuer", "invalid peer certificate: UnknownIssuer"),
+            ("Connection refused (os error 111)", "Connection refused (os error 111)"),
+        ] {
+            assert_eq!(in_short(cause), shown);
+        }
+        assert_eq!(in_short(&"x".repeat(900)).len(), SHOWN);
+    }
 }

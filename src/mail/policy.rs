@@ -112,6 +112,10 @@ pub struct RecordStatus {
     /// record that was there before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub term: Option<String>,
+    /// For SPF: the operator made the record, and somebody else has changed it since. On deletion it goes whole if it names no
+    /// sender without `term`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub edited: bool,
     /// What is there instead of the value.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed: Option<String>,

@@ -127,9 +127,11 @@ pub(crate) fn has(record: &str, term: &str) -> bool {
     is_spf(record) && reached(&terms(record)).iter().any(|t| t.is(term))
 }
 
-/// Whether a record names no sender: nothing but an `all`, or nothing at all.
+/// Whether receivers find no sender in a record: no mechanism before its `all`, and without an `all` no `redirect=`.
 pub(crate) fn names_nobody(record: &str) -> bool {
-    is_spf(record) && terms(record).iter().all(Term::is_all)
+    let all = terms(record);
+    let redirects = !all.iter().any(Term::is_all) && all.iter().any(|t| t.modifier().is_some() && t.looks_up());
+    is_spf(record) && !redirects && reached(&all).iter().all(|t| t.modifier().is_some())
 }
 
 /// The record with `term` in it, everything else byte for byte. A record that has it already is returned unchanged.

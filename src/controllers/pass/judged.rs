@@ -15,7 +15,7 @@ pub fn is_judged_alike<K: Serialize>(one: &K, other: &K) -> bool {
             meta.remove("resourceVersion");
             meta.remove("managedFields");
             if let Some(all) = meta.get_mut("annotations").and_then(Value::as_object_mut) {
-                all.retain(|name, _| name.starts_with(annotations::PREFIX) && name != annotations::RECONCILE);
+                all.retain(|name, _| annotations::ALL.contains(&name.as_str()) && name != annotations::RECONCILE);
                 if all.is_empty() {
                     meta.remove("annotations");
                 }

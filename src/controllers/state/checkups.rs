@@ -21,11 +21,11 @@ impl Checkups {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether it is time. One that was judged before this process began comes at some time within [`PAUSE`]: at a start all
-    /// domains have a pass at once.
-    pub fn due(&self, id: &ObjectId, random: &dyn Random) -> bool {
+    /// Whether it is time. One that was `never` judged is judged now; one that was before this process began, at some time
+    /// within [`PAUSE`]: at a start all domains have a pass at once.
+    pub fn due(&self, id: &ObjectId, never: bool, random: &dyn Random) -> bool {
         let now = Instant::now();
-        let first = || now + Duration::from_secs(random.below(PAUSE.as_secs()));
+        let first = || if never { now } else { now + Duration::from_secs(random.below(PAUSE.as_secs())) };
         *self.all().entry(id.clone()).or_insert_with(first) <= now
     }
 
@@ -59,17 +59,24 @@ mod tests {
     async fn a_start_spreads_them_and_an_answer_serves_for_hours() {
         let (checkups, random) = (Checkups::default(), SystemRandom);
         let id = |n: usize| ObjectId::new(Kind::MailDomain, NamespacedName::new("t", format!("d{n}")));
-        let due = (0..100).filter(|n| checkups.due(&id(*n), &random)).count();
+        let due = (0..100).filter(|n| checkups.due(&id(*n), false, &random)).count();
         assert!(due < 5, "{due} of 100 at once");
         tokio::time::sleep(PAUSE).await;
-        assert!((0..100).all(|n| checkups.due(&id(n), &random)), "all of them have come by then");
+        assert!((0..100).all(|n| checkups.due(&id(n), false, &random)), "all of them have come by then");
         assert_eq!(checkups.until(&id(0)), None, "it is overdue");
         checkups.judged(&id(0), true, &random);
         checkups.judged(&id(1), false, &random);
         tokio::time::sleep(NO_ANSWER * 2).await;
-        assert!(!checkups.due(&id(0), &random) && checkups.until(&id(0)).is_some() && checkups.due(&id(1), &random));
+        assert!(
+            !checkups.due(&id(0), false, &random)
+                && checkups.until(&id(0)).is_some()
+                && checkups.due(&id(1), false, &random)
+        );
         tokio::time::sleep(PAUSE * 2).await;
-        assert!(checkups.due(&id(0), &random));
+        assert!(checkups.due(&id(0), false, &random));
+        assert!(checkups.due(&id(1000), true, &random), "one that was never judged does not wait");
+        checkups.judged(&id(1000), false, &random);
+        assert!(!checkups.due(&id(1000), true, &random), "but for one that was just tried");
         checkups.forget(&id(0));
         assert_eq!(checkups.until(&id(0)), None);
     }

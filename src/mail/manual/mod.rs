@@ -72,6 +72,7 @@ fn entry(record: &Record, value: &str, state: RecordState, message: Option<Strin
         state,
         ownership: None,
         term: None,
+        edited: false,
         observed: None,
         message,
     }

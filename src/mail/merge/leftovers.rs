@@ -46,7 +46,8 @@ impl Planner<'_> {
                     let kept = set.kept.remove(&text);
                     // Of a record that we made and whose `all` somebody changed nothing is left to keep: alone, a `-all` has all
                     // mail of the domain rejected, wherever it is sent from by now.
-                    if e.ownership != Some(Ownership::Created) || !spf::names_nobody(&rest) {
+                    let made = e.edited || e.ownership == Some(Ownership::Created);
+                    if !made || !spf::names_nobody(&rest) {
                         if kept {
                             set.kept.insert(rest.clone());
                         }

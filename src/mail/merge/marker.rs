@@ -136,6 +136,7 @@ fn entry(record: &Record, value: &str, term: Option<&String>) -> RecordStatus {
         state: RecordState::Ok,
         ownership: Some(Ownership::Created),
         term: term.cloned(),
+        edited: false,
         observed: None,
         message: None,
     }

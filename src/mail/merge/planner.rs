@@ -84,6 +84,7 @@ impl Planner<'_> {
             state,
             ownership,
             term: None,
+            edited: false,
             observed: None,
             message: None,
         });

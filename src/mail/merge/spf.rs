@@ -23,6 +23,8 @@ struct Merged {
     after: String,
     /// The term was there without us.
     theirs: bool,
+    /// It was a record of ours, which others changed.
+    edited: bool,
 }
 
 impl Found {
@@ -49,8 +51,12 @@ impl Found {
         // A term that is there without us is theirs. One that we put there stays ours, in whatever the tenant made of
         // the record since.
         let put_in = self.entries.iter().any(|e| e.term.as_deref() == Some(term) && may_hold_term(e));
-        let theirs = spf::has(&base, term) && !put_in;
-        Ok(Merged { after: spf::merge(&base, term)?, before, theirs })
+        let has = spf::has(&base, term);
+        let theirs = has && !put_in;
+        let made =
+            |e: &RecordStatus| e.edited || e.ownership == Some(Ownership::Created) && !self.live.contains(&e.value);
+        let edited = has && put_in && self.entries.iter().any(|e| e.term.as_deref() == Some(term) && made(e));
+        Ok(Merged { edited, after: spf::merge(&base, term)?, before, theirs })
     }
 }
 
@@ -98,10 +104,11 @@ impl Planner<'_> {
     }
 
     fn spf_merged(&mut self, record: &Record, term: &str, found: &Found, merged: Merged) {
-        let Merged { before, after, theirs } = merged;
+        let Merged { before, after, theirs, edited } = merged;
         let state = if after == before { RecordState::Ok } else { RecordState::Missing };
         let ownership = if theirs { Ownership::Observed } else { Ownership::Adopted };
-        self.add_entry(record, &after, state, Some(ownership)).term = (!theirs).then(|| term.into());
+        let entry = self.add_entry(record, &after, state, Some(ownership));
+        (entry.term, entry.edited) = ((!theirs).then(|| term.into()), edited);
         // The outdated terms are in the record until the change is made.
         let still_in = |e: &&RecordStatus| e.term.as_deref().is_some_and(|t| spf::has(&before, t));
         self.out.journal.extend(found.outdated(term).filter(still_in).cloned().map(leaving));

@@ -64,10 +64,10 @@ fn mends(picture: &Picture, object: &Object, (reason, condition): (Reason, &Cond
         Reason::ConfigMapNotOwned => dns::not_our_file(object, shell),
         Reason::AwaitingApproval => dns::approval(object, shell),
         Reason::AwaitingAcceptance => dns::acceptance(object, shell),
-        Reason::AwaitingPolicyEnd => {
-            Step::tenant("have the MTA-STS policy of before ended, as the message says; then ask for a pass")
-                .run(shell.plugin("reconcile", object))
-        }
+        Reason::AwaitingPolicyEnd => Step::tenant(
+            "have the former provider's MTA-STS policy withdrawn, as the message says; then ask for a pass",
+        )
+        .run(shell.plugin("reconcile", object)),
         Reason::AwaitingFirstAddress => Step::tenant("create the first mailbox of the domain: MX is switched then"),
         Reason::ExistsAtBackend => platform::exists(picture, object, shell),
         Reason::NotEntitled => platform::not_entitled(picture, object, shell),

@@ -219,6 +219,7 @@ async fn sign(pass: &mut Pass<'_>, keys: &[DkimRow]) -> Step<()> {
 
 fn go_live(pass: &mut Pass<'_>) {
     pass.p.note(Note::State(DomainState::Live));
+    pass.p.note(Note::FormerPolicy(None));
     pass.facts.went_live = true;
     let text = if zones::by_hand(&pass.p.object) {
         format!("every authoritative server shows our MX of {}", pass.name)

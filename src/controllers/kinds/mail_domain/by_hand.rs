@@ -76,6 +76,7 @@ pub(super) fn challenge(seen: &Seen<'_>, name: &str, value: &str) -> Option<Note
         state: if shown > 0 { RecordState::Propagating } else { RecordState::Missing },
         ownership: None,
         term: None,
+        edited: false,
         observed: None,
         message: Some("add this record at your DNS provider: it proves that the name is yours".into()),
     };
@@ -215,6 +216,9 @@ fn advice(holds: &Holds, live: bool) -> MxAdvice {
         Holds::Records => "all other records are there",
         Holds::Gate(Gate::NoAddress) => "there is a Mailbox or a MailAlias in the domain",
         Holds::Gate(Gate::Closed(n)) if n.reason == Reason::AwaitingApproval => "spec.cutover.approved is true",
+        Holds::Gate(Gate::Closed(n)) if n.reason == Reason::AwaitingPolicyEnd => {
+            "no sender can hold the former MTA-STS policy"
+        }
         Holds::Gate(Gate::Closed(_)) => "the mail server takes mail for every declared address",
     };
     if live { MxAdvice::Keep(until.into()) } else { MxAdvice::Stay(until.into()) }

@@ -158,6 +158,16 @@ fn mx_is_asked_for_last_and_nothing_is_ever_written() {
             DomainState::Provisioned,
         ),
         (
+            "a policy of before has senders refuse it",
+            but_mx,
+            &|c| {
+                signing(c);
+                c.facts.former_policy = Some(Some(NotReady::waiting(Reason::AwaitingPolicyEnd, "held")));
+            },
+            "wait AwaitingPolicyEnd CutOver",
+            DomainState::CutoverReady,
+        ),
+        (
             "it does not take mail",
             but_mx,
             &|c| {

@@ -13,9 +13,9 @@ use mailtenant_mail::{mx, name};
 use mailtenant_runtime::store::NamespacedName;
 use std::collections::BTreeSet;
 use std::time::Duration;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 
-/// How long servers are waited for: a pass has 60 s, and has looked at the records before.
+/// How long servers are waited for in all: a pass has 60 s, and has looked at the records before.
 const PATIENCE: Duration = Duration::from_secs(15);
 /// How long the world may lag behind our own server before it counts, in seconds: longer than any time to live that we write.
 const LAG: i64 = 2 * 3600;
@@ -30,6 +30,8 @@ pub(super) async fn report(pass: &mut Pass<'_>) {
     if !is_due(pass) || pass.zone().is_err() {
         return;
     }
+    // Before it is tried: a pass that is ended while it waits must not wait again in the next one.
+    pass.ctx.checkups.judged(pass.id, false, pass.ctx.random.as_ref());
     let facts = look(pass).await;
     let before = conditions::find(&pass.p.before, ConditionType::Healthy);
     let former = before.filter(|c| c.status == "False").map(|c| c.reason.clone());
@@ -76,8 +78,8 @@ fn is_due(pass: &Pass<'_>) -> bool {
     let began = |type_| conditions::is_true(&now, type_) && !conditions::is_true(&pass.p.before, type_);
     let mended = said.is_some_and(|c| c.status == "False")
         && (began(ConditionType::CutOver) || began(ConditionType::DNSPublished));
-    let due = pass.ctx.checkups.due(pass.id, pass.ctx.random.as_ref());
-    due || said.is_none() || mended || pass.facts.went_live || (asked.is_some() && asked != handled)
+    let due = pass.ctx.checkups.due(pass.id, said.is_none(), pass.ctx.random.as_ref());
+    due || mended || pass.facts.went_live || (asked.is_some() && asked != handled)
 }
 
 /// One round of look-ups.
@@ -86,17 +88,17 @@ async fn look(pass: &Pass<'_>) -> Facts {
     let managed = zone.managed().ok();
     let registered = name::registered(&pass.name).unwrap_or(&pass.name).to_owned();
     let about = About { name: &pass.name, registered: &registered, zone: managed.map(|(_, zone)| zone) };
-    let resolver = zone.resolver();
+    let (resolver, end) = (zone.resolver(), Instant::now() + PATIENCE);
     let (standing, seen) = tokio::join!(
-        timeout(PATIENCE, resolver.standing(&about)),
-        timeout(PATIENCE, resolver.lookup(&pass.name, RecordType::MX)),
+        timeout_at(end, resolver.standing(&about)),
+        timeout_at(end, resolver.lookup(&pass.name, RecordType::MX)),
     );
     let standing: Standing = standing.unwrap_or_default();
     let mut written =
         managed.map(|(dns, zone)| Written { zone: zone.to_owned(), label: dns.label(), servers: BTreeSet::new() });
     if let (Some(written), Some((dns, zone)), false) = (&mut written, managed, standing.servers.is_empty()) {
         let ns = [(zone.to_owned(), RecordType::NS)];
-        let sets = timeout(PATIENCE, dns.server.read(zone, &ns)).await;
+        let sets = timeout_at(end, dns.server.read(zone, &ns)).await;
         written.servers = hosts_of(&sets.ok().and_then(Result::ok).unwrap_or_default());
     }
     let hosts = hosts(pass);

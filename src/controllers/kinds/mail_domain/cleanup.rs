@@ -315,7 +315,7 @@ fn still_leads_here(domain: &MailDomain, name: &str, host: &str) -> NotReady {
         return NotReady::after(Reason::AwaitingRecords, text, pause);
     }
     let text = format!(
-        "MX of {name} leads to {host}, and mailtenant did not put it there: change it where the domain's DNS is edited"
+        "MX of {name} leads to {host}, as it did without mailtenant: change it where the domain's DNS is edited"
     );
     NotReady::after(Reason::Draining, text, pause)
 }
@@ -341,6 +341,7 @@ fn found_mx(name: &str, host: &str) -> RecordStatus {
         state: RecordState::Ok,
         ownership: Some(Ownership::Observed),
         term: None,
+        edited: false,
         observed: None,
         message: None,
     }
@@ -364,12 +365,13 @@ async fn withdraw_own_mx(ctx: &Ctx, p: &mut Progress, above: &Above) -> Step<()>
         return if drains { begin_to_drain(ctx, p).await } else { Ok(()) };
     }
     let Some((dns, zone)) = server(ctx, p).await? else { return Ok(()) };
-    let mut leads_here = false;
+    let leads_here;
     let aim = Aim::WithdrawMx { name: &ours.name, on_delete: p.object.spec.dns.on_delete };
     let journal = match journal::carry_out(ctx, p, &dns, &zone, &aim).await? {
         // No MX of ours is in a zone that is gone from this server; others may have it.
         Converged::ZoneGone => {
-            gone_everywhere(&dns, &ours.name, p, true).await?;
+            let seen = gone_everywhere(&dns, &ours.name, p, true).await?;
+            leads_here = still_led(p, above, [vec![], seen]);
             let none = RrSet { name: ours.name.clone(), rtype: RecordType::MX, ttl: 0, values: vec![] };
             aim.plan(&p.journal(), p.previous_mx(), &[none]).journal
         }

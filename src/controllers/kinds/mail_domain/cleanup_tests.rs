@@ -11,6 +11,7 @@ fn mx(value: &str, ownership: Option<Ownership>) -> RecordStatus {
         state: RecordState::Ok,
         ownership,
         term: None,
+        edited: false,
         observed: None,
         message: None,
     }

@@ -3,8 +3,10 @@
 use super::facts::Seen;
 use super::steps::{Next, Observation, Stage, learned};
 use crate::not_ready::NotReady;
+use crate::state::derived;
 use mailtenant_api::mail_domain::{CutoverMode, DomainState};
 use mailtenant_api::{MailDomainStatus, Reason, never_made};
+use mailtenant_mail::merge;
 
 /// Whether the name was never ours: nothing was ever made of the domain, since `Verified` is written before.
 pub fn never_verified(status: &MailDomainStatus) -> bool {
@@ -26,10 +28,15 @@ pub enum Gate {
     Open,
 }
 
-/// The gate before MX, the same whoever edits it: every declared address is ready, the servers themselves say that they take
-/// mail for each, and a person has agreed where that is asked for.
+/// The gate before MX, the same whoever edits it: every declared address is ready, no policy of before has senders refuse our
+/// mail servers, a person has agreed where that is asked for, and the servers themselves say that they take mail for each address.
 pub fn gate(seen: &Seen<'_>) -> Stage<Gate> {
     let declared = learned(&seen.facts.declared, Observation::Declared)?;
+    // Looked at first: what goes before it was seen cannot be waited for. Where MX leads here already, nothing is kept back by it.
+    let former_policy = match leads_here(seen) {
+        true => &None,
+        false => learned(&seen.facts.former_policy, Observation::FormerPolicy)?,
+    };
     if let Some(first) = declared.unready.first() {
         let more = declared.unready.len() - 1;
         let more = if more > 0 { format!(" and {more} more") } else { String::new() };
@@ -38,6 +45,9 @@ pub fn gate(seen: &Seen<'_>) -> Stage<Gate> {
     }
     if declared.addresses.is_empty() {
         return Ok(Gate::NoAddress);
+    }
+    if let Some(held) = former_policy {
+        return Ok(Gate::Closed(held.clone()));
     }
     let cutover = &seen.domain.spec.cutover;
     if cutover.mode == CutoverMode::Manual && !cutover.approved {
@@ -50,8 +60,9 @@ pub fn gate(seen: &Seen<'_>) -> Stage<Gate> {
     if !seen.facts.accepted {
         return Err(Next::Learn(Observation::Acceptance));
     }
-    if let Some(held) = learned(&seen.facts.former_policy, Observation::FormerPolicy)? {
-        return Ok(Gate::Closed(held.clone()));
-    }
     Ok(Gate::Open)
+}
+
+fn leads_here(seen: &Seen<'_>) -> bool {
+    is_live(seen.status) || derived::journal(seen.domain, seen.status).any(merge::leads_here)
 }

@@ -3,7 +3,7 @@
 use super::acceptance;
 use super::by_hand;
 use super::facts::{Compared, Facts, Looked, Proof, Published, Regular, Seen, Server};
-use super::former_policy::{self, Found};
+use super::former_policy;
 use super::keys;
 use super::lookups;
 use super::move_mx;
@@ -32,7 +32,9 @@ use mailtenant_mail::manual::Shown;
 use mailtenant_mail::merge;
 use mailtenant_mail::mx;
 use mailtenant_mail::name;
-use mailtenant_mail::records::{Manager, Record, adoption_value, challenge_name, challenge_value, mta_sts_name, token};
+use mailtenant_mail::records::{
+    Manager, Record, adoption_value, challenge_name, challenge_value, mta_sts_value, token,
+};
 use mailtenant_runtime::store::NamespacedName;
 use std::collections::BTreeSet;
 
@@ -209,7 +211,15 @@ pub async fn learn(pass: &mut Pass<'_>, what: Observation) -> Step<()> {
             accepted(pass, true).await?;
             pass.facts.new_mx_proven = true;
         }
-        Observation::FormerPolicy => pass.facts.former_policy = Some(former_policy(pass).await?),
+        Observation::FormerPolicy => {
+            let held = match former_policy(pass).await {
+                Ok(held) => held,
+                // It holds MX, and not what is said of all other records.
+                Err(Stop::NotReady(not_ready)) => Some(not_ready),
+                Err(stop) => return Err(stop),
+            };
+            pass.facts.former_policy = Some(held);
+        }
         Observation::Policy => pass.facts.policy = Some(policy(pass).await?),
         Observation::Wildcard => pass.facts.wildcard = Some(lookups::wildcard(ctx, pass.zone()?, &pass.name).await?),
         Observation::Compared => pass.facts.compared = Some(compared(pass).await?),
@@ -396,23 +406,17 @@ async fn accepted(pass: &Pass<'_>, new: bool) -> Step<()> {
         .await?)
 }
 
-/// Why the MTA-STS policy of whoever has the mail now has MX stay. The one of before us is not ours: that is never told of
-/// before MX is switched, but by a domain whose status was lost.
+/// Why the MTA-STS policy of whoever has the mail now has MX stay.
 async fn former_policy(pass: &mut Pass<'_>) -> Step<Option<NotReady>> {
-    let ours = |r: &mail_domain::RecordStatus| {
-        r.purpose == Purpose::MTASTS && r.type_ == "TXT" && r.ownership == Some(Ownership::Created)
-    };
-    if pass.p.journal().iter().any(ours) || pass.p.status.dns.as_ref().is_some_and(|d| d.mta_sts.is_some()) {
-        return Ok(None);
-    }
-    let seen = lookup(pass, &mta_sts_name(&pass.name), RecordType::TXT).await?;
+    // A domain whose status was lost may tell of one itself.
+    let journal = pass.p.journal();
+    let ours = journal.iter().filter(|r| r.purpose == Purpose::MTASTS && r.ownership == Some(Ownership::Created));
+    let mut ours: BTreeSet<String> = ours.map(|r| r.value.clone()).collect();
+    let id = pass.p.status.dns.as_ref().and_then(|d| d.mta_sts.as_ref()?.id.as_ref());
+    ours.extend(id.map(|id| mta_sts_value(id)));
     let instance = pass.parents()?.instance;
-    let found = if seen.iter().flat_map(|set| &set.values).any(|value| former_policy::tells(value)) {
-        let host = instance.backend.spec.hosts.well_known.as_deref();
-        lookups::former_policy(pass.ctx, pass.zone()?, &pass.name, host).await
-    } else {
-        Found::Nothing
-    };
+    let host = instance.backend.spec.hosts.well_known.as_deref();
+    let found = lookups::former_policy(pass.ctx, pass.zone()?, &pass.name, &ours, host).await?;
     let before = pass.p.status.dns.as_ref().and_then(|d| d.former_policy.clone());
     let clocks = (pass.ctx.earliest_now(), pass.ctx.latest_now());
     let (kept, held) = former_policy::judge(&pass.name, before.as_ref(), &found, &move_mx::hosts(instance), clocks);

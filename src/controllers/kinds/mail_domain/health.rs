@@ -100,7 +100,8 @@ fn servers(facts: &Facts) -> Part {
         return Part::Good;
     }
     Part::Bad(format!(
-        "the zone {} is delegated to {}, and {} writes the records to the one of {}: nobody sees them. Have the zone delegated back,          or the records kept where it is now (dns.mode: Manual)",
+        "the zone {} is delegated to {}, and {} writes the records to the one of {}: nobody sees them. Have the zone delegated back, \
+         or the records kept where it is now (dns.mode: Manual)",
         written.zone,
         list(seen),
         written.label,
@@ -113,7 +114,8 @@ fn signatures(facts: &Facts) -> Part {
         None => Part::Silent,
         Some(false) => Part::Good,
         Some(true) => Part::Bad(format!(
-            "a resolver that validates DNSSEC refuses {}, and has an answer without validation: senders behind such resolvers              cannot deliver. Have the DS records at the registrar and the signatures of the zone put in order",
+            "a resolver that validates DNSSEC refuses {}, and has an answer without validation: senders behind such resolvers \
+         cannot deliver. Have the DS records at the registrar and the signatures of the zone put in order",
             facts.name
         )),
     }
@@ -133,7 +135,8 @@ fn mx_elsewhere(facts: &Facts) -> Part {
     let values: BTreeSet<String> = seen.iter().flat_map(|set| &set.values).cloned().collect();
     let where_to = if values.is_empty() { "is not there".to_owned() } else { format!("is {}", list(&values)) };
     let text = format!(
-        "MX of {} {where_to}, and mail comes here only where it leads to {}: put it back where the zone is edited, or delete the          MailDomain if the mail has moved",
+        "MX of {} {where_to}, and mail comes here only where it leads to {}: put it back where the zone is edited, or delete the \
+         MailDomain if the mail has moved",
         facts.name,
         list(&facts.hosts),
     );

@@ -20,6 +20,7 @@ fn record(purpose: Purpose, state: RecordState) -> RecordStatus {
         state,
         ownership: Some(Ownership::Created),
         term: None,
+        edited: false,
         observed: None,
         message: None,
     }
@@ -44,7 +45,10 @@ fn good() -> Facts {
 }
 
 fn said(facts: &Facts) -> Option<Reason> {
-    judge(facts, None).map(|(reason, _)| reason)
+    let verdict = judge(facts, None);
+    let text = verdict.as_ref().map(|(_, text)| text.as_str()).unwrap_or_default();
+    assert!(!text.contains("  "), "{text}");
+    verdict.map(|(reason, _)| reason)
 }
 
 #[test]

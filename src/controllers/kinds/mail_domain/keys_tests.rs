@@ -206,6 +206,7 @@ fn nothing_signs_before_its_record_shows() {
         state,
         ownership: None,
         term: None,
+        edited: false,
         observed: None,
         message: None,
     };

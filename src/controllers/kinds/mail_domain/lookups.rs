@@ -2,7 +2,7 @@
 //! and the mail servers that MX is going to lead to. Nothing is decided here, and nothing is written.
 
 use super::facts::Kept;
-use super::former_policy::Found;
+use super::former_policy::{Found, told_id};
 use super::move_mx;
 use super::zone::Zone;
 use crate::ctx::Ctx;
@@ -11,9 +11,11 @@ use crate::rules::zones::no_answer;
 use mailtenant_api::mail_domain::RecordStatus;
 use mailtenant_dns::address::is_public;
 use mailtenant_dns::{BackendError, RecordType, RrSet, Wildcard};
-use mailtenant_mail::records::mta_sts_host;
+use mailtenant_mail::records::{mta_sts_host, mta_sts_name};
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::time::Duration;
+use tokio::time::timeout;
 
 /// The wildcard by which alone a name is answered.
 pub async fn wildcard(ctx: &Ctx, zone: &Zone, name: &str) -> Result<Option<Wildcard>, NotReady> {
@@ -28,29 +30,27 @@ const HOPS: usize = 4;
 
 /// What is answered where a record of somebody else was kept in the place of ours.
 pub async fn behind(ctx: &Ctx, zone: &Zone, entry: &RecordStatus) -> Kept {
-    let mut at = match entry.type_.as_str() {
+    let at = match entry.type_.as_str() {
         "CNAME" => entry.value.trim_end_matches('.').to_owned(),
         _ => entry.name.clone(),
     };
-    let mut answers = None;
+    Kept { name: entry.name.clone(), value: entry.value.clone(), answers: texts(ctx, zone, at).await }
+}
+
+/// The values of TXT at a name in any zone, through CNAMEs; none: nobody answers.
+async fn texts(ctx: &Ctx, zone: &Zone, mut at: String) -> Option<Vec<String>> {
     for _ in 0..HOPS {
-        answers = anywhere(ctx, zone, &at, RecordType::TXT).await;
-        if answers.as_ref().is_none_or(|texts| !texts.is_empty()) {
-            break;
+        let answers = anywhere(ctx, zone, &at, RecordType::TXT).await?;
+        if !answers.is_empty() {
+            return Some(answers);
         }
-        match anywhere(ctx, zone, &at, RecordType::CNAME).await {
-            None => answers = None,
-            Some(next) => match next.into_iter().next() {
-                Some(next) => {
-                    next.trim_end_matches('.').clone_into(&mut at);
-                    continue;
-                }
-                None => break,
-            },
+        match anywhere(ctx, zone, &at, RecordType::CNAME).await?.into_iter().next() {
+            Some(next) => next.trim_end_matches('.').clone_into(&mut at),
+            None => return Some(answers),
         }
-        break;
     }
-    Kept { name: entry.name.clone(), value: entry.value.clone(), answers }
+    // The chain is longer than anybody follows.
+    Some(vec![])
 }
 
 fn of_the_first(sets: Vec<RrSet>) -> Option<Vec<String>> {
@@ -96,24 +96,70 @@ pub async fn served_policy(ctx: &Ctx, zone: &Zone, name: &str, host: &str) -> Re
     ctx.policies.policy(name, &addresses).await.map_err(|error| error.to_string())
 }
 
-/// The MTA-STS policy that is served for the domain `name`, whoever serves it. `host`: the platform's own. Others are connected
-/// to at addresses of the public Internet alone: a tenant may have put any address there.
-pub async fn former_policy(ctx: &Ctx, zone: &Zone, name: &str, host: Option<&str>) -> Found {
+/// The values of TXT that a CNAME leads to; empty: there is none. None: nobody answers.
+async fn behind_alias(ctx: &Ctx, zone: &Zone, name: &str) -> Option<Vec<String>> {
+    match anywhere(ctx, zone, name, RecordType::CNAME).await?.into_iter().next() {
+        Some(target) => texts(ctx, zone, target.trim_end_matches('.').to_owned()).await,
+        None => Some(vec![]),
+    }
+}
+
+/// How long is waited for what is behind the record of a policy: other zones, and the policy itself.
+const POLICY: Duration = Duration::from_secs(15);
+
+/// The MTA-STS policy that senders are told of for the domain `name`, but for `ours`, the values of TXT that are our own. `host`:
+/// the platform's own. Others are connected to at addresses of the public Internet alone: a tenant may have put any address there.
+pub async fn former_policy(
+    ctx: &Ctx,
+    zone: &Zone,
+    name: &str,
+    ours: &BTreeSet<String>,
+    host: Option<&str>,
+) -> Result<Found, NotReady> {
+    let record = mta_sts_name(name);
+    let seen = zone.resolver().lookup(&record, RecordType::TXT).await;
+    let seen = seen.map_err(|e| NotReady::backend(&zone.label(), &no_answer(&record, e)))?;
+    let mut values: Vec<String> = seen.into_iter().flat_map(|set| set.values).collect();
+    let mut unknown = None;
+    if values.is_empty() {
+        // Whoever leaves MTA-STS to a service has a CNAME there (RFC 8461, 8.2).
+        match timeout(POLICY, behind_alias(ctx, zone, &record)).await {
+            Ok(Some(behind)) => values = behind,
+            Ok(None) | Err(_) => unknown = Some("no DNS server says what is there, or behind it"),
+        }
+    }
+    let ids: BTreeSet<String> = values.iter().filter(|v| !ours.contains(*v)).filter_map(|v| told_id(v)).collect();
+    if let Some(why) = unknown {
+        return Ok(Found::Told { ids, served: Err(why.to_owned()) });
+    }
+    if ids.is_empty() {
+        return Ok(Found::Nothing);
+    }
+    let served = timeout(POLICY, fetched(ctx, zone, name, host)).await;
+    Ok(Found::Told { ids, served: served.unwrap_or_else(|_| Err(format!("no answer within {} s", POLICY.as_secs()))) })
+}
+
+/// The policy that is served, whoever serves it; why it cannot be had, otherwise.
+async fn fetched(ctx: &Ctx, zone: &Zone, name: &str, host: Option<&str>) -> Result<String, String> {
     let served_at = mta_sts_host(name);
-    let mut own = addresses(ctx, zone, &served_at).await;
+    let own = addresses(ctx, zone, &served_at).await;
+    if own.is_empty() {
+        return Err(format!("no DNS server says an address of {served_at}"));
+    }
     let platform = match host {
         Some(host) => addresses(ctx, zone, host).await,
         None => BTreeSet::new(),
     };
-    own.retain(|ip| is_public(*ip) || platform.contains(ip));
-    if own.is_empty() {
-        return Found::Unknown(format!("{served_at} has no public address"));
+    let open = reachable(own, &platform);
+    if open.is_empty() {
+        return Err(format!("{served_at} has no public address"));
     }
-    let own: Vec<IpAddr> = own.into_iter().collect();
-    match ctx.policies.policy(name, &own).await {
-        Ok(text) => Found::Served(text),
-        Err(error) => Found::Unknown(error.to_string()),
-    }
+    ctx.policies.policy(name, &open).await.map_err(|error| error.to_string())
+}
+
+/// Addresses that may be connected to for a tenant.
+fn reachable(own: BTreeSet<IpAddr>, platform: &BTreeSet<IpAddr>) -> Vec<IpAddr> {
+    own.into_iter().filter(|ip| is_public(*ip) || platform.contains(ip)).collect()
 }
 
 /// The addresses of a name that leads to a host of the platform; why it does not, otherwise. Nobody else's host is ever
@@ -188,6 +234,15 @@ pub async fn resolves(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_policy_is_fetched_from_the_internet_or_from_the_platform() {
+        let set = |all: &[&str]| all.iter().map(|ip| ip.parse().unwrap()).collect::<BTreeSet<IpAddr>>();
+        let own = ["1.1.1.1", "10.0.0.7", "10.0.0.8", "169.254.169.254"];
+        for (platform, open) in [(&[][..], &["1.1.1.1"][..]), (&["10.0.0.7"], &["1.1.1.1", "10.0.0.7"])] {
+            assert_eq!(reachable(set(&own), &set(platform)), set(open).into_iter().collect::<Vec<_>>());
+        }
+    }
 
     #[test]
     fn only_the_platforms_own_host_is_connected_to() {

@@ -94,6 +94,7 @@ fn record(name: &str, type_: &str, purpose: Purpose, state: RecordState) -> Reco
         state,
         ownership: Some(Ownership::Created),
         term: None,
+        edited: false,
         observed: None,
         message: None,
     }

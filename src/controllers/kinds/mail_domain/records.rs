@@ -233,6 +233,7 @@ mod tests {
             state,
             ownership,
             term: None,
+            edited: false,
             observed: None,
             message: None,
         }

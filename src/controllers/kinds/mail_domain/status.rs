@@ -121,18 +121,24 @@ impl Draft<MailDomain> {
 /// Notes the time to live that MX has from now on. What resolvers took with a longer one is there until that is over.
 fn note_ttl(dns: &mut DomainDnsStatus, ttl: u32, now: jiff::Timestamp) {
     if let Some(old) = dns.mx_ttl.filter(|old| *old > i64::from(ttl)) {
-        let until = stamp_after(now + jiff::SignedDuration::from_secs(old));
+        let until = stamp_after(now + jiff::SignedDuration::from_secs(old.min(LONGEST_TTL)));
         dns.mx_cached_until = dns.mx_cached_until.take().max(Some(until));
     }
     dns.mx_ttl = Some(i64::from(ttl));
 }
 
+/// Longest time for which a TTL is waited for, in seconds: resolvers cap it at 7 days (RFC 8767, 4). Whoever had an MX with one of
+/// years, or writes one into the status, would else keep the domain as long.
+const LONGEST_TTL: i64 = 604_800;
+
 /// The longest TTL counts, not the last: what a resolver took while MX had a longer one is there until that is over.
 fn cached_until(dns: &DomainDnsStatus, declared: i32, now: jiff::Timestamp) -> String {
-    let ttl = dns.mx_ttl.unwrap_or(i64::from(declared)).max(1);
-    let until = stamp_after(now + jiff::SignedDuration::from_secs(ttl));
+    let ttl = dns.mx_ttl.unwrap_or(i64::from(declared)).clamp(1, LONGEST_TTL);
+    let after = |seconds| stamp_after(now + jiff::SignedDuration::from_secs(seconds));
     let at = |text: &str| text.parse::<jiff::Timestamp>().ok();
-    dns.mx_cached_until.clone().filter(|old| at(old).is_some() && at(old) > at(&until)).unwrap_or(until)
+    let until = after(ttl);
+    let counts = |old: &String| at(old).is_some() && at(old) > at(&until);
+    dns.mx_cached_until.clone().filter(counts).map_or(until.clone(), |old| old.min(after(LONGEST_TTL)))
 }
 
 #[cfg(test)]
@@ -147,6 +153,8 @@ mod tests {
             (None, None, "2026-01-01T01:00:00Z", "the declared one, where none was noted"),
             (Some(60), Some("2026-01-02T00:00:00Z"), "2026-01-02T00:00:00Z", "it had a longer one before"),
             (Some(60), Some("2025-12-31T00:00:00Z"), "2026-01-01T00:01:00Z", "that one is over"),
+            (Some(i64::MAX), None, "2026-01-08T00:00:00Z", "no resolver keeps it longer"),
+            (Some(60), Some("2999-01-01T00:00:00Z"), "2026-01-08T00:00:00Z", "nor this, whoever wrote it"),
             (Some(60), Some("soon"), "2026-01-01T00:01:00Z", "nobody can read it"),
             (Some(-5), None, "2026-01-01T00:00:01Z", "never at once"),
         ] {
