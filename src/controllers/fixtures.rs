@@ -1,12 +1,29 @@
 //! Objects for the tables of pure tests.
 
 use crate::state::parents::{Domain, Instance};
+use mailtenant_api::mail_domain::RecordStatus;
 use mailtenant_api::*;
 use mailtenant_groupware::{Address, Capability, DomainName, TenantId};
 use mailtenant_runtime::store::NamespacedName;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::sync::Arc;
+
+/// An entry of a journal for a record that the operator made.
+pub fn record(name: &str, type_: &str, purpose: Purpose, state: RecordState) -> RecordStatus {
+    RecordStatus {
+        name: name.into(),
+        type_: type_.into(),
+        value: if type_ == "MX" { "10 mx.test." } else { "v" }.into(),
+        purpose,
+        state,
+        ownership: Some(Ownership::Created),
+        term: None,
+        edited: false,
+        observed: None,
+        message: None,
+    }
+}
 
 /// Capabilities of a server that can do everything that is planned for, but names of aliases.
 pub fn everything() -> BTreeSet<Capability> {

@@ -11,7 +11,7 @@ use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::registry::Registry;
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 
-/// Libraries that log what may be secret, and the most verbose level that they may log at, whatever the user asks for.
+/// Libraries that log what may be secret, or what is no fault of ours, and the most verbose level that they may log at, whatever the user asks for.
 /// The others were read: they log addresses, names of methods, counts of bytes.
 const CAPS: &[(&str, LevelFilter)] = &[
     // The whole body of an answer that does not decode, at `warn`: it may be a Secret. The modules below log none.
@@ -21,6 +21,8 @@ const CAPS: &[(&str, LevelFilter)] = &[
     // Every parameter of every statement, at `debug`: hashes and signing keys.
     ("tokio_postgres", LevelFilter::WARN),
     ("postgres_protocol", LevelFilter::WARN),
+    // No secret, but a line at `error` for each certificate that a tenant does not renew; the caller reports it in the status.
+    ("rustls_platform_verifier", LevelFilter::OFF),
 ];
 
 /// How a log line looks.

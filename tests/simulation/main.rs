@@ -9,6 +9,7 @@ mod api;
 mod api_tests;
 mod authority;
 mod by_hand;
+mod causes;
 mod cost;
 mod declared;
 mod dns;

@@ -1,7 +1,7 @@
 //! The real operator as a subject: the same future that the process runs, with the models handed in.
 
+use crate::causes::OPERATOR_NAMESPACE;
 use crate::dns::{DnsConnect, Probe};
-use crate::end::OPERATOR_NAMESPACE;
 use crate::groupware::GroupwareConnect;
 use crate::plant::{BelievesRefused, Bug, PlantedConnect, PlantedDnsConnect};
 use crate::properties::Properties;

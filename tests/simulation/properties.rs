@@ -158,7 +158,7 @@ impl Properties {
         let (Some(server), Some(address)) = (d.server(), d.address()) else { return Ok(()) };
         // What a held watch has not told is not known to be there again.
         let calm = w.ms >= w.notes.trouble && w.held.values().all(|(until, _)| w.ms >= *until);
-        if !calm || !crate::end::reachable(&d) || d.is_observed() {
+        if !calm || !crate::causes::reachable(&d) || d.is_observed() {
             return Ok(());
         }
         let owned = |owner: &Option<mailtenant_groupware::Uid>| owner.as_deref() == Some(uid(old));

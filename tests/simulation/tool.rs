@@ -8,6 +8,7 @@
 mod api;
 mod authority;
 mod by_hand;
+mod causes;
 mod declared;
 mod dns;
 mod end;

@@ -409,7 +409,7 @@ impl World {
             let uid = text(d.object, "/metadata/uid");
             self.notes.told.contains(uid) && !self.notes.orphaned.contains(uid) && crate::api::deleting(d.object)
         });
-        let hit = told.filter(|d| self.ms < self.notes.trouble || crate::end::blocked(d));
+        let hit = told.filter(|d| self.ms < self.notes.trouble || crate::causes::blocked(d));
         let hit: Vec<String> = hit.map(|d| text(d.object, "/metadata/uid").to_string()).collect();
         self.notes.orphaned.extend(hit);
     }

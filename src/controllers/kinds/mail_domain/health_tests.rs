@@ -1,5 +1,5 @@
 use super::*;
-use mailtenant_api::Ownership;
+use crate::fixtures;
 use mailtenant_dns::RecordType;
 
 fn set(values: &[&str]) -> RrSet {
@@ -12,18 +12,7 @@ fn names(all: &[&str]) -> BTreeSet<String> {
 }
 
 fn record(purpose: Purpose, state: RecordState) -> RecordStatus {
-    RecordStatus {
-        name: "acme.test".into(),
-        type_: "TXT".into(),
-        value: "v".into(),
-        purpose,
-        state,
-        ownership: Some(Ownership::Created),
-        term: None,
-        edited: false,
-        observed: None,
-        message: None,
-    }
+    fixtures::record("acme.test", "TXT", purpose, state)
 }
 
 /// A domain of which everything is known, and good.

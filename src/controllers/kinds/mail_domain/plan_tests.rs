@@ -1,7 +1,7 @@
 //! The rules of a domain's life, each as a row: what is known, and what comes next.
 
 use super::*;
-use crate::fixtures::{self, everything};
+use crate::fixtures::{self, everything, record};
 use crate::kinds::mail_domain::facts::{Compared, Declared, Facts, Server};
 use crate::kinds::mail_domain::parents::Known;
 use crate::state::limits::Verdict;
@@ -83,21 +83,6 @@ fn domain_row() -> DomainRow {
 fn key(selector: &str, active: bool) -> DkimRow {
     let (algorithm, owner) = (DkimAlgorithm::RSA2048, Some(Uid::new(OWN)));
     DkimRow { selector: Selector::new(selector), owner, algorithm, public: String::new(), active, created: None }
-}
-
-fn record(name: &str, type_: &str, purpose: Purpose, state: RecordState) -> RecordStatus {
-    RecordStatus {
-        name: name.into(),
-        type_: type_.into(),
-        value: if type_ == "MX" { "10 mx.test." } else { "v" }.into(),
-        purpose,
-        state,
-        ownership: Some(Ownership::Created),
-        term: None,
-        edited: false,
-        observed: None,
-        message: None,
-    }
 }
 
 fn journal(mx: bool) -> Option<DomainDnsStatus> {
