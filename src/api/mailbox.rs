@@ -192,6 +192,16 @@ pub struct AutoReply {
     pub until: Option<String>,
 }
 
+/// Whose an address is that mail is forwarded to.
+#[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ForwardTarget {
+    /// The address, its domain as A-label.
+    pub address: String,
+    /// `metadata.uid` of the Mailbox that had it when the forward began.
+    pub uid: String,
+}
+
 /// What the operator last saw of the mailbox at the backend.
 #[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -226,6 +236,11 @@ pub struct MailboxStatus {
     /// Hosts, ports and URLs of the services that the server offers and `access` allows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client_settings: Option<ClientSettings>,
+    /// The Mailboxes that had the addresses of `spec.forwarding` when the forwards to them began. A forward to an address that
+    /// another Mailbox has since stays off, until the address was taken out of the spec and put back.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["address"]))]
+    pub forwards_to: Vec<ForwardTarget>,
     /// For `managementPolicy: Observe`: names of the fields that differ at the backend, or `missing`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub drift: Vec<String>,

@@ -36,7 +36,7 @@ pub struct Authority {
 }
 
 /// Revision at which a deletion was asked for, unless a restored etcd has forgotten it.
-fn asked(w: &World, key: &Key, uid_of: &str) -> Option<u64> {
+pub fn asked(w: &World, key: &Key, uid_of: &str) -> Option<u64> {
     let marked = |v: Option<&Obj>| v.is_some_and(|v| deleting(v) && uid(v) == uid_of);
     let begins = |c: &&Change| c.key == *key && marked(c.new.as_ref()) && !marked(c.old.as_ref());
     let last = w.api.log.iter().rfind(|c| c.key == *key && c.new.as_ref().is_none_or(|v| uid(v) == uid_of))?;
@@ -52,7 +52,7 @@ fn ever_since(w: &World, key: &Key, rv: u64, so: impl Fn(&Value) -> bool) -> boo
 }
 
 /// What forbids to take an object down, of what was acknowledged before its deletion and was not taken back.
-fn forbidden(d: &Declared, rv: u64, destroys: bool) -> Option<String> {
+pub fn forbidden(d: &Declared, rv: u64, destroys: bool) -> Option<String> {
     let w = d.world;
     let instance = d.instance().map(|i| i.key);
     let said = |so: &dyn Fn(&Value) -> bool| {
@@ -81,6 +81,26 @@ pub fn acknowledged(w: &World, e: &Entry) -> Verdict {
     let Some(rv) = asked(w, key, owner) else { return Ok(()) };
     match forbidden(&Declared { world: w, key, object }, rv, e.verb != Verb::Released) {
         Some(word) => Err(format!("I3: {key} was {word} before its deletion, and {} was {:?}", e.name, e.verb)),
+        None => Ok(()),
+    }
+}
+
+/// I9: the SPF term of a live domain that holds its name stays, whoever else declares that name and goes. `before`: all
+/// changes until then.
+pub fn of_the_holder(w: &World, before: &[(u64, RrSet)], set: &RrSet) -> Verdict {
+    let has = |s: &RrSet| s.values.iter().any(|v| v.contains("include:_spf.mail.example.net"));
+    let had = before.iter().rev().find(|(_, s)| s.name == set.name && s.rtype == set.rtype);
+    if !had.is_some_and(|(_, s)| has(s)) || has(set) {
+        return Ok(());
+    }
+    let holder = Declared::all(w, "maildomains").find(|d| d.name() == set.name && holds(d));
+    let stays = |d: &Declared| {
+        let told = w.notes.abandoned(uid(d.object)) || w.notes.was_forged.contains(uid(d.object));
+        let going = std::iter::successors(Some(*d), |p| p.parent()).any(|p| deleting(p.object));
+        text(d.object, "/status/state") == "Live" && ready(d.object) && !told && !going
+    };
+    match holder.filter(stays) {
+        Some(d) => Err(format!("I9: {} is live, and its SPF term was taken out", d.key)),
         None => Ok(()),
     }
 }

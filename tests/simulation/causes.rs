@@ -347,7 +347,14 @@ pub fn mailbox(d: &Declared, why: &mut BTreeSet<&'static str>) {
             let mut all = Declared::all(w, "mailboxes").chain(Declared::all(w, "mailaliases"));
             all.any(|o| o.address().as_deref() == a.as_str())
         };
-        if !to.iter().all(had) {
+        // Or that another one has than the one that was forwarded to.
+        let noted = d.object["status"]["forwardsTo"].as_array().cloned().unwrap_or_default();
+        let others = |n: &serde_json::Value| {
+            let holder =
+                |m: &Declared| m.address().as_deref() == n["address"].as_str() && uid(m.object) == text(n, "/uid");
+            to.contains(&n["address"]) && !Declared::all(w, "mailboxes").any(|m| holder(&m))
+        };
+        if !to.iter().all(had) || noted.iter().any(others) {
             why.insert("InvalidSpec");
         }
     }

@@ -34,6 +34,12 @@ pub fn condition<'a>(v: &'a Value, name: &str) -> (&'a str, &'a str) {
     hit.map_or(("", ""), |c| (text(c, "/status"), text(c, "/reason")))
 }
 
+/// Since when an object says whether it is Ready.
+pub fn ready_since(v: &Value) -> &str {
+    let all = at(v, "/status/conditions").and_then(Value::as_array);
+    all.into_iter().flatten().find(|c| c["type"] == "Ready").map_or("", |c| text(c, "/lastTransitionTime"))
+}
+
 /// Ready=True, said of this very generation.
 pub fn ready(v: &Value) -> bool {
     condition(v, "Ready").0 == "True"

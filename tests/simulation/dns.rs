@@ -120,6 +120,10 @@ impl Server {
 pub enum ByHand {
     /// A zone is there from now on.
     Zone { name: String },
+    /// A zone is not in the list of the server any more: it was moved to another one, which shows what was in it.
+    Unlist { name: String },
+    /// All sets of a zone are gone, wherever it is.
+    Clear { name: String },
     /// Secondaries are so many ms behind.
     Lags { ms: Vec<u64> },
     /// The set is this, whatever it was.
@@ -144,6 +148,14 @@ impl Server {
     fn does(&mut self, ms: u64, step: &ByHand) -> Option<String> {
         match step {
             ByHand::Zone { name } => drop(self.zones.insert(name.clone())),
+            ByHand::Unlist { name } => drop(self.zones.remove(name)),
+            ByHand::Clear { name } => {
+                let within = |n: &str| n == name || n.ends_with(&format!(".{name}"));
+                let all: Vec<SetKey> = self.sets.keys().filter(|(n, _)| within(n)).cloned().collect();
+                all.iter().for_each(|key| self.put(ms, &empty(key)));
+                self.foreign.retain(|(n, _), _| !within(n));
+                return Some(format!("dns:{name}"));
+            }
             ByHand::Lags { ms } => self.lags = ms.clone(),
             ByHand::Set { name, rtype: t, ttl, values } => {
                 let set = RrSet { name: name.clone(), rtype: rtype(t), ttl: *ttl, values: values.clone() };
@@ -292,7 +304,9 @@ impl Resolver for View {
                 if rtype == RecordType::A && has_address(&name) {
                     return Ok(vec![RrSet { name, rtype, ttl: 60, values: vec!["192.0.2.25".into()] }]);
                 }
-                let found = || w.dns.iter().find(|(_, s)| s.zone_of(&name).is_some()).map(|(host, _)| host.clone());
+                let shows =
+                    |s: &Server| s.zone_of(&name).is_some() || s.history.iter().any(|(_, set)| set.name == name);
+                let found = || w.dns.iter().find(|(_, s)| shows(s)).map(|(host, _)| host.clone());
                 let host = host.or_else(found).unwrap_or_default();
                 let server = w.dns.entry(host).or_default();
                 if rtype == RecordType::MX {

@@ -614,6 +614,8 @@ pub enum ByHand {
     SwitchOffDomain { name: String },
     /// The server is empty all of a sudden: another one, or one restored from nothing.
     Empty,
+    /// Mailboxes and aliases are lost, as from a table that was restored from nothing; tenants and domains are there.
+    EmptyMailboxes,
     /// Another, empty server answers in its place.
     Away,
     /// It is itself again.
@@ -734,6 +736,12 @@ impl Server {
                 let all = addresses.chain(domains).chain(self.tenants.keys().map(String::from)).collect();
                 self.tenants.clear();
                 self.domains.clear();
+                self.mailboxes.clear();
+                self.aliases.clear();
+                all
+            }
+            ByHand::EmptyMailboxes => {
+                let all = self.mailboxes.keys().chain(self.aliases.keys()).map(String::from).collect();
                 self.mailboxes.clear();
                 self.aliases.clear();
                 all

@@ -25,7 +25,7 @@ pub enum Plot {
     None,
     /// A word comes late, and a deletion at once.
     LateWord,
-    /// The operator's clock is ahead after a restart, while a domain drains.
+    /// The operator's clock is ahead while a domain drains, after a restart or all of a sudden.
     Clock,
     /// A TTL of MX is lowered just before the domain goes.
     LowerTtl,
@@ -47,6 +47,8 @@ pub enum Plot {
     OldMx,
     /// etcd is restored to what it was before the last edits.
     Restored,
+    /// A zone is moved to another DNS server, which shows its records until somebody takes them out, or moves it back.
+    Moved,
 }
 
 /// What holds for a whole schedule.
@@ -86,7 +88,7 @@ impl Hostile {
         let plot = if rng.chance(350) { *rng.pick(&plots) } else { None };
         // Drawn last: what the others are in a seed stays what it was.
         let plot = if plot == None && rng.chance(120) { Forced } else { plot };
-        let plot = if plot == None && rng.chance(170) { *rng.pick(&[OldMx, Restored, Restored]) } else { plot };
+        let plot = if plot == None && rng.chance(170) { *rng.pick(&[OldMx, Restored, Restored, Moved]) } else { plot };
         Hostile { rng, plot }
     }
 
@@ -130,7 +132,7 @@ impl Hostile {
                 let down = [INFO, ALL, ALICE, MAIN];
                 let mut steps: Vec<Step> = down.iter().rev().map(|o| delete(*o)).collect();
                 let ahead_ms = *rng.pick(&[3_600_000, 3_600_000, -200_000]);
-                let restart = Step::Restart { ahead_ms };
+                let restart = if rng.chance(500) { Step::Restart { ahead_ms } } else { Step::Clock { ahead_ms } };
                 let after = if rng.chance(500) { When::Idle } else { When::Now };
                 let mut out = at(when, std::mem::take(&mut steps));
                 out.push(User { when: after, step: restart });
@@ -171,6 +173,16 @@ impl Hostile {
                     let when = *rng.pick(&[When::Settled, When::Idle, When::Now]);
                     out.extend(at(when, vec![Step::Restore]));
                 }
+                out
+            }
+            Plot::Moved if last => {
+                let name = || "acme.test".to_string();
+                let mut steps = vec![in_dns(InDns::Unlist { name: name() })];
+                steps.extend([MAIN, INFO, ALL, ALICE, ("a", "mailboxes", "bob")].map(delete));
+                let mut out = at(When::Settled, steps);
+                let back = rng.chance(400);
+                let then = if back { InDns::Zone { name: name() } } else { InDns::Clear { name: name() } };
+                out.extend(at(When::Settled, vec![in_dns(then)]));
                 out
             }
             Plot::Paused if last => {

@@ -3,7 +3,7 @@
 use crate::causes::OPERATOR_NAMESPACE;
 use crate::dns::{DnsConnect, Probe};
 use crate::groupware::GroupwareConnect;
-use crate::plant::{BelievesRefused, Bug, PlantedConnect, PlantedDnsConnect};
+use crate::plant::{AsksOne, BelievesRefused, Bug, PlantedConnect, PlantedDnsConnect};
 use crate::properties::Properties;
 use crate::schedule::Subject;
 use crate::sim::Sim;
@@ -65,7 +65,11 @@ pub async fn operator(sim: Sim, bug: Option<Bug>, metrics: Metrics) {
         random: Arc::new(sim.clone()),
         groupware,
         dns,
-        probe: if bug == Some(Bug::BelievesRefused) { Arc::new(BelievesRefused(probe)) } else { probe },
+        probe: match bug {
+            Some(Bug::BelievesRefused) => Arc::new(BelievesRefused(probe)),
+            Some(Bug::AsksOne) => Arc::new(AsksOne(probe)),
+            _ => probe,
+        },
         policies: Arc::new(NoPolicies),
         keys: Arc::new(CheapKeys(sim.clone())),
         metrics: metrics.clone(),

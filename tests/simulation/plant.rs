@@ -49,13 +49,15 @@ pub enum Bug {
     NewPasswords,
     /// Every name has an address (I7).
     ResolvesAnything,
+    /// Of several recipients the first one is asked for (I7).
+    AsksOne,
     /// No name is answered by a wildcard (I8).
     OverlooksWildcards,
 }
 
 impl Bug {
     /// Each, and the properties by which it is seen.
-    pub const ALL: [(Bug, &str); 18] = [
+    pub const ALL: [(Bug, &str); 19] = [
         (Bug::CleanupErrorIsDone, "I1 I2 I3 I9 I10"),
         (Bug::EnsureErrorIsDone, "I3 I4 I9 I10 end"),
         (Bug::AlwaysAdopts, "I3"),
@@ -73,6 +75,7 @@ impl Bug {
         (Bug::BelievesRefused, "I7"),
         (Bug::NewPasswords, "I14"),
         (Bug::ResolvesAnything, "I7"),
+        (Bug::AsksOne, "I7"),
         (Bug::OverlooksWildcards, "I8"),
     ];
 }
@@ -286,6 +289,18 @@ impl RecipientProbe for BelievesRefused {
     async fn ask(&self, server: &(String, u16), addresses: &[String], limit: Duration) -> Result<Vec<Verdict>> {
         let all = self.0.ask(server, addresses, limit).await?;
         Ok(all.into_iter().map(|_| Verdict::Accepted).collect())
+    }
+}
+
+/// Asks for the first recipient of several, and says the same of all.
+pub struct AsksOne(pub Arc<dyn RecipientProbe>);
+
+#[async_trait]
+impl RecipientProbe for AsksOne {
+    async fn ask(&self, server: &(String, u16), addresses: &[String], limit: Duration) -> Result<Vec<Verdict>> {
+        let first = self.0.ask(server, &addresses[..addresses.len().min(1)], limit).await?;
+        let said = |_: &String| first.first().cloned().unwrap_or(Verdict::Accepted);
+        Ok(addresses.iter().map(said).collect())
     }
 }
 

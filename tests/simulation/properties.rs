@@ -323,6 +323,9 @@ impl Properties {
                 {
                     return Err(format!("I7: MX of {} was led to {host}, which does not exist", set.name));
                 }
+                if !server.by_others.contains(&i) {
+                    authority::of_the_holder(w, &server.history[..i], set)?;
+                }
                 self.tightened(w, server, i)?;
                 Self::wildcard_ended(w, server, i)?;
                 // Put back where it was before: addresses may have gone meanwhile.
@@ -349,12 +352,20 @@ impl Properties {
                     let asked = |c: &Declared| {
                         text(c.object, "/spec/suspend") != "All" && text(c.object, "/spec/localPart") != "*"
                     };
-                    all.find_map(|c| c.address().filter(|a| asked(&c) && w.notes.asked.get(a) == Some(&false)))
+                    // One that was ready long before has been asked for. What a held watch has not told may be as old.
+                    let long = w.held.is_empty().then(|| crate::world::stamp(w.ms.saturating_sub(400_000)));
+                    let before = |c: &Declared| long.as_ref().is_some_and(|long| ready_since(c.object) < long.as_str());
+                    all.find_map(|c| {
+                        c.address().filter(|a| match w.notes.asked.get(a) {
+                            Some(taken) => asked(&c) && !taken,
+                            None => asked(&c) && before(&c),
+                        })
+                    })
                 };
                 let holder = Declared::all(w, "maildomains").find(|d| d.name() == set.name && authority::holds(d));
                 if let Some(address) = holder.as_ref().and_then(refused) {
                     return Err(format!(
-                        "I7: MX of {} leads here, and {address} was refused when it was asked last",
+                        "I7: MX of {} leads here, and {address} was not asked for, or refused when it was asked last",
                         set.name
                     ));
                 }
@@ -378,6 +389,14 @@ impl Properties {
         let Some(domain) = Declared::all(w, "maildomains").find(|d| d.name() == set.name && authority::holds(d)) else {
             return Ok(());
         };
+        let was_asked =
+            authority::asked(w, domain.key, uid(domain.object)).filter(|_| !w.notes.abandoned(uid(domain.object)));
+        if let Some(word) = was_asked.and_then(|rv| authority::forbidden(&domain, rv, true)) {
+            return Err(format!(
+                "I3: {} was {word} before its deletion, and MX of {} was taken out",
+                domain.key, set.name
+            ));
+        }
         let Some(instance) = domain.instance() else { return Ok(()) };
         // A watch that is late, or a pass that had begun before.
         let told = |since: &u64| w.ms > since + 120_000 && w.held.is_empty();

@@ -429,10 +429,13 @@ async fn drive(
                 });
                 c.step += 1;
                 let (act, _) = acts.swap_remove(a);
-                match apply(c, act, f as usize) {
-                    true => return Exit::Crash,
-                    false => None,
+                if apply(c, act, f as usize) {
+                    return Exit::Crash;
                 }
+                if let Some(ahead) = c.world.clock.take() {
+                    sim.set_ahead(ahead);
+                }
+                None
             }
         };
         let Some(ms) = wait else { continue };

@@ -324,6 +324,11 @@ fn deletions(rng: &mut Rng, shape: &Shape) -> Vec<Step> {
     }
 }
 
+/// All of it, or what is in its domains.
+fn emptied(seed: u64) -> AtServer {
+    if seed.is_multiple_of(2) { AtServer::Empty } else { AtServer::EmptyMailboxes }
+}
+
 pub fn when(rng: &mut Rng) -> When {
     [When::Now, When::Now, When::Idle, When::Settled][rng.below(4)]
 }
@@ -375,7 +380,7 @@ pub fn user(seed: u64) -> Vec<User> {
         out.extend(wide.edits(round));
         out.extend(moves.edits());
         if rng.chance(120) {
-            out.push(User { when: When::Settled, step: at_server(AtServer::Empty) });
+            out.push(User { when: When::Settled, step: at_server(emptied(seed)) });
             out.push(User { when: When::Settled, step: annotate(ALICE, "reconcile-requested-at", json!("after")) });
             if rng.chance(600) {
                 out.push(User {

@@ -16,6 +16,8 @@ pub struct World {
     pub held: BTreeMap<String, (u64, u64)>,
     /// The operator is to be restarted now, and how far its wall clock is off from then on, in ms.
     pub restart: Option<i64>,
+    /// How far its wall clock is off from now on, in ms, if that changes now.
+    pub clock: Option<i64>,
     /// The last backup of etcd.
     pub backup: Option<crate::api::Backup>,
     pub notes: Notes,
@@ -98,6 +100,10 @@ pub enum Step {
     Restart {
         ahead_ms: i64,
     },
+    /// The operator's wall clock is so far from the cluster's from now on.
+    Clock {
+        ahead_ms: i64,
+    },
     /// Somebody who may write the status of one object writes there what stands in that of another one.
     Forge {
         object: Named,
@@ -145,6 +151,13 @@ impl Notes {
     }
 }
 
+/// A virtual time as the API writes it.
+pub fn stamp(ms: u64) -> String {
+    let seconds = ms / 1000;
+    let day = 1 + seconds / 86_400;
+    format!("2026-01-{day:02}T{:02}:{:02}:{:02}Z", seconds / 3600 % 24, seconds / 60 % 60, seconds % 60)
+}
+
 impl World {
     pub fn new() -> Self {
         World {
@@ -154,6 +167,7 @@ impl World {
             ms: 0,
             held: BTreeMap::new(),
             restart: None,
+            clock: None,
             backup: None,
             notes: Notes::default(),
         }
@@ -162,10 +176,7 @@ impl World {
     /// Sets the time, also for what the API stamps.
     pub fn at(&mut self, ms: u64) {
         self.ms = ms;
-        let seconds = ms / 1000;
-        let day = 1 + seconds / 86_400;
-        self.api.now =
-            format!("2026-01-{day:02}T{:02}:{:02}:{:02}Z", seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);
+        self.api.now = stamp(ms);
     }
 
     /// The user does something; a line for the trace.
@@ -191,7 +202,7 @@ impl World {
             }
             Step::Groupware { server, step } => {
                 let touched = self.groupware.entry(server.clone()).or_default().by_hand(step);
-                if *step == groupware::ByHand::Empty {
+                if matches!(step, groupware::ByHand::Empty | groupware::ByHand::EmptyMailboxes) {
                     self.notes.emptied.insert(server.clone(), self.notes.last_op);
                 }
                 match step {
@@ -245,6 +256,11 @@ impl World {
                 self.restart = Some(*ahead_ms);
                 self.notes.clock_ahead |= *ahead_ms > 0;
                 format!("the operator is restarted, its clock {ahead_ms} ms ahead")
+            }
+            Step::Clock { ahead_ms } => {
+                self.clock = Some(*ahead_ms);
+                self.notes.clock_ahead |= *ahead_ms > 0;
+                format!("the operator's clock is {ahead_ms} ms ahead")
             }
             Step::Backup => {
                 self.backup = Some(self.api.backup());

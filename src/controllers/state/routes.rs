@@ -133,6 +133,15 @@ pub fn names_addresses(world: &World, id: &ObjectId) -> bool {
     }
 }
 
+/// Of these addresses those that a Mailbox of the instance declares, itself or but for the `+detail`, with its uid.
+pub fn holders(world: &World, instance: &NamespacedName, addresses: Vec<Address>) -> BTreeMap<Address, String> {
+    let one = |address: Address| {
+        let id = taker(world, instance, &address).filter(|id| id.kind == Kind::Mailbox)?;
+        Some((address, world.mailboxes.get(&id.key)?.metadata.uid.clone()?))
+    };
+    addresses.into_iter().filter_map(one).collect()
+}
+
 fn way(world: &World, came_from: &BTreeMap<ObjectId, ObjectId>, start: &ObjectId, last: &ObjectId) -> Vec<String> {
     let before = |id: &ObjectId| came_from.get(id).cloned().filter(|_| id != start);
     let mut ids: Vec<ObjectId> = std::iter::successors(Some(last.clone()), before).collect();

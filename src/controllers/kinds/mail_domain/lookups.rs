@@ -96,12 +96,20 @@ pub async fn served_policy(ctx: &Ctx, zone: &Zone, name: &str, host: &str) -> Re
     ctx.policies.policy(name, &addresses).await.map_err(|error| error.to_string())
 }
 
-/// The values of TXT that a CNAME leads to; empty: there is none. None: nobody answers.
-async fn behind_alias(ctx: &Ctx, zone: &Zone, name: &str) -> Option<Vec<String>> {
-    match anywhere(ctx, zone, name, RecordType::CNAME).await?.into_iter().next() {
-        Some(target) => texts(ctx, zone, target.trim_end_matches('.').to_owned()).await,
-        None => Some(vec![]),
+/// What all authoritative servers of the domain show at one of its own names.
+async fn shown(zone: &Zone, name: &str, rtype: RecordType) -> Result<BTreeSet<String>, NotReady> {
+    let sets = zone.resolver().lookup(name, rtype).await;
+    let sets = sets.map_err(|e| NotReady::backend(&zone.label(), &no_answer(name, e)))?;
+    Ok(sets.into_iter().flat_map(|set| set.values).collect())
+}
+
+/// The values of TXT that CNAMEs lead to; none: nobody answers for one of them.
+async fn behind_aliases(ctx: &Ctx, zone: &Zone, targets: BTreeSet<String>) -> Option<BTreeSet<String>> {
+    let mut values = BTreeSet::new();
+    for target in targets {
+        values.extend(texts(ctx, zone, target.trim_end_matches('.').to_owned()).await?);
     }
+    Some(values)
 }
 
 /// How long is waited for what is behind the record of a policy: other zones, and the policy itself.
@@ -117,15 +125,14 @@ pub async fn former_policy(
     host: Option<&str>,
 ) -> Result<Found, NotReady> {
     let record = mta_sts_name(name);
-    let seen = zone.resolver().lookup(&record, RecordType::TXT).await;
-    let seen = seen.map_err(|e| NotReady::backend(&zone.label(), &no_answer(&record, e)))?;
-    let mut values: Vec<String> = seen.into_iter().flat_map(|set| set.values).collect();
+    let mut values = shown(zone, &record, RecordType::TXT).await?;
     let mut unknown = None;
     if values.is_empty() {
         // Whoever leaves MTA-STS to a service has a CNAME there (RFC 8461, 8.2).
-        match timeout(POLICY, behind_alias(ctx, zone, &record)).await {
+        let targets = shown(zone, &record, RecordType::CNAME).await?;
+        match timeout(POLICY, behind_aliases(ctx, zone, targets)).await {
             Ok(Some(behind)) => values = behind,
-            Ok(None) | Err(_) => unknown = Some("no DNS server says what is there, or behind it"),
+            Ok(None) | Err(_) => unknown = Some("no DNS server says what its CNAME leads to"),
         }
     }
     let ids: BTreeSet<String> = values.iter().filter(|v| !ours.contains(*v)).filter_map(|v| told_id(v)).collect();

@@ -51,15 +51,15 @@ fn forwarding_mailboxes(world: &World, mailbox: &Mailbox, address: &Address) -> 
     names
 }
 
-/// Whoever gets the address next would get what others send on to it: said to those who can end it.
+/// What others send on to it is kept by them from now on: said to those who can end it.
 fn report_forwards(ctx: &Ctx, mailbox: &Mailbox, address: &Address) {
     let names = forwarding_mailboxes(&ctx.world(), mailbox, address);
     if names.is_empty() {
         return;
     }
     let note = format!(
-        "{address} is gone, and is still forwarded to by Mailbox {}: take it out of spec.forwarding, or whoever has the address \
-         next gets that mail",
+        "{address} is gone, and is still forwarded to by Mailbox {}: take it out of spec.forwarding. They keep that mail, and \
+         whoever has the address next does not get it",
         undeclared::listed(&names, names.len())
     );
     ctx.event(mailbox, EventReason::StillForwardedTo, note);

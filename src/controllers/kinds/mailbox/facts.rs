@@ -12,7 +12,7 @@ use kube::{Resource, ResourceExt};
 use mailtenant_api::*;
 use mailtenant_groupware::{Address, Capability, DomainName, MailboxRow, TenantId, Uid};
 use serde_json::json;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 #[derive(Debug, Clone)]
 pub struct Facts {
@@ -43,6 +43,8 @@ pub struct Facts {
     pub mail_loop: Vec<String>,
     /// Addresses in domains of the instance that are forwarded to and that nobody has.
     pub nobody: Vec<Address>,
+    /// Uids of the Mailboxes that have the addresses which are forwarded to.
+    pub holders: BTreeMap<Address, String>,
 }
 
 /// What may be taken over of a Mailbox of the same place that no longer exists.

@@ -19,7 +19,7 @@ use mailtenant_groupware::ownership::exists;
 use mailtenant_groupware::{Address, BackendError, DomainName, MailboxRow, Uid};
 use mailtenant_runtime::dispatch::Next;
 use mailtenant_runtime::store::NamespacedName;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What is known, and the server to go to.
 pub struct Gathered {
@@ -37,6 +37,7 @@ struct Known {
     source: Option<String>,
     own_domains: BTreeSet<DomainName>,
     undeclared: Vec<(NamespacedName, Address)>,
+    holders: BTreeMap<Address, String>,
 }
 
 /// Nobody is asked. `right`: version of the credentials Secret whose content was seen to be right. A mailbox that may be made is noted as granted, so that the next one counts it.
@@ -75,13 +76,14 @@ fn known(world: &mut World, id: &ObjectId, mailbox: &Mailbox, right: Option<&str
         source: source.map(|s| declared(version(&s), &super::plan::source(mailbox))),
         own_domains,
         undeclared: routes::undeclared(world, &domain.instance.key, &routes::forwards(mailbox)),
+        holders: routes::holders(world, &domain.instance.key, routes::forwards(mailbox)),
         domain,
     })
 }
 
 pub async fn gather(ctx: &Ctx, id: &ObjectId, mailbox: &Mailbox) -> Step<Gathered> {
     let right = ctx.right_secret(&id.key.sibling(credentials_secret(mailbox)));
-    let Known { domain, verdict, within_storage, quota, credentials, source, own_domains, undeclared } =
+    let Known { domain, verdict, within_storage, quota, credentials, source, own_domains, undeclared, holders } =
         known(&mut ctx.world_mut(), id, mailbox, right.as_deref())?;
     backend_ready::groupware(&domain.instance.backend)?;
     let tenant = domain.instance.id.clone().unwrap_or_default();
@@ -116,6 +118,7 @@ pub async fn gather(ctx: &Ctx, id: &ObjectId, mailbox: &Mailbox) -> Step<Gathere
         own_domains,
         mail_loop,
         nobody,
+        holders,
     };
     Ok(Gathered { facts, server })
 }

@@ -3,6 +3,7 @@
 
 pub mod cleanup;
 pub mod facts;
+pub mod forwards;
 pub mod gather;
 pub mod plan;
 pub mod secret;
@@ -95,6 +96,8 @@ pub struct Done {
     pub replaced: bool,
     /// The mailbox was taken over with a password that no Secret has.
     pub password_unknown: bool,
+    /// Whose the addresses are that are forwarded to; none: not looked at.
+    pub forwards_to: Option<Vec<mailbox::ForwardTarget>>,
     /// What differs, where nothing may be written.
     pub drift: Vec<String>,
     pub address: Address,
@@ -117,6 +120,7 @@ impl Done {
             handed_over: false,
             replaced: false,
             password_unknown: false,
+            forwards_to: None,
             address: seen.address,
             settings: seen.settings,
             not_ready: plan.not_ready,
@@ -189,6 +193,7 @@ async fn apply(ctx: &Ctx, mailbox: &Mailbox, server: &Groupware, seen: facts::Fa
         replaced: replaces && ensured.handed_over,
         password_unknown: plan.secret.is_without_password(),
         handed_over: ensured.handed_over,
+        forwards_to: Some(forwards::targets(mailbox, &seen)),
         drift: vec![],
         address: seen.address,
         settings: seen.settings,

@@ -1,14 +1,13 @@
 //! What is to be done for a mailbox. Pure: from the object and what was gathered to settings and Secret actions.
 
 use super::facts::{Facts, SecretSeen, Source, not_owned, not_there, of_predecessor, settings_mark};
+use super::forwards::forwards;
 use crate::not_ready::{MISSING, NotReady};
-use crate::rules::delivery;
 use crate::state::derived::{bytes, credentials_secret, is_noted, owner_uid};
 use crate::state::limits::Verdict;
-use mailtenant_api::mail_instance::ExternalForwarding;
 use mailtenant_api::mailbox::{PasswordManagement, Suspend};
 use mailtenant_api::*;
-use mailtenant_groupware::{Address, Capability, MailboxRow, MailboxSettings, PasswordWant, Uid};
+use mailtenant_groupware::{Capability, MailboxRow, MailboxSettings, PasswordWant, Uid};
 
 /// What happens to the credentials Secret.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -169,46 +168,6 @@ fn unsupported(
     let text = format!("not supported with {}: take it out of the spec", seen.label);
     let is = if what.len() > 1 { "are" } else { "is" };
     (!what.is_empty()).then(|| NotReady::stalled(Reason::Unsupported, format!("{} {is} {text}", what.join(", "))))
-}
-
-/// Where mail goes on to, without what may not be; why not. Whenever something is left out the mailbox keeps its mail.
-fn forwards(mailbox: &Mailbox, seen: &Facts) -> (Vec<Address>, bool, Option<NotReady>) {
-    let Some(forwarding) = &mailbox.spec.forwarding else { return (vec![], true, None) };
-    if !seen.mail_loop.is_empty() {
-        return (vec![], true, Some(delivery::mail_loop(&seen.mail_loop)));
-    }
-    let one = |text: &String| {
-        let address = Address::new(text)
-            .map_err(|e| NotReady::stalled(Reason::InvalidSpec, format!("forwarding.to {text}: {e}")))?;
-        let outside = !seen.own_domains.contains(address.domain());
-        if outside && seen.domain.instance.object.spec.external_forwarding == ExternalForwarding::Deny {
-            return Err(NotReady::stalled(
-                Reason::ExternalForwardingDenied,
-                format!(
-                    "{address} is outside MailInstance {}: forward to its own addresses, or set its externalForwarding: Allow",
-                    seen.domain.instance.key.name
-                ),
-            ));
-        }
-        if address == seen.address {
-            return Err(NotReady::stalled(Reason::InvalidSpec, "forwarding.to names the mailbox itself: use keepCopy"));
-        }
-        if seen.nobody.contains(&address) {
-            return Err(delivery::nobody_has(&address));
-        }
-        Ok(address)
-    };
-    let (mut to, mut not_ready) = (vec![], None);
-    for result in forwarding.to.iter().map(one) {
-        match result {
-            Ok(address) => to.push(address),
-            Err(why) => not_ready = not_ready.or(Some(why)),
-        }
-    }
-    to.sort();
-    to.dedup();
-    let keep_copy = forwarding.keep_copy || not_ready.is_some();
-    (to, keep_copy, not_ready)
 }
 
 /// The words for what stands against a mailbox.

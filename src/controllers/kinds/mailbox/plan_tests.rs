@@ -1,7 +1,8 @@
 use super::super::facts::{Recovery, client_settings};
+use super::super::forwards;
 use super::*;
 use crate::fixtures::{self, at, everything};
-use mailtenant_groupware::{DomainName, Origin, TenantId, Uid};
+use mailtenant_groupware::{Address, DomainName, Origin, TenantId, Uid};
 use serde_json::{Value, json};
 
 fn facts(instance: Value) -> Facts {
@@ -22,6 +23,7 @@ fn facts(instance: Value) -> Facts {
         own_domains: [DomainName::from_server("acme.test")].into(),
         mail_loop: vec![],
         nobody: vec![],
+        holders: Default::default(),
         settings,
         domain,
     }
@@ -644,4 +646,32 @@ fn whose_a_secret_is() {
         let want = if predecessor { SecretSeen::Predecessor } else { SecretSeen::Foreign };
         assert_eq!(of(owners.clone(), marked), want, "{owners} {marked}");
     }
+}
+
+#[test]
+fn a_forward_is_for_the_mailbox_that_had_the_address_when_it_began() {
+    let to = json!({"forwarding": {"to": ["bob@acme.test"], "keepCopy": false}});
+    let (bob, noted) = (at("bob@acme.test"), json!([{"address": "bob@acme.test", "uid": "uid-bob"}]));
+    let known =
+        |spec: &Value| fixtures::mailbox(spec.clone(), json!({"status": {"forwardsTo": noted, "conditions": []}}));
+    let targets = |m: &Mailbox, f: &Facts| serde_json::to_value(forwards::targets(m, f)).unwrap();
+    let mut f = facts(json!({}));
+    assert_eq!(targets(&fixtures::mailbox(to.clone(), json!({})), &f), json!([]), "nobody has it yet");
+    f.holders = [(bob.clone(), "uid-bob".to_owned())].into();
+    assert_eq!(targets(&fixtures::mailbox(to.clone(), json!({})), &f), noted);
+    let p = plan(&known(&to), &f).unwrap();
+    f.row = Some(row(&p));
+    assert_eq!((p.settings.forward_to, p.settings.keep_copy), (vec![bob.clone()], false));
+    // He goes, and it is remembered whom it was for.
+    (f.holders, f.nobody) = (Default::default(), vec![bob.clone()]);
+    assert_eq!(targets(&known(&to), &f), noted);
+    // Another one has the address.
+    (f.holders, f.nobody) = ([(bob, "uid-other".to_owned())].into(), vec![]);
+    let p = plan(&known(&to), &f).unwrap();
+    assert_eq!((p.settings.forward_to, p.settings.keep_copy), (vec![], true));
+    let said = p.not_ready.unwrap();
+    assert!(said.reason == Reason::InvalidSpec && said.message.contains("belongs to another Mailbox"), "{said:?}");
+    assert_eq!(targets(&known(&to), &f), noted);
+    // Taken out of the spec it is forgotten, so that it may be put back.
+    assert_eq!(targets(&known(&json!({})), &f), json!([]));
 }

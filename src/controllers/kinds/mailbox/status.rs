@@ -30,6 +30,9 @@ pub fn fill(draft: &mut Draft<Mailbox>, done: Done) -> Reached {
         status.last_handled_rotate_password = Some(wish);
     }
     status.client_settings = Some(done.settings);
+    if let Some(targets) = done.forwards_to {
+        status.forwards_to = targets;
+    }
     status.drift = done.drift;
     let message = format!("{} is as declared", done.address);
     status.address = Some(done.address.into());
