@@ -168,6 +168,12 @@ pub fn taken_until_the_end(
     if e.kind == "domain" && !was_told_of(w, owner) && !had_addresses(w, name) {
         return Ok(());
     }
+    // It takes mail as before, for addresses that are not ours (seed 18211).
+    let stays_on =
+        |s: &crate::groupware::Server| s.domains.get(name).is_some_and(|d| d.row.active && d.row.owner.is_none());
+    if e.kind == "domain" && e.verb == Verb::Released && w.groupware.values().any(stays_on) {
+        return Ok(());
+    }
     let by_hand = w.by_uid(of_domain).is_some_and(|(_, v)| text(v, "/spec/dns/mode") == "Manual");
     for server in w.dns.values() {
         match led_here_until(server, name, draining.get(of_domain).copied(), by_hand) {

@@ -239,14 +239,16 @@ fn password(d: &Declared) -> Result<(), String> {
     if from.is_none() && told.is_none() && is.is_some() && secrets.any(|(_, v)| unknown(v)) {
         return Ok(());
     }
-    // Taken over from one whose password came from elsewhere, by a declaration of before that a restored etcd gave back: what
-    // the mailbox has stays.
+    // Taken over with the password that it had, which is another one than the Secret declares: that one is set when it changes
+    // (seed 36188). The server has noted the Secret that it was taken over with.
     let taken = |e: &crate::groupware::Entry| {
         (e.verb, e.kind) == (crate::groupware::Verb::TakenOver, "mailbox") && e.owner.as_deref() == Some(uid(d.object))
     };
-    let mut ever = d.world.api.log.iter().filter(|c| c.key == *d.key).flat_map(|c| [&c.old, &c.new]).flatten();
-    let other = |v: &crate::api::Obj| uid(v) != uid(d.object) && v["spec"]["password"] != d.object["spec"]["password"];
-    if from.is_some() && d.world.notes.restores > 0 && s.log.iter().any(taken) && ever.any(other) {
+    let noted = s.mailboxes.get(address.as_str()).and_then(|m| m.row.password_version.clone()).unwrap_or_default();
+    let mut declared = d.world.of("secrets").filter(|(k, _)| k.ns == d.key.ns && k.name == name);
+    let is_noted =
+        |v: &crate::api::Obj| noted.starts_with(&format!("{}/{}", uid(v), text(v, "/metadata/resourceVersion")));
+    if from.is_some() && s.log.iter().any(taken) && declared.any(|(_, v)| is_noted(v)) {
         return Ok(());
     }
     if told.is_none() || told.as_ref() != is {

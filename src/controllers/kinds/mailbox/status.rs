@@ -82,6 +82,10 @@ pub fn events(ctx: &Ctx, draft: &Draft<Mailbox>, done: &Done) {
                 annotations::ROTATE_PASSWORD
             );
         }
+        let password = &mailbox.spec.password;
+        if let Some(declared) = password.secret_ref.as_ref().or(password.hash_secret_ref.as_ref()) {
+            note += &format!(". The password of Secret {} is set when that Secret changes", declared.name);
+        }
         ctx.event(mailbox, EventReason::TakenOver, note);
     }
     if done.made == Some(Made::Adopted) {
