@@ -258,8 +258,11 @@ impl DnsServer for DnsClient {
         .await
     }
     async fn read(&self, zone: &str, which: &[(String, RecordType)]) -> Result<Vec<RrSet>> {
-        let which = which.to_vec();
+        let (which, at) = (which.to_vec(), zone.to_string());
         self.call(Lane::DnsRead, format!("read {} sets of {zone}", which.len()), move |s, _| {
+            if !s.zones.contains(&at) {
+                return Err(BackendError::NotFound(format!("zone {at}")));
+            }
             Ok(which.iter().map(|(n, t)| s.set(n, *t)).collect())
         })
         .await

@@ -180,6 +180,8 @@ impl Hostile {
                 let mut steps = vec![in_dns(InDns::Unlist { name: name() })];
                 steps.extend([MAIN, INFO, ALL, ALICE, ("a", "mailboxes", "bob")].map(delete));
                 let mut out = at(When::Settled, steps);
+                // Nothing but time: the TTL of an MX that nobody took out.
+                out.extend((0..4).map(|_| User { when: When::Settled, step: Step::Backup }));
                 let back = rng.chance(400);
                 let then = if back { InDns::Zone { name: name() } } else { InDns::Clear { name: name() } };
                 out.extend(at(When::Settled, vec![in_dns(then)]));

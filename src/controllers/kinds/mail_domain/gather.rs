@@ -167,10 +167,7 @@ pub async fn learn(pass: &mut Pass<'_>, what: Observation) -> Step<()> {
     match what {
         Observation::Regular => pass.facts.regular = Some(regular(pass)),
         Observation::Look => pass.facts.looked = Some(look(pass).await?),
-        Observation::Parents => {
-            let known = Known::of(&ctx.world(), pass.id, &pass.p.object);
-            pass.facts.known = Some(known);
-        }
+        Observation::Parents => pass.facts.known = Some(Known::of(&ctx.world(), pass.id, &pass.p.object)),
         Observation::Server => connect(pass).await?,
         Observation::Zone => {
             pass.zone = Some(zone(pass).await?);
@@ -212,13 +209,11 @@ pub async fn learn(pass: &mut Pass<'_>, what: Observation) -> Step<()> {
             pass.facts.new_mx_proven = true;
         }
         Observation::FormerPolicy => {
-            let held = match former_policy(pass).await {
-                Ok(held) => held,
+            pass.facts.former_policy = Some(match former_policy(pass).await {
                 // It holds MX, and not what is said of all other records.
                 Err(Stop::NotReady(not_ready)) => Some(not_ready),
-                Err(stop) => return Err(stop),
-            };
-            pass.facts.former_policy = Some(held);
+                held => held?,
+            });
         }
         Observation::Policy => pass.facts.policy = Some(policy(pass).await?),
         Observation::Wildcard => pass.facts.wildcard = Some(lookups::wildcard(ctx, pass.zone()?, &pass.name).await?),
