@@ -21,6 +21,8 @@ pub type SetKey = (String, RecordType);
 #[derive(Clone, Debug, Default)]
 pub struct Server {
     pub zones: BTreeSet<String>,
+    /// Zones that were moved to another server for a while, or for good.
+    pub moved: BTreeSet<String>,
     pub sets: BTreeMap<SetKey, RrSet>,
     /// What others than the operator put there.
     pub foreign: BTreeMap<SetKey, RrSet>,
@@ -148,7 +150,10 @@ impl Server {
     fn does(&mut self, ms: u64, step: &ByHand) -> Option<String> {
         match step {
             ByHand::Zone { name } => drop(self.zones.insert(name.clone())),
-            ByHand::Unlist { name } => drop(self.zones.remove(name)),
+            ByHand::Unlist { name } => {
+                self.zones.remove(name);
+                self.moved.insert(name.clone());
+            }
             ByHand::Clear { name } => {
                 let within = |n: &str| n == name || n.ends_with(&format!(".{name}"));
                 let all: Vec<SetKey> = self.sets.keys().filter(|(n, _)| within(n)).cloned().collect();

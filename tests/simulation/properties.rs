@@ -795,6 +795,8 @@ impl Properties {
                 if self.forgotten.iter().any(|n| over(n)) {
                     continue;
                 }
+                // Who went while its zone was at another server left there what was in it.
+                let moved = server.moved.iter().any(|zone| over(zone));
                 let managed = Declared::all(w, "maildomains")
                     .any(|d| (held(d.object) || w.notes.abandoned(uid(d.object))) && over(&d.name()));
                 if managed {
@@ -816,7 +818,7 @@ impl Properties {
                             is.ttl
                         ));
                     }
-                } else if is != was && !(was.values.is_empty() && authority::is_unknown_key(w, &key.0)) {
+                } else if is != was && !moved && !(was.values.is_empty() && authority::is_unknown_key(w, &key.0)) {
                     return Err(format!(
                         "I8: {} {} is {:?} ttl {}, of others are {:?} ttl {}, and no MailDomain is there",
                         key.0,
