@@ -91,3 +91,40 @@ async fn one_more_than_is_allowed_waits_until_there_is_room() {
     w.k.patch("MailInstance", "acme", json!({"spec": {"limits": {"mailboxes": null}}})).await;
     w.k.ready("Mailbox", "carol", secs(60)).await;
 }
+
+/// Who is over the number may not be given more storage beside that: it keeps the quota that it has.
+#[tokio::test]
+async fn one_too_many_gets_no_larger_quota() {
+    let w = World::new("over").await;
+    w.tenant(&["alice"]).await;
+    w.k.apply(w.mailbox("bob", "main")).await;
+    w.k.ready("Mailbox", "bob", secs(60)).await;
+    let quotas = format!("SELECT quota / 1048576 FROM mailbox WHERE domain = '{}' ORDER BY username", w.zone());
+    let limit = |limit: Value| json!({"spec": {"limits": {"mailboxes": limit}}});
+    w.k.patch("MailInstance", "acme", limit(json!(1))).await;
+    one_too_many(&w, "Mailbox", "bob", "mailboxes", 1).await;
+    w.k.patch("Mailbox", "bob", json!({"spec": {"quota": "100Ti", "displayName": "Bob the Big"}})).await;
+    one_too_many(&w, "Mailbox", "bob", "mailboxes", 1).await;
+    let bob = w.k.get("Mailbox", "bob").await.expect("it is there");
+    assert_eq!(
+        (&bob["status"]["quota"], w.sql.column(&quotas).await),
+        (&json!("10Mi"), vec!["10".into(), "10".into()])
+    );
+    let row = w.sql.row("mailbox", &format!("username = '{}'", w.address("bob"))).await.expect("a row");
+    assert_eq!(row["name"], "Bob the Big", "all else of it is carried out");
+
+    // Where all share the storage no quota is too large, but it is one too many all the same.
+    w.k.patch("MailInstance", "acme", json!({"spec": {"storagePolicy": "Share"}})).await;
+    w.k.ready("MailInstance", "acme", secs(60)).await;
+    w.k.patch("Mailbox", "bob", json!({"spec": {"displayName": "Bob"}})).await;
+    one_too_many(&w, "Mailbox", "bob", "mailboxes", 1).await;
+    assert_eq!(w.sql.column(&quotas).await, ["10", "10"]);
+    w.k.patch("MailInstance", "acme", json!({"spec": {"storagePolicy": "Allocate"}})).await;
+
+    // Allowed again it may ask, as everybody may.
+    w.k.patch("MailInstance", "acme", limit(Value::Null)).await;
+    w.k.not_ready("Mailbox", "bob", "QuotaExceeded", secs(60)).await;
+    w.k.patch("Mailbox", "bob", json!({"spec": {"quota": "20Mi"}})).await;
+    w.k.ready("Mailbox", "bob", secs(60)).await;
+    assert_eq!(w.sql.column(&quotas).await, ["10", "20"]);
+}

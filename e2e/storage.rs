@@ -166,3 +166,106 @@ async fn storage_is_given_out_once() {
     assert_eq!(within_quota(&w.k.ready("Mailbox", "bob", secs(60)).await), yes);
     assert_eq!(granted("bob").await, "10");
 }
+
+fn with_quota(w: &World, name: &str, quota: &str) -> Value {
+    let mut mailbox = w.mailbox(name, "main");
+    mailbox["spec"]["quota"] = json!(quota);
+    mailbox
+}
+
+/// Quotas that add up to more than 64 bits can hold: they are counted while they are there, and forgotten whole.
+#[tokio::test]
+async fn quotas_that_no_number_can_hold_leave_nothing_behind() {
+    const HUGE: [&str; 3] = ["x", "y", "z"];
+    let w = World::new("huge").await;
+    let mut instance = w.instance("acme");
+    instance["spec"]["storage"] = json!("20Mi");
+    // What is shared is not given out: a quota may be anything.
+    instance["spec"]["storagePolicy"] = json!("Share");
+    w.k.apply(instance).await;
+    w.k.apply(w.domain("main", "acme", &w.zone())).await;
+    w.k.apply(with_quota(&w, "alice", "5001Ki")).await;
+    w.k.ready("Mailbox", "alice", secs(120)).await;
+    let allocated = async |is: &str| {
+        eventually(&format!("{is} is told as given out"), secs(60), || async {
+            let told = w.k.get("MailInstance", "acme").await.expect("it is there")["status"].clone();
+            if told["usage"]["storageAllocated"] == is { Ok(()) } else { Err(told) }
+        })
+        .await
+    };
+    allocated("5001Ki").await;
+    for name in HUGE {
+        w.k.apply(with_quota(&w, name, "7168Pi")).await;
+    }
+    for name in HUGE {
+        assert_eq!(w.k.ready("Mailbox", name, secs(60)).await["status"]["quota"], "7168Pi");
+    }
+    // The exact sum needs more digits than the schema allows.
+    allocated("23089744183301Mi").await;
+
+    w.k.patch("MailInstance", "acme", json!({"spec": {"storagePolicy": "Allocate"}})).await;
+    let instance = w.k.not_ready("MailInstance", "acme", "QuotaExceeded", secs(60)).await;
+    let said = condition_of(&instance, "Ready").expect("said")["message"].to_string();
+    assert!(["23089744183301Mi", "20Mi", "spec.storage"].iter().all(|x| said.contains(x)), "{said}");
+    w.k.apply(with_quota(&w, "bob", "1Mi")).await;
+    let bob = w.k.not_ready("Mailbox", "bob", "QuotaExceeded", secs(60)).await;
+    let said = condition_of(&bob, "Ready").expect("said")["message"].to_string();
+    assert!(said.contains("a quota of 1Mi is more than the 0 that are left"), "{said}");
+
+    for name in HUGE {
+        w.k.delete("Mailbox", name).await;
+    }
+    for name in HUGE {
+        w.k.gone("Mailbox", name, secs(60)).await;
+    }
+    w.k.ready("MailInstance", "acme", secs(60)).await;
+    w.k.ready("Mailbox", "bob", secs(60)).await;
+    allocated("6025Ki").await;
+    // What alice and bob have is not forgotten with the others.
+    w.k.apply(with_quota(&w, "carol", "15Mi")).await;
+    let carol = w.k.not_ready("Mailbox", "carol", "QuotaExceeded", secs(60)).await;
+    let said = condition_of(&carol, "Ready").expect("said")["message"].to_string();
+    assert!(said.contains("14455Ki that are left of the 20Mi"), "{said}");
+    w.k.patch("Mailbox", "carol", json!({"spec": {"quota": "14455Ki"}})).await;
+    w.k.ready("Mailbox", "carol", secs(60)).await;
+}
+
+/// A mailbox without a bound could fill what others were given.
+#[tokio::test]
+async fn who_asks_for_no_bound_gets_no_part_of_the_storage() {
+    let w = World::new("unbounded").await;
+    let mut instance = w.instance("acme");
+    instance["spec"]["storage"] = json!("20Mi");
+    instance["spec"].as_object_mut().expect("a spec").remove("defaultMailboxQuota");
+    w.k.apply(instance).await;
+    w.k.apply(w.domain("main", "acme", &w.zone())).await;
+    w.k.apply(w.mailbox("alice", "main")).await;
+    w.k.apply(with_quota(&w, "bob", "5Mi")).await;
+    w.k.ready("Mailbox", "bob", secs(120)).await;
+    let refused = async |name: &str| {
+        let mailbox = w.k.not_ready("Mailbox", name, "QuotaExceeded", secs(60)).await;
+        assert_eq!(within_quota(&mailbox), (json!("False"), json!("QuotaExceeded")));
+        let said = condition_of(&mailbox, "Stalled").expect("only a person can help")["message"].to_string();
+        let words = ["MailInstance acme", "spec.quota", "spec.defaultMailboxQuota", "storagePolicy: Share"];
+        assert!(words.iter().all(|x| said.contains(x)), "{said}");
+    };
+    let rows = async || {
+        let sql = format!("SELECT local_part || ' ' || quota / 1048576 FROM mailbox WHERE domain = '{}'", w.zone());
+        let mut rows = w.sql.column(&sql).await;
+        rows.sort();
+        rows
+    };
+    refused("alice").await;
+    assert_eq!(rows().await, ["bob 5"]);
+    assert!(w.k.get("Secret", "alice-mail").await.is_none());
+    // One that is there keeps the bound that it has.
+    w.k.patch("Mailbox", "bob", json!({"spec": {"quota": null}})).await;
+    refused("bob").await;
+    assert_eq!(rows().await, ["bob 5"]);
+
+    w.k.patch("MailInstance", "acme", json!({"spec": {"defaultMailboxQuota": "8Mi"}})).await;
+    for name in ["alice", "bob"] {
+        assert_eq!(w.k.ready("Mailbox", name, secs(60)).await["status"]["quota"], "8Mi");
+    }
+    assert_eq!(rows().await, ["alice 8", "bob 8"]);
+}
