@@ -5,12 +5,6 @@ use crate::harness::kubectl::{TENANT_KINDS, condition_of, is_ready};
 use crate::harness::world::{World, groupware_backend};
 use crate::harness::{dns, eventually, mail, secs, sink};
 use serde_json::{Value, json};
-use std::process::Command;
-
-fn hash(password: &str) -> String {
-    let out = Command::new("doveadm").args(["pw", "-s", "SHA512-CRYPT", "-p", password]).output().expect("doveadm pw");
-    String::from_utf8(out.stdout).expect("text").trim().to_string()
-}
 
 async fn row(w: &World, local: &str) -> Value {
     w.sql.row("mailbox", &format!("username = '{}'", w.address(local))).await.expect("a row")
@@ -83,7 +77,7 @@ async fn mailboxes_are_kept_as_declared_where_that_was_asked_for() {
     w.k.not_ready("Mailbox", "idle", "Paused", secs(30)).await;
 
     // Users change their passwords (as SOGo writes it: the column alone), and a hand changes a name of the paused one.
-    let own = hash("chosen-by-the-User-7");
+    let own = mail::hash("chosen-by-the-User-7");
     w.sql
         .run(&format!(
             "UPDATE mailbox SET password = '{own}' WHERE username IN ('{strict}', '{free}');
@@ -384,4 +378,76 @@ async fn records_are_put_back_beside_those_of_others_and_keys_change_without_a_g
     let mut others = vec!["\"site-verification=4711\"".to_string(), theirs.to_string()];
     others.sort();
     assert_eq!(texts, [(&format!("{zone}."), others)], "all keys' records go with the domain");
+}
+
+/// The record of each key that was replaced stays for two weeks: whoever wishes for new ones again and again gets some, and
+/// then none until those are over. More would fill the status, until nobody could write it any more.
+#[tokio::test]
+async fn who_asks_for_new_keys_without_a_pause_gets_only_so_many() {
+    // 6 of each of two algorithms.
+    const MOST: usize = 12;
+    let w = World::new("often").await;
+    w.tenant(&["alice", "bob"]).await;
+    let zone = w.zone();
+    let wish = async |value: &str| w.k.annotate("MailDomain", "main", "mailtenant.dev/rotate-dkim", value).await;
+    let domain = async || w.k.get("MailDomain", "main").await.expect("it is there");
+    let postponed = |domain: &Value| {
+        let said = condition_of(domain, "Ready").cloned().unwrap_or_default();
+        said["status"] == "True" && said.to_string().contains("new DKIM keys wait until one of the former ones is over")
+    };
+    // Without a pause, then each as soon as the one before is answered.
+    for n in 0..20 {
+        wish(&format!("at once {n}")).await;
+    }
+    let mut put_off = false;
+    for n in 0..MOST {
+        let value = format!("once more {n}");
+        wish(&value).await;
+        put_off = eventually("the wish is answered or put off", secs(90), || async {
+            let domain = domain().await;
+            let keys = domain["status"]["dkim"].as_array().cloned().unwrap_or_default();
+            let signing = keys.iter().filter(|k| k["state"] == "Active").count() == 2;
+            let answered = domain["status"]["lastHandledRotateDkim"] == json!(value) && signing;
+            if answered || postponed(&domain) { Ok(!answered) } else { Err(domain["status"].clone()) }
+        })
+        .await;
+        if put_off {
+            break;
+        }
+    }
+    assert!(put_off, "there is no end to it");
+    for n in 0..20 {
+        wish(&format!("in vain {n}")).await;
+    }
+    w.k.annotate("MailDomain", "main", "mailtenant.dev/reconcile-requested-at", "the last").await;
+    let seen = eventually("it was looked at", secs(60), || async {
+        let domain = domain().await;
+        if domain["status"]["lastHandledReconcileAt"] == "the last" {
+            Ok(domain)
+        } else {
+            Err(domain["status"].clone())
+        }
+    })
+    .await;
+    assert!(postponed(&seen), "{seen}");
+    let records = dns::snapshot(w.stack, &zone).await;
+    let published = records.keys().filter(|(name, _)| name.contains("._domainkey.")).count();
+    let rows = w.sql.one(&format!("SELECT count(*) FROM dkim WHERE domain_name = '{zone}'")).await;
+    let told = seen["status"]["dkim"].as_array().map_or(0, Vec::len);
+    assert_eq!((told, published, rows), (MOST, MOST, MOST.to_string()));
+    let (alice, bob) = (w.address("alice"), w.address("bob"));
+    let (pa, pb) = (w.password("alice").await, w.password("bob").await);
+    mail::send(w.stack, &alice, &bob, "signed", Some((&alice, &pa))).await.expect("sent");
+    let message = mail::arrives(w.stack, (&bob, &pb), "signed").await;
+    let signatures = mail::dkim_signatures(w.stack, &message);
+    assert!(signatures.len() == 2 && signatures.iter().all(|s| s.good && s.domain == zone), "{signatures:?}");
+
+    // It goes as any other does.
+    for kind in TENANT_KINDS {
+        w.k.delete_all(kind).await;
+    }
+    w.empty(secs(120)).await;
+    let left = dns::snapshot(w.stack, &zone).await;
+    assert!(left.keys().all(|(name, _)| !name.contains("._domainkey.")), "{left:?}");
+    assert_eq!(w.sql.snapshot(&format!("%{zone}%")).await, Vec::<String>::new());
 }

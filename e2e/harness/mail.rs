@@ -167,6 +167,12 @@ pub fn has_subject(message: &str, subject: &str) -> bool {
     message.lines().take_while(|l| !l.trim_end().is_empty()).any(|l| l.trim_end() == format!("Subject: {subject}"))
 }
 
+/// A password as Dovecot itself would store it.
+pub fn hash(password: &str) -> String {
+    let out = Command::new("doveadm").args(["pw", "-s", "SHA512-CRYPT", "-p", password]).output().expect("doveadm pw");
+    String::from_utf8(out.stdout).expect("text").trim().to_string()
+}
+
 /// One signature of a message, checked by dkimpy (an implementation that has nothing to do with ours) against the
 /// record that the DNS server publishes.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
