@@ -38,6 +38,7 @@ mod storage;
 mod strangers;
 mod tenancy;
 mod undeclared;
+mod undeliverable;
 mod upkeep;
 mod vanished;
 mod whole_run;
