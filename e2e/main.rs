@@ -37,6 +37,7 @@ mod states;
 mod storage;
 mod strangers;
 mod tenancy;
+mod unable;
 mod undeclared;
 mod undeliverable;
 mod upkeep;

@@ -30,7 +30,12 @@ pub struct ChangeRow {
 impl Sql {
     /// Connects.
     pub async fn connect(stack: &Stack) -> Sql {
-        let text = format!("host=127.0.0.1 port={} user=postgres dbname=groupware", stack.port("PG"));
+        Sql::connect_to(stack, "groupware").await
+    }
+
+    /// As [`Sql::connect`], to another database of that server.
+    pub async fn connect_to(stack: &Stack, database: &str) -> Sql {
+        let text = format!("host=127.0.0.1 port={} user=postgres dbname={database}", stack.port("PG"));
         let (client, connection) = tokio_postgres::connect(&text, NoTls).await.expect("PostgreSQL answers");
         tokio::spawn(connection);
         Sql(client)
