@@ -251,10 +251,50 @@ fn the_image_has_one_layer_and_the_same_digest_each_time() {
     for line in files.lines() {
         assert!(line.contains(" 0/0 ") && line.contains(" 2023-11-14 22:13 "), "{line}");
     }
-    for wanted in ["./mailtenant", "./etc/ssl/certs/ca-certificates.crt", "./LICENSE", "./etc/passwd"] {
+    for wanted in
+        ["./mailtenant", "./etc/ssl/certs/ca-certificates.crt", "./LICENSE", "./etc/passwd", "./sbom.spdx.json"]
+    {
         assert!(files.lines().any(|line| line.ends_with(&format!(" {wanted}"))), "{wanted}: {files}");
     }
-    assert!(files.contains("-rwxr-xr-x 0/0") && files.lines().count() <= 11, "{files}");
+    assert!(files.contains("-rwxr-xr-x 0/0") && files.lines().count() <= 12, "{files}");
+    let inside = folder.tar(&["-xOzf", layer.to_str().unwrap(), "./sbom.spdx.json"]);
+    assert_eq!(inside, std::fs::read_to_string(folder.0.join("one.spdx.json")).unwrap());
+    bill_of_materials(&serde_json::from_str(&inside).unwrap());
+}
+
+/// What the operator does not do without, and what only its tests need; each with what Cargo.lock says of it.
+fn bill_of_materials(bill: &Value) {
+    assert_eq!(
+        (&bill["spdxVersion"], &bill["creationInfo"]["created"]),
+        (&json!("SPDX-2.3"), &json!("2023-11-14T22:13:20Z"))
+    );
+    let packages = bill["packages"].as_array().unwrap();
+    let of = |name: &str| packages.iter().find(|p| p["name"] == name);
+    for needed in
+        ["kube", "tokio", "rustls", "aws-lc-sys", "tokio-postgres", "mailtenant-controllers", "ca-certificates"]
+    {
+        assert!(of(needed).is_some(), "{needed} is not in it");
+    }
+    for other in ["proptest", "tempfile", "syn", "cc"] {
+        assert!(of(other).is_none(), "{other} is not linked in");
+    }
+    let lock = read("Cargo.lock");
+    for p in packages.iter().filter(|p| p["SPDXID"].as_str().unwrap().starts_with("SPDXRef-cargo-")) {
+        let [name, version] = ["name", "versionInfo"].map(|field| p[field].as_str().unwrap());
+        let entry = format!("name = \"{name}\"\nversion = \"{version}\"\n");
+        let entry =
+            lock.split("[[package]]\n").find(|e| e.starts_with(&entry)).unwrap_or_else(|| panic!("{name} {version}"));
+        if let Some(sum) = p["checksums"][0]["checksumValue"].as_str() {
+            assert!(entry.contains(&format!("checksum = \"{sum}\"")), "{name}: {sum}");
+        } else {
+            assert!(!entry.contains("checksum"), "{name} has no checksum");
+        }
+        assert_ne!(p["licenseDeclared"], "NOASSERTION", "{name}");
+    }
+    let ids: BTreeSet<&str> = packages.iter().map(|p| p["SPDXID"].as_str().unwrap()).collect();
+    let related: BTreeSet<&str> =
+        bill["relationships"].as_array().unwrap().iter().map(|r| r["relatedSpdxElement"].as_str().unwrap()).collect();
+    assert_eq!((ids.len(), &ids), (packages.len(), &related));
 }
 
 /// A value as Lua reads it.

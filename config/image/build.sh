@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Makes the operator's image without Docker: one static binary and the CA certificates, for the user 65532, in one layer.
 # usage: build.sh OUT.tar        an OCI layout that `docker load`, `podman load`, `ctr images import` and `skopeo` read
+#                               and OUT.spdx.json, the bill of materials that is in the image as /sbom.spdx.json too (sbom.sh)
 #        build.sh --rootfs DIR   only what is in it (the Dockerfile beside this does that)
 # BINARY=FILE   packs that file instead of building one (a build takes about 10 minutes on 2 cores)
 # IMAGE=NAME    its name, default localhost/mailtenant:VERSION
@@ -14,6 +15,9 @@ PATH="$PATH:$HOME/.cargo/bin"
 LIMIT=$((30 * 1024 * 1024))
 VERSION="$(awk -F'"' '/^version = / { print $2; exit }' "$TOP/Cargo.toml")"
 IMAGE="${IMAGE:-localhost/mailtenant:$VERSION}"
+# The commit that was built; with changes that are in none, nothing can be said.
+REVISION=
+if git -C "$TOP" diff --quiet HEAD 2>/dev/null; then REVISION="$(git -C "$TOP" rev-parse HEAD)"; fi
 EPOCH="${SOURCE_DATE_EPOCH:-$(git -C "$TOP" log -1 --format=%ct 2>/dev/null || echo 0)}"
 MACHINE="$(uname -m)"
 case $MACHINE in
@@ -40,6 +44,8 @@ rootfs() { # DIR
   install -m 0755 "$binary" "$1/mailtenant"
   install -m 0644 "$certificates" "$1$certificates"
   install -m 0644 "$TOP/LICENSE" "$1/LICENSE"
+  SOURCE_DATE_EPOCH="$EPOCH" "$HERE/sbom.sh" "$1/sbom.spdx.json"
+  chmod 0644 "$1/sbom.spdx.json"
   echo 'hosts: files dns' >"$1/etc/nsswitch.conf"
   echo 'mailtenant:x:65532:65532:mailtenant:/:/sbin/nologin' >"$1/etc/passwd"
   echo 'mailtenant:x:65532:' >"$1/etc/group"
@@ -69,7 +75,7 @@ pack() { # OUT
   blob "$WORK/layer"
   layer=$DIGEST layer_size=$SIZE
   cat >"$WORK/config" <<JSON
-{"created":"$created","architecture":"$ARCH","os":"linux","config":{"User":"65532:65532","Entrypoint":["/mailtenant"],"Cmd":["run"],"ExposedPorts":{"8080/tcp":{}},"Labels":{"org.opencontainers.image.title":"mailtenant","org.opencontainers.image.version":"$VERSION","org.opencontainers.image.licenses":"Apache-2.0"}},"rootfs":{"type":"layers","diff_ids":["sha256:$diff"]},"history":[{"created":"$created","created_by":"config/image/build.sh"}]}
+{"created":"$created","architecture":"$ARCH","os":"linux","config":{"User":"65532:65532","Entrypoint":["/mailtenant"],"Cmd":["run"],"ExposedPorts":{"8080/tcp":{}},"Labels":{"org.opencontainers.image.title":"mailtenant","org.opencontainers.image.version":"$VERSION","org.opencontainers.image.licenses":"Apache-2.0","org.opencontainers.image.created":"$created"${REVISION:+,\"org.opencontainers.image.revision\":\"$REVISION\"}}},"rootfs":{"type":"layers","diff_ids":["sha256:$diff"]},"history":[{"created":"$created","created_by":"config/image/build.sh"}]}
 JSON
   blob "$WORK/config"
   config=$DIGEST config_size=$SIZE
@@ -101,6 +107,7 @@ case ${1:-} in
   WORK="$(mktemp -d)"
   trap 'rm -rf "$WORK"' EXIT
   rootfs "$WORK/rootfs"
+  install -m 0644 "$WORK/rootfs/sbom.spdx.json" "${1%.tar}.spdx.json"
   pack "$1"
   ;;
 esac
