@@ -19,6 +19,7 @@ mod faults;
 mod gone;
 mod health;
 mod idle;
+mod judged;
 mod limits;
 mod mail;
 mod mta_sts;

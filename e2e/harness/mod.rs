@@ -13,6 +13,7 @@ pub mod kubeproxy;
 pub mod mail;
 pub mod operator;
 pub mod proxy;
+pub mod receiver;
 pub mod recorder;
 pub mod sink;
 pub mod sql;

@@ -8,7 +8,7 @@ WANTED=(
   postfix postfix-pgsql postgresql memcached opendkim libopendbx1-pgsql
   pdns-server pdns-backend-sqlite3 sqlite3 bind9 knot dnsutils gettext-base
   python3 python3-dkim curl openssl ca-certificates procps util-linux gcc libc6-dev
-  lua5.1 git socat postfix-mta-sts-resolver
+  lua5.1 git socat postfix-mta-sts-resolver rspamd
 )
 NODE=(containerd runc containernetworking-plugins iproute2)
 case "${1:-}" in
