@@ -114,7 +114,7 @@ async fn a_hash_that_costs_others_their_sign_in_is_refused() {
     let from = json!({"hashSecretRef": {"name": "text", "key": "hash"}});
     with_password(&w, from.clone()).await;
     w.k.ready("Mailbox", "text", secs(60)).await;
-    let row = format!("SELECT password, password_applied FROM mailbox WHERE username = '{address}'");
+    let row = format!("SELECT concat_ws(' ', password, password_applied) FROM mailbox WHERE username = '{address}'");
     let before = w.sql.one(&row).await;
     let range = "m up to 65536, m times t up to 262144";
     for (bad, why) in [

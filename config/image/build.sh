@@ -3,9 +3,9 @@
 # usage: build.sh OUT.tar        an OCI layout that `docker load`, `podman load`, `ctr images import` and `skopeo` read
 #                               and OUT.spdx.json, the bill of materials that is in the image as /sbom.spdx.json too (sbom.sh)
 #        build.sh --rootfs DIR   only what is in it (the Dockerfile beside this does that)
-# BINARY=FILE   packs that file instead of building one (a build takes about 10 minutes on 2 cores)
+# BINARY=FILE   packs that file, built of these sources, instead of building one (a build takes about 10 minutes on 2 cores)
 # IMAGE=NAME    its name, default localhost/mailtenant:VERSION
-# SOURCE_DATE_EPOCH=SECONDS   the time of everything in it, default that of the last commit. The same binary and the same
+# SOURCE_DATE_EPOCH=SECONDS   the time of everything in it, default that of the last commit. The same binary, sources and
 #               certificates give the same digest, which is printed.
 # Needs Rust with the target of glibc, gcc and libc6-dev, and the Debian package ca-certificates.
 set -euo pipefail
@@ -15,9 +15,9 @@ PATH="$PATH:$HOME/.cargo/bin"
 LIMIT=$((30 * 1024 * 1024))
 VERSION="$(awk -F'"' '/^version = / { print $2; exit }' "$TOP/Cargo.toml")"
 IMAGE="${IMAGE:-localhost/mailtenant:$VERSION}"
-# The commit that was built; with changes that are in none, nothing can be said.
+# The commit that was built. Nothing can be said with changes that are in none, or of a binary that was built elsewhere.
 REVISION=
-if git -C "$TOP" diff --quiet HEAD 2>/dev/null; then REVISION="$(git -C "$TOP" rev-parse HEAD)"; fi
+if [ -z "${BINARY:-}" ] && git -C "$TOP" diff --quiet HEAD 2>/dev/null; then REVISION="$(git -C "$TOP" rev-parse HEAD)"; fi
 EPOCH="${SOURCE_DATE_EPOCH:-$(git -C "$TOP" log -1 --format=%ct 2>/dev/null || echo 0)}"
 MACHINE="$(uname -m)"
 case $MACHINE in

@@ -40,7 +40,13 @@ crates() { # -> lines: kind, name, version, licence, checksum
       }'
 }
 
-lines="$(crates; debian ca-certificates MPL-2.0; debian libc6-dev LGPL-2.1-or-later)"
+# By themselves: a failure ends the script.
+lines="$(crates)"
+rust="$(cd "$TOP" && rustc --version | cut -d' ' -f2)"
+lines="$(printf '%s\n' "$lines"; printf 'generic\trust-std\t%s\tMIT OR Apache-2.0\t\n' "$rust"
+  debian ca-certificates MPL-2.0
+  debian libc6-dev LGPL-2.1-or-later
+  debian libgcc-12-dev 'GPL-3.0-or-later WITH GCC-exception-3.1')"
 # Two documents with one name are the same document (SPDX 2.3, 6.5).
 digest="$(printf '%s %s' "$VERSION" "$lines" | sha256sum | cut -d' ' -f1)"
 printf '%s\n' "$lines" | awk -F'\t' -v version="$VERSION" -v created="$CREATED" -v digest="$digest" '

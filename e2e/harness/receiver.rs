@@ -9,7 +9,7 @@ use std::process::Command;
 /// Where the platform's mail servers send from, by the SPF record of the receiver's resolver.
 pub const SENT_FROM: &str = "192.0.2.10";
 
-/// A running one. It ends with the stack.
+/// A running one. It ends with this process.
 pub struct Receiver {
     port: u16,
 }
@@ -31,11 +31,8 @@ impl Receiver {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("e2e/stack/receiver/up.sh");
         let mut up = Command::new(script);
         up.arg(&root).args([dns.to_string(), port.to_string()]).args([zone, stack.get("PDNS_DNS")]);
-        let out = up.output().expect("up.sh can be started");
+        let out = up.env("OWNER_PID", std::process::id().to_string()).output().expect("up.sh can be started");
         assert!(out.status.success(), "the receiver did not start: {}", String::from_utf8_lossy(&out.stderr));
-        for pid in std::fs::read_to_string(root.join("pids")).expect("pids").lines() {
-            stack.end_with_stack(pid.parse().expect("a number"), &root.display().to_string());
-        }
         Receiver { port }
     }
 

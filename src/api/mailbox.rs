@@ -236,11 +236,11 @@ pub struct MailboxStatus {
     /// Hosts, ports and URLs of the services that the server offers and `access` allows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client_settings: Option<ClientSettings>,
-    /// The Mailboxes that had the addresses of `spec.forwarding` when the forwards to them began. A forward to an address that
-    /// another Mailbox has since stays off, until the address was taken out of the spec and put back.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["address"]))]
-    pub forwards_to: Vec<ForwardTarget>,
+    /// The Mailboxes that had the addresses of `spec.forwarding` when the forwards to them began. When such a Mailbox is gone the
+    /// forward stays off, whoever has the address next, until the address was taken out of the spec and put back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-kubernetes-list-type" = "atomic"))]
+    pub forwards_to: Option<Vec<ForwardTarget>>,
     /// For `managementPolicy: Observe`: names of the fields that differ at the backend, or `missing`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub drift: Vec<String>,

@@ -347,14 +347,15 @@ pub fn mailbox(d: &Declared, why: &mut BTreeSet<&'static str>) {
             let mut all = Declared::all(w, "mailboxes").chain(Declared::all(w, "mailaliases"));
             all.any(|o| o.address().as_deref() == a.as_str())
         };
-        // Or that another one has than the one that was forwarded to.
-        let noted = d.object["status"]["forwardsTo"].as_array().cloned().unwrap_or_default();
-        let others = |n: &serde_json::Value| {
-            let holder =
-                |m: &Declared| m.address().as_deref() == n["address"].as_str() && uid(m.object) == text(n, "/uid");
-            to.contains(&n["address"]) && !Declared::all(w, "mailboxes").any(|m| holder(&m))
+        // Or that more than one Mailbox has had.
+        let several = |a: &serde_json::Value| {
+            let all =
+                w.api.log.iter().filter(|c| c.key.res == "mailboxes").filter_map(|c| Some((&c.key, c.new.as_ref()?)));
+            let had =
+                all.filter(|(key, object)| (Declared { world: w, key, object }).address().as_deref() == a.as_str());
+            had.map(|(_, object)| uid(object)).collect::<BTreeSet<_>>().len() > 1
         };
-        if !to.iter().all(had) || noted.iter().any(others) {
+        if !to.iter().all(had) || to.iter().any(several) {
             why.insert("InvalidSpec");
         }
     }

@@ -246,8 +246,8 @@ fn password(d: &Declared) -> Result<(), String> {
     };
     let noted = s.mailboxes.get(address.as_str()).and_then(|m| m.row.password_version.clone()).unwrap_or_default();
     let mut declared = d.world.of("secrets").filter(|(k, _)| k.ns == d.key.ns && k.name == name);
-    let is_noted =
-        |v: &crate::api::Obj| noted.starts_with(&format!("{}/{}", uid(v), text(v, "/metadata/resourceVersion")));
+    let version = |v: &crate::api::Obj| format!("{}/{}", uid(v), text(v, "/metadata/resourceVersion"));
+    let is_noted = |v: &crate::api::Obj| noted == version(v) || noted.starts_with(&format!("{}/", version(v)));
     if from.is_some() && s.log.iter().any(taken) && declared.any(|(_, v)| is_noted(v)) {
         return Ok(());
     }

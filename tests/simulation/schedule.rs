@@ -404,7 +404,8 @@ async fn drive(
             }
             let mut acts = enabled(c, plain);
             if acts.is_empty() {
-                if now - c.changed_ms > subject.quiet_ms && c.ops.is_empty() && c.user.is_empty() {
+                // Who met a fault tries again after a pause (seed 28525).
+                if now - c.changed_ms.max(c.faulted_ms) > subject.quiet_ms && c.ops.is_empty() && c.user.is_empty() {
                     c.bad = monitor.at_end(&c.world);
                     if let Some(bad) = c.bad.clone() {
                         c.trace(|| format!("VIOLATION at the end: {bad}"));
@@ -604,6 +605,7 @@ fn operation(c: &mut Core, id: u64, f: usize) -> bool {
     }
     let fault = FAULTS.get(f).copied().unwrap_or("");
     if !fault.is_empty() {
+        c.faulted_ms = c.world.ms;
         c.trace(|| format!("!!!! #{id} {fault}"));
     }
     let rv = c.world.api.rv;

@@ -98,6 +98,8 @@ pub struct Core {
     pub(crate) requests: u64,
     /// When the world last changed, or the operator last tried to change Kubernetes.
     pub(crate) changed_ms: u64,
+    /// When a request or a call last met a fault.
+    pub(crate) faulted_ms: u64,
     /// What the operator last tried to change, for the report of a run that does not end.
     pub(crate) last_write: String,
     /// Steps of the cluster's own controllers, as of a revision.
@@ -119,6 +121,7 @@ impl Core {
             start_ms: 0,
             requests: 0,
             changed_ms: 0,
+            faulted_ms: 0,
             last_write: String::new(),
             cluster: (0, vec![]),
         }

@@ -5,7 +5,7 @@
 #   SERVER     host:port of the zone's authoritative server
 #   DNS_PORT   of the resolver, which also has mail.example.net, the platform's own zone: mail is sent from 192.0.2.10 there
 #   HTTP_PORT  of rspamd: POST /checkv2 with a message
-# Writes ROOT/pids. Needs (Debian 12): apt-get install -y bind9 rspamd dnsutils curl
+# Both end with the process OWNER_PID, if that is set. Needs (Debian 12): apt-get install -y bind9 rspamd dnsutils curl
 set -euo pipefail
 # shellcheck source=e2e/stack/lib.sh
 . "$(dirname "$0")/../lib.sh"
@@ -51,17 +51,20 @@ spf { }
 dmarc { actions = { quarantine = "add_header"; reject = "reject"; } }
 actions { reject = 15; add_header = 6; greylist = 4; }
 CONF
-run() { # COMMAND...
+run() { # WORD COMMAND...: WORD stands in its command line, whatever it makes of that
+  local word="$1"
+  shift
   setsid "$@" >>"$ROOT/log" 2>&1 </dev/null &
-  echo $! >>"$ROOT/pids"
-  end_with_owner $! "$ROOT/"
+  STARTED+=("$! $word")
+  end_with_owner $! "$word"
 }
-: >"$ROOT/pids"
-run "$(command -v named)" -g -c "$ROOT/named.conf" -n 1
-run "$(command -v rspamd)" -f -i -c "$ROOT/rspamd.conf"
+STARTED=()
+run "$ROOT/named.conf" "$(command -v named)" -g -c "$ROOT/named.conf" -n 1
+# It calls itself "rspamd: main process".
+run rspamd "$(command -v rspamd)" -f -i -c "$ROOT/rspamd.conf"
 # 15 s on two busy cores: it compiles the list of public suffixes first.
 if ! wait_for 120 "rspamd (log in $ROOT/log)" curl -sf "http://127.0.0.1:$HTTP/ping" ||
   ! wait_for 30 "BIND (log in $ROOT/log)" dig +short +time=1 +tries=1 @127.0.0.1 -p "$DNS" mail.example.net SOA; then
-  while read -r pid; do end_pid "$pid" "$ROOT/"; done <"$ROOT/pids"
+  for one in "${STARTED[@]}"; do end_pid "${one%% *}" "${one#* }"; done
   exit 1
 fi

@@ -6,6 +6,7 @@ use super::derived::a_label;
 use super::kind::{Kind, ObjectId};
 use super::world::World;
 use mailtenant_api::mail_alias::AliasTarget;
+use mailtenant_api::mailbox::ForwardTarget;
 use mailtenant_api::{ConditionType, MailAlias, Mailbox, conditions};
 use mailtenant_mail::Address;
 use mailtenant_runtime::store::NamespacedName;
@@ -66,7 +67,9 @@ fn passes_on(world: &World, id: &ObjectId) -> Vec<Address> {
         Kind::MailAlias => world.aliases.get(&id.key).map_or(vec![], |a| alias_targets(world, &id.key, &a)),
         Kind::Mailbox => {
             let ends = |m: &Mailbox| m.spec.forwarding.as_ref().is_none_or(|f| f.keep_copy);
-            world.mailboxes.get(&id.key).filter(|m| !ends(m)).map_or(vec![], |m| forwards(&m))
+            let Some(mailbox) = world.mailboxes.get(&id.key).filter(|m| !ends(m)) else { return vec![] };
+            let gone = gone_targets(world, &id.key.namespace, &mailbox);
+            forwards(&mailbox).into_iter().filter(|a| !gone.contains(a)).collect()
         }
         _ => vec![],
     }
@@ -131,6 +134,28 @@ pub fn names_addresses(world: &World, id: &ObjectId) -> bool {
         }
         _ => false,
     }
+}
+
+/// Whose the addresses were that a mailbox forwards to when the forwards began.
+pub fn noted_targets(mailbox: &Mailbox) -> &[ForwardTarget] {
+    mailbox.status.as_ref().and_then(|s| s.forwards_to.as_deref()).unwrap_or_default()
+}
+
+/// Of the addresses that a mailbox forwards to those whose Mailbox of the time when the forward began is gone.
+pub fn gone_targets(world: &World, namespace: &str, mailbox: &Mailbox) -> BTreeSet<Address> {
+    let is = |id: &ObjectId, uid: &str| {
+        let object = world.mailboxes.get(&id.key).filter(|_| id.kind == Kind::Mailbox);
+        object.is_some_and(|m| m.metadata.uid.as_deref() == Some(uid))
+    };
+    let is_there = |address: &Address, uid: &str| {
+        let plain = address.without_detail();
+        let mut domains = world.index.domains_by_name.of(address.domain()).filter(|d| d.namespace == namespace);
+        let declare = |d: &NamespacedName, local: &str| world.owner_of_address(d, local).iter().any(|id| is(id, uid));
+        domains.any(|d| declare(d, address.local()) || declare(d, plain.local()))
+    };
+    let noted = noted_targets(mailbox);
+    let gone = |a: &Address| noted.iter().any(|n| n.address == a.as_str() && !is_there(a, &n.uid));
+    if noted.is_empty() { BTreeSet::new() } else { forwards(mailbox).into_iter().filter(gone).collect() }
 }
 
 /// Of these addresses those that a Mailbox of the instance declares, itself or but for the `+detail`, with its uid.
@@ -340,6 +365,30 @@ mod tests {
             }
             found.sort_unstable();
             assert_eq!(found, members, "{name}");
+        }
+    }
+
+    /// Whoever declares the address, it is for the Mailbox of that uid alone.
+    #[test]
+    fn a_forward_ends_with_the_mailbox_that_it_began_with() {
+        let mut spec = forward("alice", false);
+        spec["to"] = json!(["alice@acme.test", "alice+x@acme.test", "ghost@acme.test"]);
+        let w = world(&[("bob", spec), ("alice", Value::Null)], &[("*", json!([{"mailboxRef": {"name": "alice"}}]))]);
+        let mut bob = w.mailboxes.get(&NamespacedName::new("t", "bob")).unwrap().as_ref().clone();
+        let alice = w.mailboxes.get(&NamespacedName::new("t", "alice")).unwrap().metadata.uid.clone().unwrap();
+        for (noted, uid, gone) in [
+            ("alice@acme.test", alice.as_str(), false),
+            ("alice+x@acme.test", &alice, false),
+            ("alice@acme.test", "uid-of-before", true),
+            // The catch-all would take it.
+            ("ghost@acme.test", "uid-of-before", true),
+            // Not forwarded to any more.
+            ("other@acme.test", "uid-of-before", false),
+        ] {
+            let status = json!({"conditions": [], "forwardsTo": [{"address": noted, "uid": uid}]});
+            bob.status = serde_json::from_value(status).unwrap();
+            let found = gone_targets(&w, "t", &bob);
+            assert_eq!(found.iter().map(Address::as_str).collect::<Vec<_>>(), if gone { vec![noted] } else { vec![] });
         }
     }
 

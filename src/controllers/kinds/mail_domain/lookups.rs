@@ -96,11 +96,12 @@ pub async fn served_policy(ctx: &Ctx, zone: &Zone, name: &str, host: &str) -> Re
     ctx.policies.policy(name, &addresses).await.map_err(|error| error.to_string())
 }
 
-/// What all authoritative servers of the domain show at one of its own names.
-async fn shown(zone: &Zone, name: &str, rtype: RecordType) -> Result<BTreeSet<String>, NotReady> {
+/// What the authoritative servers of the domain that answer show at one of its own names, and whether one of them shows nothing.
+async fn shown(zone: &Zone, name: &str, rtype: RecordType) -> Result<(BTreeSet<String>, bool), NotReady> {
     let sets = zone.resolver().lookup(name, rtype).await;
     let sets = sets.map_err(|e| NotReady::backend(&zone.label(), &no_answer(name, e)))?;
-    Ok(sets.into_iter().flat_map(|set| set.values).collect())
+    let nothing = sets.is_empty() || sets.iter().any(|set| set.values.is_empty());
+    Ok((sets.into_iter().flat_map(|set| set.values).collect(), nothing))
 }
 
 /// The values of TXT that CNAMEs lead to; none: nobody answers for one of them.
@@ -112,8 +113,9 @@ async fn behind_aliases(ctx: &Ctx, zone: &Zone, targets: BTreeSet<String>) -> Op
     Some(values)
 }
 
-/// How long is waited for what is behind the record of a policy: other zones, and the policy itself.
-const POLICY: Duration = Duration::from_secs(15);
+/// How long is waited for each of what is behind the record of a policy: other zones, and the policy itself. With the look-ups before
+/// all ends before the pass does (60 s).
+const POLICY: Duration = Duration::from_secs(10);
 
 /// The MTA-STS policy that senders are told of for the domain `name`, but for `ours`, the values of TXT that are our own. `host`:
 /// the platform's own. Others are connected to at addresses of the public Internet alone: a tenant may have put any address there.
@@ -125,13 +127,13 @@ pub async fn former_policy(
     host: Option<&str>,
 ) -> Result<Found, NotReady> {
     let record = mta_sts_name(name);
-    let mut values = shown(zone, &record, RecordType::TXT).await?;
+    let (mut values, nothing) = shown(zone, &record, RecordType::TXT).await?;
     let mut unknown = None;
-    if values.is_empty() {
-        // Whoever leaves MTA-STS to a service has a CNAME there (RFC 8461, 8.2).
-        let targets = shown(zone, &record, RecordType::CNAME).await?;
+    if nothing {
+        // Whoever leaves MTA-STS to a service has a CNAME there (RFC 8461, 8.2); a server that lags may still show it.
+        let (targets, _) = shown(zone, &record, RecordType::CNAME).await?;
         match timeout(POLICY, behind_aliases(ctx, zone, targets)).await {
-            Ok(Some(behind)) => values = behind,
+            Ok(Some(behind)) => values.extend(behind),
             Ok(None) | Err(_) => unknown = Some("no DNS server says what its CNAME leads to"),
         }
     }

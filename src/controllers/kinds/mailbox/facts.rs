@@ -45,6 +45,8 @@ pub struct Facts {
     pub nobody: Vec<Address>,
     /// Uids of the Mailboxes that have the addresses which are forwarded to.
     pub holders: BTreeMap<Address, String>,
+    /// Addresses that are forwarded to whose Mailbox of the time when the forward began is gone.
+    pub gone: BTreeSet<Address>,
 }
 
 /// What may be taken over of a Mailbox of the same place that no longer exists.

@@ -1,7 +1,7 @@
 //! Where the mail of a mailbox is forwarded to. Pure.
 //!
-//! A forward names an address, and is meant for the person who has it. When that Mailbox goes and another one gets its address,
-//! the forward is not for the newcomer: it stays off until somebody declares it again.
+//! A forward names an address, and is meant for the person who has it. When that Mailbox goes, whoever gets its mail next is
+//! somebody else, be it another Mailbox, an alias or the catch-all: the forward stays off until somebody declares it again.
 
 use super::facts::Facts;
 use crate::not_ready::NotReady;
@@ -20,7 +20,7 @@ pub fn forwards(mailbox: &Mailbox, seen: &Facts) -> (Vec<Address>, bool, Option<
         return (vec![], true, Some(delivery::mail_loop(&seen.mail_loop)));
     }
     let (mut to, mut not_ready) = (vec![], None);
-    for result in forwarding.to.iter().map(|text| allowed(mailbox, seen, text)) {
+    for result in forwarding.to.iter().map(|text| allowed(seen, text)) {
         match result {
             Ok(address) => to.push(address),
             Err(why) => not_ready = not_ready.or(Some(why)),
@@ -32,7 +32,7 @@ pub fn forwards(mailbox: &Mailbox, seen: &Facts) -> (Vec<Address>, bool, Option<
     (to, keep_copy, not_ready)
 }
 
-fn allowed(mailbox: &Mailbox, seen: &Facts, text: &str) -> Result<Address, NotReady> {
+fn allowed(seen: &Facts, text: &str) -> Result<Address, NotReady> {
     let address =
         Address::new(text).map_err(|e| NotReady::stalled(Reason::InvalidSpec, format!("forwarding.to {text}: {e}")))?;
     let instance = &seen.domain.instance;
@@ -50,24 +50,19 @@ fn allowed(mailbox: &Mailbox, seen: &Facts, text: &str) -> Result<Address, NotRe
     if seen.nobody.contains(&address) {
         return Err(delivery::nobody_has(&address));
     }
-    let holder = seen.holders.get(&address);
-    if noted(mailbox, &address).is_some_and(|noted| holder.is_some_and(|uid| uid.as_str() != noted.uid)) {
+    if seen.gone.contains(&address) {
         let text = format!(
-            "{address} belongs to another Mailbox than the one that mail was forwarded to: take it out of spec.forwarding.to, and \
-             put it back if that one is to get the mail"
+            "the Mailbox that had {address} is gone, and whoever has that address now does not get this mail: take it out of \
+             spec.forwarding.to, and put it back if mail is to go there"
         );
         return Err(NotReady::stalled(Reason::InvalidSpec, text));
     }
     Ok(address)
 }
 
-fn noted<'a>(mailbox: &'a Mailbox, address: &Address) -> Option<&'a ForwardTarget> {
-    let all = mailbox.status.as_ref().map_or(&[][..], |s| &s.forwards_to);
-    all.iter().find(|noted| noted.address == address.as_str())
-}
-
 /// Whose the addresses are that are forwarded to: as it was noted first, for as long as the spec names them.
 pub fn targets(mailbox: &Mailbox, seen: &Facts) -> Vec<ForwardTarget> {
+    let noted = routes::noted_targets(mailbox);
     let mut all = routes::forwards(mailbox);
     all.sort();
     all.dedup();
@@ -75,7 +70,7 @@ pub fn targets(mailbox: &Mailbox, seen: &Facts) -> Vec<ForwardTarget> {
         let now = || {
             seen.holders.get(&address).map(|uid| ForwardTarget { address: address.to_string(), uid: uid.to_string() })
         };
-        noted(mailbox, &address).cloned().or_else(now)
+        noted.iter().find(|n| n.address == address.as_str()).cloned().or_else(now)
     };
     all.into_iter().filter_map(target).collect()
 }

@@ -38,6 +38,7 @@ struct Known {
     own_domains: BTreeSet<DomainName>,
     undeclared: Vec<(NamespacedName, Address)>,
     holders: BTreeMap<Address, String>,
+    gone: BTreeSet<Address>,
 }
 
 /// Nobody is asked. `right`: version of the credentials Secret whose content was seen to be right. A mailbox that may be made is noted as granted, so that the next one counts it.
@@ -77,13 +78,14 @@ fn known(world: &mut World, id: &ObjectId, mailbox: &Mailbox, right: Option<&str
         own_domains,
         undeclared: routes::undeclared(world, &domain.instance.key, &routes::forwards(mailbox)),
         holders: routes::holders(world, &domain.instance.key, routes::forwards(mailbox)),
+        gone: routes::gone_targets(world, &key.namespace, mailbox),
         domain,
     })
 }
 
 pub async fn gather(ctx: &Ctx, id: &ObjectId, mailbox: &Mailbox) -> Step<Gathered> {
     let right = ctx.right_secret(&id.key.sibling(credentials_secret(mailbox)));
-    let Known { domain, verdict, within_storage, quota, credentials, source, own_domains, undeclared, holders } =
+    let Known { domain, verdict, within_storage, quota, credentials, source, own_domains, undeclared, holders, gone } =
         known(&mut ctx.world_mut(), id, mailbox, right.as_deref())?;
     backend_ready::groupware(&domain.instance.backend)?;
     let tenant = domain.instance.id.clone().unwrap_or_default();
@@ -119,6 +121,7 @@ pub async fn gather(ctx: &Ctx, id: &ObjectId, mailbox: &Mailbox) -> Step<Gathere
         mail_loop,
         nobody,
         holders,
+        gone,
     };
     Ok(Gathered { facts, server })
 }

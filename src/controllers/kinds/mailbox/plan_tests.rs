@@ -24,6 +24,7 @@ fn facts(instance: Value) -> Facts {
         mail_loop: vec![],
         nobody: vec![],
         holders: Default::default(),
+        gone: Default::default(),
         settings,
         domain,
     }
@@ -665,12 +666,13 @@ fn a_forward_is_for_the_mailbox_that_had_the_address_when_it_began() {
     // He goes, and it is remembered whom it was for.
     (f.holders, f.nobody) = (Default::default(), vec![bob.clone()]);
     assert_eq!(targets(&known(&to), &f), noted);
-    // Another one has the address.
-    (f.holders, f.nobody) = ([(bob, "uid-other".to_owned())].into(), vec![]);
+    // Another one has the address, or the catch-all does.
+    f.holders = [(bob.clone(), "uid-other".to_owned())].into();
+    (f.gone, f.nobody) = ([bob].into(), vec![]);
     let p = plan(&known(&to), &f).unwrap();
     assert_eq!((p.settings.forward_to, p.settings.keep_copy), (vec![], true));
     let said = p.not_ready.unwrap();
-    assert!(said.reason == Reason::InvalidSpec && said.message.contains("belongs to another Mailbox"), "{said:?}");
+    assert!(said.reason == Reason::InvalidSpec && said.message.contains("that had bob@acme.test is gone"), "{said:?}");
     assert_eq!(targets(&known(&to), &f), noted);
     // Taken out of the spec it is forgotten, so that it may be put back.
     assert_eq!(targets(&known(&json!({})), &f), json!([]));

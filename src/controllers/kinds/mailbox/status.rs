@@ -31,7 +31,8 @@ pub fn fill(draft: &mut Draft<Mailbox>, done: Done) -> Reached {
     }
     status.client_settings = Some(done.settings);
     if let Some(targets) = done.forwards_to {
-        status.forwards_to = targets;
+        // An empty list takes out what others wrote too.
+        status.forwards_to = (!targets.is_empty() || status.forwards_to.is_some()).then_some(targets);
     }
     status.drift = done.drift;
     let message = format!("{} is as declared", done.address);
