@@ -796,8 +796,8 @@ impl Properties {
                     continue;
                 }
                 // Who went while its zone was at another server left there what was in it.
-                let moved =
-                    server.moved.iter().any(|zone| over(zone)) && was.values.iter().all(|v| is.values.contains(v));
+                let stays = |v: &String| v.starts_with("v=spf1") || is.values.contains(v);
+                let moved = server.moved.iter().any(|zone| over(zone)) && was.values.iter().all(stays);
                 let managed = Declared::all(w, "maildomains")
                     .any(|d| (held(d.object) || w.notes.abandoned(uid(d.object))) && over(&d.name()));
                 if managed {

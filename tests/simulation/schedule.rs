@@ -606,6 +606,8 @@ fn operation(c: &mut Core, id: u64, f: usize) -> bool {
     let fault = FAULTS.get(f).copied().unwrap_or("");
     if !fault.is_empty() {
         c.faulted_ms = c.world.ms;
+        // Nor is what is asked for again by that a sign of unrest.
+        c.world.notes.calls.clear();
         c.trace(|| format!("!!!! #{id} {fault}"));
     }
     let rv = c.world.api.rv;
