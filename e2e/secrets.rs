@@ -1,6 +1,5 @@
 //! Secrets that people write into: what clients read in them is put right, and what nobody can sign in with is said.
 
-use crate::harness::kubectl::condition_of;
 use crate::harness::world::World;
 use crate::harness::{eventually, mail, secs};
 use serde_json::{Value, json};
@@ -125,14 +124,8 @@ async fn a_hash_that_costs_others_their_sign_in_is_refused() {
         (COSTLY.replace("m=64,t=4097", "m=8192,t=2000"), "m times t up to 262144 (m=65536 with t=4)"),
     ] {
         w.k.put_secret("text", &[("hash", &bad)]).await;
-        eventually(why, secs(60), || async {
-            let mailbox = w.k.get("Mailbox", "text").await.expect("it is there");
-            let said = condition_of(&mailbox, "Stalled").cloned().unwrap_or_default();
-            let fits = said["reason"] == "BackendRejected" && said.to_string().contains(why);
-            if fits { Ok(()) } else { Err(mailbox["status"]["conditions"].clone()) }
-        })
-        .await;
-        let said = w.k.get("Mailbox", "text").await.expect("it is there")["status"].to_string();
+        let stalled = ("Stalled", "True", "BackendRejected");
+        let said = w.k.says("Mailbox", "text", stalled, &[why], secs(60)).await["status"].to_string();
         assert!(said.contains(range) && !said.contains(&bad), "{said}");
         assert!(mail::imap_login(w.stack, (&address, word)).await, "{why}: it keeps the password it has");
         assert_eq!(w.sql.one(&row).await, before, "{why}");

@@ -3,7 +3,7 @@
 # licence and checksum, as Cargo.lock has them, and what of Debian is in it.
 # usage: sbom.sh OUT.json
 # SOURCE_DATE_EPOCH=SECONDS   its time, default that of the last commit. The same sources on the same Debian give the same file.
-# Needs Rust; the versions of Debian's packages are left out where dpkg is not.
+# Needs Rust and gcc; the versions of Debian's packages are left out where dpkg is not.
 set -euo pipefail
 TOP="$(cd "$(dirname "$0")/../.." && pwd)"
 PATH="$PATH:$HOME/.cargo/bin"
@@ -40,13 +40,14 @@ crates() { # -> lines: kind, name, version, licence, checksum
       }'
 }
 
-# By themselves: a failure ends the script.
+# Each is assigned alone: bash would go on after a failure inside a longer substitution.
 lines="$(crates)"
+gcc="$(gcc -dumpversion)"
 rust="$(cd "$TOP" && rustc --version | cut -d' ' -f2)"
 lines="$(printf '%s\n' "$lines"; printf 'generic\trust-std\t%s\tMIT OR Apache-2.0\t\n' "$rust"
   debian ca-certificates MPL-2.0
   debian libc6-dev LGPL-2.1-or-later
-  debian libgcc-12-dev 'GPL-3.0-or-later WITH GCC-exception-3.1')"
+  debian "libgcc-${gcc%%.*}-dev" 'GPL-3.0-or-later WITH GCC-exception-3.1')"
 # Two documents with one name are the same document (SPDX 2.3, 6.5).
 digest="$(printf '%s %s' "$VERSION" "$lines" | sha256sum | cut -d' ' -f1)"
 printf '%s\n' "$lines" | awk -F'\t' -v version="$VERSION" -v created="$CREATED" -v digest="$digest" '

@@ -224,13 +224,24 @@ impl Kubectl {
 
     /// Waits for `DeletionBlocked` for this reason, in a condition that has all these words.
     pub async fn blocked(&self, kind: &str, name: &str, reason: &str, words: &[&str], limit: Duration) {
-        eventually(&format!("{kind}/{name} is blocked: {reason} {words:?}"), limit, || async {
-            let Some(object) = self.get(kind, name).await else { return Err("it is gone".to_string()) };
-            let said = condition_of(&object, "DeletionBlocked").filter(|c| c["status"] == "True").cloned();
-            let message = said.as_ref().and_then(|c| c["message"].as_str()).unwrap_or_default();
-            let fits =
-                said.as_ref().is_some_and(|c| c["reason"] == reason) && words.iter().all(|w| message.contains(w));
-            if fits { Ok(()) } else { Err(conditions(&object)) }
+        self.says(kind, name, ("DeletionBlocked", "True", reason), words, limit).await;
+    }
+
+    /// Waits for a condition (type, status, reason) whose message has all these words; gives the whole object.
+    pub async fn says(
+        &self,
+        kind: &str,
+        name: &str,
+        (type_, status, reason): (&str, &str, &str),
+        words: &[&str],
+        limit: Duration,
+    ) -> Value {
+        eventually(&format!("{kind}/{name} says {type_}={status}/{reason} {words:?}"), limit, || async {
+            let Some(object) = self.get(kind, name).await else { return Err("it is not there".to_string()) };
+            let said = condition_of(&object, type_).cloned().unwrap_or_default();
+            let message = said["message"].as_str().unwrap_or_default();
+            let is = said["status"] == status && said["reason"] == reason;
+            if is && words.iter().all(|w| message.contains(w)) { Ok(object) } else { Err(conditions(&object)) }
         })
         .await
     }

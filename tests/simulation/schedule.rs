@@ -606,7 +606,7 @@ fn operation(c: &mut Core, id: u64, f: usize) -> bool {
     let fault = FAULTS.get(f).copied().unwrap_or("");
     if !fault.is_empty() {
         c.faulted_ms = c.world.ms;
-        // Nor is what is asked for again by that a sign of unrest.
+        // What is asked again because of it does not show that the operator never comes to rest.
         c.world.notes.calls.clear();
         c.trace(|| format!("!!!! #{id} {fault}"));
     }
